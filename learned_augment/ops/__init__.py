@@ -1,0 +1,14 @@
+"""What every op means, each meaning written once: a table of rows, one row an op."""
+
+from types import MappingProxyType
+
+from learned_augment.ops.blend import BLEND
+from learned_augment.ops.geometric import GEOMETRIC
+from learned_augment.ops.op import Blend, Erase, Geometric, Law, Op, Pointwise, Resample
+from learned_augment.ops.pointwise import POINTWISE
+from learned_augment.ops.region import REGION
+
+__all__ = ["OPS", "Blend", "Erase", "Geometric", "Law", "Op", "Pointwise", "Resample"]
+
+OPS = MappingProxyType({op.name: op for op in [*POINTWISE, *GEOMETRIC, *BLEND, *REGION]})
+"""Every op by its name. Adding one is adding a row to one of the four lists."""
