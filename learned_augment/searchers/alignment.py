@@ -1,0 +1,140 @@
+"""The mathematics of gradient alignment: how far a training step along one image helps validation.
+
+Weights, gradients and tangents are dictionaries of tensors by parameter name. A *losses* function
+turns weights into one loss per image, (B,); the *slope* of an image along a tangent is the
+directional derivative of its loss. Slopes are small differences of large numbers: float32 at least.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.func import grad, jvp
+
+__all__ = [
+    "ImageLosses",
+    "Losses",
+    "Tensors",
+    "gradient",
+    "look_ahead",
+    "mixed_difference",
+    "mixed_exact",
+    "momentum_step",
+    "norm",
+    "slopes_by_difference",
+    "slopes_exact",
+]
+
+Tensors: TypeAlias = dict[str, Tensor]
+Losses: TypeAlias = Callable[[Tensors], Tensor]
+ImageLosses: TypeAlias = Callable[[Tensors, Tensor], Tensor]
+
+
+def norm(tensors: Tensors) -> Tensor:
+    """Return the Euclidean norm of all entries together, a scalar in float64."""
+    return torch.stack([t.detach().double().square().sum() for t in tensors.values()]).sum().sqrt()
+
+
+def gradient(losses: Losses, weights: Tensors) -> tuple[Tensors, Tensor]:
+    """Return the gradient of the summed losses and the losses (B,): a forward and a backward."""
+    live = {name: w.detach().requires_grad_() for name, w in weights.items()}
+    values = losses(live)
+    slopes = torch.autograd.grad(values.sum(), list(live.values()))
+    return dict(zip(live, slopes, strict=True)), values.detach()
+
+
+def momentum_step(
+    weights: Tensors, slope: Tensors, velocity: Tensors, momentum: float, weight_decay: float
+) -> Tensors:
+    """Return the next velocity of SGD: momentum * velocity + gradient + weight_decay * weights."""
+    return {
+        name: momentum * velocity[name] + slope[name] + weight_decay * w.detach()
+        for name, w in weights.items()
+    }
+
+
+def look_ahead(weights: Tensors, velocity: Tensors, rate: float) -> Tensors:
+    """Return the weights one step of length ``rate`` down the velocity."""
+    return {name: w.detach() - rate * velocity[name] for name, w in weights.items()}
+
+
+def _moved(weights: Tensors, tangent: Tensors, step: Tensor) -> Tensors:
+    return {name: w.detach() + step.to(w.dtype) * tangent[name] for name, w in weights.items()}
+
+
+def slopes_exact(losses: Losses, weights: Tensors, tangent: Tensors) -> Tensor:
+    """Return <grad loss_i, tangent> for every image, (B,), in one forward-mode pass (3F)."""
+    with torch.no_grad():
+        return jvp(losses, (weights,), (tangent,))[1]
+
+
+def slopes_by_difference(
+    losses: Losses, weights: Tensors, tangent: Tensors, length: float = 0.01
+) -> Tensor:
+    """Return <grad loss_i, tangent> for every image, (B,), from two forwards without graph (2F).
+
+    Args:
+        losses: weights -> one loss per image (B,).
+        weights: Where the slope is taken.
+        tangent: The direction, of any length.
+        length: Euclidean length of the step to either side; the papers use 0.01.
+    """
+    step = length / norm(tangent).clamp_min(1e-30)
+    with torch.no_grad():
+        ahead = losses(_moved(weights, tangent, step))
+        behind = losses(_moved(weights, tangent, -step))
+    return (ahead - behind) / (2 * step).to(ahead.dtype)
+
+
+def mixed_difference(
+    losses: ImageLosses,
+    weights: Tensors,
+    tangent: Tensors,
+    images: Tensor,
+    length: float = 0.01,
+) -> tuple[Tensor, Tensor]:
+    """Return the slopes (B,) and what each pixel does to their sum, (B, C, H, W).
+
+    Two forwards and two backwards to the input only (4F). Batch normalisation couples the images,
+    so the second result counts what a pixel does to the slopes of the other images too.
+
+    Args:
+        losses: (weights, images) -> one loss per image (B,).
+        weights: Where the slopes are taken.
+        tangent: The direction in weight space, of any length.
+        images: The network's input (B, C, H, W).
+        length: Euclidean length of the step to either side.
+    """
+    step = length / norm(tangent).clamp_min(1e-30)
+    values, pixels = [], []
+    for side in (step, -step):
+        live = images.detach().requires_grad_()
+        at = losses(_moved(weights, tangent, side), live)
+        pixels.append(torch.autograd.grad(at.sum(), live)[0])
+        values.append(at.detach())
+    width = (2 * step).to(images.dtype)
+    return (values[0] - values[1]) / width, (pixels[0] - pixels[1]) / width
+
+
+def mixed_exact(
+    losses: ImageLosses, weights: Tensors, tangent: Tensors, images: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return what `mixed_difference` approximates, forward mode over reverse mode (about 6F).
+
+    Never the other way round: differentiating a forward-mode result backwards through batch
+    normalisation in training mode takes the batch's statistics for constants, without a warning
+    (relative errors of 4 to 94 % in torch 2.15).
+    """
+
+    def total(x: Tensor, w: Tensors) -> tuple[Tensor, Tensor]:
+        values = losses(w, x)
+        return values.sum(), values
+
+    def by_pixel(w: Tensors) -> tuple[Tensor, Tensor]:
+        pixels, values = grad(total, has_aux=True)(images.detach(), w)
+        return values, pixels
+
+    detached = {name: w.detach() for name, w in weights.items()}
+    _, (slopes, pixels) = jvp(by_pixel, (detached,), (tangent,))
+    return slopes.detach(), pixels.detach()

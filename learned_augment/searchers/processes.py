@@ -1,0 +1,120 @@
+"""One search on several processes: who does which images, and sums over all of them.
+
+Every process draws the same random numbers and holds the same data, weights and policy; only the
+images of a batch are shared out. Without `torch.distributed` there is one process and a total is
+the tensor itself.
+"""
+
+import os
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+__all__ = ["BatchNormOverAll", "agree", "connect", "rank", "share", "synchronise", "total", "world"]
+
+
+def connect(device: torch.device) -> None:
+    """Join the processes that ``torchrun`` started; nothing to do for a single one."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def world() -> int:
+    """Return the number of processes."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Return the number of this process, from 0; process 0 writes files and shows progress."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def share(count: int) -> slice:
+    """Return which of ``count`` images are this process's own."""
+    return slice(count * rank() // world(), count * (rank() + 1) // world())
+
+
+class _Total(torch.autograd.Function):
+    """Sum over processes; its derivative, forwards and backwards, is the same sum."""
+
+    @staticmethod
+    def forward(tensor: Tensor) -> Tensor:
+        out = tensor.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(out)
+        return out
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        """Keep nothing: the sum is linear."""
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
+        return total(slope)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        return total(tangent)
+
+
+def total(tensor: Tensor) -> Tensor:
+    """Return the sum of ``tensor`` over all processes, the same bits on each; differentiable."""
+    if world() == 1:
+        return tensor
+    out: Tensor = _Total.apply(tensor)
+    return out
+
+
+def agree(flag: bool, device: torch.device) -> bool:
+    """Return whether any process raised ``flag``, so that all of them stop at the same step."""
+    return bool(total(torch.tensor(float(flag), device=device)) > 0)
+
+
+class BatchNormOverAll(nn.Module):
+    """Batch normalisation whose training statistics are those of the batch of all processes.
+
+    Takes over the parameters and buffers of a `torch.nn.BatchNorm2d` under the same names.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.eps = norm.eps
+        self.momentum = 0.1 if norm.momentum is None else norm.momentum
+        self.weight, self.bias = norm.weight, norm.bias
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            self.register_buffer(name, getattr(norm, name))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, C, H, W) channel by channel."""
+        if not self.training:
+            mean, var = self.running_mean, self.running_var
+        else:
+            mean, var = self._statistics(x)
+        scale = self.weight * torch.rsqrt(var + self.eps)
+        return x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        count = total(x.new_tensor(float(x.numel() // x.shape[1])))
+        mean = total(x.sum((0, 2, 3))) / count
+        var = total((x - mean[:, None, None]).square().sum((0, 2, 3))) / count
+        with torch.no_grad():
+            unbiased = var * count / (count - 1)
+            self.running_mean.lerp_(mean.detach(), self.momentum)
+            self.running_var.lerp_(unbiased.detach(), self.momentum)
+        return mean, var
+
+
+def synchronise(network: nn.Module) -> nn.Module:
+    """Replace the batch normalisations of ``network`` in place by `BatchNormOverAll`."""
+    for name, child in network.named_children():
+        if isinstance(child, nn.BatchNorm2d):
+            setattr(network, name, BatchNormOverAll(child))
+        else:
+            synchronise(child)
+    return network
