@@ -1,11 +1,16 @@
 """Rows that mix the image with a degenerate copy of itself, in PIL's integer arithmetic.
 
-Images are integer arrays or tensors of grey levels 0 to 255, shape (..., C, H, W) with C = 1 or 3.
+Images are integer arrays or tensors of grey levels 0 to 255, shape (..., C, H, W) with C = 1 or 3;
+in the float forms tensors in [0, 1].
 """
+
+from kornia.color import rgb_to_grayscale
+from torch import Tensor
+from torch.nn.functional import pad
 
 from learned_augment.ops.op import Array, Blend, Op, namespace
 
-__all__ = ["BLEND", "luma", "mix"]
+__all__ = ["BLEND", "grey", "luma", "mix", "smooth_mix"]
 
 
 def mix(degenerate: Array, image: Array, factor: Array) -> Array:
@@ -24,15 +29,40 @@ def luma(image: Array) -> Array:
     return (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16
 
 
-def _smooth(image: Array) -> Array:
-    """Return PIL's SMOOTH filter: centre 5, neighbours 1, sum 13; the border stays as it is."""
-    out = image + 0
-    if min(image.shape[-2:]) < 3:
-        return out
+def smooth_mix(degenerate: Tensor, image: Tensor, factor: Tensor) -> Tensor:
+    """Blend floats in [0, 1]: differentiable in all three, nothing rounded."""
+    return (degenerate + factor * (image - degenerate)).clamp(0, 1)
+
+
+def grey(image: Tensor) -> Tensor:
+    """Return the grey version (..., 1, H, W) of floats; a NaN counts as black.
+
+    Otherwise the NaN of one channel would spread to the others.
+    """
+    image = image.nan_to_num(nan=0.0)
+    return image if image.shape[-3] == 1 else rgb_to_grayscale(image)
+
+
+def _neighbours(image: Array) -> Array:
+    """Return the weighted sum of the 3x3 neighbourhoods: centre 5, others 1, sum 13."""
     rows = image[..., :-2, :] + image[..., 1:-1, :] + image[..., 2:, :]
     total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
-    out[..., 1:-1, 1:-1] = (total + 4 * image[..., 1:-1, 1:-1] + 6) // 13
+    return total + 4 * image[..., 1:-1, 1:-1]
+
+
+def _smoothed(image: Array) -> Array:
+    """Return PIL's SMOOTH filter; the border of one pixel stays as it is."""
+    out = image + 0
+    if min(image.shape[-2:]) >= 3:
+        out[..., 1:-1, 1:-1] = (_neighbours(image) + 6) // 13
     return out
+
+
+def _smoothed_floats(image: Tensor) -> Tensor:
+    if min(image.shape[-2:]) < 3:
+        return image
+    # Padding a difference keeps the backward pass free of slice assignments.
+    return image + pad(_neighbours(image) / 13 - image[..., 1:-1, 1:-1], (1, 1, 1, 1))
 
 
 BLEND = [
@@ -42,7 +72,7 @@ BLEND = [
         low=0.0,
         high=10.0,
         neutral=1.0,
-        law=Blend(luma),
+        law=Blend(luma, smooth=grey),
     ),
     Op(
         name="Sharpness",
@@ -50,6 +80,6 @@ BLEND = [
         low=0.0,
         high=10.0,
         neutral=1.0,
-        law=Blend(_smooth),
+        law=Blend(_smoothed, smooth=_smoothed_floats),
     ),
 ]

@@ -30,15 +30,13 @@ def _translate_y(value: Array, noise: Noise, width: int, height: int) -> tuple[A
 def _rotate(value: Array, noise: Noise, width: int, height: int) -> tuple[Array, ...]:
     xp = namespace(value)
     angle = value * (math.pi / 180)
-    # A quarter turn must be exact: PIL rounds to 15 digits for the same reason.
-    cos, sin = xp.cos(angle), xp.sin(angle)
-    cos, sin = _snap(cos), _snap(sin)
+    cos, sin = _snap(xp.cos(angle)), _snap(xp.sin(angle))
     x, y = width / 2, height / 2
-    return cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y
+    return cos, -sin, (sin * y - cos * x) + x, sin, cos, (-sin * x - cos * y) + y
 
 
 def _snap(coefficient: Array) -> Array:
-    """Turn rounding noise around zero into zero, without touching the gradient elsewhere."""
+    """Make quarter turns exact: rounding noise around zero becomes zero."""
     return coefficient * (abs(coefficient) > 1e-15)
 
 

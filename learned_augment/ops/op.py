@@ -13,7 +13,17 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import torch
 
-__all__ = ["Array", "Blend", "Erase", "Geometric", "Law", "Op", "Pointwise", "Resample", "namespace"]
+__all__ = [
+    "Array",
+    "Blend",
+    "Erase",
+    "Geometric",
+    "Law",
+    "Op",
+    "Pointwise",
+    "Resample",
+    "namespace",
+]
 
 # A float, a NumPy array or a tensor: the formulas broadcast over all three.
 Array: TypeAlias = Any
@@ -26,6 +36,13 @@ GREY = (125, 123, 114)
 def namespace(array: Array) -> ModuleType:
     """Return the module, torch or NumPy, whose functions fit ``array``."""
     return torch if isinstance(array, torch.Tensor) else np
+
+
+def floor(array: Array) -> Array:
+    """Round down; a tensor keeps its gradient, as if it had not been rounded."""
+    if isinstance(array, torch.Tensor):
+        return array + (array.floor() - array).detach() if array.requires_grad else array.floor()
+    return np.floor(array)
 
 
 @dataclass(frozen=True)
@@ -47,11 +64,14 @@ class Pointwise:
 
     Attributes:
         table: (value, statistics) -> table of shape (..., 256).
+        smooth: The float form, differentiable: (images (n, C, H, W) in [0, 1], value
+            (n, 1, 1, 1)) -> images.
         statistics: What the table needs to know of the image: nothing; the histogram of each
             channel (..., C, 256); or the rounded mean of the luma image (...).
     """
 
     table: Callable[[Array, Array], Array]
+    smooth: Callable[[Tensor, Tensor], Tensor]
     statistics: Literal["none", "histogram", "mean luma"] = "none"
 
 
@@ -60,10 +80,12 @@ class Blend:
     """Mixes: degenerate + value * (image - degenerate), clipped to 0..255 and truncated.
 
     Attributes:
-        degenerate: (..., C, H, W) integer levels -> the degenerate image, same shape.
+        degenerate: (..., C, H, W) integer levels -> the degenerate image, C or 1 channels.
+        smooth: The same for floats in [0, 1], differentiable.
     """
 
     degenerate: Callable[[Array], Array]
+    smooth: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -72,7 +94,8 @@ class Erase:
 
     Attributes:
         box: (value, noise, width, height, side) -> (x0, y0, x1, y1), whole pixels, x1 and y1
-            excluded. ``side`` is the length in pixels that fractions of a side refer to.
+            excluded. ``side`` is the length in pixels that fractions of a side refer to: the
+            shorter side of the image, or the output size that the caller asked for.
     """
 
     box: Callable[[Array, Noise, int, int, int], tuple[Array, ...]]

@@ -1,10 +1,16 @@
 """Rows that map grey levels: from a value and the image's statistics to a table of 256 levels.
 
 Values have shape (...) and histograms (..., C, 256); tables come back as whole numbers 0 to 255 of
-any dtype, shape (..., 256) or (..., C, 256). The arithmetic is PIL's, rounding included.
+any dtype, shape (..., 256) or (..., C, 256). The arithmetic is PIL's, rounding included. Each row
+has a float form beside its table: images (n, C, H, W) in [0, 1], values (n, 1, 1, 1), nothing
+rounded unless the op itself rounds; where it does, the gradient passes through a smooth twin.
 """
 
-from learned_augment.ops.blend import mix
+import numpy as np
+import torch
+from torch import Tensor
+
+from learned_augment.ops.blend import grey, mix, smooth_mix
 from learned_augment.ops.op import Array, Op, Pointwise, namespace
 
 __all__ = ["POINTWISE"]
@@ -12,7 +18,7 @@ __all__ = ["POINTWISE"]
 
 def _levels(like: Array) -> Array:
     xp = namespace(like)
-    return xp.arange(256, device=like.device) if hasattr(like, "device") else xp.arange(256)
+    return xp.arange(256) if xp is np else xp.arange(256, device=like.device)
 
 
 def _last_axis(value: Array) -> Array:
@@ -68,6 +74,60 @@ def _equalize(value: Array, statistics: Array) -> Array:
     return xp.where(step > 0, table, levels)
 
 
+def _smooth_unchanged(images: Tensor, value: Tensor) -> Tensor:
+    return images
+
+
+def _smooth_invert(images: Tensor, value: Tensor) -> Tensor:
+    return 1 - images
+
+
+def _smooth_solarize(images: Tensor, value: Tensor) -> Tensor:
+    # The thousandth absorbs the rounding of levels stored as k / 255.
+    out = torch.where(255 * images < value - 1e-3, images, 1 - images)
+    if not value.requires_grad:
+        return out
+    still = images.detach()
+    step = torch.sigmoid(255 * still - value)
+    return _through(out, still + step * (1 - 2 * still))
+
+
+def _smooth_posterize(images: Tensor, value: Tensor) -> Tensor:
+    """Drop low bits; the twin darkens by what dropping them costs on average."""
+    levels = (255 * images.detach()).round()
+    step = 2 ** (8 - value.detach().floor())
+    posterized = (levels / step).floor() * step / 255
+    return _through(posterized, images - (2 ** (8 - value) - 1) / 510)
+
+
+def _smooth_brightness(images: Tensor, value: Tensor) -> Tensor:
+    return (value * images).clamp(0, 1)
+
+
+def _smooth_contrast(images: Tensor, value: Tensor) -> Tensor:
+    return smooth_mix(grey(images).mean((1, 2, 3), keepdim=True), images, value)
+
+
+def _smooth_auto_contrast(images: Tensor, value: Tensor) -> Tensor:
+    low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
+    flat = high <= low
+    return torch.where(flat, images, (images - low) / (high - low + flat))
+
+
+def _smooth_equalize(images: Tensor, value: Tensor) -> Tensor:
+    """Equalize in 256 levels; the gradient passes unchanged."""
+    levels = (255 * images.detach()).nan_to_num(nan=0.0).round().clamp(0, 255).long().flatten(2)
+    counts = torch.zeros(*images.shape[:2], 256, dtype=torch.int64, device=images.device)
+    counts.scatter_add_(2, levels, torch.ones_like(levels))
+    table = _equalize(value, counts).to(images.dtype) / 255
+    return _through(table.gather(2, levels).view_as(images), images)
+
+
+def _through(hard: Tensor, soft: Tensor) -> Tensor:
+    """Return the value of ``hard`` with the gradients of both."""
+    return hard + (soft - soft.detach())
+
+
 POINTWISE = [
     Op(
         name="Identity",
@@ -75,7 +135,7 @@ POINTWISE = [
         low=0.0,
         high=0.0,
         neutral=0.0,
-        law=Pointwise(_unchanged),
+        law=Pointwise(_unchanged, _smooth_unchanged),
     ),
     Op(
         name="AutoContrast",
@@ -83,7 +143,7 @@ POINTWISE = [
         low=0.0,
         high=0.0,
         neutral=None,
-        law=Pointwise(_auto_contrast, statistics="histogram"),
+        law=Pointwise(_auto_contrast, _smooth_auto_contrast, statistics="histogram"),
     ),
     Op(
         name="Invert",
@@ -91,7 +151,7 @@ POINTWISE = [
         low=0.0,
         high=0.0,
         neutral=None,
-        law=Pointwise(_invert),
+        law=Pointwise(_invert, _smooth_invert),
     ),
     Op(
         name="Equalize",
@@ -99,7 +159,7 @@ POINTWISE = [
         low=0.0,
         high=0.0,
         neutral=None,
-        law=Pointwise(_equalize, statistics="histogram"),
+        law=Pointwise(_equalize, _smooth_equalize, statistics="histogram"),
     ),
     Op(
         name="Solarize",
@@ -107,7 +167,7 @@ POINTWISE = [
         low=0.0,
         high=256.0,
         neutral=256.0,
-        law=Pointwise(_solarize),
+        law=Pointwise(_solarize, _smooth_solarize),
     ),
     Op(
         name="Posterize",
@@ -115,7 +175,7 @@ POINTWISE = [
         low=0.0,
         high=8.0,
         neutral=8.0,
-        law=Pointwise(_posterize),
+        law=Pointwise(_posterize, _smooth_posterize),
     ),
     Op(
         name="Contrast",
@@ -123,7 +183,7 @@ POINTWISE = [
         low=0.0,
         high=10.0,
         neutral=1.0,
-        law=Pointwise(_contrast, statistics="mean luma"),
+        law=Pointwise(_contrast, _smooth_contrast, statistics="mean luma"),
     ),
     Op(
         name="Brightness",
@@ -131,6 +191,6 @@ POINTWISE = [
         low=0.0,
         high=10.0,
         neutral=1.0,
-        law=Pointwise(_brightness),
+        law=Pointwise(_brightness, _smooth_brightness),
     ),
 ]

@@ -2,7 +2,7 @@
 
 import math
 
-from learned_augment.ops.op import Array, Erase, Noise, Op, Resample, namespace
+from learned_augment.ops.op import Array, Erase, Noise, Op, Resample, floor, namespace
 
 __all__ = ["REGION"]
 
@@ -22,9 +22,9 @@ def _cutout(value: Array, noise: Noise, width: int, height: int, side: int) -> t
 
 def _from_start(centre: Array, size: Array, length: int) -> tuple[Array, Array]:
     xp = namespace(centre)
-    start = xp.floor(xp.clip(centre - size / 2, 0, None))
+    start = floor(xp.clip(centre - size / 2, 0, None))
     # The papers draw with both ends included, hence + 1.
-    return start, xp.clip(xp.floor(start + size) + 1, None, length)
+    return start, xp.clip(floor(start + size) + 1, None, length)
 
 
 def _cutout_clipped(
@@ -40,8 +40,8 @@ def _around(noise: Array, half: Array, length: int, side: int) -> tuple[Array, A
     xp = namespace(noise)
     window = min(length, side * CENTRE_WINDOW)
     centre = (length - window) / 2 + noise * window
-    start = xp.clip(xp.trunc(centre - half), 0, None)
-    return start, xp.clip(xp.trunc(centre + half) + 1, None, length)
+    start = xp.clip(floor(centre - half), 0, None)
+    return start, xp.clip(floor(centre + half) + 1, None, length)
 
 
 def _resized_crop(
@@ -91,3 +91,10 @@ REGION = [
         random=True,
     ),
 ]
+
+
+def centre_crop(width: int, height: int, size: int) -> tuple[int, int, int, int]:
+    """Return the central square (x0, y0, x1, y1) of a side; it reaches outside a smaller image."""
+    x0 = (width - size) // 2
+    y0 = (height - size) // 2
+    return x0, y0, x0 + size, y0 + size

@@ -1,0 +1,1 @@
+"""Learned augmentation policies as a drop-in for torchvision's AutoAugment."""

@@ -1,0 +1,212 @@
+"""Ways to write a policy: from layers, from sub-policies, uniform ones, and torchvision's.
+
+The chance of applying an op and its random sign are not mechanisms of their own: a triple (op,
+probability, value) becomes a layer {op at value: p, Identity: 1 - p}, a mirrored one
+{value: p/2, its mirror: p/2, Identity: 1 - p}.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+from torchvision.transforms import AutoAugment, AutoAugmentPolicy
+
+from learned_augment.ops import OPS
+from learned_augment.policy import Policy
+from learned_augment.spaces import SPACES, Range, Space, levels, mirror
+
+__all__ = [
+    "deep_trivial_augment",
+    "from_layers",
+    "from_sub_policies",
+    "from_torchvision",
+    "identity",
+    "rand_augment",
+    "trivial_augment",
+]
+
+Candidate = tuple[str, float, float]
+"""(op, weight, value): weight is relative within its layer, value in the op's unit."""
+
+Layer = Sequence[Candidate]
+
+
+def from_layers(layers: Sequence[Layer], about: Mapping[str, Any] | None = None) -> Policy:
+    """Build a policy of one sub-policy (DeepAA's form).
+
+    Args:
+        layers: For each layer its candidates (op, weight, value); weights need not sum to 1.
+        about: The policy's provenance.
+    """
+    return _build([layers], about)
+
+
+def from_sub_policies(
+    sub_policies: Sequence[Sequence[tuple[str, float, float]]],
+    mirrored: Collection[str] = (),
+    about: Mapping[str, Any] | None = None,
+) -> Policy:
+    """Build an equal mixture of sub-policies (the form of AutoAugment, Fast AutoAugment, DADA).
+
+    Args:
+        sub_policies: Each a sequence of (op, probability of applying it, value).
+        mirrored: Ops that take their value or its mirror image with equal chance.
+        about: The policy's provenance.
+
+    Raises:
+        ValueError: If a probability is outside [0, 1].
+    """
+    return _build(
+        [[_applied(*triple, triple[0] in mirrored) for triple in sub] for sub in sub_policies],
+        about,
+    )
+
+
+def identity() -> Policy:
+    """Return the policy that changes nothing."""
+    return from_layers([[("Identity", 1.0, 0.0)]], {"name": "identity", "placement": "beside"})
+
+
+def trivial_augment(image_size: int = 224) -> Policy:
+    """Return TrivialAugment-Wide: one op, one of 31 strengths, both uniform.
+
+    Args:
+        image_size: Side in pixels of the images, to which the paper's 32 pixels of translation
+            are a fraction (at most the whole side).
+
+    Müller and Hutter, TrivialAugment, ICCV 2021, arXiv:2103.10158.
+    """
+    space = dict(SPACES["trivialaugment"])
+    reach = min(1.0, 32 / _positive("image_size", image_size))
+    space |= {name: Range(0.0, reach, mirrored=True) for name in ("TranslateX", "TranslateY")}
+    layer = [
+        candidate
+        for name, span in space.items()
+        for level in range(31)
+        for candidate in _sides(name, 1.0, span.value(level / 30), span.mirrored)
+    ]
+    return from_layers([layer], _about("trivialaugment", "TrivialAugment-Wide", "2103.10158"))
+
+
+def rand_augment(n: int = 2, m: float = 9) -> Policy:
+    """Return RandAugment: ``n`` uniform ops, all at magnitude ``m`` of 30.
+
+    Cubuk et al., RandAugment, NeurIPS 2020, arXiv:1909.13719.
+
+    Raises:
+        ValueError: If n < 1 or m is outside 0 to 30.
+    """
+    if not 0 <= m <= 30:
+        raise ValueError(f"Expected a magnitude m from 0 to 30, got {m}.")
+    layer = [
+        candidate
+        for name, span in SPACES["randaugment"].items()
+        for candidate in _sides(name, 1.0, span.value(m / 30), span.mirrored)
+    ]
+    return from_layers(
+        [layer] * _positive("n", n), _about("randaugment", f"RandAugment({n}, {m})", "1909.13719")
+    )
+
+
+def deep_trivial_augment(depth: int, space: str = "deepaa") -> Policy:
+    """Return DeepTA: ``depth`` layers, each a uniform op of DeepAA's space at a uniform level.
+
+    Zheng et al., Deep AutoAugment, ICLR 2022, arXiv:2203.06172, section 5.4.
+    """
+    layer = uniform_layer(SPACES[space])
+    about = _about(f"deepta-{depth}", f"DeepTA({depth})", "2203.06172", placement="replaces")
+    return from_layers([layer] * _positive("depth", depth), about)
+
+
+def uniform_layer(space: Space, count: int = 13) -> list[Candidate]:
+    """Return every candidate of a space: ops equally likely, then their levels equally likely."""
+    return [
+        (name, 1.0 / len(values), value)
+        for name, span in space.items()
+        for values in [levels(name, span, count)]
+        for value in values
+    ]
+
+
+def from_torchvision(policy: AutoAugmentPolicy) -> Policy:
+    """Return the AutoAugment policy that torchvision ships, with its chances and magnitudes.
+
+    Raises:
+        ValueError: If ``policy`` is not an ``AutoAugmentPolicy``.
+    """
+    if not isinstance(policy, AutoAugmentPolicy):
+        raise ValueError(f"Expected one of {[str(p) for p in AutoAugmentPolicy]}, got {policy!r}.")
+    space = SPACES["autoaugment"]
+    # Ops without a magnitude have None for their magnitude; the magnitudes count 0 to 9.
+    sub_policies = [
+        [(op, p, space[op].value((magnitude or 0) / 9)) for op, p, magnitude in sub]
+        for sub in AutoAugment(policy).policies
+    ]
+    mirrored = [name for name, span in space.items() if span.mirrored]
+    name = f"autoaugment-{policy.value}"
+    return from_sub_policies(sub_policies, mirrored, _about(name, "AutoAugment", "1805.09501"))
+
+
+def _about(name: str, method: str, arxiv: str, placement: str = "beside") -> dict[str, str]:
+    return {"name": name, "method": method, "paper": f"arXiv:{arxiv}", "placement": placement}
+
+
+def _positive(name: str, number: int) -> int:
+    if number < 1:
+        raise ValueError(f"Expected {name} of at least 1, got {number}.")
+    return number
+
+
+def _sides(op: str, weight: float, value: float, mirrored: bool) -> list[Candidate]:
+    if not mirrored or value == OPS[op].neutral:
+        return [(op, weight, value)]
+    return [(op, weight / 2, value), (op, weight / 2, mirror(op, value))]
+
+
+def _applied(op: str, probability: float, value: float, mirrored: bool) -> Layer:
+    if not 0 <= probability <= 1:
+        raise ValueError(f"Expected a probability in [0, 1] for {op}, got {probability}.")
+    if op not in OPS:
+        raise ValueError(f"Unknown op {op!r}. Known ops: {', '.join(OPS)}.")
+    return [*_sides(op, probability, value, mirrored), ("Identity", 1 - probability, 0.0)]
+
+
+def _build(sub_policies: Sequence[Sequence[Layer]], about: Mapping[str, Any] | None) -> Policy:
+    """Write (S, L, C) tables, padded with Identity at weight 0."""
+    if not sub_policies or not all(sub and all(sub) for sub in sub_policies):
+        raise ValueError("Expected at least one sub-policy, each of layers with candidates.")
+    depth = max(len(sub) for sub in sub_policies)
+    width = max(len(layer) for sub in sub_policies for layer in sub)
+    rows = [
+        [_padded(sub[i] if i < len(sub) else _NOTHING, width) for i in range(depth)]
+        for sub in sub_policies
+    ]
+    used = {name for sub in rows for layer in sub for name, _, _ in layer}
+    ops = tuple(name for name in OPS if name in used) or tuple(used)
+    if unknown := used - set(ops):
+        raise ValueError(f"Unknown op {min(unknown)!r}. Known ops: {', '.join(OPS)}.")
+    weights = torch.tensor(
+        [[[weight for _, weight, _ in layer] for layer in sub] for sub in rows],
+        dtype=torch.float64,
+    )
+    sums = weights.sum(-1, keepdim=True)
+    if (weights < 0).any() or not (sums > 0).all():
+        raise ValueError("Expected weights of each layer that are not negative and not all 0.")
+    return Policy(
+        ops=ops,
+        mixture=torch.full((len(rows),), 1 / len(rows), dtype=torch.float64),
+        weights=weights / sums,
+        op=torch.tensor([[[ops.index(n) for n, _, _ in layer] for layer in sub] for sub in rows]),
+        value=torch.tensor(
+            [[[value for _, _, value in layer] for layer in sub] for sub in rows],
+            dtype=torch.float64,
+        ),
+        about=about or {},
+    )
+
+
+_NOTHING: Layer = [("Identity", 1.0, 0.0)]
+
+
+def _padded(layer: Layer, width: int) -> list[Candidate]:
+    return [*layer, *[("Identity", 0.0, 0.0)] * (width - len(layer))]

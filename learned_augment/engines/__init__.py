@@ -1,0 +1,54 @@
+"""Plan + images -> images: one meaning, executed three ways. The kind of input picks the engine."""
+
+import torch
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+
+from learned_augment.engines.exact import apply_exact
+from learned_augment.engines.smooth import apply_smooth
+from learned_augment.policy import Plan
+
+__all__ = ["apply_batch"]
+
+
+def apply_batch(
+    images: Tensor,
+    plan: Plan,
+    *,
+    interpolation: InterpolationMode = InterpolationMode.NEAREST,
+    fill: float | tuple[float, ...] | None = None,
+    size: int | None = None,
+) -> Tensor:
+    """Apply a plan to a batch: uint8 bit for bit as PIL does, floats differentiably.
+
+    Args:
+        images: (B, C, H, W) with C = 1 or 3; uint8, or floats in [0, 1]. Never written to.
+        plan: One row an image.
+        interpolation: Nearest, bilinear or bicubic, for geometric ops.
+        fill: Colour outside the image in the image's own scale; None is 0, and the papers' grey
+            for crop padding.
+        size: If given, resized crops come out at this side, and so does every image.
+
+    Returns:
+        A new tensor of the same dtype and device, and of the same shape unless ``size`` is given.
+
+    Raises:
+        ValueError: If the plan does not have one row an image.
+    """
+    if len(plan) != len(images):
+        raise ValueError(f"Expected a plan of {len(images)} rows, one an image, got {len(plan)}.")
+    if images.numel() == 0:
+        return images.clone() if size is None else images.new_zeros(*images.shape[:2], size, size)
+    if size is not None and len(images) > 1:
+        # Images part ways in size after a resized crop: each runs alone.
+        parts = [(images[i : i + 1], plan.rows(slice(i, i + 1))) for i in range(len(images))]
+        options = {"interpolation": interpolation, "fill": fill, "size": size}
+        return torch.cat([apply_batch(*part, **options) for part in parts])  # type: ignore[arg-type]
+    colour = None if fill is None else torch.as_tensor(fill, dtype=torch.float64).reshape(-1)
+    if images.dtype == torch.uint8:
+        outside = None if colour is None else colour.to(images)
+        return apply_exact(images, plan, interpolation=interpolation, fill=outside, size=size)
+    floats = images if images.dtype in (torch.float32, torch.float64) else images.float()
+    outside = None if colour is None else colour.to(floats)
+    result = apply_smooth(floats, plan, interpolation=interpolation, fill=outside, size=size)
+    return result.to(images.dtype)

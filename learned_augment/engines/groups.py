@@ -1,0 +1,107 @@
+"""A layer of a plan sorted by law: which images move, which are recoloured, which are mixed.
+
+Host side only: plans live on the CPU, so nothing here waits for an accelerator.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learned_augment.ops import OPS, Erase, Geometric, Law, Op, Resample
+from learned_augment.ops.op import GREY
+from learned_augment.policy import Plan
+
+__all__ = ["Group", "boxes", "colours", "index_of", "layer_groups", "matrices"]
+
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The images of a layer that one op acts on.
+
+    Attributes:
+        op: The op.
+        index: (n,) int64 CPU tensor, which images of the batch.
+        value: (n,) float64 tensor, in the op's unit; keeps its gradient.
+        noise: four tensors (n,) float64.
+    """
+
+    op: Op
+    index: Tensor
+    value: Tensor
+    noise: tuple[Tensor, Tensor, Tensor, Tensor]
+
+    @property
+    def arrays(self) -> tuple[Floats, tuple[Floats, ...]]:
+        """Value and noise as NumPy arrays."""
+        return self.value.detach().cpu().numpy(), tuple(n.numpy() for n in self.noise)
+
+
+def layer_groups(plan: Plan, layer: int) -> dict[type[Law], list[Group]]:
+    """Return the groups of one layer by their law; images that nothing changes are in none."""
+    op, value, noise = plan.op[:, layer], plan.value[:, layer], plan.noise[:, layer].double()
+    groups: dict[type[Law], list[Group]] = defaultdict(list)
+    for which in op.unique().tolist():
+        row = OPS[plan.ops[which]]
+        # A differentiable value keeps its op even where it changes nothing: its slope counts.
+        keep = (op == which) & (value.requires_grad | (value != _or_nan(row.neutral)))
+        index = keep.nonzero().squeeze(1)
+        if len(index):
+            places = noise[index].unbind(-1)
+            groups[type(row.law)].append(Group(row, index, value[index], places))  # type: ignore[arg-type]
+    return groups
+
+
+def _or_nan(neutral: float | None) -> float:
+    return float("nan") if neutral is None else neutral
+
+
+def index_of(groups: Sequence[Group], device: torch.device) -> Tensor:
+    """Return the images of several groups, (n,) int64 on ``device``."""
+    return torch.cat([group.index for group in groups]).to(device, non_blocking=True)
+
+
+def matrices(groups: Sequence[Group], width: int, height: int) -> Floats:
+    """Return the coefficients (a, b, c, d, e, f) of geometric groups, (n, 6) float64."""
+    return np.concatenate([_matrix(group, width, height) for group in groups])
+
+
+def _matrix(group: Group, width: int, height: int) -> Floats:
+    law = group.op.law
+    assert isinstance(law, Geometric)
+    value, noise = group.arrays
+    rows = law.matrix(value, noise, width, height)  # type: ignore[arg-type]
+    return np.stack(np.broadcast_arrays(*rows, value)[:6], axis=1)
+
+
+def boxes(group: Group, width: int, height: int, side: int) -> Floats:
+    """Return the rectangles (x0, y0, x1, y1) of an erasing or resampling group, (n, 4)."""
+    law = group.op.law
+    assert isinstance(law, Erase | Resample)
+    value, noise = group.arrays
+    return np.stack(law.box(value, noise, width, height, side), axis=1)  # type: ignore[arg-type]
+
+
+def colours(groups: Sequence[Group], fill: Tensor | None, grey: Tensor) -> Tensor:
+    """Return what shows outside each moved image, (n, C): ``fill``, 0, or the papers' grey."""
+    outside = torch.zeros_like(grey) if fill is None else fill.expand_as(grey)
+    rows = []
+    for group in groups:
+        law = group.op.law
+        padded = isinstance(law, Geometric) and law.fill == "grey" and fill is None
+        rows.append((grey if padded else outside).expand(len(group.index), -1))
+    return torch.cat(rows)
+
+
+def grey_levels(channels: int) -> Floats:
+    """Return the papers' grey, 0 to 255, for images of 1 or 3 channels."""
+    from learned_augment.ops.blend import luma
+
+    levels = np.array(GREY)
+    return (levels if channels == 3 else luma(levels.reshape(3, 1, 1)).reshape(1)).astype(float)

@@ -1,0 +1,195 @@
+"""Plan + float batch -> float batch, differentiable in the images and in the plan's values.
+
+Images are (B, C, H, W) in [0, 1] with C = 1 or 3. Forward values are those of the exact engine,
+without its rounding. Where an op's forward value has no useful derivative in its value (nearest
+neighbour, thresholds, edges of a cutout), the gradient passes through a smooth twin.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+from torchvision.transforms import InterpolationMode
+
+from learned_augment.engines.exact import (
+    crop_to,
+    gather,
+    inside_box,
+    nearest_sources,
+    resize_matrices,
+)
+from learned_augment.engines.groups import (
+    Group,
+    boxes,
+    colours,
+    grey_levels,
+    index_of,
+    layer_groups,
+    matrices,
+)
+from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
+from learned_augment.ops.blend import smooth_mix
+from learned_augment.policy import Plan
+
+__all__ = ["apply_smooth", "warp"]
+
+
+def apply_smooth(
+    images: Tensor,
+    plan: Plan,
+    *,
+    interpolation: InterpolationMode = InterpolationMode.NEAREST,
+    fill: Tensor | None = None,
+    size: int | None = None,
+) -> Tensor:
+    """Apply a plan to a float32 or float64 batch (B, C, H, W) in [0, 1]; a new tensor.
+
+    Args:
+        images: Never written to.
+        plan: B rows; ``plan.value`` may require a gradient.
+        interpolation: For geometric ops: nearest, bilinear or bicubic.
+        fill: (1,) or (C,) in [0, 1], outside the image; None is 0, and grey for crop padding.
+        size: If given, B must be 1: resized crops and the result have this side.
+    """
+    out = images
+    for layer in range(plan.op.shape[1]):
+        out = _layer(out, layer_groups(plan, layer), interpolation, fill, size)
+    out = images.clone() if out is images else out
+    return out if size is None else crop_to(out, size)
+
+
+def _layer(
+    images: Tensor,
+    groups: dict[type, list[Group]],
+    interpolation: InterpolationMode,
+    fill: Tensor | None,
+    size: int | None,
+) -> Tensor:
+    """Sort the images by what happens to them, change each part, and undo the sorting once."""
+    parts = []
+    if moved := groups.get(Geometric):
+        parts.append((moved, _move(_picked(images, moved), moved, interpolation, fill)))
+    for group in groups.get(Pointwise, []):
+        parts.append(([group], _recolour(_picked(images, [group]), group)))
+    for group in groups.get(Blend, []):
+        parts.append(([group], _blend(_picked(images, [group]), group)))
+    for group in groups.get(Erase, []):
+        parts.append(([group], _erase(_picked(images, [group]), group, size)))
+    for group in groups.get(Resample, []):
+        parts.append(([group], _resample(_picked(images, [group]), group, size)))
+    return _merged(images, parts) if parts else images
+
+
+def _merged(images: Tensor, parts: Sequence[tuple[list[Group], Tensor]]) -> Tensor:
+    changed = torch.cat([group.index for groups, _ in parts for group in groups])
+    kept = torch.ones(len(images), dtype=torch.bool)
+    kept[changed] = False
+    rest = kept.nonzero().squeeze(1)
+    order = torch.cat([changed, rest]).argsort().to(images.device, non_blocking=True)
+    pieces = [part for _, part in parts]
+    if len(rest):
+        pieces.append(images.index_select(0, rest.to(images.device, non_blocking=True)))
+    return torch.cat(pieces).index_select(0, order)
+
+
+def _picked(images: Tensor, groups: list[Group]) -> Tensor:
+    return images.index_select(0, index_of(groups, images.device))
+
+
+def _value(group: Group, images: Tensor) -> Tensor:
+    return group.value.to(images.device, images.dtype, non_blocking=True)[:, None, None, None]
+
+
+def _grey(images: Tensor) -> Tensor:
+    return torch.from_numpy(grey_levels(images.shape[1]) / 255).to(images)
+
+
+def _move(
+    images: Tensor, groups: list[Group], interpolation: InterpolationMode, fill: Tensor | None
+) -> Tensor:
+    outside = colours(groups, fill, _grey(images))[:, :, None, None]
+    if interpolation != InterpolationMode.NEAREST:
+        mode = "bilinear" if interpolation == InterpolationMode.BILINEAR else "bicubic"
+        return warp(images, _matrix(groups, images), outside, mode)
+    height, width = images.shape[-2:]
+    x, y = nearest_sources(matrices(groups, width, height), width, height, images.device)
+    moved = gather(images, x, y, outside)
+    if not any(group.value.requires_grad for group in groups):
+        return moved
+    # The image's gradient is nearest neighbour's own; the value's comes from a bilinear twin.
+    twin = warp(images.detach(), _matrix(groups, images), outside.detach(), "bilinear")
+    return moved + (twin - twin.detach())
+
+
+def _matrix(groups: list[Group], images: Tensor) -> Tensor:
+    """Return the coefficients (n, 6) of geometric groups, differentiable in their values."""
+    height, width = images.shape[-2:]
+    rows = []
+    for group in groups:
+        law = group.op.law
+        assert isinstance(law, Geometric)
+        coefficients = law.matrix(group.value, group.noise, width, height)
+        rows.append(torch.stack([c + 0 * group.value for c in coefficients], 1))
+    return torch.cat(rows).to(images.device, non_blocking=True)
+
+
+def warp(images: Tensor, matrix: Tensor, outside: Tensor, mode: str) -> Tensor:
+    """Sample images (n, C, H, W) through coefficients (n, 6) in pixels, centres at +0.5.
+
+    Equals ``kornia.geometry.transform.warp_affine`` with the inverse matrix inside the image;
+    outside it shows ``outside`` (n, C, 1, 1) without darkened borders. No host synchronisation.
+    """
+    height, width = images.shape[-2:]
+    a, b, c, d, e, f = matrix[:, :, None, None].unbind(1)
+    column = torch.arange(width, device=images.device, dtype=matrix.dtype) + 0.5
+    row = (torch.arange(height, device=images.device, dtype=matrix.dtype) + 0.5)[:, None]
+    x, y = a * column + b * row + c, d * column + e * row + f
+    inside = ((x >= 0) & (x < width) & (y >= 0) & (y < height))[:, None]
+    grid = torch.stack((2 * x / width - 1, 2 * y / height - 1), -1).to(images.dtype)
+    sampled = grid_sample(images, grid, mode=mode, padding_mode="border", align_corners=False)
+    return torch.where(inside, sampled.clamp(0, 1) if mode == "bicubic" else sampled, outside)
+
+
+def _recolour(images: Tensor, group: Group) -> Tensor:
+    law = group.op.law
+    assert isinstance(law, Pointwise)
+    return law.smooth(images, _value(group, images))
+
+
+def _blend(images: Tensor, group: Group) -> Tensor:
+    law = group.op.law
+    assert isinstance(law, Blend)
+    return smooth_mix(law.smooth(images), images, _value(group, images))
+
+
+def _erase(images: Tensor, group: Group, size: int | None) -> Tensor:
+    height, width = images.shape[-2:]
+    side = size or min(width, height)
+    box = torch.from_numpy(boxes(group, width, height, side)).to(images.device, non_blocking=True)
+    grey = _grey(images)[:, None, None]
+    erased = torch.where(inside_box(box, width, height), grey, images)
+    if not group.value.requires_grad:
+        return erased
+    law = group.op.law
+    assert isinstance(law, Erase)
+    edges = torch.stack(law.box(group.value, group.noise, width, height, side), 1).to(images)
+    cover = _soft_inside(edges, width, height)
+    twin = cover * (grey - images.detach())
+    return erased + (twin - twin.detach())
+
+
+def _soft_inside(box: Tensor, width: int, height: int) -> Tensor:
+    """Return how far each pixel lies inside (n, 4) rectangles, (n, 1, H, W) in (0, 1)."""
+    x0, y0, x1, y1 = (edge[:, None, None, None] for edge in box.unbind(1))
+    column = torch.arange(width, device=box.device, dtype=box.dtype) + 0.5
+    row = (torch.arange(height, device=box.device, dtype=box.dtype) + 0.5)[:, None]
+    across = torch.sigmoid(2 * (column - x0)) * torch.sigmoid(2 * (x1 - column))
+    return across * torch.sigmoid(2 * (row - y0)) * torch.sigmoid(2 * (y1 - row))
+
+
+def _resample(images: Tensor, group: Group, size: int | None) -> Tensor:
+    for axis, weights in resize_matrices(group, images, size):
+        matrix = torch.from_numpy(weights).to(images.device, images.dtype, non_blocking=True)
+        images = images @ matrix.mT if axis == 3 else matrix @ images
+    return images.clamp(0, 1)

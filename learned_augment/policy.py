@@ -1,0 +1,283 @@
+"""The policy, a mixture of sub-policies as four tensors, and the plan, one draw from it.
+
+All randomness of the package is in ``Policy.sample`` and ``Policy.draw``. Shapes: S sub-policies,
+L layers, C candidates, O ops, B images.
+"""
+
+import json
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learned_augment.ops import OPS, Op
+
+if TYPE_CHECKING:
+    from torchvision.transforms import AutoAugmentPolicy
+
+__all__ = ["Plan", "Policy", "Step"]
+
+NOISE = 4
+"""Uniform numbers that every image and layer gets for choosing a place."""
+
+
+class Step(NamedTuple):
+    """One op at a value for one image; ``noise`` holds four numbers in [0, 1)."""
+
+    op: Op
+    value: float
+    noise: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What happens to each image of a batch: the whole of the randomness, as CPU tensors.
+
+    Attributes:
+        ops: Names that ``op`` counts through.
+        op: (B, L) int64, which op.
+        value: (B, L) float64, at which value, in the op's unit. May require a gradient.
+        noise: (B, L, 4) float32 in [0, 1), for the ops that choose a place.
+    """
+
+    ops: tuple[str, ...]
+    op: Tensor
+    value: Tensor
+    noise: Tensor
+
+    def __len__(self) -> int:
+        return self.op.shape[0]
+
+    def rows(self, index: Sequence[int] | Tensor | slice) -> "Plan":
+        """Return the plan of the images that ``index`` picks, in its order."""
+        return Plan(self.ops, self.op[index], self.value[index], self.noise[index])
+
+    def steps(self, image: int) -> list[Step]:
+        """Return what happens to one image, without the steps that change nothing."""
+        rows = zip(
+            self.op[image].tolist(),
+            self.value[image].tolist(),
+            self.noise[image].tolist(),
+            strict=True,
+        )
+        steps = [Step(OPS[self.ops[op]], value, tuple(noise)) for op, value, noise in rows]
+        return [step for step in steps if step.value != step.op.neutral]
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """A mixture of sub-policies, each a sequence of layers of candidates: an immutable value.
+
+    Attributes:
+        ops: (O,) names that ``op`` counts through.
+        mixture: (S,) float64, chance of each sub-policy; sums to 1.
+        weights: (S, L, C) float64, chance of each candidate of a layer; sums to 1 over C.
+        op: (S, L, C) int64, which op a candidate applies.
+        value: (S, L, C) float64, at which value, in the op's own unit.
+        about: Where the policy comes from: name, method, paper, source, licence, placement
+            ("replaces" or "beside" the usual crop, flip and cutout), ...; plain JSON data.
+
+    Raises:
+        ValueError: If the figures are not a policy; the message names the first fault.
+    """
+
+    ops: tuple[str, ...]
+    mixture: Tensor
+    weights: Tensor
+    op: Tensor
+    value: Tensor
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ops", tuple(self.ops))
+        for name, dtype in _DTYPES.items():
+            tensor = torch.as_tensor(getattr(self, name)).detach().to("cpu", dtype, copy=True)
+            object.__setattr__(self, name, tensor.contiguous())
+        object.__setattr__(self, "about", _frozen_about(self.about))
+        _validate(self)
+
+    @property
+    def name(self) -> str:
+        """The policy's name, or "unnamed"."""
+        return str(self.about.get("name", "unnamed"))
+
+    @property
+    def depth(self) -> int:
+        """Number of layers L."""
+        return self.weights.shape[1]
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> "Policy":
+        """Load a shipped policy by name, or any policy file by path; see ``files.load``."""
+        from learned_augment import files
+
+        return files.load(name_or_path)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the policy as a safetensors file; see ``files.save``."""
+        from learned_augment import files
+
+        return files.save(self, path)
+
+    @classmethod
+    def from_torchvision(cls, policy: "AutoAugmentPolicy") -> "Policy":
+        """Return one of torchvision's AutoAugment policies; see ``builders.from_torchvision``."""
+        from learned_augment import builders
+
+        return builders.from_torchvision(policy)
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> Plan:
+        """Draw a plan for ``n`` images, independently for each.
+
+        Args:
+            n: Number of images B; 0 gives an empty plan.
+            generator: CPU generator; torch's global one by default.
+        """
+        layers = self.depth
+        u = torch.rand(n, 1 + (1 + NOISE) * layers, generator=generator)
+        uniform = u[:, : 1 + layers].numpy().astype(np.float64)
+        s = np.searchsorted(self._mixture_sums, uniform[:, 0], side="right")
+        row = s[:, None] * layers + np.arange(layers)
+        # u has 24 bits, so row + u is exact and cannot round up into the next row.
+        flat = np.searchsorted(self._weight_sums, row + uniform[:, 1:], side="right")
+        index = torch.from_numpy(flat)
+        noise = u[:, 1 + layers :].reshape(n, layers, NOISE)
+        return Plan(self.ops, self.op.view(-1)[index], self.value.view(-1)[index], noise)
+
+    def draw(self, generator: torch.Generator | None = None) -> list[Step]:
+        """Draw the steps of one image: ``sample(1).steps(0)``, same numbers, a few microseconds."""
+        layers, (mixture_sums, weight_sums, candidates) = self.depth, self._lists
+        width = self.weights.shape[2]
+        u = torch.rand(1 + (1 + NOISE) * layers, generator=generator).tolist()
+        row = bisect_right(mixture_sums, u[0]) * layers
+        steps, noise = [], 1 + layers
+        for layer in range(layers):
+            low = (row + layer) * width
+            flat = bisect_right(weight_sums, row + layer + u[1 + layer], low, low + width)
+            candidate = candidates[flat]
+            if candidate is not None:
+                steps.append(Step(*candidate, tuple(u[noise : noise + NOISE])))
+            noise += NOISE
+        return steps
+
+    def op_shares(self) -> dict[str, Tensor]:
+        """Return each op's chance in each layer, (L,) float64, averaged over sub-policies."""
+        shares = torch.zeros(len(self.ops), self.depth, dtype=torch.float64)
+        weights = self.mixture[:, None, None] * self.weights  # (S, L, C)
+        layer = torch.arange(self.depth)[None, :, None].expand_as(self.op)
+        shares.index_put_((self.op, layer), weights, accumulate=True)
+        return dict(zip(self.ops, shares, strict=True))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Policy):
+            return NotImplemented
+        same = all(torch.equal(getattr(self, n), getattr(other, n)) for n in _DTYPES)
+        return same and self.ops == other.ops and dict(self.about) == dict(other.about)
+
+    def __hash__(self) -> int:
+        return hash((self.ops, self.value.numpy().tobytes(), self.weights.numpy().tobytes()))
+
+    def __repr__(self) -> str:
+        s, layers, c = self.weights.shape
+        return (
+            f"Policy({self.name!r}, {s} sub-polic{'y' if s == 1 else 'ies'} of {layers} "
+            f"layer{'' if layers == 1 else 's'}, up to {c} candidates, {len(self.ops)} ops)"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        tensors = (self.mixture, self.weights, self.op, self.value)
+        return Policy, (self.ops, *tensors, json.loads(json.dumps(dict(self.about))))
+
+    @cached_property
+    def _mixture_sums(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        sums = np.cumsum(self.mixture.numpy())
+        return sums / sums[-1]
+
+    @cached_property
+    def _weight_sums(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Running sums of every layer, layer r shifted by r: one sorted array for all."""
+        sums = np.cumsum(self.weights.numpy().reshape(-1, self.weights.shape[2]), axis=1)
+        return (sums / sums[:, -1:] + np.arange(len(sums))[:, None]).reshape(-1)
+
+    @cached_property
+    def _lists(self) -> tuple[list[float], list[float], list[tuple[Op, float] | None]]:
+        ops = [OPS[self.ops[op]] for op in self.op.view(-1).tolist()]
+        values = self.value.view(-1).tolist()
+        candidates = [
+            None if value == op.neutral else (op, value)
+            for op, value in zip(ops, values, strict=True)
+        ]
+        return self._mixture_sums.tolist(), self._weight_sums.tolist(), candidates
+
+
+_DTYPES = {
+    "mixture": torch.float64,
+    "weights": torch.float64,
+    "op": torch.int64,
+    "value": torch.float64,
+}
+
+
+def _frozen_about(about: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        return MappingProxyType(json.loads(json.dumps(dict(about))))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"Expected plain JSON data in about, got {error}.") from error
+
+
+def _validate(policy: Policy) -> None:
+    _validate_ops(policy.ops)
+    _validate_shapes(policy)
+    _validate_chances("mixture", policy.mixture)
+    _validate_chances("weights", policy.weights)
+    _validate_values(policy)
+
+
+def _validate_ops(ops: tuple[str, ...]) -> None:
+    unknown = [name for name in ops if name not in OPS]
+    if unknown:
+        raise ValueError(f"Unknown op {unknown[0]!r}. Known ops: {', '.join(OPS)}.")
+    if not ops or len(set(ops)) != len(ops):
+        raise ValueError(f"Expected distinct op names, at least one, got {list(ops)}.")
+
+
+def _validate_shapes(policy: Policy) -> None:
+    shape = tuple(policy.weights.shape)
+    if len(shape) != 3 or 0 in shape:
+        raise ValueError(f"Expected weights of shape (S, L, C), none of them 0, got {shape}.")
+    for name, expected in {"mixture": shape[:1], "op": shape, "value": shape}.items():
+        given = tuple(getattr(policy, name).shape)
+        if given != expected:
+            raise ValueError(f"Expected {name} of shape {expected} to fit weights, got {given}.")
+
+
+def _validate_chances(name: str, chances: Tensor) -> None:
+    if not torch.isfinite(chances).all() or (chances < 0).any():
+        raise ValueError(f"Expected {name} to be finite and not negative.")
+    sums = chances.sum(-1)
+    if ((sums - 1).abs() > 1e-6).any():
+        worst = sums.flatten()[(sums - 1).abs().argmax()].item()
+        raise ValueError(f"Expected {name} to sum to 1, got {worst:.9g}; divide by the sum.")
+
+
+def _validate_values(policy: Policy) -> None:
+    if (policy.op < 0).any() or (policy.op >= len(policy.ops)).any():
+        raise ValueError(f"Expected op to count 0 to {len(policy.ops) - 1}, the listed ops.")
+    low = torch.tensor([OPS[name].low for name in policy.ops], dtype=torch.float64)[policy.op]
+    high = torch.tensor([OPS[name].high for name in policy.ops], dtype=torch.float64)[policy.op]
+    wrong = ~((policy.value >= low) & (policy.value <= high)) & (policy.weights > 0)
+    if wrong.any() or not torch.isfinite(policy.value).all():
+        where = (wrong | ~torch.isfinite(policy.value)).nonzero()[0].tolist()
+        op = OPS[policy.ops[int(policy.op[tuple(where)])]]
+        value = policy.value[tuple(where)].item()
+        raise ValueError(
+            f"Expected a value of {op.name} from {op.low:g} to {op.high:g}"
+            f"{f' ({op.unit})' if op.unit else ''}, got {value:g} at {tuple(where)}."
+        )
