@@ -60,7 +60,7 @@ class _WideBlock(nn.Module):
             self.shortcut = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv1(torch.relu(self.bn1(x)))
+        y: Tensor = self.conv1(torch.relu(self.bn1(x)))
         y = self.conv2(torch.relu(self.bn2(y)))
         shortcut: Tensor = self.shortcut(x)
         return y + shortcut
