@@ -125,7 +125,7 @@ def _stepped(axis: np.ndarray, length: int) -> Tensor:  # type: ignore[type-arg]
 
 
 def gather(images: Tensor, x: Tensor, y: Tensor, outside: Tensor) -> Tensor:
-    """Read images (n, C, H, W) at (n, H, W) columns and rows; ``outside`` (n, C, 1, 1) elsewhere."""
+    """Read images (n, C, H, W) at columns and rows (n, H, W); ``outside`` (n, C, 1, 1) beyond."""
     height, width = images.shape[-2:]
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     flat = torch.where(inside, y * width + x, 0).flatten(1)[:, None, :]

@@ -12,16 +12,20 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
+from torch import Tensor
 
 __all__ = [
+    "GREY",
     "Array",
     "Blend",
     "Erase",
     "Geometric",
     "Law",
+    "Noise",
     "Op",
     "Pointwise",
     "Resample",
+    "floor",
     "namespace",
 ]
 

@@ -1,0 +1,174 @@
+"""What LearnedAugment accepts: arguments at construction, samples before anything is drawn.
+
+What is refused is refused always, whatever op would have been drawn.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import PIL.Image
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import is_pure_tensor
+
+from learned_augment.engines.pil import MODES
+
+__all__ = [
+    "check_fill",
+    "check_image",
+    "check_interpolation",
+    "check_sample",
+    "check_size",
+    "fill_for",
+    "is_image",
+]
+
+DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
+FillValue = float | Sequence[float] | None
+_MODES = {0: InterpolationMode.NEAREST, 2: InterpolationMode.BILINEAR, 3: InterpolationMode.BICUBIC}
+
+
+def check_interpolation(interpolation: InterpolationMode | str | int) -> InterpolationMode:
+    """Return the mode for an enum, its name, or Pillow's number; ValueError for any other."""
+    wanted = _MODES.get(interpolation) if isinstance(interpolation, int) else interpolation
+    for mode in _MODES.values():
+        if wanted in (mode, mode.value):
+            return mode
+    names = ", ".join(repr(mode.value) for mode in _MODES.values())
+    raise ValueError(f"Expected an interpolation of {names}, got {interpolation!r}.")
+
+
+def check_size(size: int | None) -> int | None:
+    """Return ``size`` if it is None or a positive whole number."""
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        raise ValueError(f"Expected size to be None or a positive whole number, got {size!r}.")
+    return size
+
+
+def check_fill(fill: Any) -> FillValue | dict[type | str, FillValue]:
+    """Return a copy of ``fill``: None, a number, a sequence, or {type or "others": one of these}.
+
+    Raises:
+        TypeError: If it is anything else.
+    """
+    if isinstance(fill, Mapping):
+        return {_fill_key(key): _fill_value(value) for key, value in fill.items()}
+    return _fill_value(fill)
+
+
+def _fill_key(key: Any) -> type | str:
+    if isinstance(key, type) or key == "others":
+        return key  # type: ignore[no-any-return]
+    raise TypeError(f'Expected the keys of fill to be types or "others", got {key!r}.')
+
+
+def _fill_value(fill: Any) -> FillValue:
+    if fill is None or (isinstance(fill, int | float) and not isinstance(fill, bool)):
+        return fill
+    if isinstance(fill, Sequence) and not isinstance(fill, str):
+        numbers = tuple(fill)
+        if len(numbers) in (1, 3) and all(isinstance(level, int | float) for level in numbers):
+            return numbers
+    raise TypeError(
+        "Expected fill to be None, a number, 1 or 3 numbers, or a dict of these by type, "
+        f"got {fill!r}."
+    )
+
+
+def fill_for(fill: FillValue | dict[type | str, FillValue], kind: type) -> tuple[float, ...] | None:
+    """Return the fill of one type of input as a tuple of numbers, or None."""
+    if isinstance(fill, dict):
+        named = [value for key, value in fill.items() if isinstance(key, type) and kind is key]
+        fill = named[0] if named else fill.get("others")
+    if fill is None or isinstance(fill, Sequence):
+        return None if fill is None else tuple(fill)
+    return (fill,)
+
+
+def is_image(item: Any) -> bool:
+    """Say whether an item is what the transform augments, rather than a target."""
+    kinds = (PIL.Image.Image, tv_tensors.Image, tv_tensors.Video)
+    return isinstance(item, kinds) or is_pure_tensor(item)
+
+
+def check_image(image: Any, fill: tuple[float, ...] | None) -> None:
+    """Check mode or dtype and shape of an image, and that ``fill`` fits its channels.
+
+    Raises:
+        TypeError: For a mode or dtype that is not supported.
+        ValueError: For a shape or fill that does not fit.
+    """
+    channels = _pil_channels(image) if isinstance(image, PIL.Image.Image) else _channels(image)
+    if fill is not None and len(fill) not in (1, channels):
+        raise ValueError(
+            f"Expected fill of 1 or {channels} numbers for an image of {channels} colour "
+            f"channel{'s' if channels > 1 else ''}, got {len(fill)}: {fill}."
+        )
+
+
+def _pil_channels(image: PIL.Image.Image) -> int:
+    if image.mode not in MODES:
+        raise TypeError(
+            f"Expected a PIL image of mode {', '.join(MODES)}, got {image.mode!r}; "
+            'convert it first, for example with image.convert("RGB").'
+        )
+    return 1 if image.mode in ("L", "LA") else 3
+
+
+def _channels(image: Tensor) -> int:
+    if image.dtype not in DTYPES:
+        raise TypeError(
+            f"Expected an image tensor of dtype uint8 or floating point in [0, 1], got "
+            f"{image.dtype}; convert it first, for example with v2.ToDtype(torch.uint8)."
+        )
+    if image.dim() < 3 or image.shape[-3] not in (1, 3):
+        raise ValueError(
+            "Expected an image tensor of shape [..., C, H, W] with 1 or 3 channels, got "
+            f"{tuple(image.shape)}."
+        )
+    return image.shape[-3]
+
+
+def check_sample(images: list[Any], targets: list[Any]) -> None:
+    """Check that a sample holds one image and that its targets lie on that image.
+
+    Raises:
+        TypeError: If there is no image or more than one.
+        ValueError: If boxes or key points come with a batch, or a target has another size.
+    """
+    if len(images) != 1:
+        found = "no image" if not images else f"{len(images)} images"
+        raise TypeError(
+            f"Expected one image in the sample (PIL, tensor, tv_tensors.Image or Video), found "
+            f"{found}; stack images that belong together into one batch and set same_on_batch."
+        )
+    image = images[0]
+    batched = not isinstance(image, PIL.Image.Image) and image.dim() > 3
+    size = image.size[::-1] if isinstance(image, PIL.Image.Image) else tuple(image.shape[-2:])
+    for target in targets:
+        if isinstance(target, tv_tensors.Mask):
+            _check_mask(target, image, batched)
+            continue
+        if batched and not isinstance(image, tv_tensors.Video):
+            raise ValueError(
+                f"Expected a single image beside {type(target).__name__}, got a batch of shape "
+                f"{tuple(image.shape)}; transform the images one by one."
+            )
+        _check_same_size(type(target).__name__, tuple(target.canvas_size), size)
+
+
+def _check_mask(mask: Tensor, image: Any, batched: bool) -> None:
+    size = image.size[::-1] if isinstance(image, PIL.Image.Image) else tuple(image.shape[-2:])
+    _check_same_size("Mask", tuple(mask.shape[-2:]), size)
+    if batched and mask.shape[: image.dim() - 3] != image.shape[:-3]:
+        raise ValueError(
+            f"Expected a mask with the leading dimensions of the batch, "
+            f"{tuple(image.shape[:-3])}, got a mask of shape {tuple(mask.shape)}."
+        )
+
+
+def _check_same_size(name: str, given: tuple[int, ...], size: tuple[int, ...]) -> None:
+    if given != size:
+        raise ValueError(f"Expected {name} of (height, width) {size} like the image, got {given}.")

@@ -1,0 +1,217 @@
+"""LearnedAugment: a torchvision v2 transform around one draw from a policy and one engine."""
+
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import torch
+from torch import Tensor
+from torch.utils.data import get_worker_info
+from torchvision import tv_tensors
+from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
+from torchvision.transforms.v2 import is_pure_tensor
+
+from learned_augment import checks, files
+from learned_augment.builders import from_torchvision
+from learned_augment.engines import apply_batch
+from learned_augment.engines.boxes import move_boxes, move_key_points, move_mask
+from learned_augment.engines.pil import apply_image
+from learned_augment.policy import Plan, Policy
+
+__all__ = ["LearnedAugment"]
+
+
+class LearnedAugment(v2.Transform):
+    """Augment images with a learned policy, where ``AutoAugment(...)`` stood.
+
+    Policies that *replace* the usual crop, flip and cutout (DeepAA) contain these ops: use them
+    alone. Policies that stand *beside* them (DADA, Fast AutoAugment) go after crop and flip.
+    ``policy.about["placement"]`` says which. Place it before normalisation.
+
+    Every image of a batch gets a draw of its own (torchvision shares one draw); a
+    ``tv_tensors.Video`` gets one draw a clip. All randomness is drawn from torch's global CPU
+    generator. Bounding boxes, masks and key points follow the ops that move pixels.
+
+    Args:
+        policy: Name of a shipped policy, path of a ``.safetensors`` file, a ``Policy``, or a
+            ``torchvision.transforms.AutoAugmentPolicy``.
+        interpolation: Nearest (the papers'), bilinear or bicubic, for geometric ops; the enum,
+            its name, or Pillow's number.
+        fill: Colour outside the image in the image's own scale (0 to 255, or 0 to 1 for floats):
+            a number, one per channel, or {type or "others": either}. None is 0, except that crop
+            padding is the papers' grey. Masks get 0 unless the dict names ``tv_tensors.Mask``.
+        same_on_batch: Draw once for a whole batch, as torchvision does.
+        size: Side of the output in pixels: resized crops come out at it, anything else is
+            centre-cropped to it, as DeepAA does on ImageNet with 224. None keeps the input's size.
+        generator: CPU generator to draw from instead of the global one. In a DataLoader's worker
+            its seed is combined with the worker's, so that workers draw differently.
+
+    Inputs: PIL images of mode RGB, L, RGBA, LA, P, CMYK; uint8 tensors (..., C, H, W) with 1 or 3
+    channels; float tensors in [0, 1], differentiable. The output has the input's type, dtype,
+    shape, device and memory format, and shares no memory with it. A NaN in a float image stays in
+    its own channel.
+
+    Raises:
+        ValueError: For an unknown policy (the message lists the shipped ones), interpolation or
+            size; when called, for shapes, fills or targets that do not fit.
+        TypeError: For a fill of another type; when called, for unsupported modes and dtypes, and
+            for samples without exactly one image.
+
+    Example:
+        >>> import torch
+        >>> images = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8)
+        >>> LearnedAugment("dada-cifar10")(images).shape
+        torch.Size([8, 3, 32, 32])
+    """
+
+    _transformed_types = (
+        PIL.Image.Image,
+        tv_tensors.Image,
+        is_pure_tensor,
+        tv_tensors.Video,
+        tv_tensors.Mask,
+        tv_tensors.BoundingBoxes,
+        tv_tensors.KeyPoints,
+    )
+
+    def __init__(
+        self,
+        policy: str | Path | Policy | AutoAugmentPolicy = "deepaa-cifar10",
+        interpolation: InterpolationMode | str | int = InterpolationMode.NEAREST,
+        fill: Any = None,
+        *,
+        same_on_batch: bool = False,
+        size: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.policy = _resolve(policy)
+        self.interpolation = checks.check_interpolation(interpolation)
+        self.fill = checks.check_fill(fill)
+        self.same_on_batch = same_on_batch
+        self.size = checks.check_size(size)
+        self.generator = generator
+        self._worker: tuple[int, torch.Generator] | None = None
+
+    def forward(self, *inputs: Any) -> Any:
+        """Augment the one image in ``inputs`` and move its targets; the rest passes through."""
+        if len(inputs) == 1 and isinstance(inputs[0], PIL.Image.Image):
+            # A lone PIL image needs neither the sample's structure nor a plan of tensors.
+            image = inputs[0]
+            fill = checks.fill_for(self.fill, PIL.Image.Image)
+            checks.check_image(image, fill)
+            return self._apply_pil(image, self.policy.draw(self._source()), fill)
+        return super().forward(*inputs)
+
+    def check_inputs(self, flat_inputs: list[Any]) -> None:
+        """Check the whole sample before anything is drawn."""
+        needed = zip(flat_inputs, self._needs_transform_list(flat_inputs), strict=True)
+        items = [item for item, need in needed if need]
+        images = [item for item in items if checks.is_image(item)]
+        checks.check_sample(images, [item for item in items if not checks.is_image(item)])
+        checks.check_image(images[0], self._fill(images[0]))
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """Draw everything: a plan with one row an image of the batch.
+
+        Passing the result to ``transform`` replays the draw on any input of the same shape.
+        """
+        image = next(item for item in flat_inputs if checks.is_image(item))
+        if isinstance(image, PIL.Image.Image):
+            return {"plan": self.policy.sample(1, self._source())}
+        lead = image.shape[:-3]
+        frames = lead[-1] if isinstance(image, tv_tensors.Video) and lead else 1
+        count = prod(lead)
+        draws = 1 if self.same_on_batch else count // max(frames, 1)
+        plan = self.policy.sample(draws, self._source())
+        repeats = torch.arange(count) // frames if not self.same_on_batch else [0] * count
+        return {"plan": plan if draws == count else plan.rows(repeats)}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Apply a plan to one image or target; nothing is drawn."""
+        plan: Plan = params["plan"]
+        if isinstance(inpt, PIL.Image.Image):
+            return self._apply_pil(inpt, plan.steps(0), self._fill(inpt))
+        if isinstance(inpt, tv_tensors.Mask):
+            return self._apply_mask(inpt, plan)
+        if isinstance(inpt, tv_tensors.BoundingBoxes):
+            return move_boxes(inpt, plan.steps(0), self.size)
+        if isinstance(inpt, tv_tensors.KeyPoints):
+            return move_key_points(inpt, plan.steps(0), self.size)
+        return self._apply_tensor(inpt, plan)
+
+    def extra_repr(self) -> str:
+        """Return policy name, interpolation and fill; never the tables."""
+        parts = [f"policy={self.policy.name!r}", f"interpolation={self.interpolation}"]
+        parts.append(f"fill={self.fill}")
+        parts += [f"same_on_batch={self.same_on_batch}"] if self.same_on_batch else []
+        parts += [f"size={self.size}"] if self.size is not None else []
+        return ", ".join(parts)
+
+    def _source(self) -> torch.Generator | None:
+        """Return the generator to draw from; each DataLoader worker gets one of its own."""
+        worker = get_worker_info()
+        if self.generator is None or worker is None:
+            return self.generator
+        if self._worker is None or self._worker[0] != worker.seed:
+            seed = (self.generator.initial_seed() ^ worker.seed) & (2**63 - 1)
+            self._worker = (worker.seed, torch.Generator().manual_seed(seed))
+        return self._worker[1]
+
+    def _fill(self, item: Any) -> tuple[float, ...] | None:
+        if isinstance(item, PIL.Image.Image):
+            return checks.fill_for(self.fill, PIL.Image.Image)
+        return checks.fill_for(self.fill, type(item))
+
+    def _apply_pil(
+        self, image: PIL.Image.Image, steps: Any, fill: tuple[float, ...] | None
+    ) -> PIL.Image.Image:
+        mode = self.interpolation
+        return apply_image(image, steps, interpolation=mode, fill=fill, size=self.size)
+
+    def _apply_tensor(self, image: Tensor, plan: Plan) -> Tensor:
+        plain = image.as_subclass(torch.Tensor)
+        batch = plain.reshape(prod(plain.shape[:-3]), *plain.shape[-3:])
+        out = apply_batch(
+            batch,
+            plan,
+            interpolation=self.interpolation,
+            fill=self._fill(image),
+            size=self.size,
+        )
+        out = out.reshape(*plain.shape[:-2], *out.shape[-2:])
+        if plain.dim() == 4 and _is_channels_last(plain):
+            out = out.contiguous(memory_format=torch.channels_last)
+        return out if is_pure_tensor(image) else tv_tensors.wrap(out, like=image)  # type: ignore[no-any-return]
+
+    def _apply_mask(self, mask: tv_tensors.Mask, plan: Plan) -> tv_tensors.Mask:
+        named = self.fill.get(tv_tensors.Mask) if isinstance(self.fill, dict) else None
+        fill = named if isinstance(named, int | float) else 0
+        plain = mask.as_subclass(torch.Tensor)
+        if len(plan) == 1:
+            out = move_mask(plain, plan.steps(0), self.size, fill)
+            return tv_tensors.wrap(out, like=mask)  # type: ignore[no-any-return]
+        each = plain.reshape(len(plan), -1, *plain.shape[-2:])
+        out = torch.stack(
+            [move_mask(m, plan.steps(i), self.size, fill) for i, m in enumerate(each)]
+        )
+        return tv_tensors.wrap(out.reshape(*plain.shape[:-2], *out.shape[-2:]), like=mask)  # type: ignore[no-any-return]
+
+
+def _resolve(policy: str | Path | Policy | AutoAugmentPolicy) -> Policy:
+    if isinstance(policy, Policy):
+        return policy
+    if isinstance(policy, AutoAugmentPolicy):
+        return from_torchvision(policy)
+    if isinstance(policy, str | Path):
+        return files.load(policy)
+    raise ValueError(
+        f"Expected a policy name, a path, a Policy or an AutoAugmentPolicy, got {policy!r}. "
+        f"Shipped policies: {', '.join(files.list_policies())}."
+    )
+
+
+def _is_channels_last(image: Tensor) -> bool:
+    last = torch.channels_last
+    return image.is_contiguous(memory_format=last) and not image.is_contiguous()
