@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import is_pure_tensor
+from torchvision.transforms.v2.functional import is_pure_tensor
 
 from learned_augment.engines.pil import MODES
 

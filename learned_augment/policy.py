@@ -1,4 +1,4 @@
-"""The policy, a mixture of sub-policies as four tensors, and the plan, one draw from it.
+"""The policy: a mixture of sub-policies, as four tensors.
 
 All randomness of the package is in ``Policy.sample`` and ``Policy.draw``. Shapes: S sub-policies,
 L layers, C candidates, O ops, B images.
@@ -6,69 +6,26 @@ L layers, C candidates, O ops, B images.
 
 import json
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from learned_augment.ops import OPS, Op
+from learned_augment.plan import NOISE, Plan, Step
 
 if TYPE_CHECKING:
     from torchvision.transforms import AutoAugmentPolicy
 
-__all__ = ["Plan", "Policy", "Step"]
+__all__ = ["Plan", "Policy"]
 
-NOISE = 4
-"""Uniform numbers that every image and layer gets for choosing a place."""
-
-
-class Step(NamedTuple):
-    """One op at a value for one image; ``noise`` holds four numbers in [0, 1)."""
-
-    op: Op
-    value: float
-    noise: tuple[float, float, float, float]
-
-
-@dataclass(frozen=True, eq=False)
-class Plan:
-    """What happens to each image of a batch: the whole of the randomness, as CPU tensors.
-
-    Attributes:
-        ops: Names that ``op`` counts through.
-        op: (B, L) int64, which op.
-        value: (B, L) float64, at which value, in the op's unit. May require a gradient.
-        noise: (B, L, 4) float32 in [0, 1), for the ops that choose a place.
-    """
-
-    ops: tuple[str, ...]
-    op: Tensor
-    value: Tensor
-    noise: Tensor
-
-    def __len__(self) -> int:
-        return self.op.shape[0]
-
-    def rows(self, index: Sequence[int] | Tensor | slice) -> "Plan":
-        """Return the plan of the images that ``index`` picks, in its order."""
-        return Plan(self.ops, self.op[index], self.value[index], self.noise[index])
-
-    def steps(self, image: int) -> list[Step]:
-        """Return what happens to one image, without the steps that change nothing."""
-        rows = zip(
-            self.op[image].tolist(),
-            self.value[image].tolist(),
-            self.noise[image].tolist(),
-            strict=True,
-        )
-        steps = [Step(OPS[self.ops[op]], value, tuple(noise)) for op, value, noise in rows]
-        return [step for step in steps if step.value != step.op.neutral]
+Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,15 +153,16 @@ class Policy:
         return Policy, (self.ops, *tensors, json.loads(json.dumps(dict(self.about))))
 
     @cached_property
-    def _mixture_sums(self) -> np.ndarray[Any, np.dtype[np.float64]]:
-        sums = np.cumsum(self.mixture.numpy())
+    def _mixture_sums(self) -> Floats:
+        sums: Floats = np.cumsum(self.mixture.numpy())
         return sums / sums[-1]
 
     @cached_property
-    def _weight_sums(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+    def _weight_sums(self) -> Floats:
         """Running sums of every layer, layer r shifted by r: one sorted array for all."""
-        sums = np.cumsum(self.weights.numpy().reshape(-1, self.weights.shape[2]), axis=1)
-        return (sums / sums[:, -1:] + np.arange(len(sums))[:, None]).reshape(-1)
+        sums: Floats = np.cumsum(self.weights.numpy().reshape(-1, self.weights.shape[2]), axis=1)
+        shifted: Floats = sums / sums[:, -1:] + np.arange(len(sums))[:, None]
+        return shifted.reshape(-1)
 
     @cached_property
     def _lists(self) -> tuple[list[float], list[float], list[tuple[Op, float] | None]]:

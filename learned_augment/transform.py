@@ -10,14 +10,15 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 from torchvision import tv_tensors
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
-from torchvision.transforms.v2 import is_pure_tensor
+from torchvision.transforms.v2.functional import is_pure_tensor
 
 from learned_augment import checks, files
 from learned_augment.builders import from_torchvision
 from learned_augment.engines import apply_batch
 from learned_augment.engines.boxes import move_boxes, move_key_points, move_mask
 from learned_augment.engines.pil import apply_image
-from learned_augment.policy import Plan, Policy
+from learned_augment.plan import Plan, Step
+from learned_augment.policy import Policy
 
 __all__ = ["LearnedAugment"]
 
@@ -165,7 +166,7 @@ class LearnedAugment(v2.Transform):
         return checks.fill_for(self.fill, type(item))
 
     def _apply_pil(
-        self, image: PIL.Image.Image, steps: Any, fill: tuple[float, ...] | None
+        self, image: PIL.Image.Image, steps: list[Step], fill: tuple[float, ...] | None
     ) -> PIL.Image.Image:
         mode = self.interpolation
         return apply_image(image, steps, interpolation=mode, fill=fill, size=self.size)

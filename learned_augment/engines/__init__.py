@@ -6,7 +6,7 @@ from torchvision.transforms import InterpolationMode
 
 from learned_augment.engines.exact import apply_exact
 from learned_augment.engines.smooth import apply_smooth
-from learned_augment.policy import Plan
+from learned_augment.plan import Plan
 
 __all__ = ["apply_batch"]
 

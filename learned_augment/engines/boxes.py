@@ -6,6 +6,7 @@ of column x and row y, as torchvision's flip reads it.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -17,11 +18,11 @@ from torchvision.transforms.v2 import functional
 from learned_augment.engines.exact import crop_to, gather, nearest_sources
 from learned_augment.ops import Geometric, Resample
 from learned_augment.ops.region import centre_crop
-from learned_augment.policy import Step
+from learned_augment.plan import Step
 
 __all__ = ["move_boxes", "move_key_points", "move_mask"]
 
-Boxes = tv_tensors.BoundingBoxes
+Boxes: TypeAlias = tv_tensors.BoundingBoxes
 Format = tv_tensors.BoundingBoxFormat
 
 

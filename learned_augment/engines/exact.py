@@ -23,7 +23,7 @@ from learned_augment.engines.resample import PRECISION, resize_weights, whole_we
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
 from learned_augment.ops.blend import luma, mix
 from learned_augment.ops.region import centre_crop
-from learned_augment.policy import Plan
+from learned_augment.plan import Plan
 
 __all__ = ["apply_exact", "crop_to", "lookup", "nearest_sources", "tables"]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from learned_augment.ops import OPS, Erase, Geometric, Law, Op, Resample
 from learned_augment.ops.op import GREY
-from learned_augment.policy import Plan
+from learned_augment.plan import Plan
 
 __all__ = ["Group", "boxes", "colours", "index_of", "layer_groups", "matrices"]
 

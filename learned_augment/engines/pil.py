@@ -15,7 +15,7 @@ from learned_augment.ops import OPS, Blend, Erase, Geometric, Op, Pointwise, Res
 from learned_augment.ops.blend import luma
 from learned_augment.ops.op import GREY
 from learned_augment.ops.region import centre_crop
-from learned_augment.policy import Step
+from learned_augment.plan import Step
 
 __all__ = ["MODES", "Fill", "apply_image"]
 

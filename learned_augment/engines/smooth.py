@@ -30,7 +30,7 @@ from learned_augment.engines.groups import (
 )
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
 from learned_augment.ops.blend import smooth_mix
-from learned_augment.policy import Plan
+from learned_augment.plan import Plan
 
 __all__ = ["apply_smooth", "warp"]
 
