@@ -1,0 +1,109 @@
+"""Result files: what a benchmark measured, with everything needed to read and repeat it.
+
+One JSON document a benchmark, in ``results/``: date, machine, versions, commit, command, seeds and
+the measured rows. Tables are rendered from these files alone; see ``tables.py``.
+"""
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from os import cpu_count, sched_getaffinity
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from learned_augment.files import write_atomically
+
+__all__ = ["RESULTS", "load_result", "save_result"]
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("learned-augment", "torch", "torchvision", "kornia", "numpy", "pillow", "safetensors")
+
+
+def save_result(
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    seeds: Sequence[int] = (),
+    settings: Mapping[str, Any] | None = None,
+    packages: Sequence[str] = (),
+) -> Path:
+    """Write ``results/NAME.json`` and return its path.
+
+    Args:
+        name: What the benchmark is called.
+        rows: What was measured: plain JSON data, with units in the names (``images_per_s``).
+        seeds: Every seed that decided a number.
+        settings: Sizes, counts, data: what else decided the numbers.
+        packages: Versions to record besides the package's own dependencies.
+    """
+    document = {
+        "name": name,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "command": _command(),
+        "commit": _commit(),
+        "machine": machine(),
+        "versions": versions((*PACKAGES, *packages)),
+        "seeds": list(seeds),
+        "settings": dict(settings or {}),
+        "rows": [dict(row) for row in rows],
+    }
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    return write_atomically(RESULTS / f"{name}.json", text.encode())
+
+
+def load_result(name: str) -> dict[str, Any]:
+    """Return what ``save_result`` wrote under ``name``."""
+    return dict(json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")))
+
+
+def machine() -> dict[str, Any]:
+    """Return processor, cores that may be used, graphics card (or None) and system."""
+    cores = len(sched_getaffinity(0)) if sys.platform == "linux" else cpu_count()
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"cpu": _cpu(), "cores": cores, "gpu": gpu, "system": platform.system()}
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Return Python's version and those of the packages that are installed."""
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _command() -> str:
+    # Where a folder lies on this machine is nobody's business; its name is.
+    given = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *given])
+
+
+def _commit() -> str:
+    """Return the commit, marked when the package or the benchmarks have uncommitted changes."""
+    here = Path(__file__).parent.parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "learned_augment", "benchmarks")
+    clean = all("benchmarks/results/" in line for line in changed.splitlines())
+    return (git("rev-parse", "--short=12", "HEAD") or "unknown") + ("" if clean else " (changed)")
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.processor() or "unknown"
