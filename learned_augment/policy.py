@@ -155,7 +155,8 @@ class Policy:
     @cached_property
     def _mixture_sums(self) -> Floats:
         sums: Floats = np.cumsum(self.mixture.numpy())
-        return sums / sums[-1]
+        scaled: Floats = sums / sums[-1]
+        return scaled
 
     @cached_property
     def _weight_sums(self) -> Floats:

@@ -1,0 +1,40 @@
+"""Shared pictures and the one table of tolerances."""
+
+import numpy as np
+import pytest
+import torch
+
+# Mean differences in grey levels between the smooth and the exact engine on natural-looking
+# images: rounding for recolouring, bilinear against nearest for moved pixels.
+TOLERANCE = {"photometric": 1.0, "geometric": 5.0}
+
+
+def pytest_configure(config):
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def smooth_image(height=48, width=40, channels=3):
+    """A band-limited picture: soft waves of different colours, using the whole range of levels."""
+    y, x = np.mgrid[0:height, 0:width]
+    waves = [
+        np.sin(x / 5.0 + 1) * np.cos(y / 7.0),
+        np.cos(x / 6.0) * np.sin(y / 4.0 + 2),
+        np.sin((x + y) / 8.0),
+    ]
+    picture = np.stack(waves[:channels])
+    low, high = picture.min((1, 2), keepdims=True), picture.max((1, 2), keepdims=True)
+    return torch.from_numpy(((picture - low) / (high - low) * 255).astype(np.uint8))
+
+
+def noise_images(count, height=32, width=32, channels=3, seed=0):
+    """Random levels, some pictures dim and some of one colour: statistics of every kind."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (count, channels, height, width), dtype=np.uint8)
+    images[: count // 4] = images[: count // 4] // 3 + 40
+    images[count // 4 : count // 3] = 77
+    return torch.from_numpy(images)
