@@ -1,0 +1,180 @@
+"""Image files in, augmented copies out: one file a copy, or all of them on one contact sheet.
+
+PIL images of any mode that ``LearnedAugment`` takes; all randomness is the transform's.
+"""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+
+from learned_augment.files import write_atomically
+
+__all__ = ["Picture", "contact_sheet", "copy_paths", "encode_image", "find_pictures", "read_image"]
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+CELL = 128
+"""Side in pixels of the square on a contact sheet that holds one image."""
+
+GAP = 6
+TEXT = 12
+LETTER = 7
+"""Width in pixels that a letter of a label takes at most."""
+
+
+class Picture(NamedTuple):
+    """An image file and what to call it: its path below the folder that was named."""
+
+    path: Path
+    name: Path
+
+
+def find_pictures(places: Sequence[str | Path]) -> list[Picture]:
+    """Return the image files among ``places``; folders are searched to the bottom, by name.
+
+    Raises:
+        ValueError: If a place does not exist, or a folder holds no image.
+    """
+    return [picture for place in places for picture in _pictures_at(Path(place))]
+
+
+def read_image(path: Path) -> Image.Image:
+    """Return an image file's pixels, turned upright as its camera says.
+
+    Raises:
+        ValueError: If it cannot be read as an image.
+    """
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path} is not an image that Pillow can read.") from error
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} cannot be read: {error}.") from error
+
+
+def copy_paths(pictures: Sequence[Picture], folder: Path, label: str, variants: int) -> list[Path]:
+    """Return where the copies go, ``variants`` an image: FOLDER/NAME-LABEL-1.png and so on.
+
+    Pictures that differ in their suffix alone keep it in their copies' names.
+
+    Raises:
+        ValueError: If two pictures would share a copy's name, or a copy would replace a picture.
+    """
+    stems = [picture.name.with_suffix("") for picture in pictures]
+    names = [
+        stem if stems.count(stem) == 1 else picture.name
+        for stem, picture in zip(stems, pictures, strict=True)
+    ]
+    for place, name in enumerate(names):
+        if name in names[:place]:
+            raise ValueError(
+                f"{pictures[names.index(name)].path} and {pictures[place].path} would have copies "
+                "of the same name; name the folder that holds both instead."
+            )
+    paths = [
+        folder / name.parent / f"{name.name}-{label}-{variant + 1}.png"
+        for name in names
+        for variant in range(variants)
+    ]
+    originals = {picture.path.resolve() for picture in pictures}
+    for path in paths:
+        if path.resolve() in originals:
+            raise ValueError(f"{path} is one of the images to augment; choose another folder.")
+    return paths
+
+
+def encode_image(image: Image.Image, suffix: str = ".png") -> bytes:
+    """Return the bytes of an image file of the kind that ``suffix`` names.
+
+    Raises:
+        ValueError: If Pillow writes no files with that suffix.
+    """
+    kind = Image.registered_extensions().get(suffix.lower())
+    if kind not in Image.SAVE:
+        raise ValueError(f"Expected a file ending like an image, such as .png, got {suffix!r}.")
+    buffer = io.BytesIO()
+    image = image.convert("RGB") if image.mode == "CMYK" else image
+    image.save(buffer, format=kind)
+    return buffer.getvalue()
+
+
+def contact_sheet(
+    pictures: Sequence[Picture],
+    augment: Callable[[Image.Image], Image.Image],
+    variants: int,
+    title: str,
+) -> Image.Image:
+    """Return one RGB image: for each picture a row of its label, itself and ``variants`` copies.
+
+    Small pictures are enlarged by whole factors, large ones reduced to the cell.
+
+    Raises:
+        ValueError: As ``read_image``.
+    """
+    labels = [_shortened(str(picture.name)) for picture in pictures]
+    margin = max(map(len, labels)) * LETTER + 2 * GAP
+    top, step = 2 * TEXT + 4 * GAP, CELL + GAP
+    size = (margin + (variants + 1) * step, top + len(pictures) * step)
+    sheet = Image.new("RGB", size, "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT)
+    draw.text((GAP, GAP), title, "black", font)
+    heads = ["original", *[str(variant + 1) for variant in range(variants)]]
+    for column, head in enumerate(heads):
+        middle = margin + column * step + CELL // 2
+        draw.text((middle, top - GAP), head, "black", font, anchor="ms")
+    for row, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
+        y = top + row * step
+        draw.text((margin - GAP, y + CELL // 2), label, "black", font, anchor="rm")
+        for column, image in enumerate(_row(picture, augment, variants)):
+            sheet.paste(_fitted(image), _placed(image, margin + column * step, y))
+    return sheet
+
+
+def _pictures_at(place: Path) -> Iterator[Picture]:
+    if place.is_file():
+        yield Picture(place, Path(place.name))
+        return
+    if not place.is_dir():
+        raise ValueError(f"No image or folder at {str(place)!r}.")
+    files = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise ValueError(f"No images in the folder {str(place)!r}: {', '.join(SUFFIXES)}.")
+    yield from (Picture(path, path.relative_to(place)) for path in files)
+
+
+def _row(
+    picture: Picture, augment: Callable[[Image.Image], Image.Image], variants: int
+) -> Iterator[Image.Image]:
+    original = read_image(picture.path)
+    yield original
+    for _ in range(variants):
+        yield augment(original)
+
+
+def _fitted(image: Image.Image) -> Image.Image:
+    """Return a picture at the size it has on a sheet, on white where it is transparent."""
+    image = image.convert("RGBA")
+    white = Image.new("RGBA", image.size, "white")
+    kind = Image.Resampling.NEAREST if max(image.size) <= CELL else Image.Resampling.LANCZOS
+    return Image.alpha_composite(white, image).convert("RGB").resize(_size(image), kind)
+
+
+def _size(image: Image.Image) -> tuple[int, int]:
+    longest = max(image.size)
+    scale = CELL // longest if longest <= CELL else CELL / longest
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    return width, height
+
+
+def _placed(image: Image.Image, x: int, y: int) -> tuple[int, int]:
+    width, height = _size(image)
+    return x + (CELL - width) // 2, y + (CELL - height) // 2
+
+
+def _shortened(label: str, length: int = 24) -> str:
+    return label if len(label) <= length else "\N{HORIZONTAL ELLIPSIS}" + label[1 - length :]
