@@ -1,6 +1,6 @@
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import nn
 from torch.func import functional_call
 
@@ -43,7 +43,9 @@ def world():
 
     def losses(w, x):
         buffers = {n: b.clone() for n, b in network.named_buffers()}
-        return F.cross_entropy(functional_call(network, (w, buffers), (x,)), labels, reduction="none")
+        return F.cross_entropy(
+            functional_call(network, (w, buffers), (x,)), labels, reduction="none"
+        )
 
     return losses, weights, tangent, images
 

@@ -66,7 +66,8 @@ def _moved(weights: Tensors, tangent: Tensors, step: Tensor) -> Tensors:
 def slopes_exact(losses: Losses, weights: Tensors, tangent: Tensors) -> Tensor:
     """Return <grad loss_i, tangent> for every image, (B,), in one forward-mode pass (3F)."""
     with torch.no_grad():
-        return jvp(losses, (weights,), (tangent,))[1]
+        slopes: Tensor = jvp(losses, (weights,), (tangent,))[1]
+    return slopes
 
 
 def slopes_by_difference(
@@ -136,5 +137,5 @@ def mixed_exact(
         return values, pixels
 
     detached = {name: w.detach() for name, w in weights.items()}
-    _, (slopes, pixels) = jvp(by_pixel, (detached,), (tangent,))
+    slopes, pixels = jvp(by_pixel, (detached,), (tangent,))[1]
     return slopes.detach(), pixels.detach()

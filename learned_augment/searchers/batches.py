@@ -1,16 +1,19 @@
 """Batches on the device: which images come next, and the default augmentation around the policy.
 
-Images are uint8 (B, C, H, W) until they are normalised. Random numbers come from the generator that
-is passed, for the whole batch of all processes; each process then keeps its own share.
+Images are uint8 (B, C, H, W) until they are normalised. Random numbers are drawn for the whole
+batch of all processes; each process then keeps its own rows.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["DefaultAugmentation", "Normalise", "Stream"]
+from learned_augment.builders import from_layers
+from learned_augment.engines import apply_batch
+from learned_augment.placement import DEFAULTS
+
+__all__ = ["Beside", "Normalise", "Stream"]
 
 
 class Stream:
@@ -44,74 +47,48 @@ class Stream:
         self.left = state["left"].clone()
 
 
-@dataclass(frozen=True)
-class DefaultAugmentation:
-    """The augmentation that is on beside the policy, in the search as in the training after it.
+class Beside:
+    """The default augmentation, which is on beside the policy in the search as in the training.
 
-    Attributes:
-        pad: Crop after padding with black by this fraction of the side; 0 for none.
-        flip: Whether half of the images are mirrored.
-        cutout: Side of a square of the network input set to 0 (the mean colour), as a fraction of
-            the shorter side; 0 for none.
+    Args:
+        name: Of `placement.DEFAULTS`; acts on uint8 images, before the policy.
+        cutout: Side of a square of the network's input that is set to 0, the mean colour, as a
+            fraction of the shorter side; 0 for none. Acts last.
+        generator: CPU.
     """
 
-    pad: float = 0.0
-    flip: bool = False
-    cutout: float = 0.0
+    def __init__(self, name: str, cutout: float, generator: torch.Generator) -> None:
+        if name not in DEFAULTS:
+            raise ValueError(
+                f"No default augmentation named {name!r}. Available: {', '.join(DEFAULTS)}."
+            )
+        if not 0 <= cutout < 1:
+            raise ValueError(f"Expected cutout as a fraction of the side in [0, 1), got {cutout}.")
+        layers = DEFAULTS[name]
+        self.policy = from_layers(layers) if layers else None
+        self.cutout, self.generator = cutout, generator
 
-    def before(self, images: Tensor, rows: slice, generator: torch.Generator) -> Tensor:
-        """Crop and mirror, before the policy.
-
-        Args:
-            images: The whole batch, (B, C, H, W) uint8.
-            rows: Which of them to return.
-            generator: CPU.
-        """
-        batch, _, height, width = images.shape
-        top = _offsets(batch, round(self.pad * height), generator)
-        left = _offsets(batch, round(self.pad * width), generator)
-        mirrored = torch.rand(batch, generator=generator) < (0.5 if self.flip else 0.0)
-        if not self.pad and not self.flip:
+    def before(self, images: Tensor, rows: slice) -> Tensor:
+        """Return ``rows`` of the whole batch (B, C, H, W), cropped and mirrored."""
+        if self.policy is None:
             return images[rows]
-        y = torch.arange(height) + top[rows, None]
-        x = torch.arange(width)
-        x = torch.where(mirrored[rows, None], width - 1 - x, x) + left[rows, None]
-        return _read(images[rows], y.to(images.device), x.to(images.device))
+        plan = self.policy.sample(len(images), self.generator)
+        return apply_batch(images[rows], plan.rows(rows))
 
-    def after(self, images: Tensor, count: int, rows: slice, generator: torch.Generator) -> Tensor:
-        """Cut out, after normalising.
-
-        Args:
-            images: This process's images, (b, C, H, W) float.
-            count: Number of images of all processes, B.
-            rows: Which of them ``images`` are.
-            generator: CPU.
-        """
+    def after(self, images: Tensor, count: int, rows: slice) -> Tensor:
+        """Return normalised images (b, C, H, W), rows ``rows`` of a batch of ``count``, cut out."""
         height, width = images.shape[-2:]
-        centre = torch.rand(2, count, generator=generator)[:, rows].to(images.device)
-        side = int(self.cutout * min(height, width))
+        side = round(self.cutout * min(height, width))
         if side == 0:
             return images
+        centre = torch.rand(2, count, generator=self.generator)[:, rows].to(images.device)
         hidden_y = _hidden(centre[0], side, height)[:, None, :, None]
         hidden_x = _hidden(centre[1], side, width)[:, None, None, :]
         return images * ~(hidden_y & hidden_x)
 
 
-def _offsets(batch: int, pixels: int, generator: torch.Generator) -> Tensor:
-    return torch.randint(-pixels, pixels + 1, (batch,), generator=generator)
-
-
-def _read(images: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Return image pixels at rows y (B, H) and columns x (B, W), black outside."""
-    height, width = images.shape[-2:]
-    inside = ((y >= 0) & (y < height))[:, None, :, None] & ((x >= 0) & (x < width))[:, None, None]
-    batch = torch.arange(len(images), device=images.device)[:, None, None]
-    # Indexing around the slice puts the channels last.
-    pixels = images[batch, :, y.clamp(0, height - 1)[..., None], x.clamp(0, width - 1)[:, None]]
-    return pixels.permute(0, 3, 1, 2) * inside
-
-
 def _hidden(centre: Tensor, side: int, length: int) -> Tensor:
+    """Return which of ``length`` pixels lie in the square; cut at both borders, as in Cutout."""
     start = torch.floor(centre * length) - side // 2
     pixel = torch.arange(length, device=centre.device)
     return (pixel >= start[:, None]) & (pixel < start[:, None] + side)
@@ -123,7 +100,7 @@ class Normalise:
     def __init__(self, images: Tensor) -> None:
         levels = images.float().div(255)
         self.mean = levels.mean((0, 2, 3))[:, None, None]
-        self.deviation = levels.std((0, 2, 3)).clamp_min(1e-3)[:, None, None]
+        self.deviation = levels.std((0, 2, 3)).clamp_min(1 / 255)[:, None, None]
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return (B, C, H, W) float32; uint8 images are divided by 255 first."""

@@ -1,225 +1,216 @@
 """DADA: which pairs of ops, how often and how strong, by gradient alignment with validation images.
 
-One step trains the network on augmented images and asks, image by image, whether that training step
-helps a fresh batch of validation images one step ahead; pairs that help are preferred. Shapes: B
-images, S pairs, K = 2 slots. The policy's parameters are on the CPU in float64.
+Every image of a training batch draws a pair of ops and whether to apply each; the draws whose
+images' gradients point where validation images want to go are made more likely. Shapes: B images,
+S pairs, K = 2 slots. What is learned about the policy is on the CPU in float64.
 """
 
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from learned_augment.builders import from_sub_policies
-from learned_augment.engines import apply_batch
 from learned_augment.policy import Policy
-from learned_augment.searchers.alignment import (
-    Tensors,
-    mixed_difference,
-    mixed_exact,
-    norm,
-    slopes_by_difference,
-    slopes_exact,
-)
-from learned_augment.searchers.batches import DefaultAugmentation, Normalise, Stream
-from learned_augment.searchers.estimators import (
-    ESTIMATORS,
-    Draw,
-    Evidence,
-    draw,
-    new_surrogate,
-)
-from learned_augment.searchers.learner import Learner
-from learned_augment.searchers.pairs import SPACE, Pairs, choose_ops
+from learned_augment.searchers.estimators import ESTIMATORS, Draw, Evidence, draw, new_surrogate
+from learned_augment.searchers.options import DADAOptions, read_options
+from learned_augment.searchers.pairs import SLOTS, SPACE, Pairs, choose_ops
 from learned_augment.searchers.parameters import new_parameters
-from learned_augment.searchers.processes import share, total
+from learned_augment.searchers.presets import Preset
+from learned_augment.searchers.processes import total
+from learned_augment.searchers.proxy import Proxy
 from learned_augment.searchers.searcher import Halves
 
-__all__ = ["DADA", "DADASettings"]
+__all__ = ["DADA", "dada"]
 
-
-@dataclass(frozen=True)
-class DADASettings:
-    """Settings of a DADA search; the defaults are the corrected method at CIFAR-10's figures."""
-
-    epochs: int = 20
-    batch: int = 128
-    learning_rate: float = 0.1
-    weight_decay: float = 2e-4
-    default: DefaultAugmentation = field(default_factory=DefaultAugmentation)
-    ops: tuple[str, ...] = field(default_factory=choose_ops)
-    mode: Literal["corrected", "released"] = "corrected"
-    estimator: str = "loo"
-    magnitude: Literal["true", "one", "none"] = "true"
-    draw: Literal["image", "batch"] = "image"
-    derivative: Literal["difference", "exact"] = "difference"
-    policy_rate: float = 5e-3
-    temperature: float = 0.5
-    keep: int = 25
-    final_learning_rate: float = 1e-3
-    momentum: float = 0.9
-    clip: float = 5.0
-    unit: bool = True
-    val_eval: bool = False
+ADAM_BETAS = (0.5, 0.999)
 
 
 class DADA:
-    """DADA under way."""
+    """A DADA search under way; see `searcher.Searcher`.
+
+    Args:
+        halves: The data.
+        network: Trained from its present weights; has one logit per class.
+        preset: How the network is trained.
+        options: How the policy is learned.
+        ops: Among which to search, see `pairs.choose_ops`.
+        generator: Of everything random; CPU.
+
+    Li et al., DADA: Differentiable Automatic Data Augmentation, ECCV 2020, arXiv:2003.03780.
+    """
 
     def __init__(
         self,
         halves: Halves,
         network: nn.Module,
-        settings: DADASettings,
+        preset: Preset,
+        options: DADAOptions,
+        ops: tuple[str, ...],
         generator: torch.Generator,
     ) -> None:
-        self.halves, self.settings, self.generator = halves, settings, generator
-        released = settings.mode == "released"
-        device = halves.train_images.device
-        self.learner = Learner(
-            network,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-            clip=settings.clip,
-            device=device,
-        )
-        self.pairs = Pairs.of(settings.ops)
-        self.parameters = new_parameters(self.pairs, settings.mode, generator)
-        self.surrogate = new_surrogate(len(self.pairs), 2, generator, torch.float64)
-        for weight in self.surrogate.values():
-            weight.requires_grad_()
-        leaves = [*self.parameters.tensors().values(), *self.surrogate.values()]
-        self.adam = torch.optim.Adam(leaves, lr=settings.policy_rate, betas=(0.5, 0.999))
-        self.normalise = Normalise(halves.train_images)
-        self.batch = min(settings.batch, len(halves.train_images))
-        self.train = Stream(len(halves.train_images), generator)
-        self.val_batch = min(settings.batch, len(halves.val_images))
-        self.validation = Stream(len(halves.val_images), None if released else generator)
-        self.per_epoch = math.ceil(len(halves.train_images) / self.batch)
-        self.steps = self.per_epoch * (settings.epochs - (1 if released else 0))
-        self.done = 0
+        self.options, self.generator = options, generator
+        self.proxy = Proxy(halves, network, preset, options, generator)
+        self.pairs = Pairs.of(ops)
+        self.parameters = new_parameters(self.pairs, options.mode, generator)
+        self.surrogate = new_surrogate(len(self.pairs), SLOTS, generator, torch.float64)
+        leaves = list(self.parameters.tensors().values())
+        if options.estimator == "relax":
+            leaves += [weight.requires_grad_() for weight in self.surrogate.values()]
+        self.adam = torch.optim.Adam(leaves, lr=options.policy_rate, betas=ADAM_BETAS)
+        self.metrics: dict[str, float] = {}
 
-    def _rate(self) -> float:
-        s = self.settings
-        if s.mode == "released":
-            part = (self.done // self.per_epoch + 1) / s.epochs
-        else:
-            part = self.done / self.steps
-        cosine = (1 + math.cos(math.pi * part)) / 2
-        return s.final_learning_rate + (s.learning_rate - s.final_learning_rate) * cosine
+    @property
+    def steps(self) -> int:
+        """Number of steps of the whole search."""
+        return self.proxy.steps
+
+    @property
+    def done(self) -> int:
+        """Number of steps taken."""
+        return self.proxy.done
 
     def step(self) -> dict[str, float]:
-        rate, s = self._rate(), self.settings
+        """Train the network by one batch, and the policy by what that batch did for validation."""
         alpha, chance = self.parameters.alpha.detach(), self.parameters.chance().detach()
-        count = 1 if s.draw == "batch" else self.batch
+        count = 1 if self.options.draw == "batch" else self.proxy.batch
         drawn = draw(alpha, chance, count, self.generator)
         magnitude = self.parameters.magnitude()
-        images, labels = self._training_batch(drawn, magnitude)
-        x = images.detach()
-        learner = self.learner
-        slope, train_loss = learner.gradient(
-            learner.weights, x, labels, self.batch, keep=True
-        )
-        tangent, val_loss = self._validation_gradient(learner.ahead(slope, rate))
-        align = sum((slope[n].double() * tangent[n].double()).sum() for n in slope)
-        length = norm(tangent)
-        align = float(align / (length * norm(slope) + 1e-30))
-        if s.unit:
-            tangent = {n: t / length.to(t.dtype).clamp_min(1e-12) for n, t in tangent.items()}
-        slopes, push = self._slopes(x, labels, tangent)
-        self._learn(drawn, magnitude, images, -slopes, None if push is None else -push)
-        learner.update(slope, rate)
-        self.done += 1
-        return {"train_loss": train_loss, "val_loss": val_loss, "alignment": align, "rate": rate}
-
-    def _training_batch(self, drawn: Draw, magnitude: Tensor) -> tuple[Tensor, Tensor]:
-        s = self.settings
-        rows, device = share(self.batch), self.halves.train_images.device
-        index = self.train.take(self.batch).to(device)
-        images = s.default.before(self.halves.train_images[index], rows, self.generator)
+        true = self.options.magnitude == "true"
         plan = self.pairs.plan(
-            drawn.choice.expand(self.batch),
-            drawn.chosen_bits().expand(self.batch, -1),
-            magnitude,
-            self.generator,
-        ).rows(rows)
-        if s.magnitude == "true":
-            images = apply_batch(images.float() / 255, plan)
-        else:
-            with torch.no_grad():
-                images = apply_batch(images, plan)
-        images = s.default.after(self.normalise(images), self.batch, rows, self.generator)
-        return images, self.halves.train_labels[index][rows]
-
-    def _validation_gradient(self, weights: Tensors) -> tuple[Tensors, float]:
-        s = self.settings
-        if s.mode == "released":
-            index = torch.arange(self.val_batch)
-        else:
-            index = self.validation.take(self.val_batch)
-        index = index[share(self.val_batch)].to(self.halves.val_images.device)
-        images = self.normalise(self.halves.val_images[index])
-        self.learner.network.train(not s.val_eval)
-        out = self.learner.gradient(
-            weights, images, self.halves.val_labels[index], self.val_batch
+            *self._of_images(drawn), magnitude if true else magnitude.detach(), self.generator
         )
-        self.learner.network.train()
-        return out
+        images, labels = self.proxy.augmented(plan)
+        found = self.proxy.judge(
+            images.detach(),
+            labels,
+            by_pixel=self.options.magnitude != "none" or self.options.estimator == "gumbel",
+        )
+        # What validation gains by a training step along an image is the image's slope.
+        cost = self.proxy.of_all(-found.slopes)
+        by_pixel = None if found.by_pixel is None else -found.by_pixel
+        by_magnitude = self._by_magnitude(drawn, magnitude, images, by_pixel)
+        self._learn(drawn, cost, self._pull(images, by_pixel), magnitude, by_magnitude)
+        self.metrics = {**found.metrics, "pairs_in_play": self._pairs_in_play()}
+        return self.metrics
 
-    def _slopes(self, images: Tensor, labels: Tensor, tangent: Tensors):
-        s, learner = self.settings, self.learner
+    def _of_images(self, drawn: Draw) -> tuple[Tensor, Tensor]:
+        """Return pair (B,) and bits (B, K) of every image, also if all share one draw."""
+        batch = self.proxy.batch
+        return drawn.choice.expand(batch), drawn.chosen_bits().expand(batch, -1)
 
-        def losses(weights: Tensors, x: Tensor) -> Tensor:
-            return learner.losses(weights, x, labels)
+    def _by_magnitude(
+        self, drawn: Draw, magnitude: Tensor, images: Tensor, by_pixel: Tensor | None
+    ) -> Tensor:
+        """Return the gradient of the mean cost by every magnitude, (S, K)."""
+        if self.options.magnitude == "none" or by_pixel is None:
+            return torch.zeros_like(magnitude)
+        if self.options.magnitude == "true":
+            share = by_pixel / self.proxy.batch
+            (mine,) = torch.autograd.grad(images, magnitude, share, retain_graph=True)
+            return total(mine)
+        # The paper's dx/dm = 1: every applied op gets the sum over the network's input.
+        choice, bits = self._of_images(drawn)
+        each = bits * self.proxy.of_all(by_pixel.flatten(1).sum(1))[:, None] / len(choice)
+        return torch.zeros_like(magnitude).index_add(0, choice, each)
 
-        if s.magnitude == "none" and s.estimator != "gumbel":
-            one = slopes_exact if s.derivative == "exact" else slopes_by_difference
-            return one(lambda w: losses(w, images), learner.weights, tangent), None
-        two = mixed_exact if s.derivative == "exact" else mixed_difference
-        return two(losses, learner.weights, tangent, images)
+    def _pull(self, images: Tensor, by_pixel: Tensor | None) -> Tensor | None:
+        if self.options.estimator != "gumbel" or by_pixel is None:
+            return None
+        return self.proxy.of_all((by_pixel * (images.detach() - 1)).flatten(1).sum(1))
 
-    def _whole(self, mine: Tensor) -> Tensor:
-        whole = mine.new_zeros(self.batch, *mine.shape[1:])
-        whole[share(self.batch)] = mine
-        return total(whole).cpu().double()
-
-    def _learn(self, drawn, magnitude, images, cost, push) -> None:
-        s = self.settings
-        pull = None
-        if s.estimator == "gumbel":
-            pull = self._whole((push * (images.detach() - 1)).flatten(1).sum(1))
-        cost = self._whole(cost)
-        if s.draw == "batch":
+    def _learn(
+        self,
+        drawn: Draw,
+        cost: Tensor,
+        pull: Tensor | None,
+        magnitude: Tensor,
+        by_magnitude: Tensor,
+    ) -> None:
+        """Move the policy's parameters against the gradient of the mean cost."""
+        if self.options.draw == "batch":
             cost, pull = cost.mean()[None], None if pull is None else pull.mean()[None]
         alpha, chance = self.parameters.alpha, self.parameters.chance()
-        evidence = Evidence(cost, pull, self.surrogate, s.temperature)
-        estimate = ESTIMATORS[s.estimator](alpha.detach(), chance.detach(), drawn, evidence)
-        by_m = torch.zeros_like(magnitude)
-        if s.magnitude == "true":
-            (by_m,) = torch.autograd.grad(
-                images, magnitude, push / self.batch, retain_graph=True
-            )
-            by_m = total(by_m)
-        elif s.magnitude == "one":
-            each = self._whole(push.flatten(1).sum(1)) / self.batch
-            bits = drawn.chosen_bits().expand(self.batch, -1)
-            by_m = by_m.index_add(0, drawn.choice.expand(self.batch), bits * each[:, None])
-        self.adam.zero_grad(set_to_none=False)
+        evidence = Evidence(cost, pull, self.surrogate, self.options.temperature)
+        found = ESTIMATORS[self.options.estimator](alpha.detach(), chance.detach(), drawn, evidence)
+        self.adam.zero_grad()
         torch.autograd.backward(
             [alpha, chance, magnitude],
-            [estimate.alpha.mean(0), estimate.chance.mean(0), by_m],
+            [found.alpha.mean(0), found.chance.mean(0), by_magnitude],
         )
-        if estimate.spread is not None:
-            estimate.spread.backward()
+        if found.spread is not None:
+            torch.autograd.backward(found.spread, inputs=list(self.surrogate.values()))
         self.adam.step()
 
+    def _pairs_in_play(self) -> float:
+        """Return the perplexity of the choice: S at the start, 1 when one pair is left."""
+        logs = torch.log_softmax(self.parameters.alpha.detach(), 0)
+        return float(torch.exp(-(logs.exp() * logs).sum()))
+
     def policy(self) -> Policy:
-        s = self.settings
-        keep = min(s.keep, math.ceil(len(self.pairs) / 4))
-        best = self.parameters.alpha.detach().argsort(descending=True)[:keep].tolist()
-        p = torch.sigmoid(self.parameters.chance())
-        triples = self.pairs.triples(best, p, self.parameters.magnitude())
-        mirrored = [n for n in s.ops if SPACE[n].mirrored]
-        return from_sub_policies(triples, mirrored, {"method": "dada", "settings": asdict(s)})
+        """Return the pairs of largest alpha, drawn uniformly, as the paper exports them."""
+        alpha = self.parameters.alpha.detach()
+        keep = min(self.options.keep, math.ceil(len(self.pairs) / 4))
+        best = alpha.argsort(descending=True, stable=True)[:keep].tolist()
+        probability = torch.sigmoid(self.parameters.chance().detach())
+        magnitude = self.parameters.magnitude().detach()
+        about = {
+            "method": "DADA",
+            "paper": "arXiv:2003.03780",
+            "placement": "beside",
+            "options": asdict(self.options),
+            "ops": list(self.pairs.ops),
+            "steps": self.done,
+            "metrics": self.metrics,
+            "parameters": {
+                "pairs": [self.pairs.names(pair) for pair in range(len(self.pairs))],
+                "alpha": alpha.tolist(),
+                "probability": probability.tolist(),
+                "magnitude": magnitude.tolist(),
+            },
+        }
+        return from_sub_policies(
+            self.pairs.triples(best, probability, magnitude),
+            [name for name in self.pairs.ops if SPACE[name].mirrored],
+            about,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that `step` changes."""
+        return {
+            "proxy": self.proxy.state_dict(),
+            "parameters": {n: t.detach().clone() for n, t in self.parameters.tensors().items()},
+            "surrogate": {n: t.detach().clone() for n, t in self.surrogate.items()},
+            "adam": self.adam.state_dict(),
+            "metrics": self.metrics,
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+        self.proxy.load_state_dict(state["proxy"])
+        with torch.no_grad():
+            for name, tensor in self.parameters.tensors().items():
+                tensor.copy_(state["parameters"][name])
+            for name, tensor in self.surrogate.items():
+                tensor.copy_(state["surrogate"][name])
+        self.adam.load_state_dict(state["adam"])
+        self.metrics = dict(state["metrics"])
+        self.generator.set_state(state["generator"])
+
+
+def dada(
+    halves: Halves,
+    network: nn.Module,
+    preset: Preset,
+    options: Mapping[str, Any],
+    *,
+    ops: tuple[str, ...] | None,
+    exclude: tuple[str, ...],
+    generator: torch.Generator,
+) -> DADA:
+    """Start a DADA search; see `searcher.Method` and, for ``options``, `options.DADAOptions`."""
+    return DADA(halves, network, preset, read_options(options), choose_ops(ops, exclude), generator)

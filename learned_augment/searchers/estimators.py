@@ -1,4 +1,4 @@
-"""Gradients of an expected cost through discrete choices: which pair, and which of its ops to apply.
+"""Gradients of an expected cost through discrete choices: which pair, which of its ops to apply.
 
 Shapes: B draws, S pairs (sub-policies), K = 2 ops a pair. Parameters are logits: ``alpha`` (S,) of
 the categorical choice, ``chance`` (S, K) of the Bernoulli bits. Costs (B,) are to be minimised.
@@ -97,9 +97,7 @@ def _score(alpha: Tensor, chance: Tensor, drawn: Draw, cost: Tensor) -> Estimate
     """Return cost * grad log p(draw), the bits of unchosen pairs left out."""
     hot = _hot(alpha, drawn)
     bits = hot[..., None] * (drawn.bits - torch.sigmoid(chance))
-    return Estimate(
-        cost[:, None] * (hot - torch.softmax(alpha, -1)), cost[:, None, None] * bits
-    )
+    return Estimate(cost[:, None] * (hot - torch.softmax(alpha, -1)), cost[:, None, None] * bits)
 
 
 def score(alpha: Tensor, chance: Tensor, drawn: Draw, evidence: Evidence) -> Estimate:

@@ -81,9 +81,7 @@ class Learner:
         self.weights = look_ahead(self.weights, self.velocity, rate)
 
     def _velocity(self, slope: Tensors) -> Tensors:
-        return momentum_step(
-            self.weights, slope, self.velocity, self.momentum, self.weight_decay
-        )
+        return momentum_step(self.weights, slope, self.velocity, self.momentum, self.weight_decay)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all tensors that change."""

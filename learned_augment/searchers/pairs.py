@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from learned_augment.ops import OPS
-from learned_augment.policy import NOISE, Plan
+from learned_augment.plan import NOISE, Plan
 from learned_augment.spaces import SPACES, Range
 
 __all__ = ["Pairs", "choose_ops"]

@@ -1,4 +1,4 @@
-"""What DADA learns, and how it is written as free numbers: logits and strengths, or raw as released.
+"""What DADA learns, written as free numbers: logits and strengths, or raw as released.
 
 Both classes show the same four things: ``alpha`` (S,), ``chance()`` (S, K) logits of applying,
 ``magnitude()`` (S, K) in [0, 1], and ``tensors()``, the leaves that the optimiser moves.

@@ -1,12 +1,15 @@
 """What the loop knows of a method, and the data that every method is given."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from learned_augment.policy import Policy
+from learned_augment.searchers.presets import Preset
 
-__all__ = ["Halves", "Searcher"]
+__all__ = ["Halves", "Method", "Searcher"]
 
 
 class Halves(NamedTuple):
@@ -58,4 +61,26 @@ class Searcher(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
+        ...
+
+
+class Method(Protocol):
+    """A row of `run.SEARCHERS`: what starts a searcher.
+
+    ``options`` are the method's own, by name, as the caller gave them; the method checks them.
+    ``ops`` is None for the method's usual ones; ``exclude`` are left out of either.
+    """
+
+    def __call__(
+        self,
+        halves: Halves,
+        network: nn.Module,
+        preset: Preset,
+        options: Mapping[str, Any],
+        *,
+        ops: tuple[str, ...] | None,
+        exclude: tuple[str, ...],
+        generator: torch.Generator,
+    ) -> Searcher:
+        """Return a searcher at its start."""
         ...

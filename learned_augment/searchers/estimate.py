@@ -1,0 +1,106 @@
+"""What a search would take: sizes, memory and time, from trial steps that nobody keeps."""
+
+import time
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from learned_augment.searchers.task import Task, isolated
+
+__all__ = ["Estimate", "estimate"]
+
+TRIALS = 2
+
+
+class Estimate(NamedTuple):
+    """What a search would take.
+
+    Attributes:
+        train_images: Images in the training half.
+        val_images: Images in the validation half.
+        classes: Number of classes.
+        image_shape: (C, H, W).
+        steps: Steps of the whole search.
+        data_bytes: Of both halves on the device.
+        memory_bytes: Of the halves, and the most that one step holds for its backward passes.
+        seconds: Of the whole search.
+        beside: The default augmentation in words.
+    """
+
+    train_images: int
+    val_images: int
+    classes: int
+    image_shape: tuple[int, ...]
+    steps: int
+    data_bytes: int
+    memory_bytes: int
+    seconds: float
+    beside: str
+
+    def __str__(self) -> str:
+        shape = " x ".join(str(size) for size in self.image_shape)
+        return (
+            f"{self.train_images} training and {self.val_images} validation images of {shape}, "
+            f"{self.classes} classes; default augmentation: {self.beside}; {self.steps} steps; "
+            f"about {self.memory_bytes / 2**20:.0f} MiB, {self.data_bytes / 2**20:.0f} MiB of it "
+            f"images; about {self.seconds:.0f} s"
+        )
+
+
+def estimate(task: Task) -> Estimate:
+    """Take a few steps of a prepared search, and tell what all of them would take.
+
+    The task has moved on afterwards: prepare another one to run the search.
+
+    Args:
+        task: As from `task.prepare`.
+    """
+    halves, held = task.halves, _Held()
+    searcher = task.searcher
+    with isolated(int(task.config["seed"])):
+        with torch.autograd.graph.saved_tensors_hooks(held.pack, held.unpack):
+            searcher.step()
+        trials = max(1, min(TRIALS, searcher.steps - searcher.done))
+        start = time.monotonic()
+        for _ in range(trials):
+            searcher.step()
+        seconds = (time.monotonic() - start) / trials * searcher.steps
+    data = sum(part.nbytes for part in halves[:4] if isinstance(part, Tensor))
+    cutout = f", cutout of {task.preset.cutout:g} of the side" if task.preset.cutout else ""
+    return Estimate(
+        len(halves.train_labels),
+        len(halves.val_labels),
+        len(halves.classes),
+        tuple(halves.train_images.shape[1:]),
+        searcher.steps,
+        data,
+        data + held.most,
+        seconds,
+        task.preset.beside + cutout,
+    )
+
+
+class _Saved:
+    """A tensor that autograd keeps; says so when it is let go."""
+
+    def __init__(self, tensor: Tensor, held: "_Held") -> None:
+        self.tensor, self.held = tensor, held
+
+    def __del__(self) -> None:
+        self.held.now -= self.tensor.nbytes
+
+
+class _Held:
+    """Counts the bytes that autograd keeps for backward passes, now and at most."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    def pack(self, tensor: Tensor) -> _Saved:
+        self.now += tensor.nbytes
+        self.most = max(self.most, self.now)
+        return _Saved(tensor, self)
+
+    def unpack(self, saved: _Saved) -> Tensor:
+        return saved.tensor

@@ -1,0 +1,156 @@
+"""The only loop: steps, watchers, checkpoints and the reasons to stop, whatever the method is."""
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+
+from learned_augment.policy import Policy
+from learned_augment.searchers.checkpoints import load_checkpoint, save_checkpoint
+from learned_augment.searchers.processes import agree, rank
+from learned_augment.searchers.searcher import Searcher
+
+__all__ = ["StepReport", "Stop", "Watcher", "run_search"]
+
+Stop = Literal["finished", "interrupted", "time budget"]
+
+
+class StepReport(NamedTuple):
+    """What a callback is told after every step.
+
+    Attributes:
+        step: Steps taken, from 1.
+        steps: Steps of the whole search.
+        seconds: Time since this run of the search started.
+        left: Estimated seconds to the end.
+        metrics: The step's figures, by name.
+        policy: Returns the best policy so far.
+    """
+
+    step: int
+    steps: int
+    seconds: float
+    left: float
+    metrics: dict[str, float]
+    policy: Callable[[], Policy]
+
+
+Watcher = Callable[[StepReport], None]
+
+
+def run_search(
+    searcher: Searcher,
+    *,
+    config: Mapping[str, Any],
+    checkpoint: Path | None = None,
+    save_every: float = 60.0,
+    time_budget: float | None = None,
+    watchers: Sequence[Watcher] = (),
+    device: torch.device,
+) -> Stop:
+    """Step a searcher until it is done, interrupted, or out of time; say which.
+
+    An existing checkpoint is resumed. One is written every ``save_every`` seconds and whenever the
+    loop stops; process 0 writes, all read.
+
+    Args:
+        searcher: Any method.
+        config: What a checkpoint must agree with.
+        checkpoint: Where to write; None for nowhere.
+        save_every: Seconds between checkpoints.
+        time_budget: Seconds after which to stop; None for no limit.
+        watchers: Called after every step, in process 0.
+        device: Of the search.
+
+    Raises:
+        ArithmeticError: If a figure of a step is not finite; the last checkpoint is kept.
+        ValueError: If the checkpoint is of another configuration.
+    """
+    if checkpoint is not None and checkpoint.exists():
+        _resume(searcher, checkpoint, config, device)
+
+    def save() -> None:
+        if checkpoint is not None and rank() == 0:
+            save_checkpoint(checkpoint, config, _state(searcher, device))
+
+    start = saved = time.monotonic()
+    first = searcher.done
+    with _interrupts() as interrupted:
+        while searcher.done < searcher.steps:
+            metrics = searcher.step()
+            now = time.monotonic()
+            _check_finite(metrics, searcher.done, checkpoint)
+            pace = (now - start) / (searcher.done - first)
+            left = pace * (searcher.steps - searcher.done)
+            report = StepReport(
+                searcher.done, searcher.steps, now - start, left, metrics, searcher.policy
+            )
+            for watcher in watchers if rank() == 0 else ():
+                watcher(report)
+            over = time_budget is not None and now - start + pace > time_budget
+            if agree(interrupted(), device):
+                save()
+                return "interrupted"
+            if agree(over, device) and searcher.done < searcher.steps:
+                save()
+                return "time budget"
+            if now - saved >= save_every:
+                save()
+                saved = time.monotonic()
+        save()
+    return "finished"
+
+
+def _state(searcher: Searcher, device: torch.device) -> dict[str, Any]:
+    # Torch's global generators too: a user's network may use dropout.
+    state = {"searcher": searcher.state_dict(), "torch": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def _resume(
+    searcher: Searcher, checkpoint: Path, config: Mapping[str, Any], device: torch.device
+) -> None:
+    state = load_checkpoint(checkpoint, config)
+    searcher.load_state_dict(state["searcher"])
+    torch.set_rng_state(state["torch"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
+def _check_finite(metrics: Mapping[str, float], step: int, checkpoint: Path | None) -> None:
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            kept = "there is no checkpoint"
+            if checkpoint is not None and checkpoint.exists():
+                kept = f"the last good checkpoint is kept at {checkpoint}"
+            raise ArithmeticError(
+                f"Step {step}: {name} is {value}, expected a finite number; {kept}. Lower the "
+                "learning rate, or look for broken images."
+            )
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Let a first Ctrl-C finish the step under way; a second one interrupts at once."""
+    pressed = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield pressed.is_set  # only the main thread may handle signals
+        return
+
+    def press(signum: int, frame: object) -> None:
+        pressed.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,178 @@
+"""A search, prepared: data loaded and halved, network built, method started; nothing run yet."""
+
+import platform
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+import torchvision
+
+import learned_augment
+from learned_augment.datasets import Source, load_images
+from learned_augment.image_data import ImageData
+from learned_augment.networks import NetworkChoice, build_network
+from learned_augment.placement import DEFAULTS
+from learned_augment.policy import Policy
+from learned_augment.searchers.dada import dada
+from learned_augment.searchers.halves import fingerprint, make_halves
+from learned_augment.searchers.loop import Stop
+from learned_augment.searchers.presets import Preset, find_preset
+from learned_augment.searchers.processes import connect
+from learned_augment.searchers.searcher import Halves, Method, Searcher
+from learned_augment.training import check_network, find_device
+
+__all__ = ["SEARCHERS", "Task", "isolated", "prepare", "sign"]
+
+SEARCHERS: dict[str, Method] = {"dada": dada}
+"""Search methods by name. Adding one is one file and one row."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A search that is ready to run.
+
+    Attributes:
+        name: What the policy will be called.
+        searcher: At its start.
+        halves: Its data.
+        preset: Its figures.
+        config: All that decides the result, as plain data; a checkpoint must agree with it.
+        skipped: Files left out because they could not be read.
+        device: Where it runs.
+    """
+
+    name: str
+    searcher: Searcher
+    halves: Halves
+    preset: Preset
+    config: dict[str, Any]
+    skipped: tuple[str, ...]
+    device: torch.device
+
+
+def prepare(
+    data: Source,
+    *,
+    val: Source | None = None,
+    method: str = "dada",
+    preset: str | None = None,
+    model: NetworkChoice | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    reduce: int | None = None,
+    ops: Sequence[str] | None = None,
+    exclude: Collection[str] = (),
+    beside: str | None = None,
+    cutout: float | None = None,
+    options: Mapping[str, Any] | None = None,
+    image_size: int | None = None,
+    skip_unreadable: bool = False,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+) -> Task:
+    """Load, check and build everything; arguments and errors are those of `run.search`."""
+    if method not in SEARCHERS:
+        raise ValueError(f"No search method {method!r}. Available: {', '.join(SEARCHERS)}.")
+    where = find_device(device)
+    connect(where)
+    images = load_images(data, image_size=image_size, skip_unreadable=skip_unreadable, seed=seed)
+    judges = None
+    if val is not None:
+        judges = load_images(val, image_size=image_size, skip_unreadable=skip_unreadable, seed=seed)
+    name, chosen = find_preset(preset, images.name)
+    figures = _changed(
+        _spared(chosen, images),
+        model=model,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        reduce=reduce,
+        beside=beside,
+        cutout=cutout,
+    )
+    halves = make_halves(images, judges, figures.reduce, seed, where)
+    check_network(figures.model, images, where)
+    with isolated(seed):
+        network = deepcopy(build_network(figures.model, len(images.classes)))
+        searcher = SEARCHERS[method](
+            halves,
+            network,
+            figures,
+            options or {},
+            ops=None if ops is None else tuple(ops),
+            exclude=tuple(exclude),
+            generator=torch.Generator().manual_seed(seed),
+        )
+    config = {
+        "method": method,
+        "preset": name,
+        **asdict(replace(figures, model=_model_name(figures.model))),
+        "options": {key: str(value) for key, value in (options or {}).items()},
+        "ops": None if ops is None else list(ops),
+        "exclude": sorted(exclude),
+        "seed": seed,
+        "data": images.name,
+        "images": fingerprint(halves),
+    }
+    skipped = images.skipped + (() if judges is None else judges.skipped)
+    title = f"{method}-{images.name.partition(':')[0]}"
+    return Task(title, searcher, halves, figures, config, skipped, where)
+
+
+def _spared(preset: Preset, data: ImageData) -> Preset:
+    """Take the default flip from data whose mirror images mean something else."""
+    plain = preset.beside.removesuffix("-flip")
+    flips = preset.beside != plain and plain in DEFAULTS
+    return replace(preset, beside=plain) if flips and not data.mirrors else preset
+
+
+def _changed(preset: Preset, **changes: Any) -> Preset:
+    return replace(preset, **{name: new for name, new in changes.items() if new is not None})
+
+
+def _model_name(model: NetworkChoice) -> str:
+    if isinstance(model, str):
+        return model
+    return str(getattr(model, "__qualname__", type(model).__name__))
+
+
+def sign(task: Task, stop: Stop) -> Policy:
+    """Return the policy of a search, with its provenance in ``about``."""
+    found = task.searcher.policy()
+    about: dict[str, Any] = {
+        "name": task.name,
+        **found.about,
+        "search": task.config,
+        "versions": {
+            "learned_augment": learned_augment.__version__,
+            "torch": str(torch.__version__),
+            "torchvision": str(torchvision.__version__),
+            "python": platform.python_version(),
+        },
+    }
+    if task.skipped:
+        about["skipped"] = list(task.skipped)
+    if stop != "finished":
+        about["stopped"] = f"{stop} after step {task.searcher.done} of {task.searcher.steps}"
+    return replace(found, about=about)
+
+
+@contextmanager
+def isolated(seed: int) -> Iterator[None]:
+    """Seed torch's global generators, for initial weights and dropout, and restore them after.
+
+    TF32 is off meanwhile: slopes are small differences of large numbers.
+    """
+    gpus = range(torch.cuda.device_count())
+    with (
+        torch.random.fork_rng(devices=gpus),
+        torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        ),
+    ):
+        torch.manual_seed(seed)
+        yield

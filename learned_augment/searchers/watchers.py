@@ -1,0 +1,107 @@
+"""What a search shows and writes while it runs: a line on a terminal, JSON lines, TensorBoard."""
+
+import json
+import time
+from pathlib import Path
+
+from learned_augment.progress import Progress
+from learned_augment.searchers.loop import StepReport, Watcher
+
+__all__ = ["JsonLines", "Line", "best_ops", "tensorboard"]
+
+SHOWN_EVERY = 0.5
+
+
+def best_ops(report: StepReport, count: int = 3) -> list[tuple[str, float]]:
+    """Return the ops that the policy so far applies most often, with the mean times per image."""
+    shares = {name: float(layers.sum()) for name, layers in report.policy().op_shares().items()}
+    shares.pop("Identity", None)
+    return sorted(shares.items(), key=lambda item: -item[1])[:count]
+
+
+class Line:
+    """The progress line of a search: how far, time left, losses, the leading ops.
+
+    Use it as a context manager; the line is wiped at the end.
+
+    Args:
+        shown: As for `progress.Progress`.
+    """
+
+    def __init__(self, shown: bool | None = None) -> None:
+        self.shown = shown
+        self.progress: Progress | None = None
+        self.last = -SHOWN_EVERY
+        self.best = ""
+
+    def __enter__(self) -> "Line":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.progress is not None:
+            self.progress.close()
+
+    def __call__(self, report: StepReport) -> None:
+        """Show one step."""
+        if self.progress is None:
+            # Only now is it known how many steps a checkpoint has spared.
+            self.progress = Progress(report.steps - report.step + 1, self.shown)
+        if report.seconds - self.last >= SHOWN_EVERY:
+            self.last = report.seconds
+            self.best = ", ".join(f"{name} {share:.2f}" for name, share in best_ops(report))
+        losses = "".join(
+            f" {name.replace('_', ' ')} {report.metrics[name]:.2f},"
+            for name in ("train_loss", "val_loss")
+            if name in report.metrics
+        )
+        self.progress.step(f"step {report.step}/{report.steps},{losses} most applied: {self.best}")
+
+
+class JsonLines:
+    """A log with one JSON object per step, appended to ``path``.
+
+    Args:
+        path: The log; made if it does not exist.
+
+    Raises:
+        ValueError: If its folder does not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not path.parent.is_dir():
+            raise ValueError(f"No folder {str(path.parent)!r} for the log {path.name!r}; make it.")
+        self.path = path
+
+    def __call__(self, report: StepReport) -> None:
+        """Append one step."""
+        row = {
+            "step": report.step,
+            "steps": report.steps,
+            "seconds": round(report.seconds, 3),
+            "time": round(time.time(), 3),
+            **report.metrics,
+        }
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def tensorboard(folder: Path) -> Watcher:
+    """Return a watcher that writes every metric as a TensorBoard scalar under ``folder``.
+
+    Raises:
+        ModuleNotFoundError: If TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            "Logging to TensorBoard needs it installed: pip install tensorboard."
+        ) from None
+    writer = SummaryWriter(str(folder))
+
+    def write(report: StepReport) -> None:
+        for name, value in report.metrics.items():
+            writer.add_scalar(name, value, report.step)
+        writer.flush()
+
+    return write
