@@ -150,6 +150,19 @@ class LearnedAugment(v2.Transform):
         parts += [f"size={self.size}"] if self.size is not None else []
         return ", ".join(parts)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Write a generator as bytes: spawned workers cannot unpickle one."""
+        state = {**self.__dict__, "_worker": None}
+        if self.generator is not None:
+            state["generator"] = self.generator.get_state().numpy().tobytes()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if isinstance(self.generator, bytes):
+            written = torch.frombuffer(bytearray(self.generator), dtype=torch.uint8)
+            self.generator = torch.Generator().set_state(written)
+
     def _source(self) -> torch.Generator | None:
         """Return the generator to draw from; each DataLoader worker gets one of its own."""
         worker = get_worker_info()
