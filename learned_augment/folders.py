@@ -21,6 +21,7 @@ __all__ = ["Decoded", "class_files", "decode_files", "rgb_pixels"]
 
 _NAMED_FILES = 5  # how many offending files a message names before it only counts
 _THREADS = 8
+_PIECE = 64  # files per task: small images cost less than handing them to a thread
 
 
 class Decoded(NamedTuple):
@@ -133,20 +134,27 @@ def _image_files(folder: Path) -> list[Path]:
 
 
 def _decode_all(files: Sequence[Path], image_size: int | None) -> Iterator[NDArray[np.uint8] | str]:
-    def decode(path: Path) -> NDArray[np.uint8] | str:
-        try:
-            with Image.open(path) as image:
-                if image_size is not None:
-                    # A large JPEG may decode at a fraction of its size, never below this one.
-                    image.draft(None, (2 * image_size, 2 * image_size))
-                return rgb_pixels(image, image_size)
-        except Exception as error:  # a broken file makes decoders raise nearly anything
-            return str(error).splitlines()[0] if str(error) else type(error).__name__
+    def decode(start: int) -> list[NDArray[np.uint8] | str]:
+        return [_decode(path, image_size) for path in files[start : start + _PIECE]]
 
-    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
-        # In pieces, so that a failure at the start does not wait for the whole folder.
-        for start in range(0, len(files), 1024):
-            yield from pool.map(decode, files[start : start + 1024])
+    threads = min(_THREADS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(threads) as pool:
+        starts = range(0, len(files), _PIECE)
+        # Round by round, so that a failure at the start does not wait for the whole folder.
+        for first in range(0, len(starts), 4 * threads):
+            for piece in pool.map(decode, starts[first : first + 4 * threads]):
+                yield from piece
+
+
+def _decode(path: Path, image_size: int | None) -> NDArray[np.uint8] | str:
+    try:
+        with Image.open(path) as image:
+            if image_size is not None:
+                # A large JPEG may decode at a fraction of its size, never below this one.
+                image.draft(None, (2 * image_size, 2 * image_size))
+            return rgb_pixels(image, image_size)
+    except Exception as error:  # a broken file makes decoders raise nearly anything
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _room_for(count: int, first: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,0 +1,189 @@
+"""The results of a comparison as a value, with their statistics, in words and as JSON.
+
+Accuracies are of the test images after the last epoch, in percent; differences are in points.
+"""
+
+import json
+import statistics
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from learned_augment.paired import Difference, paired_difference
+
+__all__ = ["Run", "Verdict"]
+
+FORMAT = 1
+_ENOUGH_SEEDS = 5
+_MANY_COMPARISONS = 5
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished training.
+
+    Attributes:
+        policy: name of the policy.
+        seed: its seed.
+        accuracy: of the test images, in percent.
+        loss: mean training loss of the last epoch; None if the training diverged.
+    """
+
+    policy: str
+    seed: int
+    accuracy: float
+    loss: float | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Accuracies of every policy at every seed, an immutable value.
+
+    Attributes:
+        data: what the data are called.
+        placements: for each policy, in order, how it was placed: "nothing", "alone",
+            "crop-flip only" or "after crop-flip".
+        reference: the policy that the others are compared with.
+        seeds: the seeds asked for.
+        runs: the finished trainings.
+        settings: data sizes, network, recipe and device; plain JSON data.
+    """
+
+    data: str
+    placements: Mapping[str, str]
+    reference: str
+    seeds: tuple[int, ...]
+    runs: tuple[Run, ...]
+    settings: Mapping[str, Any]
+
+    def accuracies(self, policy: str) -> dict[int, float]:
+        """Return the policy's accuracy in percent for each finished seed.
+
+        Raises:
+            KeyError: if the verdict has no such policy.
+        """
+        if policy not in self.placements:
+            raise KeyError(f"No policy {policy!r} here. Compared: {', '.join(self.placements)}.")
+        return {run.seed: run.accuracy for run in self.runs if run.policy == policy}
+
+    def difference(self, policy: str, reference: str | None = None) -> Difference | None:
+        """Return how much better `policy` is, in points with a 95 % t interval over seeds.
+
+        The interval covers what a seed decides, on the same test images. None stands for fewer
+        than two seeds that both have finished.
+        """
+        ours, theirs = self.accuracies(policy), self.accuracies(reference or self.reference)
+        both = [seed for seed in self.seeds if seed in ours and seed in theirs]
+        if len(both) < 2:
+            return None
+        # One test image is the finest difference that can be seen.
+        step = 100 / self.settings["test_images"]
+        return paired_difference([ours[s] for s in both], [theirs[s] for s in both], step=step)
+
+    def sentence(self, policy: str) -> str:
+        """Return the verdict on one policy in plain words."""
+        if policy == self.reference:
+            return f"{policy}: what the others are compared with."
+        found = self.difference(policy)
+        if found is None:
+            return f"{policy}: not compared, fewer than 2 seeds have finished."
+        interval = f"(95 % interval {_points(found.low)} to {_points(found.high)})"
+        if found.low <= 0 <= found.high:
+            return f"{policy}: no difference to {self.reference} shown {interval}."
+        word = "better" if found.mean > 0 else "worse"
+        size = f"{abs(found.mean):.2f}"
+        return f"{policy}: {word} than {self.reference} by {size} points {interval}."
+
+    def missing(self) -> tuple[tuple[str, int], ...]:
+        """Return the (policy, seed) pairs that have not finished."""
+        done = {(run.policy, run.seed) for run in self.runs}
+        pairs = ((policy, seed) for seed in self.seeds for policy in self.placements)
+        return tuple(pair for pair in pairs if pair not in done)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what a reader must know before believing the table."""
+        return tuple(_notes(self))
+
+    def table(self) -> str:
+        """Return the whole verdict as text: settings, table, sentences, notes."""
+        sentences = [self.sentence(name) for name in self.placements if name != self.reference]
+        notes = [f"Note: {note}" for note in self.notes()]
+        blocks = [[_headline(self)], _rows(self), sentences, notes]
+        return "\n\n".join("\n".join(block) for block in blocks if block)
+
+    def to_json(self) -> str:
+        """Return the verdict as a JSON document; equal verdicts give equal text."""
+        document = {"format": FORMAT, **asdict(self)}
+        return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Verdict":
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: if the text is not such a document.
+        """
+        try:
+            document = json.loads(text)
+            if document.pop("format") != FORMAT:
+                raise ValueError(f"expected format {FORMAT}")
+            runs = tuple(Run(**run) for run in document.pop("runs"))
+            return cls(runs=runs, seeds=tuple(document.pop("seeds")), **document)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"Expected a verdict as compare wrote it: {error}.") from None
+
+
+def _headline(verdict: Verdict) -> str:
+    s = verdict.settings
+    return (
+        f"{verdict.data}: {s['train_images']} training and {s['test_images']} test images, "
+        f"{s['classes']} classes; {s['network']}, {s['epochs']} epochs, {len(verdict.seeds)} seeds"
+    )
+
+
+def _rows(verdict: Verdict) -> list[str]:
+    rows = [("policy", "placed", "accuracy", "sd", f"difference to {verdict.reference}")]
+    for name, placement in verdict.placements.items():
+        values = list(verdict.accuracies(name).values())
+        mean = f"{statistics.fmean(values):.2f}" if values else "-"
+        spread = f"{statistics.stdev(values):.2f}" if len(values) > 1 else "-"
+        rows.append((name, placement, mean, spread, _difference_cell(verdict, name)))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    return [
+        f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}  {e}".rstrip()
+        for a, b, c, d, e in rows
+    ]
+
+
+def _difference_cell(verdict: Verdict, policy: str) -> str:
+    found = None if policy == verdict.reference else verdict.difference(policy)
+    if found is None:
+        return "-"
+    return f"{found.mean:+.2f}  [{found.low:+.2f}, {found.high:+.2f}]"
+
+
+def _notes(verdict: Verdict) -> Iterator[str]:
+    missing, total = len(verdict.missing()), len(verdict.seeds) * len(verdict.placements)
+    if missing:
+        names = dict.fromkeys(policy for policy, _ in verdict.missing())
+        yield f"stopped early, {missing} of {total} trainings are missing: {', '.join(names)}."
+    if len(verdict.seeds) < _ENOUGH_SEEDS:
+        yield (
+            f"{len(verdict.seeds)} seeds give wide intervals; take {_ENOUGH_SEEDS} or more before "
+            "concluding anything."
+        )
+    if len(verdict.placements) > _MANY_COMPARISONS:
+        yield "of 20 policies that change nothing, about one falls outside its 95 % interval."
+    diverged = dict.fromkeys(run.policy for run in verdict.runs if run.loss is None)
+    if diverged:
+        yield f"training diverged under {', '.join(diverged)}; lower the learning rate."
+    after = [place for place in verdict.placements.values() if place.startswith("after ")]
+    if after and not any(place.endswith(" only") for place in verdict.placements.values()):
+        crop = after[0].removeprefix("after ")
+        yield f"'after {crop}' includes what {crop} does; add the policy 'default' to see it alone."
+    if verdict.settings["skipped"]:
+        yield f"{verdict.settings['skipped']} unreadable files were left out."
+
+
+def _points(value: float) -> str:
+    return f"{value:+.2f}"
