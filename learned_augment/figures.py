@@ -23,7 +23,6 @@ __all__ = ["check_figure_path", "policy_figure", "save_figure"]
 
 BINS = 13
 """Bins from the lowest to the highest value of an op: the levels of DeepAA's search."""
-
 FORMATS = (".png", ".pdf", ".svg")
 
 _PERCENT_PER_LETTER = 0.56

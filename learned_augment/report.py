@@ -133,7 +133,9 @@ def _heading(policy: Policy) -> list[str]:
     source = about.get("source")
     where = f"{source['repository']} {source.get('file', '')}" if isinstance(source, dict) else ""
     facts = {"Paper": about.get("paper"), "Source": where, "Licence": about.get("licence")}
-    return [*lines, *[f"{name}: {fact}".rstrip() for name, fact in facts.items() if fact]]
+    lines += [f"{name}: {fact}".rstrip() for name, fact in facts.items() if fact]
+    # A foreign file may hold anything, terminal commands included.
+    return ["".join(c if c.isprintable() else "?" for c in line) for line in lines]
 
 
 def _shares(policy: Policy) -> list[str]:

@@ -10,14 +10,25 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
-from learned_augment.files import write_atomically
+from learned_augment.engines.pil import MODES
 
-__all__ = ["Picture", "contact_sheet", "copy_paths", "encode_image", "find_pictures", "read_image"]
+__all__ = [
+    "Picture",
+    "check_suffix",
+    "contact_sheet",
+    "copy_paths",
+    "encode_image",
+    "find_pictures",
+    "read_image",
+]
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 CELL = 128
 """Side in pixels of the square on a contact sheet that holds one image."""
+
+LONGEST = 200
+"""Rows that a contact sheet may have."""
 
 GAP = 6
 TEXT = 12
@@ -45,16 +56,20 @@ def read_image(path: Path) -> Image.Image:
     """Return an image file's pixels, turned upright as its camera says.
 
     Raises:
-        ValueError: If it cannot be read as an image.
+        ValueError: If it cannot be read as an image, or is not of 8-bit colours or greys.
     """
     try:
         with Image.open(path) as image:
             image.load()
-            return ImageOps.exif_transpose(image)
+            upright = ImageOps.exif_transpose(image)
     except UnidentifiedImageError as error:
         raise ValueError(f"{path} is not an image that Pillow can read.") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read: {error}.") from error
+    if upright.mode not in MODES:
+        known = ", ".join(MODES)
+        raise ValueError(f"{path} is of mode {upright.mode}; convert it to one of {known}.")
+    return upright
 
 
 def copy_paths(pictures: Sequence[Picture], folder: Path, label: str, variants: int) -> list[Path]:
@@ -88,18 +103,22 @@ def copy_paths(pictures: Sequence[Picture], folder: Path, label: str, variants: 
     return paths
 
 
-def encode_image(image: Image.Image, suffix: str = ".png") -> bytes:
-    """Return the bytes of an image file of the kind that ``suffix`` names.
+def check_suffix(path: Path) -> Path:
+    """Return ``path`` if Pillow writes images with its suffix.
 
     Raises:
-        ValueError: If Pillow writes no files with that suffix.
+        ValueError: If it does not.
     """
-    kind = Image.registered_extensions().get(suffix.lower())
-    if kind not in Image.SAVE:
-        raise ValueError(f"Expected a file ending like an image, such as .png, got {suffix!r}.")
+    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
+        raise ValueError(f"Expected a file ending in .png or another image's, got {str(path)!r}.")
+    return path
+
+
+def encode_image(image: Image.Image, suffix: str = ".png") -> bytes:
+    """Return an image as the bytes of a file of the kind that ``suffix`` names."""
     buffer = io.BytesIO()
     image = image.convert("RGB") if image.mode == "CMYK" else image
-    image.save(buffer, format=kind)
+    image.save(buffer, format=Image.registered_extensions()[suffix.lower()])
     return buffer.getvalue()
 
 
@@ -114,8 +133,12 @@ def contact_sheet(
     Small pictures are enlarged by whole factors, large ones reduced to the cell.
 
     Raises:
-        ValueError: As ``read_image``.
+        ValueError: As ``read_image``, or if there are more than ``LONGEST`` pictures.
     """
+    if len(pictures) > LONGEST:
+        raise ValueError(
+            f"A contact sheet has room for {LONGEST} images, got {len(pictures)}; name fewer."
+        )
     labels = [_shortened(str(picture.name)) for picture in pictures]
     margin = max(map(len, labels)) * LETTER + 2 * GAP
     top, step = 2 * TEXT + 4 * GAP, CELL + GAP

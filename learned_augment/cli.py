@@ -1,0 +1,211 @@
+"""The command line: learned-augment list | show | apply | compare | search.
+
+A user's mistake is one sentence on standard error and exit status 2, never a traceback.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias
+
+import learned_augment
+from learned_augment import commands
+
+__all__ = ["main"]
+
+MISTAKE, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
+
+_Commands: TypeAlias = Any
+"""What ``add_subparsers`` returns; argparse keeps its type private."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status.
+
+    Args:
+        arguments: What follows the program's name; ``sys.argv`` by default.
+    """
+    try:
+        given = vars(_parser().parse_args(arguments))
+        status: int = given.pop("run")(given)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        _close_quietly()
+        return CLOSED_PIPE
+    except (ValueError, OSError, ModuleNotFoundError, ArithmeticError, MemoryError) as error:
+        print(f"learned-augment: {_sentence(error)}", file=sys.stderr)
+        return MISTAKE
+    return status
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+    if isinstance(error, MemoryError):
+        return "Out of memory; use fewer or smaller images."
+    return " ".join(str(error).split())
+
+
+def _close_quietly() -> None:
+    # Python flushes standard output once more at exit, which would complain again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Parser(argparse.ArgumentParser):
+    """Absent arguments stay absent; a mistake gets one sentence instead of the usage lines."""
+
+    def __init__(self, **options: Any) -> None:
+        fixed = {"argument_default": argparse.SUPPRESS, "allow_abbrev": False}
+        super().__init__(**{**options, **fixed})
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(MISTAKE, f"{self.prog}: {message}. See {self.prog} --help.\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="learned-augment",
+        description="Learned augmentation policies: look at them, apply, compare and search them.",
+    )
+    version = f"learned-augment {learned_augment.__version__}"
+    parser.add_argument("--version", action="version", version=version)
+    children = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for add in (_add_list, _add_show, _add_apply, _add_compare, _add_search):
+        add(children)
+    return parser
+
+
+def _command(
+    children: _Commands, name: str, run: Callable[[commands.Given], int], text: str
+) -> argparse.ArgumentParser:
+    child: argparse.ArgumentParser = children.add_parser(name, help=text, description=text)
+    child.set_defaults(run=run)
+    return child
+
+
+def _add_list(children: _Commands) -> None:
+    _command(children, "list", commands.run_list, "List the shipped policies.")
+
+
+def _add_show(children: _Commands) -> None:
+    child = _command(children, "show", commands.run_show, "Show what a policy does.")
+    child.add_argument("policy", metavar="NAME", help="a shipped policy or a .safetensors file")
+    child.add_argument("--json", action="store_true", help="as JSON: every candidate")
+    child.add_argument("--plot", metavar="FILE", type=Path, help="draw it, as .png, .pdf or .svg")
+
+
+def _add_apply(children: _Commands) -> None:
+    child = _command(children, "apply", commands.run_apply, "Write augmented copies of images.")
+    add = child.add_argument
+    add("--policy", metavar="NAME", required=True, help="a shipped policy or a .safetensors file")
+    add("images", metavar="IMAGE", nargs="+", help="image files, or folders of them")
+    where = child.add_mutually_exclusive_group(required=True)
+    where.add_argument("--out", metavar="DIR", type=Path, help="folder for the copies, as PNG")
+    where.add_argument("--grid", metavar="FILE", type=Path, help="one contact sheet instead")
+    add("--variants", metavar="N", type=_count, help="copies of each image (1; on a sheet 8)")
+    add("--seed", metavar="N", type=int, help="of the draws (0)")
+    add("--size", metavar="PIXELS", type=_count, help="side of the copies (the image's own)")
+    add("--interpolation", choices=("nearest", "bilinear", "bicubic"), help="(nearest)")
+    add("--fill", metavar="R,G,B", type=_colour, help="colour outside the image, or one grey (0)")
+    add("--overwrite", action="store_true", help="replace files that exist")
+
+
+def _add_compare(children: _Commands) -> None:
+    text = "Train one network under several policies and say which help."
+    child = _command(children, "compare", commands.run_compare, text)
+    add = child.add_argument
+    _add_data(child, required=False)
+    add(
+        "--policies",
+        metavar="NAME",
+        nargs="+",
+        help="none, default, identity, trivialaugment, randaugment, shipped names, .safetensors "
+        "files (none trivialaugment deepaa-cifar10)",
+    )
+    add("--seeds", metavar="N", type=int, help="trainings of each policy (5)")
+    add("--epochs", metavar="N", type=int, help="passes over the training images")
+    add("--network", metavar="NAME", help="(small-cnn)")
+    add("--batch-size", metavar="N", type=int, help="images per step")
+    add("--learning-rate", metavar="RATE", type=float, help="the highest one")
+    add("--train-size", metavar="N", type=int, help="train on N images only (all)")
+    add("--beside", metavar="NAME", help="default augmentation, such as crop-flip or nothing")
+    add("--reference", metavar="NAME", help="the policy that the others are compared with")
+    add("--device", metavar="NAME", help="cpu, cuda, ... (a GPU if there is one)")
+    add("--json", metavar="FILE", type=Path, help="write every result to a file as well")
+
+
+def _add_search(children: _Commands) -> None:
+    text = "Search a policy for your own images."
+    child = _command(children, "search", commands.run_search, text)
+    add = child.add_argument
+    _add_data(child, required=True)
+    add("--out", metavar="FILE", type=Path, required=True, help="the policy, a .safetensors file")
+    add("--val", metavar="SOURCE", help="images that the policy is to serve, if not more of those")
+    add("--method", metavar="NAME", help="(dada)")
+    add("--preset", metavar="NAME", help="settings; the next seven change them (quick)")
+    add("--model", metavar="NAME", help="network that is trained")
+    add("--epochs", metavar="N", type=int, help="passes over the training half")
+    add("--batch-size", metavar="N", type=int, help="images per step")
+    add("--learning-rate", metavar="RATE", type=float, help="of the network")
+    add("--reduce", metavar="N", type=int, help="number of images, both halves together")
+    add("--beside", metavar="NAME", help="default augmentation, such as crop-flip or nothing")
+    add("--cutout", metavar="SIDE", type=float, help="default cutout, fraction of the side")
+    add("--ops", metavar="OP", nargs="+", help="search among these ops only")
+    add("--exclude", metavar="OP", nargs="+", help="ops to leave out")
+    _add_option(child)
+    add("--seed", metavar="N", type=int, help="fixes everything random (0)")
+    add("--device", metavar="NAME", help="cpu, cuda, ... (a GPU if there is one)")
+    add("--checkpoint", metavar="FILE", type=Path, help="resume from it, and write it")
+    add("--save-every", metavar="SECONDS", type=float, help="between checkpoints (60)")
+    add("--time-budget", metavar="SECONDS", type=float, help="stop then, with the policy so far")
+    add("--log", metavar="FILE", type=Path, help="one JSON line per step")
+    add("--tensorboard", metavar="DIR", type=Path, dest="tensorboard_folder", help="scalars")
+
+
+def _add_data(child: argparse.ArgumentParser, required: bool) -> None:
+    child.add_argument(
+        "--data",
+        metavar="SOURCE",
+        required=required,
+        help="digits, cifar10:ROOT, cifar100:ROOT, svhn:ROOT or folder:PATH"
+        + ("" if required else " (digits)"),
+    )
+    add = child.add_argument
+    add("--image-size", metavar="PIXELS", type=int, help="resize the images of a folder")
+    add("--skip-unreadable", action="store_true", help="leave out files that cannot be read")
+    add(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="show how far it is (on a terminal)",
+    )
+
+
+def _add_option(child: argparse.ArgumentParser) -> None:
+    child.add_argument(
+        "--option",
+        metavar="NAME=VALUE",
+        action="append",
+        dest="options",
+        help="one of the method's own options; may be repeated",
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text!r}")
+    return int(text)
+
+
+def _colour(text: str) -> tuple[float, ...]:
+    parts = text.split(",")
+    if len(parts) not in (1, 3) or not all(part.strip().isdecimal() for part in parts):
+        raise argparse.ArgumentTypeError(f"expected a grey or R,G,B of 0 to 255, got {text!r}")
+    levels = tuple(float(part) for part in parts)
+    if max(levels) > 255:
+        raise argparse.ArgumentTypeError(f"expected levels of 0 to 255, got {text!r}")
+    return levels

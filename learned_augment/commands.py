@@ -1,0 +1,170 @@
+"""What each command does: from given arguments to output, one function a command.
+
+Arguments that were not given are absent, so that every default stays where it acts. What a user
+got wrong comes out as ValueError, OSError or ModuleNotFoundError, before any long work starts.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from learned_augment.files import list_policies, load, write_atomically
+from learned_augment.policy import Policy
+from learned_augment.report import columns, policy_data, policy_text
+
+__all__ = ["Given", "run_apply", "run_compare", "run_list", "run_search", "run_show"]
+
+Given = dict[str, Any]
+
+INTERRUPTED = 130
+
+
+def run_list(given: Given) -> int:
+    """Print the shipped policies, and under the table their licence statements."""
+    rows = [["name", "method", "data set", "image size", "crop and flip", "licence"]]
+    licences: list[str] = []
+    for about in (load(name).about for name in list_policies()):
+        licence = str(about.get("licence", "not stated"))
+        licences += [] if licence in licences else [licence]
+        facts = [about.get(key, "") for key in ("name", "method", "dataset", "image_size")]
+        rows.append([*map(str, facts), about["placement"], f"[{licences.index(licence) + 1}]"])
+    print("\n".join(columns(rows, right=[3])))
+    print(
+        "\nreplaces: use it instead of the usual crop, flip and cutout; beside: together with them"
+    )
+    for number, licence in enumerate(licences):
+        print(f"[{number + 1}] {licence}")
+    return 0
+
+
+def run_show(given: Given) -> int:
+    """Print a policy as text or JSON, and draw it."""
+    policy = load(given["policy"])
+    if "plot" in given:
+        from learned_augment.figures import check_figure_path, policy_figure, save_figure
+
+        path = check_figure_path(given["plot"])
+        _say(f"Wrote {save_figure(policy_figure(policy), path)}.")
+    if given.get("json"):
+        print(json.dumps(policy_data(policy), indent=1))
+    else:
+        print(policy_text(policy))
+    return 0
+
+
+def run_apply(given: Given) -> int:
+    """Write augmented copies of images, or one contact sheet of them."""
+    from learned_augment.sheet import find_pictures
+
+    policy = load(given["policy"])
+    augment = _augmentation(policy, given)
+    pictures = find_pictures(given["images"])
+    if "grid" in given:
+        return _write_sheet(policy, augment, pictures, given)
+    return _write_copies(policy, augment, pictures, given)
+
+
+def run_compare(given: Given) -> int:
+    """Train a network under several policies and print the verdict."""
+    from learned_augment.verdict import compare
+
+    target = _writable(given.pop("json", None))
+    verdict = compare(**given)
+    if target is not None:
+        write_atomically(target, verdict.to_json().encode())
+    print(verdict.table())
+    return INTERRUPTED if verdict.missing() else 0
+
+
+def run_search(given: Given) -> int:
+    """Search a policy on the user's data, write it to a file and print it."""
+    from learned_augment.searchers import search
+    from learned_augment.searchers.processes import rank
+
+    out = _policy_path(given.pop("out"))
+    given["options"] = dict(map(_option, given.get("options", [])))
+    policy = search(**given)
+    if rank() == 0:
+        _say(f"Wrote {policy.save(out)}.")
+        print(policy_text(policy))
+    return INTERRUPTED if policy.about.get("stopped") == "interrupted" else 0
+
+
+def _augmentation(policy: Policy, given: Given) -> Callable[[Any], Any]:
+    from learned_augment.transform import LearnedAugment
+
+    options = {key: given[key] for key in ("interpolation", "fill", "size") if key in given}
+    generator = torch.Generator().manual_seed(given.get("seed", 0))
+    return LearnedAugment(policy, **options, generator=generator)
+
+
+def _write_sheet(
+    policy: Policy, augment: Callable[[Any], Any], pictures: list[Any], given: Given
+) -> int:
+    from learned_augment.sheet import check_suffix, contact_sheet, encode_image
+
+    path = _vacant(check_suffix(_existing_folder(given["grid"])), given)
+    if path.resolve() in {picture.path.resolve() for picture in pictures}:
+        raise ValueError(f"{path} is one of the images to augment; choose another file.")
+    sheet = contact_sheet(pictures, augment, given.get("variants", 8), policy.name)
+    write_atomically(path, encode_image(sheet, path.suffix))
+    _say(f"Wrote {path}.")
+    return 0
+
+
+def _write_copies(
+    policy: Policy, augment: Callable[[Any], Any], pictures: list[Any], given: Given
+) -> int:
+    from learned_augment.sheet import copy_paths, encode_image, read_image
+
+    folder, variants = Path(given["out"]), given.get("variants", 1)
+    # A name comes from a file that anyone may have made; it must not lead out of the folder.
+    label = re.sub(r"[^\w.+-]+", "-", policy.name)
+    paths = copy_paths(pictures, folder, label, variants)
+    for path in paths:
+        _vacant(path, given)
+    for place, picture in enumerate(pictures):
+        image = read_image(picture.path)
+        for path in paths[place * variants : (place + 1) * variants]:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, encode_image(augment(image)))
+    _say(f"Wrote {len(paths)} image{'' if len(paths) == 1 else 's'} to {folder}.")
+    return 0
+
+
+def _vacant(path: Path, given: Given) -> Path:
+    if path.exists() and not given.get("overwrite"):
+        raise ValueError(f"{path} exists; give --overwrite to replace it.")
+    return path
+
+
+def _writable(path: Path | None) -> Path | None:
+    return None if path is None else _existing_folder(path)
+
+
+def _existing_folder(path: Path) -> Path:
+    if not path.parent.is_dir():
+        raise ValueError(f"No folder {str(path.parent)!r} to write {path.name!r} into; create it.")
+    return path
+
+
+def _policy_path(path: Path) -> Path:
+    if path.suffix != ".safetensors":
+        raise ValueError(f"Expected --out to end in .safetensors, got {str(path)!r}.")
+    return _existing_folder(path)
+
+
+def _option(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not (name and sign and value):
+        raise ValueError(f"Expected --option as NAME=VALUE, got {text!r}.")
+    return name, value
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
