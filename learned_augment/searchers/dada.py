@@ -7,6 +7,7 @@ S pairs, K = 2 slots. What is learned about the policy is on the CPU in float64.
 
 import math
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import asdict
 from typing import Any
 
@@ -179,15 +180,17 @@ class DADA:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that `step` changes."""
-        return {
-            "proxy": self.proxy.state_dict(),
-            "parameters": {n: t.detach().clone() for n, t in self.parameters.tensors().items()},
-            "surrogate": {n: t.detach().clone() for n, t in self.surrogate.items()},
-            "adam": self.adam.state_dict(),
-            "metrics": self.metrics,
-            "generator": self.generator.get_state(),
-        }
+        """Return a copy of everything that `step` changes."""
+        return deepcopy(
+            {
+                "proxy": self.proxy.state_dict(),
+                "parameters": {n: t.detach() for n, t in self.parameters.tensors().items()},
+                "surrogate": {n: t.detach() for n, t in self.surrogate.items()},
+                "adam": self.adam.state_dict(),
+                "metrics": self.metrics,
+                "generator": self.generator.get_state(),
+            }
+        )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
