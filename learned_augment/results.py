@@ -174,6 +174,8 @@ def _notes(verdict: Verdict) -> Iterator[str]:
         )
     if len(verdict.placements) > _MANY_COMPARISONS:
         yield "of 20 policies that change nothing, about one falls outside its 95 % interval."
+    if any(": worse than " in verdict.sentence(policy) for policy in verdict.placements):
+        yield "strong augmentation learns slowly; what is worse now may not be after more epochs."
     diverged = dict.fromkeys(run.policy for run in verdict.runs if run.loss is None)
     if diverged:
         yield f"training diverged under {', '.join(diverged)}; lower the learning rate."

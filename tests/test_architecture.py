@@ -9,11 +9,21 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "learned_augment"
 FLOORS = [
-    ["ops"],
+    ["ops", "paired", "progress"],
     ["spaces"],
     ["plan", "policy"],
     ["builders", "files", "engines"],
-    ["checks", "transform", "networks", "image_data", "folders", "datasets"],
+    [
+        "checks",
+        "transform",
+        "networks",
+        "image_data",
+        "folders",
+        "datasets",
+        "placement",
+        "training",
+        "results",
+    ],
     ["searchers", "verdict"],
     ["report"],
     ["cli", "__main__"],

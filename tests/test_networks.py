@@ -1,0 +1,125 @@
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from learned_augment.networks import NETWORKS, build_network, small_cnn, wide_resnet
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
+
+QUICK = ["small-cnn", "wrn-16-1"]
+
+
+def parameters(network):
+    return sum(p.numel() for p in network.parameters())
+
+
+def multiply_adds(network, size=32):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, 3, size, size))
+    return counter.get_total_flops() / 2
+
+
+@pytest.mark.parametrize(
+    ("depth", "width", "classes", "expected"),
+    [(40, 2, 10, 2_246_474), (28, 10, 10, 36_489_290)],
+)
+def test_wide_resnet_has_the_parameters_of_the_papers(depth, width, classes, expected):
+    assert parameters(wide_resnet(depth, width, classes)) == expected
+
+
+def test_wide_resnet_40_2_has_the_papers_parameters_outside_batch_norm():
+    network = wide_resnet(40, 2, 10)
+    norms = sum(parameters(m) for m in network.modules() if isinstance(m, nn.BatchNorm2d))
+    assert parameters(network) - norms == 2_241_066
+
+
+def test_wide_resnet_strides_in_the_second_convolution_as_the_papers_cost_says():
+    # 0.356 G multiply-adds; striding in the first convolution would give 0.328 G.
+    assert round(multiply_adds(wide_resnet(40, 2, 10)) / 1e9, 3) == 0.356
+
+
+def test_wide_resnet_without_convolution_biases_has_the_original_parameters():
+    convolutions = [m for m in wide_resnet(40, 2, 10).modules() if isinstance(m, nn.Conv2d)]
+    biases = sum(c.out_channels for c in convolutions)
+    assert parameters(wide_resnet(40, 2, 10, conv_bias=False)) == 2_246_474 - biases
+
+
+@pytest.mark.parametrize(("depth", "width"), [(39, 2), (4, 2), (40, 0)])
+def test_wide_resnet_refuses_shapes_that_do_not_exist(depth, width):
+    with pytest.raises(ValueError, match="Wide-ResNet must be"):
+        wide_resnet(depth, width, 10)
+
+
+def test_small_cnn_costs_what_it_says():
+    assert round(multiply_adds(small_cnn(10)) / 1e6, 1) == 2.8
+
+
+def test_small_cnn_takes_other_channels():
+    assert small_cnn(4, channels=1)(torch.zeros(2, 1, 16, 16)).shape == (2, 4)
+
+
+@pytest.mark.parametrize("size", [16, 33])
+@pytest.mark.parametrize("name", [*QUICK, "resnet50"])
+def test_every_network_gives_a_logit_per_class_at_any_size(name, size):
+    network = NETWORKS[name](7).eval()
+    assert network(torch.zeros(2, 3, size, size)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", [n for n in NETWORKS if n != "wrn-28-10"])
+def test_nothing_works_in_place(name):
+    network = NETWORKS[name](3)
+    in_place = [m for m in network.modules() if getattr(m, "inplace", False)]
+    assert not in_place
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_jvp_equals_the_gradient_times_the_tangent(name):
+    network = NETWORKS[name](3).double().eval()
+    weights = {k: v.detach() for k, v in network.named_parameters()}
+    tangent = {k: torch.randn_like(v) for k, v in weights.items()}
+    images, labels = torch.randn(4, 3, 16, 16, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
+
+    def loss(w):
+        logits = torch.func.functional_call(network, w, (images,))
+        return nn.functional.cross_entropy(logits, labels)
+
+    _, forward = torch.func.jvp(loss, (weights,), (tangent,))
+    gradient = torch.func.grad(loss)(weights)
+    backward = sum((gradient[k] * tangent[k]).sum() for k in weights)
+    torch.testing.assert_close(forward, backward)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_networks_learn_a_batch_by_heart(name):
+    network = NETWORKS[name](2)
+    images, labels = torch.randn(8, 3, 16, 16), torch.arange(8) % 2
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+    for _ in range(30):
+        loss = nn.functional.cross_entropy(network(images), labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    assert loss.item() < 0.1
+
+
+def test_build_network_takes_names_factories_and_modules():
+    module = nn.Flatten()
+    assert build_network(module, 5) is module
+    assert build_network("small-cnn", 5)[-1].out_features == 5
+    assert build_network(lambda n: nn.Linear(2, n), 5).out_features == 5
+
+
+def test_build_network_lists_the_names_it_knows():
+    with pytest.raises(
+        ValueError, match=r"No network named 'wrn'\. Available: small-cnn, wrn-16-1"
+    ):
+        build_network("wrn", 10)
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"), [(3, "got int"), (lambda n: n, "factory to return a .*Module, got int")]
+)
+def test_build_network_refuses_other_things(choice, message):
+    with pytest.raises(TypeError, match=message):
+        build_network(choice, 10)
