@@ -1,10 +1,13 @@
 """Plan + images -> images: one meaning, executed three ways. The kind of input picks the engine."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from learned_augment.engines.exact import apply_exact
+from learned_augment.engines.fast import apply_fast, kernel
 from learned_augment.engines.smooth import apply_smooth
 from learned_augment.plan import Plan
 
@@ -47,6 +50,10 @@ def apply_batch(
     colour = None if fill is None else torch.as_tensor(fill, dtype=torch.float64).reshape(-1)
     if images.dtype == torch.uint8:
         outside = None if colour is None else colour.to(images)
+        plan = replace(plan, value=plan.value.detach())
+        nearest = interpolation == InterpolationMode.NEAREST
+        if nearest and size is None and images.device.type == "cpu" and kernel() is not None:
+            return apply_fast(images, plan, fill=outside)
         return apply_exact(images, plan, interpolation=interpolation, fill=outside, size=size)
     floats = images if images.dtype in (torch.float32, torch.float64) else images.float()
     outside = None if colour is None else colour.to(floats)

@@ -1,0 +1,185 @@
+"""Compiled: a program of steps + one uint8 image -> uint8 image, all layers while it sits in cache.
+
+A step is eight float64: its kind, then parameters as ``program`` lays them out.
+"""
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numba import njit
+
+from learned_augment.engines.levels import (
+    Bytes,
+    Floats,
+    compiled,
+    compose,
+    compose_measured,
+    copy,
+    look_up,
+    luma,
+    mix,
+    reset,
+)
+from learned_augment.engines.moves import move
+from learned_augment.engines.program import COLOUR, CONTRAST, ERASE, KEEP, MOVE, TABLE
+
+__all__ = ["run"]
+
+Run: TypeAlias = Callable[[Bytes, Bytes, Floats, Bytes, Bytes, int, int], None]
+
+
+@compiled
+def _colour(source: Bytes, target: Bytes, factor: Any) -> None:
+    if source.shape[0] == 1:
+        copy(source.ravel(), target.ravel())
+        return
+    red, green, blue = source[0].ravel(), source[1].ravel(), source[2].ravel()
+    to_red, to_green, to_blue = target[0].ravel(), target[1].ravel(), target[2].ravel()
+    for k in range(red.size):
+        r, g, b = np.float32(red[k]), np.float32(green[k]), np.float32(blue[k])
+        low = luma(r, g, b)
+        to_red[k] = np.int32(mix(low, r, factor))
+        to_green[k] = np.int32(mix(low, g, factor))
+        to_blue[k] = np.int32(mix(low, b, factor))
+
+
+@compiled
+def _sharpen(source: Bytes, target: Bytes, factor: Any) -> None:
+    """Blend one plane (H, W) with its smooth form; the border of one pixel stays as it is."""
+    height, width = source.shape
+    copy(source[0], target[0])
+    copy(source[height - 1], target[height - 1])
+    columns = np.empty(width, np.int16)
+    inner = max(width - 2, 0)
+    for y in range(1, height - 1):
+        above, row, below = source[y - 1], source[y], source[y + 1]
+        for x in range(width):
+            columns[x] = above[x] + row[x] + below[x]
+        out, centre = target[y], row[1:]
+        out[0], out[width - 1] = row[0], row[width - 1]
+        left, middle, right, inside = columns, columns[1:], columns[2:], out[1:]
+        for x in range(inner):
+            level = np.float32(centre[x])
+            total = np.float32(left[x]) + np.float32(middle[x]) + np.float32(right[x])
+            # Half a step off the whole numbers, a rounded reciprocal divides exactly.
+            total = total + np.float32(4) * level + np.float32(6.5)
+            low = np.floor(total * np.float32(1 / 13))
+            inside[x] = np.int32(mix(low, level, factor))
+
+
+@compiled
+def _erase(target: Bytes, step: Floats, grey: Bytes) -> None:
+    for c in range(target.shape[0]):
+        target[c, int(step[2]) : int(step[4]), int(step[1]) : int(step[3])] = grey[c]
+
+
+@compiled
+def _redraw(
+    source: Bytes, target: Bytes, step: Floats, table: Bytes, waiting: bool, colours: Bytes
+) -> None:
+    """Run a step that writes a new image."""
+    if step[0] == MOVE:
+        move(source, target, step, table, waiting, colours[int(step[7])])
+    elif step[0] == COLOUR:
+        _colour(source, target, np.float32(step[1]))
+    else:
+        for c in range(source.shape[0]):
+            _sharpen(source[c], target[c], np.float32(step[1]))
+
+
+@compiled
+def _run_image(
+    image: Bytes,
+    out: Bytes,
+    spare: Bytes,
+    steps: Floats,
+    tables: Bytes,
+    colours: Bytes,
+    table: Bytes,
+    levels: Bytes,
+) -> None:
+    """Run one image's steps; ``spare`` and ``out`` take turns so that the last one ends in out."""
+    redraws = 0
+    for step in steps:
+        redraws += step[0] >= MOVE and step[0] != ERASE
+    reset(table)
+    current, waiting, copied = image, False, False
+    for step in steps:
+        kind = step[0]
+        if kind == KEEP:
+            continue
+        if kind == TABLE:
+            for c in range(table.shape[0]):
+                compose(table[c], tables[int(step[1])])
+            waiting = True
+            continue
+        if kind <= CONTRAST:
+            compose_measured(current, kind, step[1], table, levels)
+            waiting = True
+            continue
+        target = out if redraws % 2 == 0 else spare
+        if waiting and kind != MOVE:
+            look_up(current, target, table)
+            reset(table)
+            current, waiting, copied = target, False, True
+        elif not copied and kind in (MOVE, ERASE):
+            # Memory read along slanted lines waits at every pixel; a straight copy does not.
+            copy(current.ravel(), target.ravel())
+            current, copied = target, True
+        if kind == ERASE:
+            _erase(target, step, colours[2])
+            continue
+        redraws -= 1
+        target = out if redraws % 2 == 0 else spare
+        _redraw(current, target, step, table, waiting, colours)
+        if waiting:
+            reset(table)
+        current, waiting, copied = target, False, True
+    if waiting:
+        look_up(current, out, table)
+    elif not copied:
+        copy(image.ravel(), out.ravel())
+
+
+def _sources() -> int:
+    """Return a checksum, not 0, of everything that is compiled into ``run``."""
+    names = ("kernels.py", "levels.py", "moves.py", "program.py")
+    here = Path(__file__).parent
+    return 1 + zlib.crc32(b"".join((here / name).read_bytes() for name in names))
+
+
+def _compiled_run(sources: int) -> Run:
+    """Compile ``run``; Numba's cache notices changes of this file and of what ``run`` encloses."""
+    kept: Callable[[Run], Run] = njit(nogil=True, error_model="numpy", cache=True)
+
+    @kept
+    def run(
+        images: Bytes,
+        out: Bytes,
+        program: Floats,
+        tables: Bytes,
+        colours: Bytes,
+        start: int,
+        stop: int,
+    ) -> None:
+        channels, height, width = images.shape[1:]
+        spare = np.empty((channels, height, width), np.uint8)
+        table, levels = np.empty((channels, 256), np.uint8), np.empty(256, np.uint8)
+        if not sources:
+            return
+        for i in range(start, stop):
+            _run_image(images[i], out[i], spare, program[i], tables, colours, table, levels)
+
+    return run
+
+
+run: Run = _compiled_run(_sources())
+"""Run images ``start`` to ``stop`` - 1 of a batch into another.
+
+Arguments: images (B, C, H, W) uint8, contiguous, never written to; out, likewise, sharing no memory
+with images; program (B, L, 8) float64; tables (T, 256) uint8 that ``TABLE`` steps name; colours
+(3, C) uint8, what shows outside a moved image, around a padded crop, in an erased box; start; stop.
+"""

@@ -1,0 +1,181 @@
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from learned_augment import Policy
+from learned_augment.engines import apply_batch, fast, program
+from learned_augment.engines.exact import apply_exact
+from learned_augment.engines.fast import apply_fast, run_steps
+from learned_augment.ops import OPS
+from learned_augment.plan import Plan
+
+pytest.importorskip("numba")
+
+NAMES = tuple(OPS)
+SIZES = [(3, 32, 32), (3, 37, 23), (1, 20, 31), (3, 1, 1), (1, 1, 9), (3, 2, 2), (3, 3, 3)]
+
+
+def images(batch: int, channels: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
+    """Noise, faint noise, flat images and ramps: statistics differ, ties happen."""
+    rng = np.random.default_rng(seed)
+    levels = rng.integers(0, 256, (batch, channels, height, width))
+    levels[::4] = levels[::4] // 4 + 90
+    levels[1::8] = 77
+    levels[2::4] = (np.arange(width) * 3) % 256
+    return torch.from_numpy(levels.astype(np.uint8))
+
+
+def random_plan(batch: int, layers: int, names: tuple[str, ...] = NAMES, seed: int = 0) -> Plan:
+    """Values from the whole legal range (factors up to 2), some of them neutral."""
+    rng = np.random.default_rng(seed)
+    op = rng.integers(0, len(names), (batch, layers))
+    low, high, neutral = (np.array([limit[k] for limit in map(_limits, names)]) for k in range(3))
+    value = rng.uniform(low[op], high[op])
+    value = np.where(rng.random(op.shape) < 0.15, neutral[op], value)
+    noise = torch.from_numpy(rng.random((batch, layers, 4), dtype=np.float32))
+    return Plan(names, torch.from_numpy(op), torch.from_numpy(value), noise)
+
+
+def _limits(name: str) -> tuple[float, float, float]:
+    row = OPS[name]
+    neutral = row.high if row.neutral is None else row.neutral
+    return row.low, 2.0 if row.high == 10 else row.high, neutral
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("fill", [None, (9,), (1, 2, 3)], ids=str)
+def test_random_plans_give_the_plain_engines_pixels(size: tuple[int, int, int], fill) -> None:
+    if fill is not None and len(fill) not in (1, size[0]):
+        fill = fill[:1]
+    outside = None if fill is None else torch.tensor(fill, dtype=torch.uint8)
+    batch, plan = images(48, *size), random_plan(48, 6, seed=size[1])
+    assert torch.equal(apply_fast(batch, plan, outside), apply_exact(batch, plan, fill=outside))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_op_gives_the_plain_engines_pixels(name: str) -> None:
+    batch, plan = images(96, 3, 33, 29), random_plan(96, 1, (name,))
+    assert torch.equal(apply_fast(batch, plan), apply_exact(batch, plan))
+
+
+def test_single_images_equal_the_batch() -> None:
+    names = tuple(name for name in NAMES if name != "ResizedCrop")
+    batch, plan = images(64, 3, 17, 32), random_plan(64, 5, names)
+    together = apply_fast(batch, plan)
+    for i, image in enumerate(batch):
+        alone = run_steps(image, plan.steps(i), None)
+        assert alone is not None
+        assert torch.equal(alone, together[i])
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "every second column", "expanded", "empty"])
+def test_strides_do_not_matter(layout: str) -> None:
+    batch = images(12, 3, 24, 40)
+    strided = {
+        "channels_last": batch.contiguous(memory_format=torch.channels_last),
+        "every second column": batch[..., ::2],
+        "expanded": batch[:1].expand(12, -1, -1, -1),
+        "empty": batch[:0],
+    }[layout]
+    plan, before = random_plan(len(strided), 4), strided.clone()
+    result = apply_fast(strided, plan)
+    assert torch.equal(result, apply_exact(before, plan))
+    assert torch.equal(strided, before)
+    assert result.data_ptr() != strided.data_ptr() or not len(strided)
+
+
+def test_an_unknown_op_takes_the_plain_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, plan = images(64, 3, 16, 16), random_plan(64, 3)
+    monkeypatch.setattr(program, "_NAMED", {})
+    program.book.cache_clear()
+    assert torch.equal(apply_fast(batch, plan), apply_exact(batch, plan))
+    program.book.cache_clear()
+
+
+def test_without_numba_the_plain_engine_does_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, plan = images(16, 3, 16, 16), random_plan(16, 3)
+    compiled = apply_batch(batch, plan)
+    monkeypatch.setattr("learned_augment.engines.kernel", lambda: None)
+    assert torch.equal(apply_batch(batch, plan), compiled)
+
+
+def test_a_full_book_starts_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "CAPACITY", 50)
+    program.book.cache_clear()
+    for seed in range(4):
+        batch, plan = images(24, 3, 8, 8), random_plan(24, 3, seed=seed)
+        assert torch.equal(apply_fast(batch, plan), apply_exact(batch, plan))
+    program.book.cache_clear()
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_several_callers_at_a_time_do_not_disturb_each_other() -> None:
+    batch = images(64, 3, 64, 64)
+    names = tuple(name for name in NAMES if name != "ResizedCrop")
+    plans = [random_plan(64, 4, names, seed) for seed in range(4)]
+    expected = [apply_exact(batch, plan) for plan in plans]
+    wrong = []
+
+    def call(k: int) -> None:
+        wrong.extend(
+            k for _ in range(3) if not torch.equal(apply_fast(batch, plans[k]), expected[k])
+        )
+
+    callers = [threading.Thread(target=call, args=(k,)) for k in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert not wrong
+
+
+class _Batches(Dataset):
+    """One augmented batch an item, and how many threads its process then helps itself to."""
+
+    def __init__(self) -> None:
+        self.policy = Policy.load("deepaa-cifar10")
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        plan = self.policy.sample(64, torch.Generator().manual_seed(index))
+        return apply_fast(images(64, 3, 64, 64), plan), _helpers()
+
+
+def _helpers() -> int:
+    names = [thread.name for thread in threading.enumerate()]
+    return sum(name.startswith("learned_augment") for name in names)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_forked_workers_run_on_one_thread_with_the_same_pixels() -> None:
+    here = [_Batches()[index][0] for index in range(4)]
+    assert _helpers() == 1
+    loader = DataLoader(_Batches(), batch_size=None, num_workers=2, multiprocessing_context="fork")
+    for index, (there, helpers) in enumerate(loader):
+        assert helpers == 0
+        assert torch.equal(there, here[index])
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_threads_do_not_change_pixels() -> None:
+    batch, plan = images(33, 3, 64, 64), random_plan(33, 6)
+    together = apply_fast(batch, plan)
+    torch.set_num_threads(1)
+    assert torch.equal(apply_fast(batch, plan), together)
+
+
+def test_the_kernel_is_made_once() -> None:
+    assert fast.kernel() is fast.kernel()
