@@ -69,7 +69,9 @@ def test_keeps_shape_dtype_and_input(op, dtype):
     assert out.data_ptr() != images.data_ptr()
 
 
-@pytest.mark.parametrize("op", [op for op in OPS.values() if op.neutral is not None], ids=str)
+@pytest.mark.parametrize(
+    "op", [op for op in OPS.values() if op.neutral is not None], ids=lambda op: op.name
+)
 def test_neutral_value_changes_nothing(op):
     images = noise_images(4)
     out = apply_batch(images, plan(op.name, [op.neutral] * 4))
