@@ -90,7 +90,7 @@ def test_names():
 
 @pytest.mark.parametrize("name", ["trivial", "dada", ""])
 def test_unknown_policies_list_all_names(name):
-    with pytest.raises(ValueError, match="none, default, .*trivialaugment, .*deepaa-cifar10"):
+    with pytest.raises(ValueError, match=r"none, default, .*trivialaugment, .*deepaa-cifar10"):
         place_policy(name, "crop")
 
 

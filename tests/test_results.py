@@ -61,6 +61,8 @@ def test_a_difference_can_be_taken_to_any_policy():
 def test_only_seeds_that_both_finished_are_paired():
     part = verdict({"none": [90.0, 91.0, 92.0], "up": [91.0, None, 93.0]}, seeds=4)
     assert part.difference("up").pairs == 2
+    assert part.difference("up").mean == 1.0
+    assert part.difference("up").high < 1.4  # both differences are 1
     assert part.missing() == (("up", 1), ("none", 3), ("up", 3))
     assert any("3 of 8 trainings are missing: up, none" in note for note in part.notes())
 
