@@ -1,6 +1,6 @@
 """Are ops drawn as often as the shipped policies' tables say?
 
-    python benchmarks/draws.py [--draws 200000]
+    python benchmarks/draws.py [--draws 1000000]
 
 For each policy: the ops of ``Policy.sample`` by layer against ``op_shares`` (chi-square, rare ops
 pooled; the smallest p-value of the layers times their number), and the steps of ``Policy.draw``
@@ -95,7 +95,7 @@ def drawn_singly(policy: Policy, draws: int, generator: torch.Generator) -> dict
 def main() -> None:
     """Measure every shipped policy and write the result."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--draws", type=int, default=200_000)
+    parser.add_argument("--draws", type=int, default=1_000_000)
     draws = parser.parse_args().draws
     generator = torch.Generator().manual_seed(SEED)
     rows = []

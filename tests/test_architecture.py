@@ -25,8 +25,8 @@ FLOORS = [
         "results",
     ],
     ["searchers", "verdict"],
-    ["report"],
-    ["cli", "__main__"],
+    ["report", "figures", "sheet"],
+    ["commands", "cli", "__main__"],
 ]
 # Constructors and methods of Policy that belong to a higher floor: imported when they are called.
 DOORS = {("policy", "files"), ("policy", "builders")}

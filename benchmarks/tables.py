@@ -1,0 +1,174 @@
+"""Render the README's measured tables from ``results/``; nothing in them is typed by hand.
+
+    python benchmarks/tables.py            rewrite README.md
+    python benchmarks/tables.py --check    fail if README.md is out of date
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- /table -->``. Adding one is writing a
+function from a result document to lines of markdown and one row in ``TABLES``.
+"""
+
+import argparse
+import json
+import re
+import statistics
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from record import RESULTS, load_result
+
+from learned_augment.files import write_atomically
+from learned_augment.results import Verdict
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
+
+Result = dict[str, Any]
+
+
+def parity(result: Result) -> list[str]:
+    """Bit-equality of the PIL and uint8 engines, and how far the float engine is from them."""
+    heads = ["op", "PIL engine = papers", "uint8 engine = papers"]
+    heads += ["float, nearest: mean (largest)", "float, bilinear: mean (largest)"]
+    rows = []
+    for row in result["rows"]:
+        equal = [f"{row[key]} of {row['images']}" for key in ("pil_equal", "exact_equal")]
+        rows.append([row["op"], *equal, *[_levels(row, m) for m in ("nearest", "bilinear")]])
+    about = (
+        f"Images that are equal in every bit, of {result['settings']['photographs']} photographs "
+        f"at {result['settings']['side']} pixels at values of the papers' and of the whole legal "
+        "range; and the float engine's difference from the uint8 engine in grey levels of 255."
+    )
+    return [*markdown(heads, rows), "", about + " " + measured(result)]
+
+
+def import_cost(result: Result) -> list[str]:
+    """Seconds that imports take."""
+    rows = [
+        [f"`import {row['module']}`", row["median_s"], row["fastest_s"], row["slowest_s"]]
+        for row in result["rows"]
+    ]
+    extra = result["settings"]["extra_s"]
+    note = (
+        f"{result['settings']['rounds']} fresh processes each, in turn; at best {extra} s more than"
+    )
+    heads = ["", "median, s", "fastest, s", "slowest, s"]
+    return [*markdown(heads, rows), "", f"{note} `import torchvision`. {measured(result)}"]
+
+
+def draws(result: Result) -> list[str]:
+    """How well draws follow the tables of the shipped policies."""
+    heads = ["policy", "largest difference of a share", "smallest p, times layers"]
+    heads += ["single images: largest deviation"]
+    rows = []
+    for row in result["rows"]:
+        shares = row["shares"].values()
+        pairs = [pair for s in shares for pair in zip(s["drawn"], s["table"], strict=True)]
+        largest = 100 * max(abs(drawn - given) for drawn, given in pairs)
+        deviation = (
+            f"{row['largest_deviation_se']:+} standard errors, {row['largest_deviation_op']}"
+        )
+        rows.append([f"`{row['policy']}`", f"{largest:.2f} points", row["p_value"], deviation])
+    note = (
+        f"{result['settings']['draws']:,} draws a policy; chi-square of the ops by layer, and of "
+        f"{sum(row['ops'] for row in result['rows'])} counts the largest deviations. "
+    )
+    return [*markdown(heads, rows), "", note + measured(result)]
+
+
+def compare(result: Result) -> list[str]:
+    """Verdicts: accuracy under each policy and the paired difference to the reference."""
+    lines: list[str] = []
+    for row in result["rows"]:
+        verdict = Verdict.from_json(json.dumps(row))
+        heads = ["policy", "placed", "accuracy, %", "sd", f"difference to `{verdict.reference}`"]
+        lines += [_setting(verdict), "", *markdown(heads, map(_cells, *_each(verdict))), ""]
+    return [*lines, measured(result)]
+
+
+TABLES: dict[str, Callable[[Result], list[str]]] = {
+    "parity": parity,
+    "import_cost": import_cost,
+    "draws": draws,
+    "compare": compare,
+}
+"""Every table by its name, which is also its result's."""
+
+
+def markdown(heads: Sequence[object], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Return the lines of a markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return ["| " + " | ".join(map(str, line)) + " |" for line in lines]
+
+
+def measured(result: Result) -> str:
+    """Return where, when and how a result was measured."""
+    machine, versions = result["machine"], result["versions"]
+    place = f"{machine['cpu']}, {machine['cores']} cores, {machine['gpu'] or 'no GPU'}"
+    software = ", ".join(f"{name} {versions[name]}" for name in ("torch", "pillow"))
+    return f"{result['date']}, {place}, {software}: `{result['command']}`."
+
+
+def render(text: str) -> str:
+    """Return a page with every table between its marks written anew.
+
+    Raises:
+        ValueError: If a table's name is not one of ``TABLES``.
+    """
+
+    def written(block: re.Match[str]) -> str:
+        start, name, old, end = block.groups()
+        if name not in TABLES:
+            raise ValueError(f"No table {name!r}. Known: {', '.join(TABLES)}.")
+        # A table whose benchmark has not run yet stays as it is.
+        known = (RESULTS / f"{name}.json").is_file()
+        return start + ("\n".join(TABLES[name](load_result(name))) + "\n" if known else old) + end
+
+    return BLOCK.sub(written, text)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Rewrite or check the page and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args(arguments).check
+    old = README.read_text(encoding="utf-8")
+    new = render(old)
+    if check and new != old:
+        print(f"{README.name} is out of date: run python benchmarks/tables.py", file=sys.stderr)
+        return 1
+    if new != old:
+        write_atomically(README, new.encode())
+    return 0
+
+
+def _levels(row: dict[str, Any], mode: str) -> str:
+    mean, largest = (row[f"smooth_{mode}_{which}_levels"] for which in ("mean", "largest"))
+    return f"{mean:.2f} ({largest:.1f})" if largest >= 0.05 else "0"
+
+
+def _setting(verdict: Verdict) -> str:
+    s = verdict.settings
+    return (
+        f"**{verdict.data}**: {s['train_images']} training and {s['test_images']} test images, "
+        f"{s['network']}, {s['epochs']} epochs, {len(verdict.seeds)} seeds"
+    )
+
+
+def _each(verdict: Verdict) -> tuple[list[Verdict], list[str]]:
+    names = list(verdict.placements)
+    return [verdict] * len(names), names
+
+
+def _cells(verdict: Verdict, policy: str) -> list[str]:
+    values = list(verdict.accuracies(policy).values())
+    found = None if policy == verdict.reference else verdict.difference(policy)
+    paired = f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]" if found else ""
+    spread = f"{statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    mean = f"{statistics.fmean(values):.2f}" if values else ""
+    return [f"`{policy}`", verdict.placements[policy], mean, spread, paired]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
