@@ -238,6 +238,7 @@ def test_released_mode_is_what_was_released():
         magnitude="one",
         draw="batch",
         memory=0.0,
+        policy_rate=5e-3,
     )
     assert one.steps == 2 * (SMALL["epochs"] - 1)
     assert isinstance(one.parameters, RawParameters)

@@ -110,8 +110,10 @@ class DADA:
         if self.options.magnitude == "none" or by_pixel is None:
             return torch.zeros_like(magnitude)
         if self.options.magnitude == "true":
-            share = by_pixel / self.proxy.batch
-            (mine,) = torch.autograd.grad(images, magnitude, share, retain_graph=True)
+            mine = torch.zeros_like(magnitude)
+            if images.requires_grad:  # unless no op with a magnitude was drawn
+                slope = by_pixel / self.proxy.batch
+                (mine,) = torch.autograd.grad(images, magnitude, slope, retain_graph=True)
             return total(mine)
         # The paper's dx/dm = 1: every applied op gets the sum over the network's input.
         choice, bits = self._of_images(drawn)

@@ -24,6 +24,7 @@ RELEASED: dict[str, Any] = {
     "derivative": "difference",
     "tangent": "ahead",
     "memory": 0.0,
+    "policy_rate": 5e-3,
 }
 """What mode "released" stands for; the other figures were the same."""
 
@@ -36,7 +37,7 @@ class DADAOptions:
         mode: "corrected" learns logits and strengths from per-image rewards and a fresh validation
             batch each step; "released" is the published code end to end: raw probabilities and
             magnitudes, one draw per batch, always the same validation batch, no baseline, the
-            policy of the last but one epoch. It fixes the next six options.
+            policy of the last but one epoch. It fixes the next seven options.
         estimator: Gradient through the discrete choices: "loo" (leave-one-out baseline), "relax",
             "gumbel", "none" (plain score function) or "released".
         magnitude: Gradient of an image by a magnitude: "true", "one" (the paper) or "none".
@@ -59,8 +60,8 @@ class DADAOptions:
     draw: str = "image"
     derivative: str = "difference"
     tangent: str = "ahead"
-    memory: float = 0.8
-    policy_rate: float = 5e-3
+    memory: float = 0.9
+    policy_rate: float = 0.02
     temperature: float = 0.5
     keep: int = 25
 
