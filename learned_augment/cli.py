@@ -163,6 +163,7 @@ def _add_search(children: _Commands) -> None:
     add("--checkpoint", metavar="FILE", type=Path, help="resume from it, and write it")
     add("--save-every", metavar="SECONDS", type=float, help="between checkpoints (60)")
     add("--time-budget", metavar="SECONDS", type=float, help="stop then, with the policy so far")
+    add("--dry-run", action="store_true", help="say what it would take, and stop")
     add("--log", metavar="FILE", type=Path, help="one JSON line per step")
     add("--tensorboard", metavar="DIR", type=Path, dest="tensorboard_folder", help="scalars")
 

@@ -48,7 +48,7 @@ def run_show(given: Given) -> int:
     if "plot" in given:
         from learned_augment.figures import check_figure_path, policy_figure, save_figure
 
-        path = check_figure_path(given["plot"])
+        path = _existing_folder(check_figure_path(given["plot"]))
         _say(f"Wrote {save_figure(policy_figure(policy), path)}.")
     if given.get("json"):
         print(json.dumps(policy_data(policy), indent=1))
@@ -83,16 +83,32 @@ def run_compare(given: Given) -> int:
 
 def run_search(given: Given) -> int:
     """Search a policy on the user's data, write it to a file and print it."""
+    out = _policy_path(given.pop("out"))
+    given["options"] = dict(map(_option, given.get("options", [])))
+    if given.pop("dry_run", False):
+        return _estimate_search(given)
     from learned_augment.searchers import search
     from learned_augment.searchers.processes import rank
 
-    out = _policy_path(given.pop("out"))
-    given["options"] = dict(map(_option, given.get("options", [])))
+    for path in (given.get("checkpoint"), given.get("log")):
+        _writable(path)
     policy = search(**given)
     if rank() == 0:
         _say(f"Wrote {policy.save(out)}.")
         print(policy_text(policy))
     return INTERRUPTED if policy.about.get("stopped") == "interrupted" else 0
+
+
+def _estimate_search(given: Given) -> int:
+    from learned_augment.searchers import estimate
+    from learned_augment.searchers.task import prepare
+
+    print(estimate(prepare(**{key: given[key] for key in given if key not in _RUNNING})))
+    return 0
+
+
+_RUNNING = ("checkpoint", "save_every", "time_budget", "log", "tensorboard_folder", "progress")
+"""Arguments of a search that say how it runs, not what it searches."""
 
 
 def _augmentation(policy: Policy, given: Given) -> Callable[[Any], Any]:

@@ -1,0 +1,293 @@
+import inspect
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import learned_augment
+from learned_augment import Policy, commands, verdict
+from learned_augment.builders import from_layers
+from learned_augment.cli import main
+from learned_augment.results import Run, Verdict
+from learned_augment.searchers.run import search
+from learned_augment.verdict import compare
+
+FLIP = from_layers([[("Flip", 1.0, 1.0)]], {"name": "always/flip"})
+
+
+@pytest.fixture
+def photo(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8)).save(folder / "a.png")
+    return folder / "a.png"
+
+
+@pytest.fixture
+def flip(tmp_path):
+    return str(FLIP.save(tmp_path / "flip.safetensors"))
+
+
+def run(capsys, *arguments):
+    """Return exit status, standard output and standard error of one command."""
+    try:
+        status = main([str(argument) for argument in arguments])
+    except SystemExit as end:
+        status = end.code
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def pixels(path):
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def test_list_names_every_policy_and_its_licence(capsys):
+    status, out, err = run(capsys, "list")
+    assert (status, err) == (0, "")
+    rows = [line.split() for line in out.splitlines()]
+    assert ["deepaa-imagenet", "DeepAA", "ImageNet", "224", "replaces", "[2]"] in rows
+    assert ["dada-svhn", "DADA", "SVHN", "32", "beside", "[1]"] in rows
+    assert {row[0] for row in rows if row} >= set(learned_augment.list_policies())
+    assert "[2] No licence is stated in the source repository" in out
+
+
+def test_show_prints_text_and_json(capsys):
+    status, out, _ = run(capsys, "show", "deepaa-cifar10")
+    assert status == 0
+    assert out.startswith("deepaa-cifar10: DeepAA, for CIFAR-10, images of 32 pixels, 6 layers\n")
+    status, out, _ = run(capsys, "show", "dada-cifar10", "--json")
+    data = json.loads(out)
+    assert data["ops"]["Cutout"]["unit"] == "fraction of the width"
+    assert len(data["sub_policies"]) == 25
+
+
+def test_show_draws_a_figure(capsys, tmp_path, flip):
+    status, _, err = run(capsys, "show", flip, "--plot", tmp_path / "f.png")
+    assert (status, err) == (0, f"Wrote {tmp_path / 'f.png'}.\n")
+    assert pixels(tmp_path / "f.png").std() > 10
+
+
+def test_apply_writes_copies_that_can_be_told_apart(capsys, tmp_path, photo, flip):
+    out = tmp_path / "new" / "out"
+    status, _, err = run(capsys, "apply", "--policy", flip, photo, "--out", out, "--variants", 2)
+    assert (status, err) == (0, f"Wrote 2 images to {out}.\n")
+    names = ["a-always-flip-1.png", "a-always-flip-2.png"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    assert (pixels(out / names[0]) == pixels(photo)[:, ::-1]).all()
+
+
+def test_apply_repeats_its_seed_and_leaves_the_originals(capsys, tmp_path, photo):
+    before = photo.read_bytes()
+
+    def copy(name, *more):
+        given = ["apply", "--policy", "deepaa-cifar10", photo.parent, "--out", tmp_path / name]
+        assert run(capsys, *given, *more)[0] == 0
+        return pixels(tmp_path / name / "a-deepaa-cifar10-1.png")
+
+    first = copy("one")
+    assert (first == copy("two")).all()
+    assert (first != copy("three", "--seed", 7)).any()
+    assert photo.read_bytes() == before
+
+
+def test_apply_passes_size_fill_and_interpolation_on(capsys, tmp_path, photo):
+    shift = from_layers([[("TranslateX", 1.0, 1.0)]], {"name": "gone"})
+    path = shift.save(tmp_path / "gone.safetensors")
+    given = ["apply", "--policy", path, photo, "--out", tmp_path, "--fill", "1,2,3"]
+    assert run(capsys, *given, "--size", 16, "--interpolation", "bilinear")[0] == 0
+    out = pixels(tmp_path / "a-gone-1.png")
+    assert out.shape == (16, 16, 3)
+    assert (out == (1, 2, 3)).all()
+
+
+def test_apply_makes_a_contact_sheet(capsys, tmp_path, photo, flip):
+    grid = tmp_path / "sheet.png"
+    given = ["apply", "--policy", flip, photo, "--grid", grid, "--variants", 3]
+    assert run(capsys, *given)[0] == 0
+    three = pixels(grid)
+    assert run(capsys, *given[:-1], 5, "--overwrite")[0] == 0
+    assert pixels(grid).shape[1] > three.shape[1]
+    assert pixels(grid).shape[0] == three.shape[0]
+
+
+def test_apply_replaces_nothing_unasked(capsys, tmp_path, photo, flip):
+    given = ["apply", "--policy", flip, photo, "--out", tmp_path]
+    assert run(capsys, *given)[0] == 0
+    status, _, err = run(capsys, *given)
+    assert status == 2
+    assert err.endswith("a-always-flip-1.png exists; give --overwrite to replace it.\n")
+    assert run(capsys, *given, "--overwrite")[0] == 0
+    given = ["apply", "--policy", flip, photo, "--grid", photo, "--overwrite"]
+    status, _, err = run(capsys, *given)
+    assert status == 2
+    assert "is one of the images to augment" in err
+
+
+def test_compare_prints_and_writes_the_verdict(capsys, tmp_path):
+    path = tmp_path / "verdict.json"
+    small = ["--epochs", 1, "--seeds", 2, "--train-size", 40, "--batch-size", 20]
+    given = ["compare", "--data", "digits", "--policies", "none", "identity", *small]
+    status, out, err = run(capsys, *given, "--json", path, "--no-progress")
+    assert (status, err) == (0, "")
+    assert out.startswith("digits: 40 training and 898 test images, 10 classes; small-cnn")
+    written = Verdict.from_json(path.read_text())
+    assert out == written.table() + "\n"
+    assert written.settings["batch_size"] == 20
+
+
+def test_an_interrupted_comparison_prints_what_it_has(capsys, monkeypatch):
+    partial = Verdict(
+        data="digits",
+        placements={"none": "nothing", "identity": "alone"},
+        reference="none",
+        seeds=(0, 1),
+        runs=(Run("none", 0, 50.0, 1.0),),
+        settings={"train_images": 1, "test_images": 2, "classes": 2, "network": "n", "epochs": 1}
+        | {"skipped": 0},
+    )
+    monkeypatch.setattr(verdict, "compare", lambda **given: partial)
+    status, out, _ = run(capsys, "compare")
+    assert status == 130
+    assert "50.00" in out
+
+
+def test_search_writes_a_policy_and_says_what_it_would_take(capsys, tmp_path):
+    out = tmp_path / "mine.safetensors"
+    small = ["--epochs", 1, "--reduce", 40, "--batch-size", 20, "--no-progress"]
+    given = ["search", "--data", "digits", "--out", out, *small, "--option", "keep=3"]
+    status, text, _ = run(capsys, *given, "--dry-run")
+    assert status == 0
+    assert "20 training and 20 validation images" in text
+    assert not out.exists()
+    status, text, err = run(capsys, *given)
+    assert (status, err) == (0, f"Wrote {out}.\n")
+    assert len(Policy.load(out).mixture) == 3
+    assert text.startswith("dada-digits: DADA")
+
+
+MISTAKES = {
+    "no command": ([], "required: COMMAND"),
+    "unknown command": (["frob"], "invalid choice: 'frob'"),
+    "unknown policy": (["show", "frob"], "No pretrained policy named 'frob'. Available: dada-"),
+    "missing file": (["show", "no.safetensors"], "No policy file at 'no.safetensors'"),
+    "not a figure": (["show", "dada-svhn", "--plot", "a.txt"], "ending in .png, .pdf, .svg"),
+    "nowhere to draw": (["show", "dada-svhn", "--plot", "no/a.png"], "No folder 'no'"),
+    "no images": (["apply", "--policy", "dada-svhn", "--out", "o", "no.png"], "at 'no.png'"),
+    "nothing to write": (["apply", "--policy", "dada-svhn", "x"], "--out --grid is required"),
+    "bad fill": (["apply", "--policy", "p", "x", "--out", "o", "--fill", "1,2"], "got '1,2'"),
+    "bright fill": (["apply", "--policy", "p", "x", "--out", "o", "--fill", "256"], "0 to 255"),
+    "no variants": (["apply", "--policy", "p", "x", "--out", "o", "--variants", "0"], "got '0'"),
+    "abbreviation": (["apply", "--pol", "p", "x", "--out", "o"], "--policy"),
+    "bad data": (["compare", "--data", "frob"], "No data source 'frob'. Expected one of: digits"),
+    "missing data": (["compare", "--data", "folder:no"], "No folder 'no'"),
+    "bad policies": (["compare", "--policies", "none", "frob"], "No policy named 'frob'"),
+    "one policy": (["compare", "--policies", "none"], "two or more policies"),
+    "nowhere to write": (["compare", "--json", "no/v.json"], "No folder 'no'"),
+    "bad method": (
+        ["search", "--data", "digits", "--out", "p.safetensors", "--method", "frob"],
+        "No search method 'frob'. Available: dada",
+    ),
+    "bad output": (["search", "--data", "digits", "--out", "p.txt"], "end in .safetensors"),
+    "bad option": (
+        ["search", "--data", "digits", "--out", "p.safetensors", "--option", "frob"],
+        "NAME=VALUE, got 'frob'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_is_one_sentence_and_status_2(capsys, tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    arguments, expected = MISTAKES[case]
+    status, out, err = run(capsys, *arguments)
+    assert (status, out) == (2, "")
+    assert expected in err
+    assert err.startswith("learned-augment")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+
+
+def test_broken_images_and_foreign_sheets_are_mistakes(capsys, tmp_path, photo, flip):
+    (photo.parent / "b.png").write_text("no image")
+    status, _, err = run(capsys, "apply", "--policy", flip, photo.parent, "--out", tmp_path / "o")
+    assert status == 2
+    assert "b.png is not an image that Pillow can read." in err
+    status, _, err = run(capsys, "apply", "--policy", flip, photo, "--grid", tmp_path / "s.doc")
+    assert status == 2
+    assert "ending in .png" in err
+
+
+def test_errors_of_the_system_name_the_file(capsys, tmp_path, monkeypatch):
+    def full(given):
+        raise OSError(28, "No space left on device", "disk/a.png")
+
+    monkeypatch.setattr(commands, "run_list", full)
+    assert run(capsys, "list") == (2, "", "learned-augment: disk/a.png: No space left on device.\n")
+
+
+def test_a_missing_extra_says_what_to_install(capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    status, _, err = run(capsys, "show", "dada-svhn", "--plot", tmp_path / "f.png")
+    assert status == 2
+    assert 'pip install "learned-augment[plot]"' in err
+
+
+def test_an_interrupt_is_quiet(capsys, monkeypatch):
+    def press(given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "run_list", press)
+    assert run(capsys, "list") == (130, "", "Interrupted.\n")
+
+
+def test_a_bug_is_not_called_a_mistake(capsys, monkeypatch):
+    monkeypatch.setattr(commands, "run_list", lambda given: None + 1)
+    with pytest.raises(TypeError):
+        run(capsys, "list")
+
+
+def test_the_module_runs_and_a_closed_pipe_is_silent():
+    command = [sys.executable, "-m", "learned_augment", "show", "fastaa-imagenet", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.read(2) == b"{\n"
+        process.stdout.close()
+        err = process.stderr.read()
+    assert (process.returncode, err) == (141, b"")
+
+
+def test_version(capsys):
+    status, out, _ = run(capsys, "--version")
+    assert (status, out) == (0, f"learned-augment {learned_augment.__version__}\n")
+
+
+def options(capsys, command):
+    out = run(capsys, command, "--help")[1]
+    return set(re.findall(r"--([a-z-]+)", out)) - {"help", "no-progress"}
+
+
+def test_compare_offers_every_argument_of_the_function(capsys):
+    names = {name.replace("_", "-") for name in inspect.signature(compare).parameters}
+    assert options(capsys, "compare") == names | {"json"}
+
+
+def test_search_offers_every_argument_of_the_function(capsys):
+    renamed = {"options": "option", "tensorboard_folder": "tensorboard"}
+    parameters = [name for name in inspect.signature(search).parameters if name != "callbacks"]
+    names = {renamed.get(name, name).replace("_", "-") for name in parameters}
+    assert options(capsys, "search") == names | {"out", "dry-run"}
+
+
+def test_help_states_the_defaults_that_the_functions_have(capsys):
+    out = " ".join(run(capsys, "compare", "--help")[1].split())
+    defaults = {name: p.default for name, p in inspect.signature(compare).parameters.items()}
+    assert f"trainings of each policy ({defaults['seeds']})" in out
+    assert f"files ({' '.join(defaults['policies'])})" in out
+    assert f"--network NAME ({defaults['network']})" in out
+    assert f"folder:PATH ({defaults['data']})" in out
