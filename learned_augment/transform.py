@@ -16,6 +16,7 @@ from learned_augment import checks, files
 from learned_augment.builders import from_torchvision
 from learned_augment.engines import apply_batch
 from learned_augment.engines.boxes import move_boxes, move_key_points, move_mask
+from learned_augment.engines.fast import apply_steps
 from learned_augment.engines.pil import apply_image
 from learned_augment.plan import Plan, Step
 from learned_augment.policy import Policy
@@ -97,13 +98,24 @@ class LearnedAugment(v2.Transform):
 
     def forward(self, *inputs: Any) -> Any:
         """Augment the one image in ``inputs`` and move its targets; the rest passes through."""
+        # A lone image needs neither the sample's structure nor, often, a plan of tensors.
         if len(inputs) == 1 and isinstance(inputs[0], PIL.Image.Image):
-            # A lone PIL image needs neither the sample's structure nor a plan of tensors.
             image = inputs[0]
             fill = checks.fill_for(self.fill, PIL.Image.Image)
             checks.check_image(image, fill)
             return self._apply_pil(image, self.policy.draw(self._source()), fill)
+        if len(inputs) == 1 and is_pure_tensor(inputs[0]):
+            return self._forward_tensor(inputs[0])
         return super().forward(*inputs)
+
+    def _forward_tensor(self, image: Tensor) -> Tensor:
+        fill = self._fill(image)
+        checks.check_image(image, fill)
+        whole = image.dtype == torch.uint8 and image.device.type == "cpu" and image.dim() == 3
+        if whole and self.interpolation == InterpolationMode.NEAREST and self.size is None:
+            outside = None if fill is None else torch.tensor(fill).to(torch.uint8)
+            return apply_steps(image, self.policy.draw(self._source()), outside)
+        return self._apply_tensor(image, self.make_params([image])["plan"])
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:
         """Check the whole sample before anything is drawn."""

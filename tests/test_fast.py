@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader, Dataset
 from learned_augment import Policy
 from learned_augment.engines import apply_batch, fast, program
 from learned_augment.engines.exact import apply_exact
-from learned_augment.engines.fast import apply_fast, run_steps
+from learned_augment.engines.fast import apply_fast, apply_steps
 from learned_augment.ops import OPS
 from learned_augment.plan import Plan
 
@@ -62,13 +62,10 @@ def test_every_op_gives_the_plain_engines_pixels(name: str) -> None:
 
 
 def test_single_images_equal_the_batch() -> None:
-    names = tuple(name for name in NAMES if name != "ResizedCrop")
-    batch, plan = images(64, 3, 17, 32), random_plan(64, 5, names)
+    batch, plan = images(64, 3, 17, 32), random_plan(64, 5)
     together = apply_fast(batch, plan)
     for i, image in enumerate(batch):
-        alone = run_steps(image, plan.steps(i), None)
-        assert alone is not None
-        assert torch.equal(alone, together[i])
+        assert torch.equal(apply_steps(image, plan.steps(i)), together[i])
 
 
 @pytest.mark.parametrize("layout", ["channels_last", "every second column", "expanded", "empty"])

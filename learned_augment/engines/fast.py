@@ -22,7 +22,7 @@ from learned_augment.engines.program import OTHER, Floats, Levels, book
 from learned_augment.ops import OPS
 from learned_augment.plan import Plan, Step
 
-__all__ = ["apply_fast", "kernel", "run_steps"]
+__all__ = ["apply_fast", "apply_steps", "kernel"]
 
 Run: TypeAlias = Callable[[Any, Any, Floats, Levels, Levels, int, int], None]
 
@@ -67,18 +67,25 @@ def apply_fast(images: Tensor, plan: Plan, fill: Tensor | None = None) -> Tensor
     return out
 
 
-def run_steps(image: Tensor, steps: Sequence[Step], fill: Tensor | None) -> Tensor | None:
-    """Apply the steps of one uint8 CPU image (C, H, W); None if the kernels do not know one."""
+def apply_steps(image: Tensor, steps: Sequence[Step], fill: Tensor | None = None) -> Tensor:
+    """Apply the steps of one uint8 CPU image (C, H, W), nearest neighbour; a new tensor."""
     channels, height, width = image.shape
     run = kernel()
-    program, tables = book(ALL, width, height, get_ident()).image(steps)
-    if run is None or OTHER in program[0, :, 0]:
-        return None
+    program = book(ALL, width, height, get_ident()).image(steps) if run is not None else None
+    if run is None or program is None or 0 in image.shape:
+        return apply_exact(image[None], _plan(steps), fill=fill)[0]
     source = image.contiguous()
     out = torch.empty_like(source)
     a, b = source.numpy()[None], out.numpy()[None]
-    run(a, b, program, tables, colours(channels, fill), 0, 1)
+    run(a, b, *program, colours(channels, fill), 0, 1)
     return out
+
+
+def _plan(steps: Sequence[Step]) -> Plan:
+    op = torch.tensor([[ALL.index(step.op.name) for step in steps]], dtype=torch.int64)
+    value = torch.tensor([[step.value for step in steps]], dtype=torch.float64)
+    noise = torch.tensor([step.noise for step in steps]).reshape(1, len(steps), 4)
+    return Plan(ALL, op, value, noise)
 
 
 def colours(channels: int, fill: Tensor | None) -> Levels:

@@ -109,7 +109,7 @@ def compose_measured(source: Bytes, kind: float, value: float, table: Bytes, lev
 @compiled
 def _histogram(plane: Bytes, table: Bytes) -> Counts:
     """Count levels after the table; in four counters, so that equal neighbours do not wait."""
-    counts = np.zeros((4, 256), np.int64)
+    counts = np.zeros((4, 256), np.int32)
     quarter = plane.size // 4
     first, second = plane[:quarter], plane[quarter : 2 * quarter]
     third, fourth = plane[2 * quarter : 3 * quarter], plane[3 * quarter :]

@@ -40,31 +40,80 @@ def _move_separate(
     """Move along the axes: PIL sums positions in floating point."""
     height, width = source.shape[1:]
     columns, rows = np.empty(width, np.int64), np.empty(height, np.int64)
-    first, last, straight = _positions(step[3], step[1], width, columns)
-    _positions(step[6], step[5], height, rows)
+    first, last, stride = _positions(step[3], step[1], width, columns)
+    top, bottom, down = _positions(step[6], step[5], height, rows)
+    if stride == 1 and down == 1 and first < last and top < bottom:
+        start, stop = top * width + first, (bottom - 1) * width + last
+        shift = (rows[top] - top) * width + columns[first] - first
+        gap = width - (last - first)
+        _shift(source, target, start, stop, shift, gap, table, waiting, outside)
+        return
     index = np.zeros(width, np.int64)
     for y in range(height):
         count = last - first if 0 <= rows[y] < height else 0
-        for k in range(min(count, 1) if straight else count):
+        for k in range(count):
             index[k] = rows[y] * width + columns[first + k]
-        _write_row(source, target, y, first, count, index, straight, table, waiting, outside)
+        _write_row(source, target, y, first, count, index, stride, table, waiting, outside)
 
 
 @compiled
 def _positions(offset: float, step: float, limit: int, out: Any) -> Any:
     """Write the source of each position of an axis; return the span of those that have one.
 
-    The third result says whether the sources of the span are neighbours.
+    The third result is 1 or -1 if the sources of the span are neighbours, rising or falling.
     """
-    first, last, position, straight = out.size, 0, offset + step * 0.5, True
+    first, last, position, rising, falling = out.size, 0, offset + step * 0.5, True, True
     for k in range(out.size):
         source = np.int64(-1) if position < 0 else np.int64(position)
         out[k] = source
         if 0 <= source < limit:
-            straight = straight and (k <= first or source == out[k - 1] + 1)
+            if k > first:
+                rising = rising and source == out[k - 1] + 1
+                falling = falling and source == out[k - 1] - 1
             first, last = min(first, k), k + 1
         position += step
-    return min(first, last), last, straight
+    return min(first, last), last, 1 if rising else (-1 if falling else 0)
+
+
+@compiled
+def _shift(
+    source: Bytes,
+    target: Bytes,
+    start: int,
+    stop: int,
+    shift: int,
+    gap: int,
+    table: Bytes,
+    waiting: bool,
+    outside: Bytes,
+) -> None:
+    """Write whole planes shifted: rows run on into each other, then what lies between is painted.
+
+    Args:
+        source: (C, H, W).
+        target: (C, H, W).
+        start: First pixel of a plane that has a source.
+        stop: Last pixel that has one + 1.
+        shift: How far ahead the source of a pixel lies.
+        gap: Pixels from the last of a row to the first of the next that have none.
+        table: (C, 256), applied on the way.
+        waiting: Whether ``table`` changes anything.
+        outside: (C,), what shows where there is no source.
+    """
+    width, size = source.shape[2], source.shape[1] * source.shape[2]
+    read, write = source.ravel(), target.ravel()
+    for c in range(source.shape[0]):
+        plane, level = c * size, outside[c]
+        if waiting:
+            _look_up(read, write, plane + start + shift, plane + start, stop - start, table[c])
+        else:
+            _copy(read, write, plane + start + shift, plane + start, stop - start)
+        _paint(write, plane, plane + start, level)
+        _paint(write, plane + stop, plane + size, level)
+        if gap > 0:
+            for at in range(plane + start + width - gap, plane + stop, width):
+                for k in range(gap):
+                    write[np.uint64(at + k)] = level
 
 
 @compiled
@@ -76,7 +125,7 @@ def _move_fixed(
     a, b, c, d, e, f = step[1], step[2], step[3], step[4], step[5], step[6]
     x0, y0 = _fixed(c + a * 0.5 + b * 0.5), _fixed(f + d * 0.5 + e * 0.5)
     dx, dy, down_x, down_y = _fixed(a), _fixed(d), _fixed(b), _fixed(e)
-    straight = dx == 65536 and dy == 0
+    stride = 1 if dx == 65536 and dy == 0 else 0
     index = np.zeros(width, np.int64)
     for y in range(height):
         first, last = _span(x0, dx, width << 16, width)
@@ -84,9 +133,9 @@ def _move_fixed(
         first = max(first, first_y)
         count = max(min(last, last_y) - first, 0)
         x, line = x0 + first * dx, y0 + first * dy
-        for k in range(min(count, 1) if straight else count):
+        for k in range(min(count, 1) if stride == 1 else count):
             index[k] = ((line + k * dy) >> 16) * width + ((x + k * dx) >> 16)
-        _write_row(source, target, y, first, count, index, straight, table, waiting, outside)
+        _write_row(source, target, y, first, count, index, stride, table, waiting, outside)
         x0 += down_x
         y0 += down_y
 
@@ -117,7 +166,7 @@ def _write_row(
     first: int,
     count: int,
     index: Any,
-    straight: bool,
+    stride: int,
     table: Bytes,
     waiting: bool,
     outside: Bytes,
@@ -130,8 +179,10 @@ def _write_row(
         at = plane + y * width
         _paint(write, at, at + first, outside[c])
         _paint(write, at + first + count, at + width, outside[c])
-        if not straight:
+        if stride == 0 or (stride == -1 and waiting):
             _gather(read, write, plane, index, at + first, count, table[c])
+        elif stride == -1:
+            _mirror(read, write, plane + index[0], at + first, count)
         elif waiting:
             _look_up(read, write, plane + index[0], at + first, count, table[c])
         else:
@@ -148,6 +199,12 @@ def _paint(target: Bytes, start: int, stop: int, level: int) -> None:
 def _copy(source: Bytes, target: Bytes, start: int, at: int, count: int) -> None:
     for k in range(count):
         target[np.uint64(at + k)] = source[np.uint64(start + k)]
+
+
+@compiled
+def _mirror(source: Bytes, target: Bytes, start: int, at: int, count: int) -> None:
+    for k in range(count):
+        target[np.uint64(at + k)] = source[np.uint64(start - k)]
 
 
 @compiled

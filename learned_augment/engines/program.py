@@ -68,8 +68,8 @@ class Book:
                 steps[rows] = self._rows(self.ops[number], value[rows], places, len(rows))
         return steps.reshape(*plan.op.shape, WIDTH), self._tables
 
-    def image(self, steps: Sequence[Step]) -> tuple[Floats, Levels]:
-        """Return the steps (1, L, 8) of one image and the tables that they name."""
+    def image(self, steps: Sequence[Step]) -> tuple[Floats, Levels] | None:
+        """Return the steps (1, L, 8) of one image and the tables; None if one is ``OTHER``."""
         if len(self._steps) + len(self._single) > CAPACITY:
             self._clear()
         rows = np.empty((1, len(steps), WIDTH))
@@ -78,8 +78,11 @@ class Book:
             row = self._single.get(key)
             if row is None:
                 row = self._single[key] = self._resolve(step.op, np.array([step.value]))[0]
-            drawn = row[0] == DRAWN
-            rows[0, place] = self._rows(step.op, step.value, step.noise, 1)[0] if drawn else row
+            if row[0] >= DRAWN:
+                if row[0] == OTHER:
+                    return None
+                row = self._rows(step.op, step.value, step.noise, 1)[0]
+            rows[0, place] = row
         return rows, self._tables
 
     def _clear(self) -> None:
@@ -112,7 +115,8 @@ class Book:
         """Return the steps (n, 8) of one op at ``values`` (n,), as far as nothing is drawn."""
         count = len(values)
         nothing = (0.0, 0.0, 0.0, 0.0)
-        steps = _steps(DRAWN, count) if op.random else self._rows(op, values, nothing, count)
+        drawn = op.random and isinstance(op.law, Geometric | Erase)
+        steps = _steps(DRAWN, count) if drawn else self._rows(op, values, nothing, count)
         steps[values == op.neutral, 0] = KEEP
         return steps
 
