@@ -32,8 +32,10 @@ def test_bars_show_the_shares_of_each_layer():
     figure = policy_figure(Policy.load("deepaa-cifar10"))
     assert "CutoutClipped\n92" in texts(figure)
     assert "Flip\n73" in texts(figure)
-    widths = [patch.get_width() for patch in figure.axes[0].patches]
-    assert sum(widths) == pytest.approx(600)
+    bars = figure.axes[0].patches
+    assert sum(bar.get_width() for bar in bars) == pytest.approx(600)
+    ends = {round(bar.get_y(), 3): bar.get_x() + bar.get_width() for bar in bars}
+    assert list(ends.values()) == pytest.approx([100] * 6)
     assert tick_labels(figure.axes[0]) == [f"layer {layer}" for layer in range(1, 7)]
 
 

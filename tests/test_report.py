@@ -65,6 +65,11 @@ def test_text_of_layers():
     assert lines.index("Layer 2") > lines.index("Layer 1")
 
 
+def test_the_values_named_hold_the_middle_80_percent_of_draws():
+    text = policy_text(from_layers([[("Color", 1.0, place / 10) for place in range(1, 21)]]))
+    assert " 0.2 to 1.8 " in text
+
+
 def test_text_of_sub_policies():
     lines = policy_text(PAIRS).splitlines()
     assert " ".join(lines[-2].split()) == "1 50.0 % ShearX ±0.2: 60.0 % Posterize 4: 50.0 %"
