@@ -4,6 +4,8 @@ import pytest
 import torch
 from test_searchers import SMALL, images
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from learned_augment.engines import apply_batch
 from learned_augment.files import list_policies, load
@@ -315,3 +317,31 @@ def test_options_may_come_as_text():
     assert read_options({"memory": "0.5", "keep": "5", "estimator": "relax"}) == DADAOptions(
         memory=0.5, keep=5, estimator="relax"
     )
+
+
+class Flops(TorchDispatchMode):
+    """Counts the multiply-adds of convolutions and matrix products."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket in flop_registry:
+            self.total += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [({}, 10), ({"magnitude": "none"}, 8), ({"mode": "released"}, 10), ({"tangent": "here"}, 10)],
+)
+def test_a_step_costs_no_more_forwards_than_it_says(options, limit):
+    one = searcher(**options)
+    one.step()
+    learner, proxy = one.proxy.learner, one.proxy
+    pixels = proxy.normalise(proxy.halves.train_images[: proxy.batch])
+    with Flops() as forward:
+        learner.losses(learner.weights, pixels, proxy.halves.train_labels[: proxy.batch])
+    with Flops() as step:
+        one.step()
+    assert limit - 3 < step.total / forward.total <= limit

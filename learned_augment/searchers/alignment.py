@@ -16,7 +16,9 @@ __all__ = [
     "ImageLosses",
     "Losses",
     "Tensors",
+    "cosine_and_tangent",
     "gradient",
+    "inner",
     "look_ahead",
     "mixed_difference",
     "mixed_exact",
@@ -34,6 +36,39 @@ ImageLosses: TypeAlias = Callable[[Tensors, Tensor], Tensor]
 def norm(tensors: Tensors) -> Tensor:
     """Return the Euclidean norm of all entries together, a scalar in float64."""
     return torch.stack([t.detach().double().square().sum() for t in tensors.values()]).sum().sqrt()
+
+
+def inner(one: Tensors, other: Tensors) -> Tensor:
+    """Return the inner product of all entries together, a scalar, summed in float64."""
+    products = [(one[n].detach().double() * t.detach().double()).sum() for n, t in other.items()]
+    return torch.stack(products).sum()
+
+
+def cosine_and_tangent(target: Tensors, moved: Tensors, floor: float = 0.0) -> tuple[float, Tensors]:
+    """Return the cosine of two gradients and what it gains per unit of ``moved``: its gradient.
+
+    The tangent is the part of ``target`` that is orthogonal to ``moved``, over both norms: only a
+    turn towards the target is a gain, not a longer gradient. Sums and combination are in float64;
+    near cosine 1 nothing but rounding would be left of a float32 one.
+
+    Args:
+        target: The gradient to turn towards, v.
+        moved: The gradient that turns, g.
+        floor: Least norm of ``moved`` that is divided by. An image that the network fits has next
+            to no gradient, and would outweigh all others.
+
+    Returns:
+        <v, g> / (|v| |g|), and u = (v - g <v, g> / |g|^2) / (|v| |g|) in the dtype of ``target``.
+
+    Zheng et al., Deep AutoAugment, ICLR 2022, arXiv:2203.06172, appendix A.
+    """
+    long, short = norm(target).clamp_min(1e-30), norm(moved).clamp_min(max(floor, 1e-30))
+    product = inner(target, moved)
+    tangent = {
+        n: ((v.double() - moved[n].double() * (product / short.square())) / (long * short)).to(v.dtype)
+        for n, v in target.items()
+    }
+    return float(product / (long * short)), tangent
 
 
 def gradient(losses: Losses, weights: Tensors) -> tuple[Tensors, Tensor]:

@@ -1,0 +1,152 @@
+"""What a search costs: network passes per step, and time beside a plain training.
+
+Passes are counted in F, the multiply-adds of one forward of the batch, by PyTorch's own table.
+Times are CPU seconds within one process: a search of E epochs beside plain trainings of E epochs of
+the same network on the same images, with and without TrivialAugment.
+
+    python benchmarks/search_cost.py --data digits --model small-cnn
+    python benchmarks/search_cost.py --data folder:PATH --name cifar10 --model wrn-16-1 --reduce 512
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from record import save_result
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from learned_augment.datasets import ImageData, load_images
+from learned_augment.placement import place_policy
+from learned_augment.searchers import Task, prepare
+from learned_augment.training import Recipe, train_network
+
+VARIANTS: dict[str, dict[str, str]] = {
+    "corrected": {},
+    "corrected, exact derivative": {"derivative": "exact"},
+    "corrected, relax": {"estimator": "relax"},
+    "corrected, without magnitudes": {"magnitude": "none"},
+    "released": {"mode": "released"},
+}
+
+
+class Flops(TorchDispatchMode):
+    """Counts the floating-point operations of convolutions and matrix products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func.overloadpacket)
+        if count is not None:
+            self.total += count(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+def flops(work: Callable[[], object]) -> int:
+    """Return the floating-point operations of ``work``."""
+    with Flops() as counter:
+        work()
+    return counter.total
+
+
+def passes(task: Task) -> float:
+    """Return the cost of one search step in forwards of its batch."""
+    proxy = task.searcher.proxy  # type: ignore[attr-defined]
+    images = proxy.normalise(task.halves.train_images[: proxy.batch])
+    labels = task.halves.train_labels[: proxy.batch]
+    task.searcher.step()
+    learner = proxy.learner
+    forward = flops(lambda: learner.losses(learner.weights, images, labels))
+    return flops(task.searcher.step) / forward
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """Return the CPU time of ``work``: other jobs on the machine do not count."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def whole_search(task: Task) -> None:
+    """Run a prepared search to its end."""
+    while task.searcher.done < task.searcher.steps:
+        task.searcher.step()
+
+
+def plain(data: ImageData, policy: str, options: argparse.Namespace) -> None:
+    """Train the same network on ``data`` for as many epochs."""
+    recipe = Recipe(options.epochs, options.batch_size, 0.05)
+    contender = place_policy(policy, "nothing", image_size=data.train_images.shape[-1])
+    train_network(data, contender, options.model, recipe, 0, torch.device("cpu"))
+
+
+def measure(data: ImageData, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return a row for each variant of the search and each plain training."""
+
+    def prepared(chosen: Mapping[str, str]) -> Task:
+        return prepare(
+            data,
+            preset="digits",
+            model=options.model,
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            options=chosen,
+            device="cpu",
+        )
+
+    halves = prepared({}).halves
+    one = replace(data, train_images=halves.train_images, train_labels=halves.train_labels)
+    plain(one, "none", options)  # the first run of anything is slow
+    base = {
+        f"plain training on {where}, {policy}": cpu_seconds(
+            lambda d=d, p=policy: plain(d, p, options)
+        )
+        for where, d in (("both halves", data), ("the training half", one))
+        for policy in ("none", "trivialaugment")
+    }
+    rows: list[dict[str, Any]] = [{"what": w, "cpu_seconds": round(s, 2)} for w, s in base.items()]
+    for name, chosen in VARIANTS.items():
+        forwards, task = passes(prepared(chosen)), prepared(chosen)
+        seconds = cpu_seconds(lambda task=task: whole_search(task))
+        ratios = {f"times {what}": round(seconds / s, 2) for what, s in base.items()}
+        row = {"what": f"search, {name}", "cpu_seconds": round(seconds, 2)}
+        rows.append(
+            {**row, "forwards_per_step": round(forwards, 2), "steps": task.searcher.steps, **ratios}
+        )
+        print(rows[-1], flush=True)
+    return rows
+
+
+def main() -> None:
+    """Measure and save."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data", default="digits")
+    parser.add_argument("--name", default="digits", help="what to call the data in results")
+    parser.add_argument("--model", default="small-cnn")
+    parser.add_argument("--reduce", type=int, default=512)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=128)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    data = load_images(options.data)
+    data = data.subset(options.reduce)
+    data = replace(data, test_images=data.test_images[:1], test_labels=data.test_labels[:1])
+    rows = measure(data, options)
+    settings = vars(options) | {
+        "data": options.name,
+        "images": len(data.train_labels),
+        "threads": 1,
+    }
+    save_result(f"search-cost-{options.name}-{options.model}", rows, seeds=[0], settings=settings)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""The search finds a change that was planted in the validation half of real images."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from learned_augment.datasets import load_images
+from learned_augment.engines import apply_batch
+from learned_augment.plan import Plan
+from learned_augment.searchers import search
+from learned_augment.spaces import SPACES
+
+OPS = (*SPACES["dada"], "Flip")
+CHANGES = {
+    "rotated": ("Rotate", lambda u, side: 60 * u - 30),
+    "darkened": ("Brightness", lambda u, side: 0.1 + 0.3 * u),
+    "mirrored": ("Flip", lambda u, side: torch.ones_like(u)),
+    "translated": ("TranslateX", lambda u, side: side * (0.1 + 0.25 * u)),
+}
+
+
+def planted(change, seed):
+    pytest.importorskip("sklearn")
+    data = load_images("digits")
+    pixels = torch.cat([data.train_images, data.test_images])
+    labels = torch.cat([data.train_labels, data.test_labels])
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(labels), generator=generator)
+    train, val = (
+        replace(data, train_images=pixels[rows], train_labels=labels[rows])
+        for rows in (order[::2], order[1::2])
+    )
+    if change is not None:
+        op, values = CHANGES[change]
+        n = len(val.train_labels)
+        u = torch.rand(n, generator=generator, dtype=torch.float64)
+        side = 1 - 2 * torch.randint(2, (n,), generator=generator)
+        noise = torch.rand(n, 1, 4, generator=generator)
+        plan = Plan((op,), torch.zeros(n, 1, dtype=torch.int64), values(u, side)[:, None], noise)
+        changed = apply_batch(val.train_images, plan)
+        val = replace(val, train_images=changed)
+    last = {"test_images": val.train_images[-1:], "test_labels": val.train_labels[-1:]}
+    return train, replace(val, **last)
+
+
+def most_applied(change, seed, epochs):
+    train, val = planted(change, seed)
+    policy = search(
+        train, val=val, preset="digits", epochs=epochs, ops=OPS, seed=seed, progress=False
+    )
+    shares = {name: layers.sum().item() for name, layers in policy.op_shares().items()}
+    shares.pop("Identity")
+    return sorted(shares, key=lambda name: -shares[name])[:3]
+
+
+@pytest.mark.parametrize("change", ["rotated", "mirrored"])
+def test_a_planted_change_is_found(change):
+    assert CHANGES[change][0] in most_applied(change, seed=0, epochs=10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_planted_change_is_found_in_nine_of_ten_seeds(change):
+    found = [CHANGES[change][0] in most_applied(change, seed, epochs=25) for seed in range(10)]
+    assert sum(found) >= 9
+
+
+@pytest.mark.slow
+def test_without_a_planted_change_none_of_the_four_ops_is_found_as_a_rule():
+    tops = [most_applied(None, seed, epochs=25) for seed in range(10)]
+    for op, _ in CHANGES.values():
+        assert sum(op in top for top in tops) <= 5
