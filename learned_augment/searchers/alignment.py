@@ -5,6 +5,7 @@ turns weights into one loss per image, (B,); the *slope* of an image along a tan
 directional derivative of its loss. Slopes are small differences of large numbers: float32 at least.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -100,7 +101,9 @@ def _moved(weights: Tensors, tangent: Tensors, step: Tensor) -> Tensors:
 
 def slopes_exact(losses: Losses, weights: Tensors, tangent: Tensors) -> Tensor:
     """Return <grad loss_i, tangent> for every image, (B,), in one forward-mode pass (3F)."""
-    with torch.no_grad():
+    with torch.no_grad(), warnings.catch_warnings():
+        # Torch 2.15 warns of a function that its own forward mode still calls.
+        warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)
         slopes: Tensor = jvp(losses, (weights,), (tangent,))[1]
     return slopes
 

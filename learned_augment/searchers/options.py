@@ -61,7 +61,7 @@ class DADAOptions:
     derivative: str = "difference"
     tangent: str = "ahead"
     memory: float = 0.9
-    policy_rate: float = 0.02
+    policy_rate: float = 0.03
     temperature: float = 0.5
     keep: int = 25
 

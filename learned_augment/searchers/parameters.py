@@ -12,22 +12,23 @@ from learned_augment.searchers.pairs import Pairs
 __all__ = ["Parameters", "RawParameters", "StrengthParameters", "new_parameters"]
 
 EDGE = 1e-6
+NEAR_END = 0.15
 
 
 class StrengthParameters:
     """The corrected form: nothing dies at a bound, and no magnitude starts where it has no slope.
 
     Probabilities are logits. A mirrored op learns its strength a in (0, 1) and has
-    m = (1 + a) / 2, because by symmetry m = 1/2 has no gradient; a starts at 1/2. The other
-    magnitudes start spread evenly over the pairs that an op is in, so that the choice among pairs
-    is from the first step a choice among strengths too, also for ops that do nothing at m = 1/2.
+    m = (1 + a) / 2, because by symmetry m = 1/2 has no gradient; a starts at 1/2. Any other
+    magnitude starts near either end of its range, at each in half of the op's pairs: a blend does
+    nothing at m = 1/2, and the choice among pairs is then a choice of direction, too.
     """
 
     def __init__(self, pairs: Pairs, generator: torch.Generator) -> None:
         self.mirrored = pairs.mirrored
         self.alpha = torch.zeros(len(pairs), dtype=torch.float64, requires_grad=True)
         self.logit = torch.zeros(pairs.index.shape, dtype=torch.float64, requires_grad=True)
-        start = torch.where(self.mirrored, 0.5, _spread(pairs, generator))
+        start = torch.where(self.mirrored, 0.5, _either_end(pairs, generator))
         self.strength = torch.logit(start).requires_grad_()
 
     def chance(self) -> Tensor:
@@ -78,12 +79,11 @@ def new_parameters(pairs: Pairs, mode: str, generator: torch.Generator) -> Param
     return RawParameters(pairs) if mode == "released" else StrengthParameters(pairs, generator)
 
 
-def _spread(pairs: Pairs, generator: torch.Generator) -> Tensor:
-    """Return magnitudes (S, K), for each op evenly over (0, 1) in a random order of its pairs."""
+def _either_end(pairs: Pairs, generator: torch.Generator) -> Tensor:
+    """Return magnitudes (S, K): for each op half of its pairs near either end, at random."""
     start = torch.empty(pairs.index.shape, dtype=torch.float64)
     for op in range(len(pairs.ops)):
         slots = pairs.index == op
-        count = int(slots.sum())
-        order = torch.randperm(count, generator=generator)
-        start[slots] = (order + 0.5).double() / count
+        order = torch.randperm(int(slots.sum()), generator=generator)
+        start[slots] = torch.where(order % 2 == 0, NEAR_END, 1 - NEAR_END).double()
     return start

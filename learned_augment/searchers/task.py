@@ -17,6 +17,7 @@ from learned_augment.networks import NetworkChoice, build_network
 from learned_augment.placement import DEFAULTS
 from learned_augment.policy import Policy
 from learned_augment.searchers.dada import dada
+from learned_augment.searchers.deepaa import deepaa
 from learned_augment.searchers.halves import fingerprint, make_halves
 from learned_augment.searchers.loop import Stop
 from learned_augment.searchers.presets import Preset, find_preset
@@ -26,7 +27,7 @@ from learned_augment.training import check_network, find_device
 
 __all__ = ["SEARCHERS", "Task", "isolated", "prepare", "sign"]
 
-SEARCHERS: dict[str, Method] = {"dada": dada}
+SEARCHERS: dict[str, Method] = {"dada": dada, "deepaa": deepaa}
 """Search methods by name. Adding one is one file and one row."""
 
 
