@@ -45,16 +45,14 @@ def parity(result: Result) -> list[str]:
 
 def import_cost(result: Result) -> list[str]:
     """Seconds that imports take."""
-    rows = [
-        [f"`import {row['module']}`", row["median_s"], row["fastest_s"], row["slowest_s"]]
-        for row in result["rows"]
-    ]
-    extra = result["settings"]["extra_s"]
+    keys = ("processor_s", "clock_s", "clock_fastest_s")
+    rows = [[f"`import {row['module']}`", *[row[key] for key in keys]] for row in result["rows"]]
+    heads = ["", "processor, s", "clock, s", "clock at best, s"]
     note = (
-        f"{result['settings']['rounds']} fresh processes each, in turn; at best {extra} s more than"
+        f"Medians of {result['settings']['rounds']} fresh processes in turn; "
+        f"{result['settings']['extra_s']} s of processor time more than `import torchvision`. "
     )
-    heads = ["", "median, s", "fastest, s", "slowest, s"]
-    return [*markdown(heads, rows), "", f"{note} `import torchvision`. {measured(result)}"]
+    return [*markdown(heads, rows), "", note + measured(result)]
 
 
 def draws(result: Result) -> list[str]:

@@ -66,8 +66,8 @@ def test_text_of_layers():
 
 
 def test_the_values_named_hold_the_middle_80_percent_of_draws():
-    text = policy_text(from_layers([[("Color", 1.0, place / 10) for place in range(1, 21)]]))
-    assert " 0.2 to 1.8 " in text
+    text = policy_text(from_layers([[("Color", 1.0, place / 10) for place in range(1, 16)]]))
+    assert " 0.2 to 1.4 " in text
 
 
 def test_text_of_sub_policies():
