@@ -1,6 +1,7 @@
 """What every search method must do, whichever it is: run over the table of methods."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -26,22 +27,29 @@ def images(seed=0, per_class=8, classes=3, side=16):
     return ImageData("bars", names, data, labels, data[::4], labels[::4])
 
 
-def network(classes):
+def network(classes, dropout=0.2):
     return nn.Sequential(
         nn.Conv2d(3, 6, 3, stride=2),
         nn.BatchNorm2d(6),
         nn.ReLU(),
         nn.Flatten(),
-        nn.Dropout(0.2),
+        nn.Dropout(dropout),
         nn.Linear(6 * 7 * 7, classes),
     )
 
 
 SMALL = {"model": network, "epochs": 3, "batch_size": 6, "learning_rate": 0.05}
+# DeepAA freezes its network, and refuses one that drops out.
+ITS_OWN = {
+    "dada": {},
+    "deepaa": {"model": partial(network, dropout=0.0), "options": {"steps": 2, "depth": 2}},
+}
 
 
 def found(method, **changes):
-    return search(images(), method=method, **{**SMALL, **changes}, progress=False)
+    return search(
+        images(), method=method, **{**SMALL, **ITS_OWN.get(method, {}), **changes}, progress=False
+    )
 
 
 def test_the_result_is_a_policy_that_says_how_it_was_made(method, tmp_path):
@@ -94,7 +102,9 @@ def test_a_finished_checkpoint_gives_the_policy_without_a_step(method, tmp_path)
 
 
 def test_state_round_trips(method):
-    one, two = (prepare(images(), method=method, **SMALL).searcher for _ in range(2))
+    one, two = (
+        prepare(images(), method=method, **{**SMALL, **ITS_OWN[method]}).searcher for _ in range(2)
+    )
     with torch.random.fork_rng():
         one.step()
     two.load_state_dict(one.state_dict())
@@ -132,5 +142,5 @@ def test_a_validation_half_of_ones_own_is_used(method):
 
 
 def test_unknown_options_are_refused_with_the_known_ones(method):
-    with pytest.raises(ValueError, match=r"no option 'estimater'\. Options: .*estimator"):
+    with pytest.raises(ValueError, match=r"no option 'estimater'\. Options: \w+, "):
         found(method, options={"estimater": "loo"})

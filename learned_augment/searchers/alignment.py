@@ -45,7 +45,9 @@ def inner(one: Tensors, other: Tensors) -> Tensor:
     return torch.stack(products).sum()
 
 
-def cosine_and_tangent(target: Tensors, moved: Tensors, floor: float = 0.0) -> tuple[float, Tensors]:
+def cosine_and_tangent(
+    target: Tensors, moved: Tensors, floor: float = 0.0
+) -> tuple[float, Tensors]:
     """Return the cosine of two gradients and what it gains per unit of ``moved``: its gradient.
 
     The tangent is the part of ``target`` that is orthogonal to ``moved``, over both norms: only a
@@ -66,7 +68,9 @@ def cosine_and_tangent(target: Tensors, moved: Tensors, floor: float = 0.0) -> t
     long, short = norm(target).clamp_min(1e-30), norm(moved).clamp_min(max(floor, 1e-30))
     product = inner(target, moved)
     tangent = {
-        n: ((v.double() - moved[n].double() * (product / short.square())) / (long * short)).to(v.dtype)
+        n: ((v.double() - moved[n].double() * (product / short.square())) / (long * short)).to(
+            v.dtype
+        )
         for n, v in target.items()
     }
     return float(product / (long * short)), tangent
