@@ -87,7 +87,7 @@ class Frozen:
             for x, y in self._chunks(images, labels)
         ]
         self.gradients += len(images)
-        return {name: torch.cat([part[name] for part in parts]) for name in self.layers}
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def by_layer(self, tensors: Tensors) -> dict[str, Tensor]:
         """Return gradients or the like as one row a layer, (d,), in the order of `each`."""

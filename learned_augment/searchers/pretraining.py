@@ -35,7 +35,8 @@ class Pretraining:
         labels: (N,).
         normalise: Grey levels to network input.
         preset: Epochs, batch, rate, weight decay and the default augmentation.
-        generator: Of batches and augmentation; CPU.
+        generator: Seeds batches and augmentation; CPU. What comes after draws the same numbers
+            whether the network is trained or read from a file.
     """
 
     def __init__(
@@ -52,9 +53,11 @@ class Pretraining:
         self.learner = Learner(
             network, momentum=MOMENTUM, weight_decay=0.0, clip=CLIP, device=images.device
         )
-        self.beside = Beside(preset.beside, preset.cutout, generator)
+        seed = int(torch.randint(2**31, (), generator=generator))
+        self.generator = torch.Generator().manual_seed(seed)
+        self.beside = Beside(preset.beside, preset.cutout, self.generator)
         self.batch = min(preset.batch_size, len(labels))
-        self.stream = Stream(len(labels), generator)
+        self.stream = Stream(len(labels), self.generator)
         self.steps = preset.epochs * (len(labels) // self.batch)
         self.done = 0
 
@@ -103,8 +106,9 @@ class Pretraining:
         self.steps = self.done = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that `step` changes, but for the generator."""
+        """Return all that `step` changes."""
         return {
+            "generator": self.generator.get_state(),
             "learner": self.learner.state_dict(),
             "stream": self.stream.state_dict(),
             "steps": self.steps,
@@ -113,6 +117,7 @@ class Pretraining:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
+        self.generator.set_state(state["generator"])
         self.learner.load_state_dict(state["learner"])
         self.stream.load_state_dict(state["stream"])
         self.steps, self.done = state["steps"], state["done"]

@@ -51,6 +51,11 @@ def check_suitable(network: nn.Module, images: Tensor, *, gram: bool) -> None:
                 f"Layer {name!r} is {layer}: the network that is frozen would not be the one that "
                 "was trained. Set its p to 0, or leave it out."
             )
+        if isinstance(layer, _BatchNorm) and not layer.track_running_stats:
+            raise ValueError(
+                f"Layer {name!r} is {layer}, through which the images of a batch meet also in "
+                "inference; build it with track_running_stats=True."
+            )
         if getattr(layer, "inplace", False):
             raise ValueError(
                 f"Layer {name!r} is {layer}, which overwrites what derivatives need; build it with "

@@ -84,7 +84,7 @@ def prepare(
     judges = None
     if val is not None:
         judges = load_images(val, image_size=image_size, skip_unreadable=skip_unreadable, seed=seed)
-    name, chosen = find_preset(preset, images.name)
+    name, chosen = find_preset(preset, images.name, method)
     figures = _changed(
         _spared(chosen, images),
         model=model,
@@ -95,6 +95,7 @@ def prepare(
         beside=beside,
         cutout=cutout,
     )
+    options = {**figures.options, **(options or {})}
     halves = make_halves(images, judges, figures.reduce, seed, where)
     check_network(figures.model, images, where)
     with isolated(seed):
@@ -103,7 +104,7 @@ def prepare(
             halves,
             network,
             figures,
-            options or {},
+            options,
             ops=None if ops is None else tuple(ops),
             exclude=tuple(exclude),
             generator=torch.Generator().manual_seed(seed),
@@ -112,7 +113,7 @@ def prepare(
         "method": method,
         "preset": name,
         **asdict(replace(figures, model=_model_name(figures.model))),
-        "options": {key: str(value) for key, value in (options or {}).items()},
+        "options": {key: str(value) for key, value in options.items()},
         "ops": None if ops is None else list(ops),
         "exclude": sorted(exclude),
         "seed": seed,
