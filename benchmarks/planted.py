@@ -1,4 +1,4 @@
-"""Does the search find what is there? Plant one known change in the validation half and look.
+r"""Does the search find what is there? Plant one known change in the validation half and look.
 
 Real images are halved; every image of the validation half is changed in one way (turned, darkened,
 ...), the training half is not. The search must put the responsible op among the three that its
@@ -7,7 +7,7 @@ other initial weights, other draws.
 
     python benchmarks/planted.py --data digits
     python benchmarks/planted.py --data digits --mode released
-    python benchmarks/planted.py --data folder:PATH --name cifar10 --reduce 1000 \\
+    python benchmarks/planted.py --data folder:PATH --name cifar10 --reduce 1000 \
         --model small-cnn --epochs 60 --learning-rate 0.1
     python benchmarks/planted.py --data digits --changes 'sheared,moved down,inverted,squeezed'
 

@@ -80,7 +80,8 @@ def gradient(losses: Losses, weights: Tensors) -> tuple[Tensors, Tensor]:
     """Return the gradient of the summed losses and the losses (B,): a forward and a backward."""
     live = {name: w.detach().requires_grad_() for name, w in weights.items()}
     values = losses(live)
-    slopes = torch.autograd.grad(values.sum(), list(live.values()))
+    # A network may have weights that a pass does not use.
+    slopes = torch.autograd.grad(values.sum(), list(live.values()), materialize_grads=True)
     return dict(zip(live, slopes, strict=True)), values.detach()
 
 

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 __all__ = ["BatchNormOverAll", "agree", "connect", "rank", "share", "synchronise", "total", "world"]
 
+TorchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
+
 
 def connect(device: torch.device) -> None:
     """Join the processes that ``torchrun`` started; nothing to do for a single one."""
@@ -74,7 +76,10 @@ def agree(flag: bool, device: torch.device) -> bool:
 class BatchNormOverAll(nn.Module):
     """Batch normalisation whose training statistics are those of the batch of all processes.
 
-    Takes over the parameters and buffers of a `torch.nn.BatchNorm2d` under the same names.
+    Takes over the parameters and buffers of a batch normalisation of torch under the same names.
+
+    Raises:
+        ValueError: If ``norm`` has no scale and shift, or keeps no running statistics.
     """
 
     weight: Tensor
@@ -82,8 +87,13 @@ class BatchNormOverAll(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, norm: nn.BatchNorm2d) -> None:
+    def __init__(self, norm: TorchNorm) -> None:
         super().__init__()
+        if not (norm.affine and norm.track_running_stats):
+            raise ValueError(
+                "Several processes need batch normalisations with affine=True and "
+                f"track_running_stats=True, got {norm}; search on one process."
+            )
         self.eps = norm.eps
         self.momentum = 0.1 if norm.momentum is None else norm.momentum
         self.weight, self.bias = norm.weight, norm.bias
@@ -91,18 +101,19 @@ class BatchNormOverAll(nn.Module):
             self.register_buffer(name, getattr(norm, name))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (B, C, H, W) channel by channel."""
+        """Normalise (B, C, ...) channel by channel."""
         if not self.training:
             mean, var = self.running_mean, self.running_var
         else:
             mean, var = self._statistics(x)
         scale = self.weight * torch.rsqrt(var + self.eps)
-        return x * scale[:, None, None] + (self.bias - mean * scale)[:, None, None]
+        return x * _wide(scale, x) + _wide(self.bias - mean * scale, x)
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         count = total(x.new_tensor(float(x.numel() // x.shape[1])))
-        mean = total(x.sum((0, 2, 3))) / count
-        var = total((x - mean[:, None, None]).square().sum((0, 2, 3))) / count
+        others = [axis for axis in range(x.dim()) if axis != 1]
+        mean = total(x.sum(others)) / count
+        var = total((x - _wide(mean, x)).square().sum(others)) / count
         with torch.no_grad():
             unbiased = var * count / (count - 1)
             self.running_mean.lerp_(mean.detach(), self.momentum)
@@ -110,10 +121,15 @@ class BatchNormOverAll(nn.Module):
         return mean, var
 
 
+def _wide(channels: Tensor, like: Tensor) -> Tensor:
+    """Return (C,) as (1, C, 1, ...), to go with ``like``."""
+    return channels.view(1, -1, *[1] * (like.dim() - 2))
+
+
 def synchronise(network: nn.Module) -> nn.Module:
     """Replace the batch normalisations of ``network`` in place by `BatchNormOverAll`."""
     for name, child in network.named_children():
-        if isinstance(child, nn.BatchNorm2d):
+        if isinstance(child, TorchNorm):
             setattr(network, name, BatchNormOverAll(child))
         else:
             synchronise(child)
