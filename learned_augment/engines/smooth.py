@@ -5,8 +5,6 @@ without its rounding. Where an op's forward value has no useful derivative in it
 neighbour, thresholds, edges of a cutout), the gradient passes through a smooth twin.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
@@ -24,7 +22,6 @@ from learned_augment.engines.groups import (
     boxes,
     colours,
     grey_levels,
-    index_of,
     layer_groups,
     matrices,
 )
@@ -33,6 +30,9 @@ from learned_augment.ops.blend import smooth_mix
 from learned_augment.plan import Plan
 
 __all__ = ["apply_smooth", "warp"]
+
+CHUNK = 1 << 21
+"""Bytes of a batch that a CPU works on at a time: what fits its cache, allocated without delay."""
 
 
 def apply_smooth(
@@ -52,11 +52,24 @@ def apply_smooth(
         fill: (1,) or (C,) in [0, 1], outside the image; None is 0, and grey for crop padding.
         size: If given, B must be 1: resized crops and the result have this side.
     """
-    out = images
+    rows = len(images) if images.device.type != "cpu" else max(1, CHUNK // images[0].nbytes)
+    chunks = [
+        _run(part, plan.rows(slice(start, start + rows)), interpolation, fill, size)
+        for start, part in zip(range(0, len(images), rows), images.split(rows), strict=True)
+    ]
+    return torch.cat(chunks)
+
+
+def _run(
+    images: Tensor,
+    plan: Plan,
+    interpolation: InterpolationMode,
+    fill: Tensor | None,
+    size: int | None,
+) -> Tensor:
     for layer in range(plan.op.shape[1]):
-        out = _layer(out, layer_groups(plan, layer), interpolation, fill, size)
-    out = images.clone() if out is images else out
-    return out if size is None else crop_to(out, size)
+        images = _layer(images, layer_groups(plan, layer), interpolation, fill, size)
+    return images if size is None else crop_to(images, size)
 
 
 def _layer(
@@ -67,34 +80,52 @@ def _layer(
     size: int | None,
 ) -> Tensor:
     """Sort the images by what happens to them, change each part, and undo the sorting once."""
-    parts = []
-    if moved := groups.get(Geometric):
-        parts.append((moved, _move(_picked(images, moved), moved, interpolation, fill)))
-    for group in groups.get(Pointwise, []):
-        parts.append(([group], _recolour(_picked(images, [group]), group)))
-    for group in groups.get(Blend, []):
-        parts.append(([group], _blend(_picked(images, [group]), group)))
-    for group in groups.get(Erase, []):
-        parts.append(([group], _erase(_picked(images, [group]), group, size)))
-    for group in groups.get(Resample, []):
-        parts.append(([group], _resample(_picked(images, [group]), group, size)))
-    return _merged(images, parts) if parts else images
+    acting: list[list[Group]] = [groups[Geometric]] if Geometric in groups else []
+    acting += [[group] for law in _ONE_BY_ONE for group in groups.get(law, [])]
+    if not acting:
+        return images
+    changed = torch.cat([group.index for part in acting for group in part])
+    rest = torch.ones(len(images), dtype=torch.bool).index_fill_(0, changed, False)
+    order = torch.cat([changed, rest.nonzero().squeeze(1)])
+    counts = [sum(len(group.index) for group in part) for part in acting]
+    *parts, kept = _sorted(images, order).split([*counts, len(images) - len(changed)])
+    done = [
+        _change(part, given, interpolation, fill, size)
+        for part, given in zip(parts, acting, strict=True)
+    ]
+    return _sorted(
+        torch.cat([*done, kept]) if len(kept) or len(done) > 1 else done[0], order.argsort()
+    )
 
 
-def _merged(images: Tensor, parts: Sequence[tuple[list[Group], Tensor]]) -> Tensor:
-    changed = torch.cat([group.index for groups, _ in parts for group in groups])
-    kept = torch.ones(len(images), dtype=torch.bool)
-    kept[changed] = False
-    rest = kept.nonzero().squeeze(1)
-    order = torch.cat([changed, rest]).argsort().to(images.device, non_blocking=True)
-    pieces = [part for _, part in parts]
-    if len(rest):
-        pieces.append(images.index_select(0, rest.to(images.device, non_blocking=True)))
-    return torch.cat(pieces).index_select(0, order)
+_ONE_BY_ONE = (Pointwise, Blend, Erase, Resample)
+"""Laws whose ops act group by group; geometric ones move all images of a layer together."""
 
 
-def _picked(images: Tensor, groups: list[Group]) -> Tensor:
-    return images.index_select(0, index_of(groups, images.device))
+def _sorted(images: Tensor, order: Tensor) -> Tensor:
+    if len(order) == 1:
+        return images
+    return images.index_select(0, order.to(images.device, non_blocking=True))
+
+
+def _change(
+    images: Tensor,
+    groups: list[Group],
+    interpolation: InterpolationMode,
+    fill: Tensor | None,
+    size: int | None,
+) -> Tensor:
+    """Apply the groups of a part; ``images`` are theirs, in order."""
+    law = groups[0].op.law
+    if isinstance(law, Geometric):
+        return _move(images, groups, interpolation, fill)
+    if isinstance(law, Pointwise):
+        return law.smooth(images, _value(groups[0], images))
+    if isinstance(law, Blend):
+        return smooth_mix(law.smooth(images), images, _value(groups[0], images))
+    if isinstance(law, Erase):
+        return _erase(images, groups[0], size)
+    return _resample(images, groups[0], size)
 
 
 def _value(group: Group, images: Tensor) -> Tensor:
@@ -149,18 +180,6 @@ def warp(images: Tensor, matrix: Tensor, outside: Tensor, mode: str) -> Tensor:
     grid = torch.stack((2 * x / width - 1, 2 * y / height - 1), -1).to(images.dtype)
     sampled = grid_sample(images, grid, mode=mode, padding_mode="border", align_corners=False)
     return torch.where(inside, sampled.clamp(0, 1) if mode == "bicubic" else sampled, outside)
-
-
-def _recolour(images: Tensor, group: Group) -> Tensor:
-    law = group.op.law
-    assert isinstance(law, Pointwise)
-    return law.smooth(images, _value(group, images))
-
-
-def _blend(images: Tensor, group: Group) -> Tensor:
-    law = group.op.law
-    assert isinstance(law, Blend)
-    return smooth_mix(law.smooth(images), images, _value(group, images))
 
 
 def _erase(images: Tensor, group: Group, size: int | None) -> Tensor:
