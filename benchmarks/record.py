@@ -6,6 +6,7 @@ the measured rows. Tables are rendered from these files alone; see ``tables.py``
 
 import json
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -54,7 +55,7 @@ def save_result(
         "rows": [dict(row) for row in rows],
     }
     RESULTS.mkdir(exist_ok=True)
-    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+    text = json.dumps(_placeless(document), indent=1, allow_nan=False) + "\n"
     return write_atomically(RESULTS / f"{name}.json", text.encode())
 
 
@@ -82,9 +83,20 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 
 
 def _command() -> str:
-    # Where a folder lies on this machine is nobody's business; its name is.
-    given = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
-    return " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *given])
+    script = f"benchmarks/{Path(sys.argv[0]).name}"
+    return " ".join(["python", script, *map(_placeless, sys.argv[1:])])
+
+
+def _placeless(value: Any) -> Any:
+    """Cut paths down to names: where a folder lies on one machine helps nobody on another."""
+    if isinstance(value, dict):
+        return {key: _placeless(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_placeless(item) for item in value]
+    return _ABSOLUTE.sub(r"\1\2", value) if isinstance(value, str) else value
+
+
+_ABSOLUTE = re.compile(r"^(\w+:)?/(?:[^/]+/)*([^/]+)/?$")
 
 
 def _commit() -> str:
