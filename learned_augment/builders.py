@@ -115,7 +115,7 @@ def deep_trivial_augment(depth: int, space: str = "deepaa") -> Policy:
     """
     layer = uniform_layer(SPACES[space])
     about = _about(f"deepta-{depth}", f"DeepTA({depth})", "2203.06172", placement="replaces")
-    return from_layers([layer] * _positive("depth", depth), about)
+    return from_layers([layer] * _positive("depth", depth), about | {"space": space})
 
 
 def uniform_layer(space: Space, count: int = 13) -> list[Candidate]:

@@ -280,18 +280,26 @@ def test_flip_mirrors_when_the_noise_is_below_its_chance():
 
 def test_resized_crop_takes_its_area_and_aspect():
     law = OPS["ResizedCrop"].law
-    x0, y0, x1, y1 = law.box(0.08, (0.25, 0.5, 0.0, 1 - 1e-9), 200, 200, 200)
+    x0, y0, x1, y1 = law.box(0.08, (0.25, 0.5, 0.0, 1 - 1e-9), 200, 200, 1.0)
     area = 0.08 + 0.92 * 0.25  # aspect 1 in the middle of the log range
     assert (x1 - x0, y1 - y0) == (round(200 * area**0.5),) * 2
     assert (x0, y1) == (0, 200)
-    x0, y0, x1, y1 = law.box(0.08, (0.1, 1.0, 0.5, 0.5), 300, 300, 300)
+    x0, y0, x1, y1 = law.box(0.08, (0.1, 1.0, 0.5, 0.5), 300, 300, 1.0)
     assert (x1 - x0) / (y1 - y0) == pytest.approx(4 / 3, rel=0.02)
 
 
 def test_resized_crop_falls_back_to_the_central_crop():
-    law = OPS["ResizedCrop"].law
-    # The whole area of a 400 x 100 picture in any legal aspect does not fit: central 133 x 100.
-    assert [int(e) for e in law.box(1.0, (0.5, 0.5, 0.9, 0.9), 400, 100, 100)] == [133, 0, 266, 100]
+    law, noise = OPS["ResizedCrop"].law, (0.5, 0.5, 0.9, 0.9)
+    # The whole area of a 400 x 100 picture at aspect 1 does not fit: central 133 x 100.
+    assert [int(e) for e in law.box(1.0, noise, 400, 100, 1.0)] == [133, 0, 266, 100]
+
+
+def test_resized_crop_keeps_the_shape_of_what_it_is_resized_to():
+    law, noise = OPS["ResizedCrop"].law, (0.2, 0.5, 0.5, 0.5)
+    x0, y0, x1, y1 = law.box(0.08, noise, 400, 100, 4.0)
+    assert (x1 - x0) / (y1 - y0) == pytest.approx(4, rel=0.05)
+    x0, y0, x1, y1 = law.box(0.08, noise, 400, 200, 1.0)
+    assert x1 - x0 == y1 - y0
 
 
 # The papers' PIL calls, written again: the PIL engine is bit-equal over the whole range.

@@ -37,7 +37,7 @@ def move_mask(mask: Tensor, steps: Sequence[Step], size: int | None, fill: float
             matrix = np.array([[float(c) for c in rows]])
             out = gather(out, *nearest_sources(matrix, width, height, out.device), outside)
         elif isinstance(law, Resample):
-            x0, y0, x1, y1 = _crop(step, law, width, height)
+            x0, y0, x1, y1 = _crop(step, law, width, height, size)
             target = (size, size) if size else (height, width)
             out = _resized(out[..., y0:y1, x0:x1], target)
     out = crop_to(out, size) if size is not None else out
@@ -119,7 +119,7 @@ def _forward(
             backward = torch.tensor([*(float(c) for c in rows), 0.0, 0.0, 1.0]).double()
             total, moved = torch.linalg.inv(backward.reshape(3, 3)) @ total, True
         elif isinstance(law, Resample):
-            x0, y0, x1, y1 = _crop(step, law, width, height)
+            x0, y0, x1, y1 = _crop(step, law, width, height, size)
             height, width = (size, size) if size else (height, width)
             total, moved = _zoom(x0, y0, width / (x1 - x0), height / (y1 - y0)) @ total, True
     if size is not None and (height, width) != (size, size):
@@ -128,8 +128,10 @@ def _forward(
     return total if moved else None, (height, width) if size is None else (size, size)
 
 
-def _crop(step: Step, law: Resample, width: int, height: int) -> tuple[int, int, int, int]:
-    box = law.box(step.value, step.noise, width, height, min(width, height))
+def _crop(
+    step: Step, law: Resample, width: int, height: int, size: int | None
+) -> tuple[int, int, int, int]:
+    box = law.box(step.value, step.noise, width, height, 1.0 if size else width / height)
     x0, y0, x1, y1 = (int(edge) for edge in box)
     return x0, y0, x1, y1
 

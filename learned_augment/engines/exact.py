@@ -216,7 +216,7 @@ def _resample(out: Tensor, group: Group, size: int | None) -> Tensor:
 def resize_matrices(group: Group, out: Tensor, size: int | None) -> list[tuple[int, np.ndarray]]:  # type: ignore[type-arg]
     """Return (axis, weights (n, 1, out, in)), columns first, as PIL resizes."""
     height, width = out.shape[-2:]
-    box = boxes(group, width, height, min(width, height)).astype(int)
+    box = boxes(group, width, height, 1.0 if size else width / height).astype(int)
     across = [resize_weights(x0, x1, width, size or width) for x0, _, x1, _ in box]
     down = [resize_weights(y0, y1, height, size or height) for _, y0, _, y1 in box]
     return [(3, np.stack(across)[:, None]), (2, np.stack(down)[:, None])]

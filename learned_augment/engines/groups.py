@@ -80,12 +80,15 @@ def _matrix(group: Group, width: int, height: int) -> Floats:
     return np.stack(np.broadcast_arrays(*rows, value)[:6], axis=1)
 
 
-def boxes(group: Group, width: int, height: int, side: int) -> Floats:
-    """Return the rectangles (x0, y0, x1, y1) of an erasing or resampling group, (n, 4)."""
+def boxes(group: Group, width: int, height: int, relative: float) -> Floats:
+    """Return the rectangles (x0, y0, x1, y1) of a group, (n, 4).
+
+    ``relative`` is what its law refers to: the side for Erase, the output's aspect for Resample.
+    """
     law = group.op.law
     assert isinstance(law, Erase | Resample)
     value, noise = group.arrays
-    return np.stack(law.box(value, noise, width, height, side), axis=1)  # type: ignore[arg-type]
+    return np.stack(law.box(value, noise, width, height, relative), axis=1)  # type: ignore[arg-type]
 
 
 def colours(groups: Sequence[Group], fill: Tensor | None, grey: Tensor) -> Tensor:

@@ -4,7 +4,6 @@ Images are integer arrays or tensors of grey levels 0 to 255, shape (..., C, H, 
 in the float forms tensors in [0, 1].
 """
 
-from kornia.color import rgb_to_grayscale
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -39,6 +38,9 @@ def grey(image: Tensor) -> Tensor:
 
     Otherwise the NaN of one channel would spread to the others.
     """
+    # Imported here because it brings all of Kornia, which only floats need.
+    from kornia.color import rgb_to_grayscale
+
     image = image.nan_to_num(nan=0.0)
     return image if image.shape[-3] == 1 else rgb_to_grayscale(image)
 

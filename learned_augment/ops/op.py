@@ -107,9 +107,14 @@ class Erase:
 
 @dataclass(frozen=True)
 class Resample:
-    """Cuts out a rectangle and resizes it (bicubic) to the output size; ``box`` as in Erase."""
+    """Cuts out a rectangle and resizes it (bicubic) to the output size.
 
-    box: Callable[[Array, Noise, int, int, int], tuple[Array, ...]]
+    Attributes:
+        box: (value, noise, width, height, aspect) -> (x0, y0, x1, y1), whole pixels, x1 and y1
+            excluded. ``aspect`` is the output's width over its height.
+    """
+
+    box: Callable[[Array, Noise, int, int, float], tuple[Array, ...]]
 
 
 Law: TypeAlias = Geometric | Pointwise | Blend | Erase | Resample

@@ -45,17 +45,20 @@ def _around(noise: Array, half: Array, length: int, side: int) -> tuple[Array, A
 
 
 def _resized_crop(
-    value: Array, noise: Noise, width: int, height: int, side: int
+    value: Array, noise: Noise, width: int, height: int, aspect: float
 ) -> tuple[Array, ...]:
-    """Propose one rectangle; if it does not fit, take the largest central one of legal aspect."""
+    """Propose one rectangle; if it does not fit, take the largest central one of legal aspect.
+
+    Legal is 3/4 to 4/3 of the output's aspect: resizing distorts no more than that.
+    """
     xp = namespace(noise[0])
     area = (value + (1 - value) * noise[0]) * width * height
-    aspect = xp.exp((2 * noise[1] - 1) * math.log(ASPECT))
-    w = xp.clip(xp.round(xp.sqrt(area * aspect)), 1, None)
-    h = xp.clip(xp.round(xp.sqrt(area / aspect)), 1, None)
+    aspects = aspect * xp.exp((2 * noise[1] - 1) * math.log(ASPECT))
+    w = xp.clip(xp.round(xp.sqrt(area * aspects)), 1, None)
+    h = xp.clip(xp.round(xp.sqrt(area / aspects)), 1, None)
     fits = (w <= width) & (h <= height)
-    central_w = min(width, round(height * ASPECT))
-    central_h = min(height, round(width * ASPECT))
+    central_w = min(width, round(height * ASPECT * aspect))
+    central_h = min(height, round(width * ASPECT / aspect))
     w, h = xp.where(fits, w, central_w), xp.where(fits, h, central_h)
     x0 = xp.where(fits, xp.floor(noise[2] * (width - w + 1)), (width - central_w) // 2)
     y0 = xp.where(fits, xp.floor(noise[3] * (height - h + 1)), (height - central_h) // 2)
