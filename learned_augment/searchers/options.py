@@ -24,9 +24,10 @@ RELEASED: dict[str, Any] = {
     "derivative": "difference",
     "tangent": "ahead",
     "memory": 0.0,
-    "policy_rate": 5e-3,
 }
-"""What mode "released" stands for; the other figures were the same."""
+"""What mode "released" stands for; its policy rate may be changed, as the authors did."""
+
+RELEASED_RATE = 5e-3
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class DADAOptions:
         mode: "corrected" learns logits and strengths from per-image rewards and a fresh validation
             batch each step; "released" is the published code end to end: raw probabilities and
             magnitudes, one draw per batch, always the same validation batch, no baseline, the
-            policy of the last but one epoch. It fixes the next seven options.
+            policy of the last but one epoch. It fixes the next six options.
         estimator: Gradient through the discrete choices: "loo" (leave-one-out baseline), "relax",
             "gumbel", "none" (plain score function) or "released".
         magnitude: Gradient of an image by a magnitude: "true", "one" (the paper) or "none".
@@ -46,7 +47,7 @@ class DADAOptions:
         tangent: Validation gradient one training step "ahead" or "here", at the present weights.
         memory: Share of the past in the running average of the validation gradient, in [0, 1); 0
             uses that of the step's own batch alone.
-        policy_rate: Adam's rate for all of the policy's parameters.
+        policy_rate: Adam's rate for all of the policy's parameters; 0.005 in mode "released".
         temperature: Of the relaxed samples of "relax" and "gumbel".
         keep: Most pairs in the exported policy, of which there are at most a quarter.
 
@@ -102,7 +103,7 @@ def read_options(given: Mapping[str, Any]) -> DADAOptions:
                 f'Mode "released" has {name} {RELEASED[name]!r}, but {values[name]!r} was given; '
                 f'leave {name} out, or use mode "corrected".'
             )
-        values = {**RELEASED, **values}
+        values = {"policy_rate": RELEASED_RATE, **RELEASED, **values}
     return DADAOptions(**values)
 
 
