@@ -11,7 +11,8 @@ from torchvision.transforms import InterpolationMode
 from learned_augment.builders import uniform_layer
 from learned_augment.engines import apply_batch
 from learned_augment.engines.exact import apply_exact
-from learned_augment.engines.pil import _NATIVE, apply_image
+from learned_augment.engines.pil import apply_image
+from learned_augment.engines.shortcuts import _NATIVE
 from learned_augment.engines.smooth import apply_smooth
 from learned_augment.ops import OPS, Geometric, Resample
 from learned_augment.plan import Plan
