@@ -155,9 +155,7 @@ def _papers_call(
     if name == "Identity":
         return image
     # Their code hands each op a copy.
-    return {**papers, "PadCrop": _pad_crop, "CutoutClipped": _cutout}[name](
-        image.copy(), value, noise
-    )
+    return _CALLS[name](image.copy(), value, noise)
 
 
 def _pad_crop(image: Image.Image, value: float, noise: tuple[float, ...]) -> Image.Image:
@@ -173,6 +171,10 @@ def _cutout(image: Image.Image, value: float, noise: tuple[float, ...]) -> Image
     box = (max(0, x - half), max(0, y - half), min(width, x + half), min(height, y + half))
     ImageDraw.Draw(image).rectangle(box, GREY)
     return image
+
+
+_CALLS = {**papers, "PadCrop": _pad_crop, "CutoutClipped": _cutout}
+"""The papers' PIL calls, at any size."""
 
 
 def _uint8(images: list[Tensor], ours: dict[str, LearnedAugment]) -> Iterator[Case]:
