@@ -10,7 +10,7 @@ from torch import nn
 from learned_augment.searchers.alignment import cosine_and_tangent, inner, norm
 from learned_augment.searchers.frozen import Frozen
 from learned_augment.searchers.grams import Grams, cross_products
-from learned_augment.searchers.image_gradients import image_gradients
+from learned_augment.searchers import image_gradients
 from learned_augment.searchers.logits import Logits, penalised
 
 # Sums in float64 in another order; the issue is the formula, not the last bits.
@@ -107,14 +107,37 @@ def test_inner_products_are_summed_in_float64():
     assert inner(big, {"a": torch.ones(3)}) == 1.0
 
 
-def test_gradients_of_a_batch_are_the_images_own():
+def by_image(frozen, images, labels):
+    """Every image's gradients in one vector, put together from the blocks."""
+    whole = {n: m.new_zeros(len(images), *m.shape) for n, m in frozen.rows(frozen.weights).items()}
+    for name, rows, gradients in frozen.each(images, labels):
+        whole[name][:, rows] += gradients
+    return torch.cat([m.flatten(1) for m in whole.values()], 1)
+
+
+def in_rows(frozen, gradients):
+    """The same from one vector an image in the order of weights."""
+    parts = gradients.split([w.numel() for w in frozen.weights.values()], 1)
+    rows = []
+    for parts_of_image in zip(*parts, strict=True):
+        tensors = {
+            n: part.view_as(w)
+            for (n, w), part in zip(frozen.weights.items(), parts_of_image, strict=True)
+        }
+        rows.append(vector(frozen.rows(tensors)))
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("block", [1, 2**21])
+def test_gradients_of_a_batch_are_the_images_own(block, monkeypatch):
+    monkeypatch.setattr(image_gradients, "BLOCK", block)
     frozen, images, labels, _ = world()
     labels = labels.clone()
     labels[2:4] = 1
-    found = image_gradients(frozen.network, frozen.layers, images, labels)
-    expected = own_gradients(frozen, images, labels)
-    torch.testing.assert_close(torch.cat(list(found.values()), 1), expected)
-    assert [list(x.shape) for x in found.values()] == [[7, 112], [7, 108], [7, 485]]
+    found = by_image(frozen, images, labels)
+    expected = in_rows(frozen, own_gradients(frozen, images, labels))
+    torch.testing.assert_close(found, expected)
+    assert found.shape == (7, 112 + 108 + 485)
 
 
 def test_a_layer_used_twice_and_a_sequence_count_every_use():
@@ -134,18 +157,18 @@ def test_a_layer_used_twice_and_a_sequence_count_every_use():
     images = torch.randn(4, 3, 8, 8, dtype=torch.float64)
     frozen = Frozen(network, images[:2], 2**30)
     labels = torch.tensor([0, 1, 1, 0])
-    found = torch.cat(list(frozen.each(images, labels).values()), 1)
-    torch.testing.assert_close(found, own_gradients(frozen, images, labels))
+    expected = in_rows(frozen, own_gradients(frozen, images, labels))
+    torch.testing.assert_close(by_image(frozen, images, labels), expected)
 
 
 def test_chunks_change_nothing():
     frozen, images, labels, target = world()
     whole = frozen.gradient(images, labels), frozen.slopes(images, labels, target)
-    each = frozen.each(images, labels)
+    each = by_image(frozen, images, labels)
     frozen.chunk = 2
     torch.testing.assert_close(frozen.gradient(images, labels), whole[0])
     torch.testing.assert_close(frozen.slopes(images, labels, target), whole[1])
-    torch.testing.assert_close(frozen.each(images, labels), each)
+    torch.testing.assert_close(by_image(frozen, images, labels), each)
 
 
 def test_scale_and_shift_of_normalisations_are_constants():

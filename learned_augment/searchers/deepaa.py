@@ -140,7 +140,7 @@ class DeepAA:
     def _layer_ends(self) -> bool:
         if self.in_layer >= self.options.steps:
             return True
-        return self.rewards.risen() < self.options.tolerance
+        return 0 < self.options.tolerance and self.rewards.risen() < self.options.tolerance
 
     def _end_layer(self) -> None:
         chances = self.logits.chances()

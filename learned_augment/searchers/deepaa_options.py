@@ -46,8 +46,8 @@ class DeepAAOptions:
         subset: Candidates a pair for the rewards, drawn with equal chances; 0 is all; "forward".
         policy_rate: Adam's rate for the logits.
         updates: Adam's steps per step; "gram".
-        penalty: How many standard deviations over the pairs a reward loses, from layer 2 on with
-            "forward" as published, in every layer with "gram".
+        penalty: How many standard deviations over the pairs a reward loses, from layer 2 on. The
+            paper has 1, at which layers learned on few images and a small network stay Identity.
         identity: Logit at which Identity starts above all others.
         tolerance: A layer ends early once eight steps have raised the mean cosine of all pairs by
             less than this; 0 is never; "gram".
@@ -74,8 +74,8 @@ class DeepAAOptions:
     copies: int = 4
     subset: int = 0
     policy_rate: float = 0.025
-    updates: int = 32
-    penalty: float = 1.0
+    updates: int = 16
+    penalty: float = 0.25
     identity: float = 8.0
     tolerance: float = 5e-4
     distinct: bool = True

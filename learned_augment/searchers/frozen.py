@@ -5,13 +5,21 @@ batch do not meet. The weights w of gradients, norms and inner products are thos
 and linear layers; scale and shift of normalisations are constants.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from learned_augment.searchers.alignment import Tensors, gradient, slopes_exact
-from learned_augment.searchers.image_gradients import image_gradients
+from learned_augment.searchers.image_gradients import (
+    Call,
+    Rows,
+    as_rows,
+    gradient_rows,
+    recorded,
+)
 from learned_augment.searchers.suitability import norm_parameters
 
 __all__ = ["Frozen"]
@@ -46,7 +54,8 @@ class Frozen:
             for name, layer in network.named_modules()
             if any(f"{name}.{p}".lstrip(".") in self.weights for p in layer._parameters)
         }
-        self.chunk = chunk_size(self.network, sample, memory)
+        self.results = result_bytes(self.network, sample)
+        self.chunk = chunk_size(self.results, tuple(sample.shape[1:]), memory)
         self.gradients = self.forwards = 0
 
     def losses(self, weights: Tensors, images: Tensor, labels: Tensor) -> Tensor:
@@ -80,42 +89,30 @@ class Frozen:
         self.forwards += len(images)
         return torch.cat(found)
 
-    def each(self, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Return every image's own gradient by layer, (B, d); see `image_gradients`."""
-        parts = [
-            image_gradients(self.network, self.layers, x, y)
-            for x, y in self._chunks(images, labels)
-        ]
+    def each(self, images: Tensor, labels: Tensor) -> Iterator[Rows]:
+        """Yield every image's own gradient, a few rows of a layer at a time; see `Rows`."""
+        parts = [recorded(self.network, self.layers, x, y) for x, y in self._chunks(images, labels)]
         self.gradients += len(images)
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-    def by_layer(self, tensors: Tensors) -> dict[str, Tensor]:
-        """Return gradients or the like as one row a layer, (d,), in the order of `each`."""
-        return {
-            name: torch.cat(
-                [
-                    tensors[f"{name}.{p}".lstrip(".")].flatten()
-                    for p in layer._parameters
-                    if _has(layer, p)
-                ]
+        calls = [
+            Call(
+                same[0].name, torch.cat([c.given for c in same]), torch.cat([c.slope for c in same])
             )
-            for name, layer in self.layers.items()
-        }
+            for same in zip(*parts, strict=True)
+        ]
+        for name, layer in self.layers.items():
+            if mine := [call for call in calls if call.name == name]:
+                yield from gradient_rows(layer, mine)
+
+    def rows(self, tensors: Tensors) -> dict[str, Tensor]:
+        """Return gradients or the like by layer, (r, c), as `each` counts rows."""
+        return {name: as_rows(layer, name, tensors) for name, layer in self.layers.items()}
 
     def _chunks(self, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
         return list(zip(*(tensor.split(self.chunk) for tensor in tensors), strict=True))
 
 
-def _has(layer: nn.Module, parameter: str) -> bool:
-    return layer._parameters[parameter] is not None
-
-
-def chunk_size(network: nn.Module, sample: Tensor, memory: int) -> int:
-    """Return how many images a pass can take within ``memory`` bytes.
-
-    Raises:
-        ValueError: If it is not one.
-    """
+def result_bytes(network: nn.Module, sample: Tensor) -> int:
+    """Return how many bytes all layers' results take an image."""
     held: list[int] = []
     handles = [
         layer.register_forward_hook(
@@ -130,11 +127,20 @@ def chunk_size(network: nn.Module, sample: Tensor, memory: int) -> int:
     finally:
         for handle in handles:
             handle.remove()
-    each = max(1, ROOM * sum(held) // len(sample))
+    return max(1, sum(held) // len(sample))
+
+
+def chunk_size(results: int, shape: tuple[int, ...], memory: int) -> int:
+    """Return how many images of this shape a pass can take within ``memory`` bytes.
+
+    Raises:
+        ValueError: If it is not one.
+    """
+    each = ROOM * results
     if each > memory:
         raise ValueError(
-            f"One image of {tuple(sample.shape[1:])} takes the network {each / 2**20:.1f} MiB, but "
-            f"memory allows {memory / 2**20:.1f}; raise option memory to {-(-each // 2**20)} or "
-            "more, or use a smaller network or image_size."
+            f"One image of {shape} takes the network {each / 2**20:.1f} MiB, but memory allows "
+            f"{memory / 2**20:.1f}; raise option memory to {-(-each // 2**20)} or more, or use a "
+            "smaller network or image_size."
         )
     return memory // each

@@ -77,10 +77,14 @@ def cross_products(gradients: Tensor) -> Tensor:
     Only products of different draws are averaged, so that noise does not count as length; one
     draw is taken for exact.
     """
-    if len(gradients) == 1:
-        return gradients[0] @ gradients[0].mT
-    later = gradients.flip(0).cumsum(0).flip(0)[1:]  # sums of the draws after each
-    once = torch.stack([a @ b.mT for a, b in zip(gradients, later, strict=False)]).sum(0)
+    draws = list(gradients)
+    if len(draws) == 1:
+        return draws[0] @ draws[0].mT
+    later = draws.pop()
+    once = draws[-1] @ later.mT
+    for draw in reversed(draws[:-1]):
+        later = later + draws.pop()
+        once = once + draw @ later.mT
     return (once + once.mT) / (len(gradients) * (len(gradients) - 1))
 
 
@@ -120,13 +124,12 @@ class GramRewards:
         identity[0] = 1.0
         gain = unseen - new.cosines(identity)
         self.pool = self.pool.joined(new)
+        penalty = self.options.penalty if layers else 0.0
         for _ in range(self.options.updates):
-            rewards = penalised(self.pool.rewards(self._kinds(logits)), self.options.penalty)
+            rewards = penalised(self.pool.rewards(self._kinds(logits)), penalty)
             logits.improve(rewards[self.candidates.kind])
         fitted = self.pool.cosines(self._kinds(logits))
-        expected = self._kinds(logits) @ penalised(
-            self.pool.rewards(self._kinds(logits)), self.options.penalty
-        )
+        expected = self._kinds(logits) @ penalised(self.pool.rewards(self._kinds(logits)), penalty)
         self.past.append(self._kinds(logits))
         return {
             "cosine": float(unseen.mean()),
@@ -166,15 +169,17 @@ class GramRewards:
 
     def _of_pair(self, frozen: Frozen, pair: Pair, images: Tensor) -> tuple[Tensor, Tensor]:
         target = self.pairs.target(frozen, pair)
-        toward = frozen.by_layer(target)
+        toward = frozen.rows(target)
         inputs = self.pairs.normalise(images)
         labels = torch.full((len(images),), pair.label, device=images.device)
         products, pulls, size = [], [], 1e-30
-        for name, each in frozen.each(inputs, labels).items():
-            draws = each.unflatten(0, (self.options.prefixes, -1))
-            products.append(cross_products(draws).double().cpu())
-            pulls.append((draws.mean(0) @ toward[name]).double().cpu())
-            size += float(each.square().sum(dtype=torch.float64)) / len(each)
+        for name, rows, each in frozen.each(inputs, labels):
+            flat = each.flatten(1)  # (R M, d)
+            shape = (self.options.prefixes, -1)
+            products.append(cross_products(flat.unflatten(0, shape)).double().cpu())
+            pull = flat @ toward[name][rows].flatten()
+            pulls.append(pull.unflatten(0, shape).double().mean(0).cpu())
+            size += float(torch.linalg.vector_norm(flat)) ** 2 / len(flat)
         pull = torch.stack(pulls).sum(0) / (float(norm(target)) * size**0.5)
         return torch.stack(products).sum(0) / size, pull
 

@@ -1,24 +1,40 @@
 """Every image's own gradient from one backward pass, for convolutions and linear layers.
 
 In inference mode images do not meet, so the slopes at a layer's output are the images' own, and the
-gradient of its weights is the product of these with the layer's input. Shapes: B images, d weights
-and biases of a layer.
+gradient of its weights is the product of these with the layer's input. A layer's weights are seen
+as a matrix with a row an output and the bias as last column; gradients come in blocks of rows, so
+that they never have to exist all at once. Shapes: B images, r rows, c columns, L places.
 """
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-__all__ = ["check_layer", "image_gradients"]
+from learned_augment.searchers.alignment import Tensors
+
+__all__ = ["Call", "Rows", "as_rows", "check_layer", "gradient_rows", "recorded"]
+
+# A block of gradients, in numbers: what fits a processor's cache and the system's memory pool.
+BLOCK = 2**21
 
 
-class _Call(NamedTuple):
+class Call(NamedTuple):
+    """One use of a layer: what it was given, and the slopes of the loss at its output."""
+
     name: str
     given: Tensor
-    output: Tensor
-    version: int
+    slope: Tensor
+
+
+class Rows(NamedTuple):
+    """Gradients of some rows of a layer's weights, (B, r, c)."""
+
+    name: str
+    rows: slice
+    gradients: Tensor
 
 
 def check_layer(name: str, layer: nn.Module) -> None:
@@ -35,10 +51,10 @@ def check_layer(name: str, layer: nn.Module) -> None:
         )
 
 
-def image_gradients(
+def recorded(
     network: nn.Module, layers: dict[str, nn.Module], images: Tensor, labels: Tensor
-) -> dict[str, Tensor]:
-    """Return, for each layer, every image's gradient of its cross entropy, (B, d).
+) -> list[Call]:
+    """Return every use of the layers in one pass over the images, with its slopes.
 
     Args:
         network: In inference mode; the weights of ``layers`` require gradients.
@@ -46,19 +62,18 @@ def image_gradients(
         images: The network's input (B, C, H, W).
         labels: Classes (B,).
 
-    Returns:
-        Weights, then biases, of one layer in one row an image.
-
     Raises:
         ValueError: If a layer's output is changed in place, naming the layer.
     """
-    calls: list[_Call] = []
+    calls: list[Call] = []
+    versions: list[int] = []
+
+    def keep(name: str, given: Tensor, output: Tensor) -> None:
+        calls.append(Call(name, given.detach(), output))
+        versions.append(output._version)
+
     handles = [
-        layer.register_forward_hook(
-            lambda module, given, output, name=name: calls.append(  # type: ignore[misc]
-                _Call(name, given[0].detach(), output, output._version)
-            )
-        )
+        layer.register_forward_hook(lambda m, given, out, name=name: keep(name, given[0], out))  # type: ignore[misc]
         for name, layer in layers.items()
     ]
     try:
@@ -66,38 +81,58 @@ def image_gradients(
     finally:
         for handle in handles:
             handle.remove()
-    for call in calls:
-        if call.output._version != call.version:
+    for call, version in zip(calls, versions, strict=True):
+        if call.slope._version != version:
             raise ValueError(
                 f"The output of layer {call.name!r} is changed in place by the layer after it; "
                 "write that one without inplace=True, += or a name ending in _."
             )
-    slopes = torch.autograd.grad(loss, [call.output for call in calls])
-    found: dict[str, Tensor] = {}
-    for call, slope in zip(calls, slopes, strict=True):
-        mine = _of_layer(layers[call.name], call.given, slope)
-        found[call.name] = found[call.name] + mine if call.name in found else mine
-    return found
+    slopes = torch.autograd.grad(loss, [call.slope for call in calls])
+    return [call._replace(slope=slope) for call, slope in zip(calls, slopes, strict=True)]
 
 
-def _of_layer(layer: nn.Module, given: Tensor, slope: Tensor) -> Tensor:
+def gradient_rows(layer: nn.Module, calls: list[Call]) -> Iterator[Rows]:
+    """Yield the images' gradients of one layer, a block of rows at a time.
+
+    Args:
+        layer: A convolution or linear layer.
+        calls: All uses of this layer.
+    """
+    parts = [_matrices(layer, call) for call in calls]
+    slope, columns = parts[0]
+    groups, outputs = slope.shape[1:3]
+    step = max(1, BLOCK // (len(columns) * columns.shape[2]))
+    for group in range(groups):
+        for first in range(0, outputs, step):
+            rows = slice(first, min(first + step, outputs))
+            found = slope[:, group, rows] @ columns[:, group].mT
+            for s, c in parts[1:]:
+                found = found + s[:, group, rows] @ c[:, group].mT
+            at = slice(group * outputs + rows.start, group * outputs + rows.stop)
+            yield Rows(calls[0].name, at, found)
+
+
+def _matrices(layer: nn.Module, call: Call) -> tuple[Tensor, Tensor]:
+    """Return slopes (B, groups, r, L) and inputs (B, groups, c, L), ones last if there is a bias."""
     if isinstance(layer, nn.Conv2d):
         padding = layer.padding
         assert not isinstance(padding, str)  # see check_layer
-        columns = F.unfold(
-            given, layer.kernel_size, layer.dilation, padding, layer.stride
-        )  # (B, C k k, L)
-        columns = columns.unflatten(1, (layer.groups, -1))
-        slope = slope.flatten(2).unflatten(1, (layer.groups, -1))  # (B, groups, outputs, L)
-        weight = slope @ columns.mT
-        bias = slope.sum(-1)
+        size = layer.kernel_size, layer.dilation, padding, layer.stride
+        columns = F.unfold(call.given, *size).unflatten(1, (layer.groups, -1))
+        slope = call.slope.flatten(2).unflatten(1, (layer.groups, -1))
     else:
-        # Whatever stands between images and features counts as places: (B, places, features).
-        given = given.reshape(len(given), -1, given.shape[-1])
-        slope = slope.reshape(len(slope), -1, slope.shape[-1])
-        weight = slope.mT @ given
-        bias = slope.sum(1)
-    parts = [weight.flatten(1)]
+        # Whatever stands between images and features counts as places.
+        columns, slope = (
+            t.reshape(len(t), 1, -1, t.shape[-1]).mT for t in (call.given, call.slope)
+        )
     if layer.bias is not None:
-        parts.append(bias.flatten(1))
-    return torch.cat(parts, 1)
+        columns = F.pad(columns, (0, 0, 0, 1), value=1.0)
+    return slope, columns
+
+
+def as_rows(layer: nn.Module, name: str, tensors: Tensors) -> Tensor:
+    """Return what belongs to a layer's weight and bias as (r, c), in the order of `Rows`."""
+    weight = tensors[f"{name}.weight".lstrip(".")].flatten(1)
+    if layer.bias is None:
+        return weight
+    return torch.cat([weight, tensors[f"{name}.bias".lstrip(".")][:, None]], 1)

@@ -66,6 +66,7 @@ _DEEPAA_PAPER: Mapping[str, Any] = {
     "prefixes": 16,
     "copies": 4,
     "policy_rate": 0.025,
+    "penalty": 1.0,
     "pretrain_images": 4000,
     "distinct": False,
 }
