@@ -82,14 +82,15 @@ def test_neutral_start_of_the_release_is_the_identity_for_the_nine_ops_named():
     ]
 
 
-def test_the_corrected_start_is_away_from_every_fixed_point_and_spreads_strengths():
+def test_the_corrected_start_is_away_from_every_fixed_point_and_looks_both_ways():
     pairs = Pairs.of(choose_ops())
     start = StrengthParameters(pairs, torch.Generator().manual_seed(0))
     magnitude = start.magnitude().detach()
     assert (magnitude[pairs.mirrored] == 0.75).all()
     brightness = magnitude[pairs.index == pairs.ops.index("Brightness")]
     assert len(brightness) == 14
-    torch.testing.assert_close(brightness.sort().values, (torch.arange(14) + 0.5).double() / 14)
+    expected = torch.tensor([0.15] * 7 + [0.85] * 7, dtype=torch.float64)
+    torch.testing.assert_close(brightness.sort().values, expected)
     torch.testing.assert_close(
         torch.sigmoid(start.chance().detach()), torch.full((105, 2), 0.5).double()
     )

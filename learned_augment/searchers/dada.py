@@ -62,6 +62,7 @@ class DADA:
         if options.estimator == "relax":
             leaves += [weight.requires_grad_() for weight in self.surrogate.values()]
         self.adam = torch.optim.Adam(leaves, lr=options.policy_rate, betas=ADAM_BETAS)
+        self.cost_square = 0.0
         self.metrics: dict[str, float] = {}
 
     @property
@@ -136,6 +137,8 @@ class DADA:
         """Move the policy's parameters against the gradient of the mean cost."""
         if self.options.draw == "batch":
             cost, pull = cost.mean()[None], None if pull is None else pull.mean()[None]
+        if self.options.estimator == "relax":
+            cost = cost / self._cost_scale(cost)
         alpha, chance = self.parameters.alpha, self.parameters.chance()
         evidence = Evidence(cost, pull, self.surrogate, self.options.temperature)
         found = ESTIMATORS[self.options.estimator](alpha.detach(), chance.detach(), drawn, evidence)
@@ -147,6 +150,12 @@ class DADA:
         if found.spread is not None:
             torch.autograd.backward(found.spread, inputs=list(self.surrogate.values()))
         self.adam.step()
+
+    def _cost_scale(self, cost: Tensor) -> float:
+        """Return the running size of costs, so that the surrogate learns numbers of one size."""
+        now = float(cost.square().mean())
+        self.cost_square = 0.9 * (self.cost_square or now) + 0.1 * now
+        return math.sqrt(self.cost_square) or 1.0
 
     def _pairs_in_play(self) -> float:
         """Return the perplexity of the choice: S at the start, 1 when one pair is left."""
@@ -189,6 +198,7 @@ class DADA:
                 "parameters": {n: t.detach() for n, t in self.parameters.tensors().items()},
                 "surrogate": {n: t.detach() for n, t in self.surrogate.items()},
                 "adam": self.adam.state_dict(),
+                "cost_square": self.cost_square,
                 "metrics": self.metrics,
                 "generator": self.generator.get_state(),
             }
@@ -203,6 +213,7 @@ class DADA:
             for name, tensor in self.surrogate.items():
                 tensor.copy_(state["surrogate"][name])
         self.adam.load_state_dict(state["adam"])
+        self.cost_square = state["cost_square"]
         self.metrics = dict(state["metrics"])
         self.generator.set_state(state["generator"])
 

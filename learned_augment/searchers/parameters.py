@@ -85,5 +85,5 @@ def _either_end(pairs: Pairs, generator: torch.Generator) -> Tensor:
     for op in range(len(pairs.ops)):
         slots = pairs.index == op
         order = torch.randperm(int(slots.sum()), generator=generator)
-        start[slots] = torch.where(order % 2 == 0, NEAR_END, 1 - NEAR_END).double()
+        start[slots] = NEAR_END + (1 - 2 * NEAR_END) * (order % 2).double()
     return start
