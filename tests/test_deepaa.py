@@ -9,7 +9,7 @@ from test_searchers import SMALL, images, network
 from torch import nn
 
 from learned_augment.policy import Policy
-from learned_augment.searchers import PRESETS, search
+from learned_augment.searchers import PRESETS, estimate, search
 from learned_augment.searchers.candidates import find_candidates
 from learned_augment.searchers.deepaa_options import DeepAAOptions, read_deepaa_options
 from learned_augment.searchers.task import prepare
@@ -322,3 +322,42 @@ def test_no_warning_is_left_for_the_user():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found({**FORWARD, "depth": 1, "steps": 1})
+
+
+class TestCost:
+    def test_is_that_of_the_specification(self):
+        # Images through the network a step, 139 candidates, 16 pairs: 5,472 and 45,504.
+        searcher = task(
+            {**PRESETS["released"].options, "pretrain_images": 0, "val_batch": 3, "pretrain": False}
+        ).searcher
+        first, later = searcher.rewards.passes(True), searcher.rewards.passes(False)
+        assert first == {
+            "validation gradients": 16 * 3,
+            "training gradients": 2224,
+            "rewards": 2224,
+        }
+        assert later == {
+            "validation gradients": 16 * 3,
+            "training gradients": 8896,
+            "rewards": 35584,
+        }
+        assert sum(first.values()) - 48 + 1024 == 5472
+        assert sum(later.values()) - 48 + 1024 == 45504
+
+    @pytest.mark.parametrize("options", [GRAM, FORWARD, {**FORWARD, "subset": 7}])
+    def test_is_what_the_network_sees(self, options):
+        searcher = task({**options, "val_batch": 3, "pretrain": False}).searcher
+        frozen = searcher.freeze()
+        for first in (True, False):
+            frozen.gradients = frozen.forwards = 0
+            for _ in range(3):
+                searcher.step()
+            told = searcher.rewards.passes(first)
+            told_gradients = told["validation gradients"] + told["training gradients"]
+            assert (frozen.gradients, frozen.forwards) == (3 * told_gradients, 3 * told["rewards"])
+
+    def test_is_told_by_phase(self):
+        found = estimate(task(GRAM))
+        assert [phase.name for phase in found.phases] == ["network", "layer 1", "each later layer"]
+        assert [phase.steps for phase in found.phases] == [3, 3, 3]
+        assert "layer 1: 3 steps of 780 images through the network (780 training grad" in str(found)

@@ -7,10 +7,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
+from learned_augment.searchers import image_gradients
 from learned_augment.searchers.alignment import cosine_and_tangent, inner, norm
 from learned_augment.searchers.frozen import Frozen
 from learned_augment.searchers.grams import Grams, cross_products
-from learned_augment.searchers import image_gradients
 from learned_augment.searchers.logits import Logits, penalised
 
 # Sums in float64 in another order; the issue is the formula, not the last bits.

@@ -17,11 +17,13 @@ from learned_augment.policy import Policy
 from learned_augment.searchers.batches import Normalise
 from learned_augment.searchers.candidates import Candidates, find_candidates
 from learned_augment.searchers.class_pairs import ClassPairs
+from learned_augment.searchers.deepaa_costs import SAMPLE, layer_phases, training_phase
 from learned_augment.searchers.deepaa_options import DeepAAOptions, read_deepaa_options
 from learned_augment.searchers.frozen import Frozen
 from learned_augment.searchers.grams import GramRewards
 from learned_augment.searchers.halves import fingerprint
 from learned_augment.searchers.logits import Logits
+from learned_augment.searchers.phases import Phase
 from learned_augment.searchers.presets import Preset
 from learned_augment.searchers.pretraining import (
     Pretraining,
@@ -140,7 +142,7 @@ class DeepAA:
     def _layer_ends(self) -> bool:
         if self.in_layer >= self.options.steps:
             return True
-        return 0 < self.options.tolerance and self.rewards.risen() < self.options.tolerance
+        return self.options.tolerance > 0 and self.rewards.risen() < self.options.tolerance
 
     def _end_layer(self) -> None:
         chances = self.logits.chances()
@@ -171,6 +173,23 @@ class DeepAA:
             "parameters": {"layers": self.by_layer},
         }
         return self.candidates.policy(layers, about)
+
+    def phases(self) -> list[Phase]:
+        """Return what the search costs; takes a few steps, after which it is not to be run."""
+        training = [training_phase(self.pretraining)] if self.pretraining.steps else []
+        return training + layer_phases(
+            self.freeze(),
+            self.normalise(self.halves.train_images[:SAMPLE]),
+            self.rewards.passes,
+            steps=self.options.steps,
+            layers=self.options.most_layers,
+            gram=self.options.rewards == "gram",
+        )
+
+    @property
+    def memory(self) -> int:
+        """Bytes that a step may take beside the data."""
+        return self.options.memory << 20
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of everything that `step` changes."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from learned_augment.searchers.phases import Phase, Phased
 from learned_augment.searchers.task import Task, isolated
 
 __all__ = ["Estimate", "estimate"]
@@ -26,6 +27,7 @@ class Estimate(NamedTuple):
         memory_bytes: Of the halves, and the most that one step holds for its backward passes.
         seconds: Of the whole search.
         beside: The default augmentation in words.
+        phases: Of a method whose steps do not all cost the same.
     """
 
     train_images: int
@@ -37,6 +39,7 @@ class Estimate(NamedTuple):
     memory_bytes: int
     seconds: float
     beside: str
+    phases: tuple[Phase, ...] = ()
 
     def __str__(self) -> str:
         shape = " x ".join(str(size) for size in self.image_shape)
@@ -44,7 +47,7 @@ class Estimate(NamedTuple):
             f"{self.train_images} training and {self.val_images} validation images of {shape}, "
             f"{self.classes} classes; default augmentation: {self.beside}; {self.steps} steps; "
             f"about {self.memory_bytes / 2**20:.0f} MiB, {self.data_bytes / 2**20:.0f} MiB of it "
-            f"images; about {self.seconds:.0f} s"
+            f"images; about {self.seconds:.0f} s" + "".join(f"\n{phase}" for phase in self.phases)
         )
 
 
@@ -56,8 +59,12 @@ def estimate(task: Task) -> Estimate:
     Args:
         task: As from `task.prepare`.
     """
-    halves, held = task.halves, _Held()
-    searcher = task.searcher
+    if isinstance(task.searcher, Phased):
+        with isolated(int(task.config["seed"])):
+            phases = tuple(task.searcher.phases())
+        seconds = sum(phase.steps * phase.seconds for phase in phases)
+        return _estimate(task, task.searcher.memory, seconds, phases)
+    held, searcher = _Held(), task.searcher
     with isolated(int(task.config["seed"])):
         with torch.autograd.graph.saved_tensors_hooks(held.pack, held.unpack):
             searcher.step()
@@ -66,6 +73,11 @@ def estimate(task: Task) -> Estimate:
         for _ in range(trials):
             searcher.step()
         seconds = (time.monotonic() - start) / trials * searcher.steps
+    return _estimate(task, held.most, seconds)
+
+
+def _estimate(task: Task, memory: int, seconds: float, phases: tuple[Phase, ...] = ()) -> Estimate:
+    halves = task.halves
     data = sum(part.nbytes for part in halves[:4] if isinstance(part, Tensor))
     cutout = f", cutout of {task.preset.cutout:g} of the side" if task.preset.cutout else ""
     return Estimate(
@@ -73,11 +85,12 @@ def estimate(task: Task) -> Estimate:
         len(halves.val_labels),
         len(halves.classes),
         tuple(halves.train_images.shape[1:]),
-        searcher.steps,
+        task.searcher.steps,
         data,
-        data + held.most,
+        data + memory,
         seconds,
         task.preset.beside + cutout,
+        phases,
     )
 
 

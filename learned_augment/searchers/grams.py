@@ -79,9 +79,10 @@ def cross_products(gradients: Tensor) -> Tensor:
     """
     draws = list(gradients)
     if len(draws) == 1:
-        return draws[0] @ draws[0].mT
-    later = draws.pop()
-    once = draws[-1] @ later.mT
+        only: Tensor = draws[0] @ draws[0].mT
+        return only
+    later: Tensor = draws.pop()
+    once: Tensor = draws[-1] @ later.mT
     for draw in reversed(draws[:-1]):
         later = later + draws.pop()
         once = once + draw @ later.mT
