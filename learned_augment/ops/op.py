@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learned_augment.ops import scalars
+
 __all__ = [
     "GREY",
     "Array",
@@ -38,15 +40,17 @@ GREY = (125, 123, 114)
 
 
 def namespace(array: Array) -> ModuleType:
-    """Return the module, torch or NumPy, whose functions fit ``array``."""
+    """Return the module whose functions fit ``array``: torch, NumPy, or those for plain floats."""
+    if type(array) is float:
+        return scalars
     return torch if isinstance(array, torch.Tensor) else np
 
 
 def floor(array: Array) -> Array:
     """Round down; a tensor keeps its gradient, as if it had not been rounded."""
-    if isinstance(array, torch.Tensor):
-        return array + (array.floor() - array).detach() if array.requires_grad else array.floor()
-    return np.floor(array)
+    if isinstance(array, torch.Tensor) and array.requires_grad:
+        return array + (array.floor() - array).detach()
+    return namespace(array).floor(array)
 
 
 @dataclass(frozen=True)
