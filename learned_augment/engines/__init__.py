@@ -49,13 +49,13 @@ def apply_batch(
         return torch.cat([apply_batch(*part, **options) for part in parts])  # type: ignore[arg-type]
     colour = None if fill is None else torch.as_tensor(fill, dtype=torch.float64).reshape(-1)
     if images.dtype == torch.uint8:
-        outside = None if colour is None else colour.to(images)
+        outside = None if colour is None else colour.to(images, non_blocking=True)
         plan = replace(plan, value=plan.value.detach())
         nearest = interpolation == InterpolationMode.NEAREST
         if nearest and size is None and images.device.type == "cpu" and kernel() is not None:
             return apply_fast(images, plan, fill=outside)
         return apply_exact(images, plan, interpolation=interpolation, fill=outside, size=size)
     floats = images if images.dtype in (torch.float32, torch.float64) else images.float()
-    outside = None if colour is None else colour.to(floats)
+    outside = None if colour is None else colour.to(floats, non_blocking=True)
     result = apply_smooth(floats, plan, interpolation=interpolation, fill=outside, size=size)
     return result.to(images.dtype)

@@ -70,7 +70,7 @@ def _picked(out: Tensor, groups: list[Group]) -> Tensor:
 
 
 def _grey(images: Tensor) -> Tensor:
-    return torch.from_numpy(grey_levels(images.shape[1])).to(images)
+    return torch.from_numpy(grey_levels(images.shape[1])).to(images, non_blocking=True)
 
 
 def _move(
@@ -109,19 +109,28 @@ def nearest_sources(
     y = (fixed(f + d * 0.5 + e * 0.5) + fixed(d) * columns + fixed(e) * rows) >> 16
     if bool(separate.any()):
         mask = separate.to(device, non_blocking=True)[:, None, None]
-        x = torch.where(mask, _stepped(matrix[:, [0, 2]], width).to(device)[:, None, :], x)
-        y = torch.where(mask, _stepped(matrix[:, [4, 5]], height).to(device)[:, :, None], y)
+        x = torch.where(mask, _stepped(matrix[:, [0, 2]], width, device)[:, None, :], x)
+        y = torch.where(mask, _stepped(matrix[:, [4, 5]], height, device)[:, :, None], y)
     return x, y
 
 
-def _stepped(axis: np.ndarray, length: int) -> Tensor:  # type: ignore[type-arg]
+def _stepped(
+    axis: np.ndarray,  # type: ignore[type-arg]
+    length: int,
+    device: torch.device,
+) -> Tensor:
     """Return the source of each position on one axis: a running sum, truncated, -1 outside."""
     step, offset = axis.T
     first = offset + step * 0.5
     sums = np.repeat(step[:, None], length, axis=1)
     sums[:, 0] = first
     positions = np.cumsum(sums, axis=1)
-    return torch.from_numpy(np.where(positions < 0, -1, np.trunc(positions)).astype(np.int64))
+    return _sent(np.where(positions < 0, -1, np.trunc(positions)).astype(np.int64), device)
+
+
+def _sent(array: np.ndarray, device: torch.device) -> Tensor:  # type: ignore[type-arg]
+    """Return an array as a tensor on ``device``, without waiting for it."""
+    return torch.from_numpy(array).to(device, non_blocking=True)
 
 
 def gather(images: Tensor, x: Tensor, y: Tensor, outside: Tensor) -> Tensor:
@@ -145,7 +154,7 @@ def tables(images: Tensor, groups: list[Group]) -> Tensor:
         law, stop = group.op.law, start + len(group.index)
         assert isinstance(law, Pointwise)
         if law.statistics == "none":
-            table = torch.from_numpy(law.table(group.arrays[0], None)).to(images.device)
+            table = _sent(law.table(group.arrays[0], None), images.device)
         else:
             statistics = _STATISTICS[law.statistics](images[start:stop])
             value = group.value.detach().to(images.device, non_blocking=True)

@@ -133,7 +133,7 @@ def _value(group: Group, images: Tensor) -> Tensor:
 
 
 def _grey(images: Tensor) -> Tensor:
-    return torch.from_numpy(grey_levels(images.shape[1]) / 255).to(images)
+    return torch.from_numpy(grey_levels(images.shape[1]) / 255).to(images, non_blocking=True)
 
 
 def _move(
@@ -192,7 +192,8 @@ def _erase(images: Tensor, group: Group, size: int | None) -> Tensor:
         return erased
     law = group.op.law
     assert isinstance(law, Erase)
-    edges = torch.stack(law.box(group.value, group.noise, width, height, side), 1).to(images)
+    edges = torch.stack(law.box(group.value, group.noise, width, height, side), 1)
+    edges = edges.to(images, non_blocking=True)
     cover = _soft_inside(edges, width, height)
     twin = cover * (grey - images.detach())
     return erased + (twin - twin.detach())

@@ -22,7 +22,9 @@ def interpolate(
     """Sample images (n, C, H, W) through coefficients (n, 6); ``outside`` where input ends."""
     first, mix = _KERNELS[interpolation]
     height, width = images.shape[-2:]
-    a, b, c, d, e, f = torch.from_numpy(matrix).to(images.device)[:, :, None, None].unbind(1)
+    a, b, c, d, e, f = (
+        torch.from_numpy(matrix).to(images.device, non_blocking=True)[:, :, None, None].unbind(1)
+    )
     column = torch.arange(width, device=images.device, dtype=torch.float64) + 0.5
     row = (torch.arange(height, device=images.device, dtype=torch.float64) + 0.5)[:, None]
     x, y = a * column + b * row + c, d * column + e * row + f
