@@ -10,7 +10,7 @@ from torch import nn
 from learned_augment.searchers import image_gradients
 from learned_augment.searchers.alignment import cosine_and_tangent, inner, norm
 from learned_augment.searchers.frozen import Frozen
-from learned_augment.searchers.grams import Grams, cross_products
+from learned_augment.searchers.grams import Grams, products
 from learned_augment.searchers.logits import Logits, penalised
 
 # Sums in float64 in another order; the issue is the formula, not the last bits.
@@ -176,11 +176,16 @@ def test_scale_and_shift_of_normalisations_are_constants():
     assert set(frozen.weights) == {"0.weight", "0.bias", "3.weight", "7.weight", "7.bias"}
 
 
+def grams_of(each, v):
+    """Pairs of exact gradients (P, N, D), all judged by v."""
+    size = each.square().sum(2).mean(1)
+    means = each @ each.mT / size[:, None, None]
+    return Grams(means, means, each @ v / (v.norm() * size.sqrt()[:, None]))
+
+
 def test_inner_products_know_all_rewards():
     frozen, images, labels, target = world()
-    each, v = own_gradients(frozen, images, labels), vector(target)
-    size = each.square().sum(1).mean()
-    grams = Grams((each @ each.T)[None] / size, (each @ v)[None] / (v.norm() * size.sqrt()))
+    grams = grams_of(own_gradients(frozen, images, labels)[None], vector(target))
     for seed in range(3):
         torch.manual_seed(seed)
         p = torch.softmax(2 * torch.randn(7, dtype=torch.float64), 0)
@@ -190,18 +195,40 @@ def test_inner_products_know_all_rewards():
         torch.testing.assert_close(grams.rewards(p)[0], rewards, rtol=RELATIVE, atol=1e-10)
 
 
+def test_rewards_are_the_gradient_of_the_cosine_also_where_noise_is_taken_off():
+    draws = torch.randn(6, 5, 40, dtype=torch.float64) + torch.randn(1, 5, 40)
+    draws = draws.unflatten(0, (3, 2)) + torch.randn(40)
+    parts = [products(pair) for pair in draws]
+    means, crossed = (torch.stack(part) for part in zip(*parts, strict=True))
+    grams = Grams(means, crossed, torch.randn(3, 5, dtype=torch.float64))
+    p = torch.softmax(torch.randn(5, dtype=torch.float64), 0).requires_grad_()
+    (expected,) = torch.autograd.grad(grams.cosines(p).mean(), p)
+    p = p.detach()
+    found = grams.rewards(p).mean(0)
+    torch.testing.assert_close(found, expected)
+    assert abs(p @ found) < 1e-12
+    assert (grams.cosines(p) != grams_without_noise(grams).cosines(p)).all()
+
+
+def grams_without_noise(grams):
+    return Grams(grams.means, grams.means, grams.pulls)
+
+
 @pytest.mark.parametrize("draws", [2, 3, 4])
-def test_cross_products_average_over_pairs_of_different_draws(draws):
+def test_products_of_different_draws_average_over_all_pairs_of_them(draws):
     each = torch.randn(draws, 5, 11, dtype=torch.float64)
     pairs = list(itertools.permutations(range(draws), 2))
     expected = sum(each[a] @ each[b].T for a, b in pairs) / len(pairs)
-    torch.testing.assert_close(cross_products(each), expected)
-    torch.testing.assert_close(cross_products(each[:1]), each[0] @ each[0].T)
+    means, crossed = products(each)
+    torch.testing.assert_close(crossed, expected)
+    torch.testing.assert_close(means, each.mean(0) @ each.mean(0).T)
+    for part in products(each[:1]):
+        torch.testing.assert_close(part, each[0] @ each[0].T)
 
 
-def test_cross_products_do_not_take_noise_for_length():
+def test_products_of_different_draws_do_not_take_noise_for_length():
     true = torch.randn(3, 50, dtype=torch.float64)
-    trials = [cross_products(true + 2 * torch.randn(2, 3, 50).double()) for _ in range(4000)]
+    trials = [products(true + 2 * torch.randn(2, 3, 50).double())[1] for _ in range(4000)]
     found = torch.stack(trials)
     error = (found.mean(0) - true @ true.T).abs() / (found.std(0) / len(trials) ** 0.5)
     assert error.max() < 4

@@ -41,7 +41,7 @@ class DeepAAOptions:
         pairs: Pairs a step.
         val_batch: Validation images of a pair's class behind its gradient; 0 is all of the class.
         prefixes: Draws from the layers before, to each of which all candidates are applied. Two or
-            more with "gram", which takes inner products between different draws only.
+            more with "gram", which tells noise from length by different draws.
         copies: Augmented copies a candidate for the training gradient, from layer 2 on; "forward".
         subset: Candidates a pair for the rewards, drawn with equal chances; 0 is all; "forward".
         policy_rate: Adam's rate for the logits.
@@ -68,9 +68,9 @@ class DeepAAOptions:
     depth: int | Literal["auto"] = 3
     variant: str = "deep"
     steps: int = 40
-    pairs: int = 8
+    pairs: int = 4
     val_batch: int = 0
-    prefixes: int = 2
+    prefixes: int = 8
     copies: int = 4
     subset: int = 0
     policy_rate: float = 0.025

@@ -10,6 +10,11 @@ and b = <G, v> a pair is known for every p without another pass through the netw
 
 which are the rewards of forward mode to rounding. A step measures a few new pairs and then moves
 the layer by the rewards of all of its pairs so far. Shapes: P pairs so far, M kinds, R prefixes.
+
+G_n is a mean over all draws of the layers before, of which R are seen. The noise of their mean
+counts as length in its own K, and would be taken for a lack of direction. Products of different
+draws only are free of it, but too uncertain for one image; so K is that of the mean, shortened by
+the ratio of both over all pairs of the layer.
 """
 
 from collections.abc import Sequence
@@ -28,65 +33,80 @@ from learned_augment.searchers.frozen import Frozen
 from learned_augment.searchers.logits import Logits, penalised
 from learned_augment.searchers.processes import share, total
 
-__all__ = ["GramRewards", "Grams", "cross_products"]
+__all__ = ["GramRewards", "Grams", "products"]
 
-# Products of different draws can come out negative where the gradient is noise; such an image
-# would divide by next to nothing. The least |g|^2, as a share of the candidates' mean |G_n|^2.
+# The least ratio of squared lengths without and with the noise of the draws.
 FLOOR = 0.02
 WINDOW = 8
 
 
 class Grams:
-    """Pairs as inner products.
+    """Pairs as inner products, all over the mean squared length of an image's gradients.
 
     Attributes:
-        products: <G_m, G_n> / mean_n <G_n, G_n>, (P, M, M) float64.
-        pulls: <G_n, v> / (|v| sqrt(mean_n <G_n, G_n>)), (P, M) float64.
+        means: Of the mean gradients over the draws, (P, M, M) float64.
+        crossed: Of gradients under different draws, (P, M, M); means without their noise.
+        pulls: Of the mean gradients with the validation gradient over its length, (P, M).
     """
 
-    def __init__(self, products: Tensor, pulls: Tensor) -> None:
-        self.products, self.pulls = products, pulls
+    def __init__(self, means: Tensor, crossed: Tensor, pulls: Tensor) -> None:
+        self.means, self.crossed, self.pulls = means, crossed, pulls
 
     def __len__(self) -> int:
         return len(self.pulls)
 
     def joined(self, other: "Grams") -> "Grams":
         """Return the pairs of both."""
-        return Grams(
-            torch.cat([self.products, other.products]), torch.cat([self.pulls, other.pulls])
-        )
+        return Grams(*(torch.cat(both) for both in zip(self.parts(), other.parts(), strict=True)))
 
-    def _lengths(self, chances: Tensor) -> tuple[Tensor, Tensor]:
-        turned = self.products @ chances  # (P, M)
-        return turned, (turned @ chances).clamp_min(FLOOR).sqrt()
+    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return all tensors."""
+        return self.means, self.crossed, self.pulls
 
     def cosines(self, chances: Tensor) -> Tensor:
         """Return the cosine of every pair, (P,), for chances (M,) of the kinds."""
-        return (self.pulls @ chances) / self._lengths(chances)[1]
+        length = (self.means @ chances @ chances * self._ratio(chances)).sqrt()
+        return (self.pulls @ chances) / length
 
     def rewards(self, chances: Tensor) -> Tensor:
         """Return the gradient of every pair's cosine by the chances, (P, M)."""
-        turned, length = self._lengths(chances)
-        along = (self.pulls @ chances) / length.square()
-        return (self.pulls - turned * along[:, None]) / length[:, None]
+        turned = self.means @ chances  # (P, M)
+        square = turned @ chances
+        length = (square * self._ratio(chances)).sqrt()
+        cosine = (self.pulls @ chances) / length
+        clean, noisy = (part.mean(0) @ chances for part in (self.crossed, self.means))
+        by_ratio = clean / (clean @ chances) - noisy / (noisy @ chances)
+        if float(self._ratio(chances)) in (FLOOR, 1.0):
+            by_ratio = torch.zeros_like(by_ratio)
+        return self.pulls / length[:, None] - cosine[:, None] * (
+            turned / square[:, None] + by_ratio
+        )
+
+    def _ratio(self, chances: Tensor) -> Tensor:
+        """Return what part of the squared length is not noise, over all pairs, a scalar."""
+        clean, noisy = (part.mean(0) @ chances @ chances for part in (self.crossed, self.means))
+        return (clean / noisy).clamp(FLOOR, 1.0)
 
 
-def cross_products(gradients: Tensor) -> Tensor:
-    """Return <G_m, G_n> (M, M) of mean gradients, from R noisy draws of them, (R, M, d).
+def products(gradients: Tensor) -> tuple[Tensor, Tensor]:
+    """Return inner products among M gradients from R noisy draws of each, (R, M, d).
 
-    Only products of different draws are averaged, so that noise does not count as length; one
-    draw is taken for exact.
+    Returns:
+        Of the means over the draws; and, averaged, of different draws only, which has no noise to
+        add to lengths. Both (M, M); the same for a single draw.
     """
     draws = list(gradients)
-    if len(draws) == 1:
-        only: Tensor = draws[0] @ draws[0].mT
-        return only
-    later: Tensor = draws.pop()
-    once: Tensor = draws[-1] @ later.mT
-    for draw in reversed(draws[:-1]):
-        later = later + draws.pop()
-        once = once + draw @ later.mT
-    return (once + once.mT) / (len(gradients) * (len(gradients) - 1))
+    total = draws.pop()
+    crossed = torch.zeros_like(total @ total.mT)
+    while draws:
+        draw = draws.pop()
+        crossed = crossed + draw @ total.mT
+        total = total + draw
+    count = len(gradients)
+    means = total @ total.mT / count**2
+    if count == 1:
+        return means, means
+    return means, (crossed + crossed.mT) / (count * (count - 1))
 
 
 class GramRewards:
@@ -114,17 +134,17 @@ class GramRewards:
         """Forget the pairs of the layer before."""
         kinds = len(self.candidates.first)
         empty = torch.zeros(0, kinds, dtype=torch.float64)
-        self.pool = Grams(empty[:, :, None].expand(-1, -1, kinds), empty)
+        square = empty[:, :, None].expand(-1, -1, kinds)
+        self.pool = Grams(square, square, empty)
         self.past: list[Tensor] = []
 
     def step(self, frozen: Frozen, layers: Sequence[Tensor], logits: Logits) -> dict[str, float]:
         """Draw pairs, measure, and improve the layer that comes after ``layers``."""
-        new = self.measure(frozen, layers)
-        unseen = new.cosines(self._kinds(logits))
-        identity = torch.zeros_like(new.pulls[0])
+        self.pool = self.pool.joined(self.measure(frozen, layers))
+        identity = torch.zeros(len(self.candidates.first), dtype=torch.float64)
         identity[0] = 1.0
-        gain = unseen - new.cosines(identity)
-        self.pool = self.pool.joined(new)
+        unseen = self.pool.cosines(self._kinds(logits))[-self.options.pairs :]
+        gain = unseen - self.pool.cosines(identity)[-self.options.pairs :]
         penalty = self.options.penalty if layers else 0.0
         for _ in range(self.options.updates):
             rewards = penalised(self.pool.rewards(self._kinds(logits)), penalty)
@@ -152,51 +172,61 @@ class GramRewards:
 
     def measure(self, frozen: Frozen, layers: Sequence[Tensor]) -> Grams:
         """Return the inner products of new pairs."""
-        count, kinds, draws = self.options.pairs, len(self.candidates.first), self.options.prefixes
+        count, kinds, draws = self.options.pairs, len(self.candidates.first), self._draws(layers)
         chosen = self.pairs.draw(count)
         begun = None
         if layers:
             begun = self.candidates.policy(layers).sample(count * draws, self.generator)
         noise = torch.rand(count, draws, kinds, NOISE, generator=self.generator)
-        products = torch.zeros(count, kinds, kinds, dtype=torch.float64)
-        pulls = torch.zeros(count, kinds, dtype=torch.float64)
+        square = torch.zeros(count, kinds, kinds, dtype=torch.float64)
+        found = Grams(square, square.clone(), square[:, :, 0].clone())
         for number in range(count)[share(count)]:
             pair, rows = chosen[number], slice(number * draws, (number + 1) * draws)
             images = self.pairs.pixels(pair).expand(draws, -1, -1, -1)
             images = images if begun is None else apply_batch(images, begun.rows(rows))
             images = self.candidates.apply_kinds(images, noise[number])
-            products[number], pulls[number] = self._of_pair(frozen, pair, images)
-        return Grams(total(products), total(pulls))
+            of_pair = self._of_pair(frozen, pair, images, draws)
+            for part, mine in zip(found.parts(), of_pair, strict=True):
+                part[number] = mine
+        return Grams(*(total(part) for part in found.parts()))
 
-    def _of_pair(self, frozen: Frozen, pair: Pair, images: Tensor) -> tuple[Tensor, Tensor]:
+    def _draws(self, layers: Sequence[Tensor]) -> int:
+        # Before layer 1 there is nothing to draw; its few random candidates still need two.
+        return self.options.prefixes if layers else 2
+
+    def _of_pair(
+        self, frozen: Frozen, pair: Pair, images: Tensor, draws: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
         target = self.pairs.target(frozen, pair)
         toward = frozen.rows(target)
         inputs = self.pairs.normalise(images)
         labels = torch.full((len(images),), pair.label, device=images.device)
-        products, pulls, size = [], [], 1e-30
+        found: list[tuple[Tensor, Tensor, Tensor]] = []
+        size = 1e-30
         for name, rows, each in frozen.each(inputs, labels):
             flat = each.flatten(1)  # (R M, d)
-            shape = (self.options.prefixes, -1)
-            products.append(cross_products(flat.unflatten(0, shape)).double().cpu())
-            pull = flat @ toward[name][rows].flatten()
-            pulls.append(pull.unflatten(0, shape).double().mean(0).cpu())
+            pull = (flat @ toward[name][rows].flatten()).unflatten(0, (draws, -1))
+            both = products(flat.unflatten(0, (draws, -1)))
+            found.append((*both, pull.double().mean(0)))
             size += float(torch.linalg.vector_norm(flat)) ** 2 / len(flat)
-        pull = torch.stack(pulls).sum(0) / (float(norm(target)) * size**0.5)
-        return torch.stack(products).sum(0) / size, pull
+        means, crossed, pulls = (
+            torch.stack(parts).double().sum(0).cpu() for parts in zip(*found, strict=True)
+        )
+        return means / size, crossed / size, pulls / (float(norm(target)) * size**0.5)
 
     def passes(self, first: bool) -> dict[str, int]:
         """Return how many images a step sends through the network, by purpose."""
-        count = self.options.pairs
+        count, prefixes = self.options.pairs, self.options.prefixes
         return {
             "validation gradients": count * self.options.val_batch,
-            "training gradients": count * self.options.prefixes * len(self.candidates.first),
+            "training gradients": count * (2 if first else prefixes) * len(self.candidates.first),
             "rewards": 0,
         }
 
     def state_dict(self) -> dict[str, Any]:
         """Return the pairs so far and the policies they led to."""
-        return {"products": self.pool.products, "pulls": self.pool.pulls, "past": self.past}
+        return {"pool": self.pool.parts(), "past": self.past}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
-        self.pool, self.past = Grams(state["products"], state["pulls"]), list(state["past"])
+        self.pool, self.past = Grams(*state["pool"]), list(state["past"])
