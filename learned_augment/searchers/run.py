@@ -57,10 +57,10 @@ def search(
         val: Images that the policy is to serve, if not more of the same: the validation half.
         method: A name of `task.SEARCHERS`.
         preset: A name of `presets.PRESETS`; the next seven arguments change its figures. None
-            is "digits" for digits and "quick" for all else.
+            is "digits" for digits and "quick" for all else; DeepAA also has "paper" and "released".
         model: The network that is trained: a name of `networks.NETWORKS`, a callable from number
             of classes to module, or a module, which is copied.
-        epochs: Passes over the training half.
+        epochs: Passes over the training half, or over the part of it that trains the network.
         batch_size: Images per step.
         learning_rate: Of the network.
         reduce: Number of images, both halves together.
@@ -69,7 +69,8 @@ def search(
         beside: Default augmentation, "nothing", "crop", "crop-flip" or "resized-crop-flip". None
             is the preset's, without the flip for data whose mirror images mean something else.
         cutout: Side of the default cutout, a fraction of the image's; 0 switches it off.
-        options: The method's own, by name; for DADA see `options.DADAOptions`.
+        options: The method's own, by name; for DADA see `options.DADAOptions`, for DeepAA
+            `deepaa_options.DeepAAOptions`.
         image_size: Side in pixels to bring the images of a folder or data set to.
         skip_unreadable: Leave out files that cannot be read; their names are in the policy's
             ``about``.
