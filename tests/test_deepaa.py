@@ -274,6 +274,10 @@ class TestRefusals:
         with pytest.raises(ValueError, match=r"takes the network .* MiB.*raise option memory"):
             found({**GRAM, "memory": 1}, model="wrn-16-1")
 
+    def test_too_little_memory_for_the_images_of_a_pair(self):
+        with pytest.raises(ValueError, match=r"hold 1040 images.*raise option memory, lower pref"):
+            task({"memory": 300}, model="wrn-16-1")
+
     def test_small_classes_warn_by_name_and_are_drawn_with_replacement(self):
         with pytest.warns(RuntimeWarning, match=r"val_batch = 9 .*a \(4\), b \(4\), c \(4\)"):
             policy = found({**GRAM, "val_batch": 9})

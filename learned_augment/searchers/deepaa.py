@@ -19,7 +19,7 @@ from learned_augment.searchers.candidates import Candidates, find_candidates
 from learned_augment.searchers.class_pairs import ClassPairs
 from learned_augment.searchers.deepaa_costs import SAMPLE, layer_phases, training_phase
 from learned_augment.searchers.deepaa_options import DeepAAOptions, read_deepaa_options
-from learned_augment.searchers.frozen import Frozen
+from learned_augment.searchers.frozen import Frozen, check_memory
 from learned_augment.searchers.grams import GramRewards
 from learned_augment.searchers.halves import fingerprint
 from learned_augment.searchers.logits import Logits
@@ -69,11 +69,11 @@ class DeepAA:
         self.halves, self.options, self.candidates = halves, options, candidates
         self.generator = generator
         self.normalise = Normalise(halves.train_images)
-        check_suitable(
-            network.to(halves.train_images.device),
-            self.normalise(halves.train_images[:2]),
-            gram=options.rewards == "gram",
-        )
+        network, gram = network.to(halves.train_images.device), options.rewards == "gram"
+        sample = self.normalise(halves.train_images[:2])
+        check_suitable(network, sample, gram=gram)
+        together = options.prefixes * len(candidates.first) if gram else 0
+        check_memory(network, sample, self.memory, together)
         fitted, free = split(halves.train_labels, options.pretrain_images, generator)
         images, labels = part(halves, fitted)
         self.images = fingerprint(halves._replace(train_images=images, train_labels=labels))

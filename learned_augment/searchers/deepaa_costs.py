@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 import torch
 
 from learned_augment.searchers.frozen import Frozen
+from learned_augment.searchers.grams import products
 from learned_augment.searchers.phases import Phase
 from learned_augment.searchers.pretraining import Pretraining
 
 __all__ = ["layer_phases", "training_phase"]
 
-SAMPLE = 64
+SAMPLE = 256
+SLOW_SAMPLE = 64
 
 
 def training_phase(pretraining: Pretraining) -> Phase:
@@ -41,13 +43,14 @@ def layer_phases(
         layers: At most.
         gram: Whether training gradients are taken image by image.
     """
-    inputs = images[: min(SAMPLE, frozen.chunk, len(images))]
+    inputs = images[: min(SAMPLE if gram else SLOW_SAMPLE, frozen.chunk, len(images))]
+    inputs = inputs[: len(inputs) // 2 * 2]
     labels = torch.zeros(len(inputs), dtype=torch.int64, device=inputs.device)
     tangent = frozen.gradient(inputs, labels)
     together = _seconds(lambda: frozen.gradient(inputs, labels)) / len(inputs)
     forward = alone = together
     if gram:
-        alone = _seconds(lambda: list(frozen.each(inputs, labels))) / len(inputs)
+        alone = _seconds(lambda: _products(frozen, inputs, labels)) / len(inputs)
     else:
         forward = _seconds(lambda: frozen.slopes(inputs, labels, tangent)) / len(inputs)
     pace = {"validation gradients": together, "training gradients": alone, "rewards": forward}
@@ -58,6 +61,11 @@ def layer_phases(
         if count:
             found.append(Phase(name, count * steps, each, seconds))
     return found
+
+
+def _products(frozen: Frozen, inputs: torch.Tensor, labels: torch.Tensor) -> None:
+    for _, _, gradients in frozen.each(inputs, labels):
+        products(gradients.flatten(1).unflatten(0, (2, -1)))
 
 
 def _seconds(run: Callable[[], object]) -> float:

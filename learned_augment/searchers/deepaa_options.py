@@ -84,7 +84,7 @@ class DeepAAOptions:
     pretrain: bool = True
     pretrain_images: int = 0
     network_file: str = ""
-    memory: int = 1024
+    memory: int = 2048
 
     def __post_init__(self) -> None:
         for name, known in CHOICES.items():

@@ -22,7 +22,7 @@ from learned_augment.searchers.image_gradients import (
 )
 from learned_augment.searchers.suitability import norm_parameters
 
-__all__ = ["Frozen"]
+__all__ = ["Frozen", "check_memory"]
 
 # A gradient keeps what each layer is given, a forward-mode pass a tangent beside each result;
 # both need room to work in. Measured on the shipped networks: 2.1 to 3.6 times the results.
@@ -109,6 +109,32 @@ class Frozen:
 
     def _chunks(self, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
         return list(zip(*(tensor.split(self.chunk) for tensor in tensors), strict=True))
+
+
+def check_memory(network: nn.Module, sample: Tensor, memory: int, together: int) -> None:
+    """Refuse what would not fit, before the network is trained.
+
+    Args:
+        network: In whatever mode; left as it was.
+        sample: (b, C, H, W) normalised images.
+        memory: Bytes that the intermediate results of a pass may take.
+        together: Images whose results must be held at once, between chunks.
+
+    Raises:
+        ValueError: If one image does not fit, or ``together`` of them do not.
+    """
+    training = network.training
+    try:
+        results = result_bytes(network.eval(), sample)
+    finally:
+        network.train(training)
+    chunk_size(results, tuple(sample.shape[1:]), memory)
+    if together * results > memory:
+        raise ValueError(
+            f"The inner products of a pair hold {together} images, which take the network "
+            f"{together * results / 2**20:.0f} MiB, but memory allows {memory / 2**20:.0f}; raise "
+            'option memory, lower prefixes, or use rewards="forward".'
+        )
 
 
 def result_bytes(network: nn.Module, sample: Tensor) -> int:
