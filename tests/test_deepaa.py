@@ -174,7 +174,9 @@ class TestResume:
     @pytest.mark.parametrize("options", [GRAM, FORWARD], ids=["gram", "forward"])
     @pytest.mark.parametrize("cut", [2, PRETRAINING, PRETRAINING + 2, PRETRAINING + 3, 8])
     def test_at_any_phase_gives_the_same_bits(self, options, cut, tmp_path):
-        whole = found(options)
+        # Batches that leave some of an epoch's order for the next.
+        run = partial(found, options, batch_size=4)
+        whole = run()
         path = tmp_path / "search.pt"
 
         def stop(report):
@@ -182,8 +184,8 @@ class TestResume:
                 raise RuntimeError("power cut")
 
         with pytest.raises(RuntimeError, match="power cut"):
-            found(options, checkpoint=path, save_every=0, callbacks=[stop])
-        assert found(options, checkpoint=path) == whole
+            run(checkpoint=path, save_every=0, callbacks=[stop])
+        assert run(checkpoint=path) == whole
 
     def test_a_trained_network_is_kept_and_reused(self, tmp_path):
         path = tmp_path / "network.pt"
