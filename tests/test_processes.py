@@ -95,7 +95,8 @@ def test_one_process_does_all_images_and_a_total_is_the_tensor_itself():
 def test_synchronised_batch_norm_is_batch_norm_on_one_process():
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.BatchNorm2d(4), nn.ReLU()))
-    copied = synchronise(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.BatchNorm2d(4), nn.ReLU())))
+    inner = nn.Sequential(nn.BatchNorm2d(4), nn.ReLU())
+    copied = synchronise(nn.Sequential(nn.Conv2d(3, 4, 3), inner))
     assert isinstance(copied[1][0], BatchNormOverAll)
     copied.load_state_dict(plain.state_dict())
     x = torch.randn(6, 3, 8, 8)

@@ -113,7 +113,7 @@ def gradient_rows(layer: nn.Module, calls: list[Call]) -> Iterator[Rows]:
 
 
 def _matrices(layer: nn.Module, call: Call) -> tuple[Tensor, Tensor]:
-    """Return slopes (B, groups, r, L) and inputs (B, groups, c, L), ones last if there is a bias."""
+    """Return slopes (B, groups, r, L), and inputs (B, groups, c, L) with ones last for a bias."""
     if isinstance(layer, nn.Conv2d):
         padding = layer.padding
         assert not isinstance(padding, str)  # see check_layer
