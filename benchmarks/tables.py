@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from record import RESULTS, load_result
+from throughput_table import targets
 
 from learned_augment.files import write_atomically
 from learned_augment.results import Verdict
@@ -85,11 +86,17 @@ def compare(result: Result) -> list[str]:
     return [*lines, measured(result)]
 
 
+def throughput(result: Result) -> list[str]:
+    """Ratios against the peers, then images per second."""
+    return [*targets(result), "", measured(result)]
+
+
 TABLES: dict[str, Callable[[Result], list[str]]] = {
     "parity": parity,
     "import_cost": import_cost,
     "draws": draws,
     "compare": compare,
+    "throughput": throughput,
 }
 """Every table by its name, which is also its result's."""
 
