@@ -173,7 +173,8 @@ def figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
             panel.plot(depths, values, marker="o", label=name)
         panel.set_xticks(sorted({row["depth"] for row in rows}))
         panel.set_xlabel("layers")
-        panel.set_title(f"gain in gradient cosine, {title}")
+        panel.set_title(title)
+    drawing.suptitle("gain in gradient cosine on held-out pairs")
     panels[0].legend(frameon=False)
     drawing.savefig(path, dpi=120)
 

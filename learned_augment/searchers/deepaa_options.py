@@ -67,7 +67,7 @@ class DeepAAOptions:
     rewards: str = "gram"
     depth: int | Literal["auto"] = 3
     variant: str = "deep"
-    steps: int = 40
+    steps: int = 24
     pairs: int = 4
     val_batch: int = 0
     prefixes: int = 8
@@ -77,7 +77,7 @@ class DeepAAOptions:
     updates: int = 16
     penalty: float = 0.25
     identity: float = 8.0
-    tolerance: float = 5e-4
+    tolerance: float = 0.0
     distinct: bool = True
     space: str = "auto"
     levels: int = 13
