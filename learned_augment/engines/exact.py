@@ -25,7 +25,14 @@ from learned_augment.ops.blend import luma, mix
 from learned_augment.ops.region import centre_crop
 from learned_augment.plan import Plan
 
-__all__ = ["apply_exact", "crop_to", "lookup", "nearest_sources", "tables"]
+__all__ = [
+    "apply_exact",
+    "crop_to",
+    "gather",
+    "inside_box",
+    "nearest_sources",
+    "resize_matrices",
+]
 
 
 def apply_exact(
@@ -144,10 +151,10 @@ def gather(images: Tensor, x: Tensor, y: Tensor, outside: Tensor) -> Tensor:
 
 def _recolour(out: Tensor, groups: list[Group]) -> None:
     images = _picked(out, groups)
-    _replace(out, groups, lookup(images, tables(images, groups)))
+    _replace(out, groups, _lookup(images, _tables(images, groups)))
 
 
-def tables(images: Tensor, groups: list[Group]) -> Tensor:
+def _tables(images: Tensor, groups: list[Group]) -> Tensor:
     """Return the tables (n, C, 256) uint8 of pointwise groups; ``images`` are theirs, in order."""
     channels, start, rows = images.shape[1], 0, []
     for group in groups:
@@ -165,7 +172,7 @@ def tables(images: Tensor, groups: list[Group]) -> Tensor:
     return torch.cat(rows)
 
 
-def lookup(images: Tensor, table: Tensor) -> Tensor:
+def _lookup(images: Tensor, table: Tensor) -> Tensor:
     """Map every level of images (n, C, H, W) through its table (n, C, 256)."""
     return table.gather(2, images.flatten(2).long()).view_as(images)
 

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from learned_augment.ops import OPS, Erase, Geometric, Law, Op, Resample
+from learned_augment.ops.blend import luma
 from learned_augment.ops.op import GREY
 from learned_augment.plan import Plan
 
-__all__ = ["Group", "boxes", "colours", "index_of", "layer_groups", "matrices"]
+__all__ = ["Group", "boxes", "colours", "grey_levels", "index_of", "layer_groups", "matrices"]
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -104,7 +105,5 @@ def colours(groups: Sequence[Group], fill: Tensor | None, grey: Tensor) -> Tenso
 
 def grey_levels(channels: int) -> Floats:
     """Return the papers' grey, 0 to 255, for images of 1 or 3 channels."""
-    from learned_augment.ops.blend import luma
-
     levels = np.array(GREY)
     return (levels if channels == 3 else luma(levels.reshape(3, 1, 1)).reshape(1)).astype(float)

@@ -7,13 +7,12 @@ and CMYK images are worked on in RGB and converted back.
 from collections.abc import Sequence
 from math import floor
 
-import numpy as np
 from PIL import Image
 from torchvision.transforms import InterpolationMode
 
+from learned_augment.engines.groups import grey_levels
 from learned_augment.engines.shortcuts import degenerate, recoloured
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
-from learned_augment.ops.blend import luma
 from learned_augment.ops.op import GREY
 from learned_augment.ops.region import centre_crop
 from learned_augment.plan import Step
@@ -159,4 +158,4 @@ def grey(mode: str) -> Colour:
     """Return the papers' grey for an RGB or L image."""
     if mode == "RGB":
         return GREY
-    return int(luma(np.array(GREY).reshape(3, 1, 1)).item())
+    return int(grey_levels(1).item())
