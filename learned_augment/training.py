@@ -22,6 +22,8 @@ from learned_augment.placement import Contender
 
 __all__ = ["Recipe", "Trained", "check_network", "find_device", "train_network"]
 
+_PRECISIONS = ("float32", "bfloat16")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -35,6 +37,9 @@ class Recipe:
         batch_size: images per step.
         learning_rate: the highest one.
         weight_decay: on every parameter.
+        precision: "float32", or "bfloat16" for torch's autocast to it.
+        channels_last: whether images and weights lie in memory channel by channel of each pixel.
+        test_every: epochs between tests; 0 tests only after the last epoch, which always is.
 
     Raises:
         ValueError: if a setting is out of range.
@@ -44,9 +49,14 @@ class Recipe:
     batch_size: int = 64
     learning_rate: float = 0.1
     weight_decay: float = 5e-4
+    precision: str = "float32"
+    channels_last: bool = False
+    test_every: int = 0
 
     def __post_init__(self) -> None:
-        for name, low in (("epochs", 1), ("batch_size", 2)):
+        if self.precision not in _PRECISIONS:
+            raise ValueError(f"precision must be one of {_PRECISIONS}, got {self.precision!r}.")
+        for name, low in (("epochs", 1), ("batch_size", 2), ("test_every", 0)):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} must be {low} or more, got {getattr(self, name)}.")
         if not 0 < self.learning_rate < math.inf or not 0 <= self.weight_decay < math.inf:
@@ -60,17 +70,27 @@ class Recipe:
         warm = min(1.0, progress / 0.1)
         return self.learning_rate * warm * (1 + math.cos(math.pi * progress)) / 2
 
+    def tests(self, epoch: int) -> bool:
+        """Return whether the network is tested after `epoch`, from 1."""
+        return epoch == self.epochs or (self.test_every > 0 and epoch % self.test_every == 0)
+
 
 class Trained(NamedTuple):
     """What a finished training measured.
 
     Attributes:
         accuracy: of the test images after the last epoch, in percent.
+        best: the highest of the tested epochs; it was chosen by looking at the test images.
         loss: mean training loss of the last epoch, on augmented images.
+        losses: the same of every epoch.
+        accuracies: (epoch, accuracy) of every tested epoch; epochs count from 1.
     """
 
     accuracy: float
+    best: float
     loss: float
+    losses: tuple[float, ...]
+    accuracies: tuple[tuple[int, float], ...]
 
 
 def train_network(
@@ -82,7 +102,7 @@ def train_network(
     device: torch.device,
     on_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> Trained:
-    """Train a fresh network and test it once, after the last epoch.
+    """Train a fresh network, and test it after the last epoch and where the recipe asks for it.
 
     Args:
         data: what to train and test on.
@@ -95,20 +115,26 @@ def train_network(
     """
     with _isolated(seed):
         net = deepcopy(build_network(network, len(data.classes)))
-        model = nn.Sequential(_Normalise(data.train_images), net).to(device)
+        layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        model = nn.Sequential(_Normalise(data.train_images, layout), net)
+        model = model.to(device).to(memory_format=layout)
         images, labels = data.train_images.to(device), data.train_labels.to(device)
         batch = min(recipe.batch_size, len(labels))
         order = torch.Generator().manual_seed(2 * seed)
         draws = torch.Generator().manual_seed(2 * seed + 1)
-        learner = _Learner(model, recipe, steps=recipe.epochs * (len(labels) // batch))
-        loss = math.nan
+        learner = _Learner(model, recipe, recipe.epochs * (len(labels) // batch), device)
+        means: list[float] = []
+        tests: list[tuple[int, float]] = []
         for epoch in range(1, recipe.epochs + 1):
             shuffled = torch.randperm(len(labels), generator=order).to(device)
             rows = shuffled[: len(labels) // batch * batch].view(-1, batch)
             losses = [learner.step(contender.augment(images[r], draws), labels[r]) for r in rows]
-            loss = torch.stack(losses).mean().item()
+            means.append(torch.stack(losses).mean().item())
+            if recipe.tests(epoch):
+                tests.append((epoch, learner.accuracy(data)))
             on_epoch(epoch)
-        return Trained(_accuracy(model, data, device), loss)
+        best = max(accuracy for _, accuracy in tests)
+        return Trained(tests[-1][1], best, means[-1], tuple(means), tuple(tests))
 
 
 def find_device(device: str | torch.device | None) -> torch.device:
@@ -148,10 +174,11 @@ def check_network(network: NetworkChoice, data: ImageData, device: torch.device)
 
 
 class _Learner:
-    """A model with its optimiser and learning rate schedule."""
+    """A model with its optimiser, learning rate schedule and precision."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, steps: int) -> None:
-        self._model, self._recipe, self._steps, self._done = model, recipe, steps, 0
+    def __init__(self, model: nn.Module, recipe: Recipe, steps: int, device: torch.device) -> None:
+        self._model, self._recipe, self._device = model, recipe, device
+        self._steps, self._done = steps, 0
         self._optimiser = torch.optim.SGD(
             model.parameters(), lr=0, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
         )
@@ -161,13 +188,29 @@ class _Learner:
         for group in self._optimiser.param_groups:
             group["lr"] = self._recipe.rate((self._done + 0.5) / self._steps)
         self._model.train()
-        loss = cross_entropy(self._model(images), labels)
+        with self._autocast():
+            loss = cross_entropy(self._model(images), labels)
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._model.parameters(), 5.0)
         self._optimiser.step()
         self._done += 1
         return loss.detach()
+
+    @torch.no_grad()
+    def accuracy(self, data: ImageData) -> float:
+        """Return the share of the test images that are named rightly, in percent."""
+        self._model.eval()
+        right = 0
+        for start in range(0, len(data.test_labels), 512):
+            with self._autocast():
+                logits = self._model(data.test_images[start : start + 512].to(self._device))
+            right += int((logits.argmax(1).cpu() == data.test_labels[start : start + 512]).sum())
+        return 100 * right / len(data.test_labels)
+
+    def _autocast(self) -> torch.autocast:
+        low = self._recipe.precision == "bfloat16"
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=low)
 
 
 class _Normalise(nn.Module):
@@ -176,8 +219,9 @@ class _Normalise(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    def __init__(self, images: Tensor) -> None:
+    def __init__(self, images: Tensor, layout: torch.memory_format) -> None:
         super().__init__()
+        self._layout = layout
         levels = torch.arange(256, dtype=torch.float64)
         # Counted by level: exact, and without a float copy of the whole data.
         counts = torch.stack(
@@ -190,17 +234,8 @@ class _Normalise(nn.Module):
         self.register_buffer("deviation", deviation.float()[:, None, None])
 
     def forward(self, images: Tensor) -> Tensor:
-        return (images.float() - self.mean) / self.deviation
-
-
-@torch.no_grad()
-def _accuracy(model: nn.Module, data: ImageData, device: torch.device) -> float:
-    model.eval()
-    right = 0
-    for start in range(0, len(data.test_labels), 512):
-        logits = model(data.test_images[start : start + 512].to(device))
-        right += int((logits.argmax(1).cpu() == data.test_labels[start : start + 512]).sum())
-    return 100 * right / len(data.test_labels)
+        floats = images.contiguous(memory_format=self._layout).float()
+        return (floats - self.mean) / self.deviation
 
 
 @contextmanager

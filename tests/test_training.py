@@ -128,6 +128,8 @@ def test_the_learning_rate_rises_then_falls_to_zero():
         {"learning_rate": 0.0},
         {"learning_rate": math.nan},
         {"weight_decay": -1.0},
+        {"precision": "float16"},
+        {"test_every": -1},
     ],
 )
 def test_recipes_out_of_range_are_refused(settings):
@@ -149,3 +151,27 @@ def test_a_device_is_found():
 def test_a_network_for_other_classes_is_noticed():
     with pytest.raises(ValueError, match=r"Expected logits \(2, 3\).*returned \(2, 5\)"):
         check_network(linear(5), made_data(), CPU)
+
+
+def test_epochs_are_tested_where_asked_and_the_best_is_reported_beside_the_last():
+    trained = train(epochs=7, test_every=3)
+    assert [epoch for epoch, _ in trained.accuracies] == [3, 6, 7]
+    assert trained.accuracy == trained.accuracies[-1][1]
+    assert trained.best == max(accuracy for _, accuracy in trained.accuracies)
+    assert len(trained.losses) == 7
+    assert trained.loss == trained.losses[-1]
+
+
+def test_testing_more_often_changes_no_number():
+    often, once = train(epochs=4, test_every=1), train(epochs=4)
+    assert (often.accuracy, often.losses) == (once.accuracy, once.losses)
+
+
+def test_lower_precision_and_another_layout_learn_the_same():
+    usual = train(network="small-cnn", epochs=2)
+    last = train(network="small-cnn", epochs=2, channels_last=True)
+    low = train(network="small-cnn", epochs=2, precision="bfloat16")
+    # Sums in another order; bfloat16 keeps three digits.
+    assert last.losses == pytest.approx(usual.losses, rel=1e-3)
+    assert low.losses == pytest.approx(usual.losses, rel=0.05)
+    assert low.losses != usual.losses
