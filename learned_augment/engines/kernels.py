@@ -47,27 +47,24 @@ def _colour(source: Bytes, target: Bytes, factor: Any) -> None:
 
 
 @compiled
-def _sharpen(source: Bytes, target: Bytes, factor: Any) -> None:
-    """Blend one plane (H, W) with its smooth form; the border of one pixel stays as it is."""
-    height, width = source.shape
-    copy(source[0], target[0])
-    copy(source[height - 1], target[height - 1])
-    columns = np.empty(width, np.int16)
-    inner = max(width - 2, 0)
-    for y in range(1, height - 1):
-        above, row, below = source[y - 1], source[y], source[y + 1]
-        for x in range(width):
-            columns[x] = above[x] + row[x] + below[x]
-        out, centre = target[y], row[1:]
-        out[0], out[width - 1] = row[0], row[width - 1]
-        left, middle, right, inside = columns, columns[1:], columns[2:], out[1:]
-        for x in range(inner):
-            level = np.float32(centre[x])
-            total = np.float32(left[x]) + np.float32(middle[x]) + np.float32(right[x])
-            # Half a step off the whole numbers, a rounded reciprocal divides exactly.
-            total = total + np.float32(4) * level + np.float32(6.5)
-            low = np.floor(total * np.float32(1 / 13))
-            inside[x] = np.int32(mix(low, level, factor))
+def _sharpen(source: Bytes, target: Bytes, height: int, width: int, factor: Any) -> None:
+    """Blend flat planes with their smooth form; the border of one pixel stays as it is."""
+    copy(source, target)
+    columns, inner = np.empty(width, np.int16), max(width - 2, 0)
+    for first in range(0, source.size, height * width):
+        for y in range(1, height - 1):
+            row = first + y * width
+            for x in range(width):
+                above, below = np.uint64(row - width + x), np.uint64(row + width + x)
+                columns[x] = source[above] + source[np.uint64(row + x)] + source[below]
+            for x in range(inner):
+                k = np.uint64(row + 1 + x)
+                level, right = np.float32(source[k]), np.float32(columns[np.uint64(x + 2)])
+                total = np.float32(columns[x]) + np.float32(columns[np.uint64(x + 1)]) + right
+                # Half a step off the whole numbers, a rounded reciprocal divides exactly.
+                total = total + np.float32(4) * level + np.float32(6.5)
+                low = np.floor(total * np.float32(1 / 13))
+                target[k] = np.int32(mix(low, level, factor))
 
 
 @compiled
@@ -82,12 +79,14 @@ def _redraw(
 ) -> None:
     """Run a step that writes a new image."""
     if step[0] == MOVE:
-        move(source, target, step, table, waiting, colours[int(step[7])])
+        height, width = source.shape[1:]
+        outside = colours[int(step[7])]
+        move(source.ravel(), target.ravel(), height, width, step, table, waiting, outside)
     elif step[0] == COLOUR:
         _colour(source, target, np.float32(step[1]))
     else:
-        for c in range(source.shape[0]):
-            _sharpen(source[c], target[c], np.float32(step[1]))
+        height, width = source.shape[1:]
+        _sharpen(source.ravel(), target.ravel(), height, width, np.float32(step[1]))
 
 
 @compiled
@@ -117,7 +116,7 @@ def _run_image(
             waiting = True
             continue
         if kind <= CONTRAST:
-            compose_measured(current, kind, step[1], table, levels)
+            compose_measured(current, kind, step[1], table, waiting, levels)
             waiting = True
             continue
         target = out if redraws % 2 == 0 else spare

@@ -28,7 +28,7 @@ __all__ = [
 Function = TypeVar("Function")
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
-Counts: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+Counts: TypeAlias = np.ndarray[Any, np.dtype[np.int32]]
 
 compiled: Callable[[Function], Function] = njit(nogil=True, error_model="numpy")
 """Compile a loop: no interpreter lock, no checks for division by zero."""
@@ -80,7 +80,9 @@ def look_up(source: Bytes, target: Bytes, table: Bytes) -> None:
 
 
 @compiled
-def compose_measured(source: Bytes, kind: float, value: float, table: Bytes, levels: Bytes) -> None:
+def compose_measured(
+    source: Bytes, kind: float, value: float, table: Bytes, waiting: bool, levels: Bytes
+) -> None:
     """Follow the waiting tables by those that depend on the image they give.
 
     Args:
@@ -88,26 +90,23 @@ def compose_measured(source: Bytes, kind: float, value: float, table: Bytes, lev
         kind: ``CONTRAST``, ``EQUALIZE`` or ``AUTO_CONTRAST``.
         value: Of the op.
         table: (C, 256), the waiting tables.
+        waiting: Whether ``table`` changes anything.
         levels: (256,), room to work in.
     """
     if kind == CONTRAST:
-        mean = np.float32(_mean_luma(source, table))
+        mean = np.float32(_mean_luma(source, table, waiting))
         for k in range(256):
             levels[k] = np.int32(mix(mean, np.float32(k), np.float32(value)))
     for c in range(source.shape[0]):
-        if kind != CONTRAST:
-            counts = _histogram(source[c].ravel(), table[c])
-            for k in range(256):
-                levels[k] = k
-            if kind == EQUALIZE:
-                _equalize(counts, levels)
-            else:
-                _auto_contrast(counts, levels)
+        if kind == EQUALIZE:
+            _equalize(_histogram(source[c].ravel(), table[c], waiting), levels)
+        elif kind != CONTRAST:
+            _auto_contrast(source[c].ravel(), table[c], waiting, levels)
         compose(table[c], levels)
 
 
 @compiled
-def _histogram(plane: Bytes, table: Bytes) -> Counts:
+def _histogram(plane: Bytes, table: Bytes, waiting: bool) -> Counts:
     """Count levels after the table; in four counters, so that equal neighbours do not wait."""
     counts = np.zeros((4, 256), np.int32)
     quarter = plane.size // 4
@@ -120,50 +119,69 @@ def _histogram(plane: Bytes, table: Bytes) -> Counts:
         counts[3, fourth[k]] += 1
     for k in range(quarter, fourth.size):
         counts[3, fourth[k]] += 1
-    total = np.zeros(256, np.int64)
+    total = counts[0]
     for k in range(256):
-        total[table[k]] += counts[0, k] + counts[1, k] + counts[2, k] + counts[3, k]
-    return total
+        total[k] += counts[1, k] + counts[2, k] + counts[3, k]
+    if not waiting:
+        return total
+    after = np.zeros(256, np.int32)
+    for k in range(256):
+        after[table[k]] += total[k]
+    return after
 
 
 @compiled
-def _auto_contrast(counts: Counts, levels: Bytes) -> None:
-    low, high = 0, 255
-    while low < 255 and counts[low] == 0:
-        low += 1
-    while high > 0 and counts[high] == 0:
-        high -= 1
-    if high <= low:
-        return
-    scale = 255.0 / (high - low)
+def _auto_contrast(plane: Bytes, table: Bytes, waiting: bool, levels: Bytes) -> None:
+    low, high = np.uint8(255), np.uint8(0)
+    if waiting:
+        for k in range(plane.size):
+            level = table[plane[k]]
+            low, high = min(low, level), max(high, level)
+    else:
+        for k in range(plane.size):
+            low, high = min(low, plane[k]), max(high, plane[k])
+    scale = 255.0 / (high - low) if high > low else 1.0
+    shift = low * scale if high > low else 0.0
     for k in range(256):
-        levels[k] = np.int64(min(max(k * scale - low * scale, 0.0), 255.0))
+        levels[k] = np.int32(min(max(k * scale - shift, 0.0), 255.0))
 
 
 @compiled
 def _equalize(counts: Counts, levels: Bytes) -> None:
-    last = 255
+    last, total = 255, 0
     while counts[last] == 0:
         last -= 1
-    step = (counts.sum() - counts[last]) // 255
+    for k in range(last):
+        total += counts[k]
+    step = np.float64(total // 255)
     if step == 0:
+        for k in range(256):
+            levels[k] = k
         return
-    below = step // 2
+    below = np.empty(256, np.int32)
+    before = np.int32(step) // 2
     for k in range(256):
-        levels[k] = min(below // step, 255)
-        below += counts[k]
+        below[k] = before
+        before += counts[k]
+    for k in range(256):
+        # Whole numbers this small divide exactly enough in double precision to be cut off.
+        levels[k] = np.int32(min(below[k] / step, 255.0))
 
 
 @compiled
-def _mean_luma(source: Bytes, table: Bytes) -> float:
+def _mean_luma(source: Bytes, table: Bytes, waiting: bool) -> float:
     total: Any = 0
     if source.shape[0] == 1:
-        counts = _histogram(source[0].ravel(), table[0])
+        counts = _histogram(source[0].ravel(), table[0], waiting)
         for k in range(256):
             total += k * counts[k]
     else:
         red, green, blue = source[0].ravel(), source[1].ravel(), source[2].ravel()
-        for k in range(red.size):
-            total += np.int64(luma(table[0, red[k]], table[1, green[k]], table[2, blue[k]]))
+        if waiting:
+            for k in range(red.size):
+                total += np.int64(luma(table[0, red[k]], table[1, green[k]], table[2, blue[k]]))
+        else:
+            for k in range(red.size):
+                total += np.int64(luma(red[k], green[k], blue[k]))
     mean: float = np.floor(total / source[0].size + 0.5)
     return mean

@@ -1,7 +1,9 @@
 """Compiled loops that move the pixels of a uint8 image, nearest neighbour, as PIL steps.
 
 The part of a row that has a source is found first, so that the loop over pixels tests nothing.
-Images are (C, H, W); offsets are cast to unsigned because Numba checks signed ones for < 0.
+Images are flat, C planes of ``height`` rows of ``width`` levels: making views in a loop over rows
+costs more than a row of 32 pixels. Offsets are cast to unsigned because Numba checks signed ones
+for < 0.
 """
 
 from typing import Any
@@ -15,45 +17,63 @@ __all__ = ["move"]
 
 @compiled
 def move(
-    source: Bytes, target: Bytes, step: Floats, table: Bytes, waiting: bool, outside: Bytes
+    source: Bytes,
+    target: Bytes,
+    height: int,
+    width: int,
+    step: Floats,
+    table: Bytes,
+    waiting: bool,
+    outside: Bytes,
 ) -> None:
     """Write the moved image.
 
     Args:
-        source: (C, H, W), not ``target``.
-        target: (C, H, W).
+        source: (C * H * W,), not ``target``.
+        target: (C * H * W,).
+        height: H.
+        width: W.
         step: (8,), the matrix from the second number on.
         table: (C, 256), applied on the way.
         waiting: Whether ``table`` changes anything.
         outside: (C,), what shows where there is no source.
     """
     if step[2] == 0 and step[4] == 0:
-        _move_separate(source, target, step, table, waiting, outside)
+        _move_separate(source, target, height, width, step, table, waiting, outside)
     else:
-        _move_fixed(source, target, step, table, waiting, outside)
+        _move_fixed(source, target, height, width, step, table, waiting, outside)
 
 
 @compiled
 def _move_separate(
-    source: Bytes, target: Bytes, step: Floats, table: Bytes, waiting: bool, outside: Bytes
+    source: Bytes,
+    target: Bytes,
+    height: int,
+    width: int,
+    step: Floats,
+    table: Bytes,
+    waiting: bool,
+    outside: Bytes,
 ) -> None:
     """Move along the axes: PIL sums positions in floating point."""
-    height, width = source.shape[1:]
-    columns, rows = np.empty(width, np.int64), np.empty(height, np.int64)
+    columns, rows = np.empty(width, np.int32), np.empty(height, np.int32)
     first, last, stride = _positions(step[3], step[1], width, columns)
     top, bottom, down = _positions(step[6], step[5], height, rows)
     if stride == 1 and down == 1 and first < last and top < bottom:
         start, stop = top * width + first, (bottom - 1) * width + last
         shift = (rows[top] - top) * width + columns[first] - first
         gap = width - (last - first)
-        _shift(source, target, start, stop, shift, gap, table, waiting, outside)
+        size = height * width
+        _shift(source, target, size, width, start, stop, shift, gap, table, waiting, outside)
         return
-    index = np.zeros(width, np.int64)
+    index = np.empty(width, np.int32)
     for y in range(height):
         count = last - first if 0 <= rows[y] < height else 0
         for k in range(count):
             index[k] = rows[y] * width + columns[first + k]
-        _write_row(source, target, y, first, count, index, stride, table, waiting, outside)
+        _write_row(
+            source, target, height, width, y, first, count, index, stride, table, waiting, outside
+        )
 
 
 @compiled
@@ -64,7 +84,7 @@ def _positions(offset: float, step: float, limit: int, out: Any) -> Any:
     """
     first, last, position, rising, falling = out.size, 0, offset + step * 0.5, True, True
     for k in range(out.size):
-        source = np.int64(-1) if position < 0 else np.int64(position)
+        source = np.int32(-1) if position < 0 else np.int32(min(position, limit))
         out[k] = source
         if 0 <= source < limit:
             if k > first:
@@ -79,6 +99,8 @@ def _positions(offset: float, step: float, limit: int, out: Any) -> Any:
 def _shift(
     source: Bytes,
     target: Bytes,
+    size: int,
+    width: int,
     start: int,
     stop: int,
     shift: int,
@@ -90,8 +112,10 @@ def _shift(
     """Write whole planes shifted: rows run on into each other, then what lies between is painted.
 
     Args:
-        source: (C, H, W).
-        target: (C, H, W).
+        source: (C * H * W,).
+        target: (C * H * W,).
+        size: H * W.
+        width: W.
         start: First pixel of a plane that has a source.
         stop: Last pixel that has one + 1.
         shift: How far ahead the source of a pixel lies.
@@ -100,33 +124,39 @@ def _shift(
         waiting: Whether ``table`` changes anything.
         outside: (C,), what shows where there is no source.
     """
-    width, size = source.shape[2], source.shape[1] * source.shape[2]
-    read, write = source.ravel(), target.ravel()
-    for c in range(source.shape[0]):
+    for c in range(table.shape[0]):
         plane, level = c * size, outside[c]
         if waiting:
-            _look_up(read, write, plane + start + shift, plane + start, stop - start, table[c])
+            for k in range(plane + start, plane + stop):
+                target[np.uint64(k)] = table[c, source[np.uint64(k + shift)]]
         else:
-            _copy(read, write, plane + start + shift, plane + start, stop - start)
-        _paint(write, plane, plane + start, level)
-        _paint(write, plane + stop, plane + size, level)
+            for k in range(plane + start, plane + stop):
+                target[np.uint64(k)] = source[np.uint64(k + shift)]
+        _paint(target, plane, plane + start, level)
+        _paint(target, plane + stop, plane + size, level)
         if gap > 0:
             for at in range(plane + start + width - gap, plane + stop, width):
                 for k in range(gap):
-                    write[np.uint64(at + k)] = level
+                    target[np.uint64(at + k)] = level
 
 
 @compiled
 def _move_fixed(
-    source: Bytes, target: Bytes, step: Floats, table: Bytes, waiting: bool, outside: Bytes
+    source: Bytes,
+    target: Bytes,
+    height: int,
+    width: int,
+    step: Floats,
+    table: Bytes,
+    waiting: bool,
+    outside: Bytes,
 ) -> None:
     """Move along slanted lines: PIL sums positions in 16.16 fixed point."""
-    height, width = source.shape[1:]
     a, b, c, d, e, f = step[1], step[2], step[3], step[4], step[5], step[6]
     x0, y0 = _fixed(c + a * 0.5 + b * 0.5), _fixed(f + d * 0.5 + e * 0.5)
     dx, dy, down_x, down_y = _fixed(a), _fixed(d), _fixed(b), _fixed(e)
     stride = 1 if dx == 65536 and dy == 0 else 0
-    index = np.zeros(width, np.int64)
+    index = np.empty(width, np.int32)
     for y in range(height):
         first, last = _span(x0, dx, width << 16, width)
         first_y, last_y = _span(y0, dy, height << 16, width)
@@ -135,7 +165,9 @@ def _move_fixed(
         x, line = x0 + first * dx, y0 + first * dy
         for k in range(min(count, 1) if stride == 1 else count):
             index[k] = ((line + k * dy) >> 16) * width + ((x + k * dx) >> 16)
-        _write_row(source, target, y, first, count, index, stride, table, waiting, outside)
+        _write_row(
+            source, target, height, width, y, first, count, index, stride, table, waiting, outside
+        )
         x0 += down_x
         y0 += down_y
 
@@ -162,6 +194,8 @@ def _span(start: int, step: int, limit: int, length: int) -> tuple[int, int]:
 def _write_row(
     source: Bytes,
     target: Bytes,
+    height: int,
+    width: int,
     y: int,
     first: int,
     count: int,
@@ -172,50 +206,31 @@ def _write_row(
     outside: Bytes,
 ) -> None:
     """Write row y of all planes: the pixels that ``index`` names from ``first`` on."""
-    height, width = source.shape[1:]
-    read, write = source.ravel(), target.ravel()
-    for c in range(source.shape[0]):
+    for c in range(table.shape[0]):
         plane = c * height * width
-        at = plane + y * width
-        _paint(write, at, at + first, outside[c])
-        _paint(write, at + first + count, at + width, outside[c])
-        if stride == 0 or (stride == -1 and waiting):
-            _gather(read, write, plane, index, at + first, count, table[c])
-        elif stride == -1:
-            _mirror(read, write, plane + index[0], at + first, count)
+        row = plane + y * width
+        at = row + first
+        _paint(target, row, at, outside[c])
+        _paint(target, at + count, row + width, outside[c])
+        start = plane + index[0]
+        if waiting and stride == 1:
+            for k in range(count):
+                target[np.uint64(at + k)] = table[c, source[np.uint64(start + k)]]
         elif waiting:
-            _look_up(read, write, plane + index[0], at + first, count, table[c])
+            for k in range(count):
+                target[np.uint64(at + k)] = table[c, source[np.uint64(plane + index[k])]]
+        elif stride == 1:
+            for k in range(count):
+                target[np.uint64(at + k)] = source[np.uint64(start + k)]
+        elif stride == -1:
+            for k in range(count):
+                target[np.uint64(at + k)] = source[np.uint64(start - k)]
         else:
-            _copy(read, write, plane + index[0], at + first, count)
+            for k in range(count):
+                target[np.uint64(at + k)] = source[np.uint64(plane + index[k])]
 
 
 @compiled
 def _paint(target: Bytes, start: int, stop: int, level: int) -> None:
     for k in range(start, stop):
         target[np.uint64(k)] = level
-
-
-@compiled
-def _copy(source: Bytes, target: Bytes, start: int, at: int, count: int) -> None:
-    for k in range(count):
-        target[np.uint64(at + k)] = source[np.uint64(start + k)]
-
-
-@compiled
-def _mirror(source: Bytes, target: Bytes, start: int, at: int, count: int) -> None:
-    for k in range(count):
-        target[np.uint64(at + k)] = source[np.uint64(start - k)]
-
-
-@compiled
-def _look_up(source: Bytes, target: Bytes, start: int, at: int, count: int, table: Bytes) -> None:
-    for k in range(count):
-        target[np.uint64(at + k)] = table[source[np.uint64(start + k)]]
-
-
-@compiled
-def _gather(
-    source: Bytes, target: Bytes, start: int, index: Any, at: int, count: int, table: Bytes
-) -> None:
-    for k in range(count):
-        target[np.uint64(at + k)] = table[source[np.uint64(start + index[k])]]
