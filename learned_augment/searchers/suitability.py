@@ -7,6 +7,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
+from learned_augment.networks import ShakeDrop, ShakeShake
 from learned_augment.searchers.alignment import Tensors, slopes_exact
 from learned_augment.searchers.image_gradients import check_layer
 from learned_augment.searchers.processes import BatchNormOverAll
@@ -50,6 +51,11 @@ def check_suitable(network: nn.Module, images: Tensor, *, gram: bool) -> None:
             raise ValueError(
                 f"Layer {name!r} is {layer}: the network that is frozen would not be the one that "
                 "was trained. Set its p to 0, or leave it out."
+            )
+        if isinstance(layer, ShakeShake | ShakeDrop):
+            raise ValueError(
+                f"Layer {name!r} is {layer}, random in training only: the network that is frozen "
+                "would not be the one that was trained. Search with a Wide-ResNet or a ResNet."
             )
         if isinstance(layer, _BatchNorm) and not layer.track_running_stats:
             raise ValueError(

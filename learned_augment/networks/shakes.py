@@ -1,0 +1,67 @@
+"""The two random layers of the papers' large networks: Shake-Shake and ShakeDrop.
+
+Forward and backward pass of a training step use different random factors; in inference the factor
+is the expected one. Factors are drawn from torch's global generator of the images' device, whose
+state decides them, so that a seeded training repeats them.
+"""
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["ShakeDrop", "ShakeShake"]
+
+
+class ShakeShake(nn.Module):
+    """Mixes two branches: a random share of the one, the rest of the other, for each image.
+
+    Both shares are uniform in [0, 1], drawn anew for the backward pass. This is the mode that the
+    papers use, "shake-shake-image".
+
+    Gastaldi, Shake-Shake regularization, arXiv:1705.07485.
+    """
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Return the mixture (B, C, H, W) of two branches of that shape."""
+        if not self.training:
+            return (first + second) / 2
+        forward, backward = _uniform(first, 0, 1), _uniform(first, 0, 1)
+        shown = second + forward * (first - second)
+        felt = second + backward * (first - second)
+        return felt + (shown - felt).detach()
+
+
+class ShakeDrop(nn.Module):
+    """Scales a branch at random, in a share of the steps.
+
+    One coin decides for the whole batch; with it, every image gets a factor, uniform in [-1, 1]
+    for the forward and in [0, 1] for the backward pass, as the papers' code has it.
+
+    Args:
+        chance: of the coin; inference scales by 1 - chance.
+
+    Yamada et al., ShakeDrop Regularization for Deep Residual Learning, arXiv:1802.02375.
+    """
+
+    def __init__(self, chance: float) -> None:
+        super().__init__()
+        self.chance = chance
+
+    def forward(self, branch: Tensor) -> Tensor:
+        """Return the scaled branch, (B, C, H, W)."""
+        if not self.training:
+            return branch * (1 - self.chance)
+        shaken = torch.rand((), device=branch.device) < self.chance
+        one = branch.new_ones(())
+        shown = branch * torch.where(shaken, _uniform(branch, -1, 1), one)
+        felt = branch * torch.where(shaken, _uniform(branch, 0, 1), one)
+        return felt + (shown - felt).detach()
+
+    def extra_repr(self) -> str:
+        """Return the chance."""
+        return f"chance={self.chance:.3f}"
+
+
+def _uniform(images: Tensor, low: float, high: float) -> Tensor:
+    """Draw a number for each image, (B, 1, 1, 1)."""
+    drawn = torch.rand(len(images), 1, 1, 1, device=images.device)
+    return (low + (high - low) * drawn).to(images.dtype)

@@ -1,0 +1,31 @@
+"""A small network, so that two CPU cores can train it many times."""
+
+from torch import nn
+
+__all__ = ["small_cnn"]
+
+
+def _conv_bn_relu(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    # A convolution bias before batch norm is cancelled by it, so there is none.
+    conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
+
+
+def small_cnn(num_classes: int, channels: int = 3) -> nn.Module:
+    """Build a four-convolution BatchNorm network, sized for two CPU cores.
+
+    Every convolution but the last halves the side; 2.8 million multiply-adds at 32 x 32 pixels.
+
+    Args:
+        num_classes: length of a row of logits.
+        channels: channels of the images.
+    """
+    return nn.Sequential(
+        _conv_bn_relu(channels, 24, stride=2),
+        _conv_bn_relu(24, 48, stride=2),
+        _conv_bn_relu(48, 96, stride=2),
+        _conv_bn_relu(96, 96, stride=1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(96, num_classes),
+    )
