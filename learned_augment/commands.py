@@ -87,8 +87,8 @@ def run_search(given: Given) -> int:
     given["options"] = dict(map(_option, given.get("options", [])))
     if given.pop("dry_run", False):
         return _estimate_search(given)
+    from learned_augment.processes import rank
     from learned_augment.searchers import search
-    from learned_augment.searchers.processes import rank
 
     for path in (given.get("checkpoint"), given.get("log")):
         _writable(path)

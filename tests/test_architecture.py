@@ -9,10 +9,10 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "learned_augment"
 FLOORS = [
-    ["ops", "paired", "progress"],
+    ["ops", "paired", "progress", "interrupts", "processes", "spawning"],
     ["spaces"],
     ["plan", "policy"],
-    ["builders", "files", "engines"],
+    ["builders", "controls", "files", "checkpoints", "engines"],
     [
         "checks",
         "transform",
@@ -23,8 +23,9 @@ FLOORS = [
         "placement",
         "training",
         "results",
+        "run_cache",
     ],
-    ["searchers", "verdict"],
+    ["searchers", "comparison", "verdict"],
     ["report", "figures", "sheet"],
     ["commands", "cli", "__main__"],
 ]

@@ -1,19 +1,17 @@
 """The only loop: steps, watchers, checkpoints and the reasons to stop, whatever the method is."""
 
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 
+from learned_augment.checkpoints import load_checkpoint, save_checkpoint
+from learned_augment.interrupts import interrupts
 from learned_augment.policy import Policy
-from learned_augment.searchers.checkpoints import load_checkpoint, save_checkpoint
-from learned_augment.searchers.processes import agree, rank
+from learned_augment.processes import agree, rank
 from learned_augment.searchers.searcher import Searcher
 
 __all__ = ["StepReport", "Stop", "Watcher", "run_search"]
@@ -81,7 +79,7 @@ def run_search(
 
     start = saved = time.monotonic()
     first = searcher.done
-    with _interrupts() as interrupted:
+    with interrupts() as interrupted:
         while searcher.done < searcher.steps:
             metrics = searcher.step()
             now = time.monotonic()
@@ -135,22 +133,3 @@ def _check_finite(metrics: Mapping[str, float], step: int, checkpoint: Path | No
                 f"Step {step}: {name} is {value}, expected a finite number; {kept}. Lower the "
                 "learning rate, or look for broken images."
             )
-
-
-@contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Let a first Ctrl-C finish the step under way; a second one interrupts at once."""
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set  # only the main thread may handle signals
-        return
-
-    def press(signum: int, frame: object) -> None:
-        pressed.set()
-        signal.signal(signal.SIGINT, before)
-
-    before = signal.signal(signal.SIGINT, press)
-    try:
-        yield pressed.is_set
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from learned_augment.engines import apply_batch
 from learned_augment.plan import Plan
+from learned_augment.processes import share, total
 from learned_augment.searchers.alignment import (
     Tensors,
     mixed_difference,
@@ -25,7 +26,6 @@ from learned_augment.searchers.batches import Beside, Normalise, Stream
 from learned_augment.searchers.learner import Learner
 from learned_augment.searchers.options import DADAOptions
 from learned_augment.searchers.presets import Preset
-from learned_augment.searchers.processes import share, total
 from learned_augment.searchers.searcher import Halves
 
 __all__ = ["Judgement", "Proxy"]

@@ -8,9 +8,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from learned_augment.networks import ShakeDrop, ShakeShake
+from learned_augment.processes import BatchNormOverAll
 from learned_augment.searchers.alignment import Tensors, slopes_exact
 from learned_augment.searchers.image_gradients import check_layer
-from learned_augment.searchers.processes import BatchNormOverAll
 
 __all__ = ["check_suitable", "norm_parameters"]
 

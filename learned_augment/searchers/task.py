@@ -16,12 +16,12 @@ from learned_augment.image_data import ImageData
 from learned_augment.networks import NetworkChoice, build_network
 from learned_augment.placement import DEFAULTS
 from learned_augment.policy import Policy
+from learned_augment.processes import connect
 from learned_augment.searchers.dada import dada
 from learned_augment.searchers.deepaa import deepaa
 from learned_augment.searchers.halves import fingerprint, make_halves
 from learned_augment.searchers.loop import Stop
 from learned_augment.searchers.presets import Preset, find_preset
-from learned_augment.searchers.processes import connect
 from learned_augment.searchers.searcher import Halves, Method, Searcher
 from learned_augment.training import check_network, find_device
 

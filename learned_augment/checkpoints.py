@@ -1,4 +1,4 @@
-"""A search on disk: one file, written whole or not at all, read back only by the same search."""
+"""A long job on disk: one file, written whole or not at all, read back only by the same job."""
 
 import io
 import warnings
@@ -10,7 +10,7 @@ import torch
 
 from learned_augment.files import write_atomically
 
-__all__ = ["load_checkpoint", "save_checkpoint"]
+__all__ = ["differences", "load_checkpoint", "save_checkpoint"]
 
 FORMAT = 1
 
@@ -19,7 +19,7 @@ def save_checkpoint(path: Path, config: Mapping[str, Any], state: Mapping[str, A
     """Write a checkpoint; return whether the disk took it.
 
     If it did not, the old file is still there, and a warning says why: a full disk must not end a
-    search of hours.
+    job of hours.
     """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "config": dict(config), "state": dict(state)}, buffer)
@@ -27,7 +27,7 @@ def save_checkpoint(path: Path, config: Mapping[str, Any], state: Mapping[str, A
         write_atomically(path, buffer.getvalue())
     except OSError as error:
         warnings.warn(
-            f"The checkpoint {path} could not be written ({error}); the search goes on, and the "
+            f"The checkpoint {path} could not be written ({error}); the work goes on, and the "
             "checkpoint before it is still good.",
             RuntimeWarning,
             stacklevel=2,
@@ -36,12 +36,13 @@ def save_checkpoint(path: Path, config: Mapping[str, Any], state: Mapping[str, A
     return True
 
 
-def load_checkpoint(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+def load_checkpoint(path: Path, config: Mapping[str, Any], job: str = "search") -> dict[str, Any]:
     """Return the state that was saved under the same configuration, its tensors on the CPU.
 
     Args:
         path: An existing file.
-        config: What the search is called with now.
+        config: What the job is called with now.
+        job: What messages call it.
 
     Raises:
         ValueError: If the file is no checkpoint, or of another configuration; says what differs.
@@ -52,20 +53,21 @@ def load_checkpoint(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         version, saved, state = read["format"], read["config"], read["state"]
     except Exception as error:  # torch.load raises whatever the broken bytes lead to
         raise ValueError(
-            f"{path} is not a checkpoint of a search ({type(error).__name__}); delete it, or give "
+            f"{path} is not a checkpoint of a {job} ({type(error).__name__}); delete it, or give "
             "another path."
         ) from error
     if version != FORMAT:
         raise ValueError(f"{path}: expected checkpoint format {FORMAT}, got {version!r}.")
-    if differences := _differences(saved, config):
+    if found := differences(saved, config):
         raise ValueError(
-            f"{path} belongs to another search: {'; '.join(differences)}. Give the same settings, "
+            f"{path} belongs to another {job}: {'; '.join(found)}. Give the same settings, "
             "or another checkpoint path."
         )
     return dict(state)
 
 
-def _differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return a phrase for each setting that is another now."""
     names = [*saved, *(name for name in now if name not in saved)]
     return [
         f"{name} is {saved.get(name)!r:.100} there and {now.get(name)!r:.100} here"
