@@ -5,11 +5,9 @@ normalised by the channels' mean and deviation. A seed fixes initial weights, ba
 augmentation, each from its own generator, so that two policies at one seed differ in nothing else.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -19,60 +17,9 @@ from torch.nn.functional import cross_entropy
 from learned_augment.image_data import ImageData
 from learned_augment.networks import NetworkChoice, build_network
 from learned_augment.placement import Contender
+from learned_augment.training.recipe import Recipe
 
-__all__ = ["Recipe", "Trained", "check_network", "find_device", "train_network"]
-
-_PRECISIONS = ("float32", "bfloat16")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained: SGD with Nesterov momentum 0.9, gradients clipped at norm 5.
-
-    The learning rate rises for a tenth of the steps, then falls to zero as a cosine. An epoch
-    leaves out the last, incomplete batch.
-
-    Attributes:
-        epochs: passes over the training images.
-        batch_size: images per step.
-        learning_rate: the highest one.
-        weight_decay: on every parameter.
-        precision: "float32", or "bfloat16" for torch's autocast to it.
-        channels_last: whether images and weights lie in memory channel by channel of each pixel.
-        test_every: epochs between tests; 0 tests only after the last epoch, which always is.
-
-    Raises:
-        ValueError: if a setting is out of range.
-    """
-
-    epochs: int = 30
-    batch_size: int = 64
-    learning_rate: float = 0.1
-    weight_decay: float = 5e-4
-    precision: str = "float32"
-    channels_last: bool = False
-    test_every: int = 0
-
-    def __post_init__(self) -> None:
-        if self.precision not in _PRECISIONS:
-            raise ValueError(f"precision must be one of {_PRECISIONS}, got {self.precision!r}.")
-        for name, low in (("epochs", 1), ("batch_size", 2), ("test_every", 0)):
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} must be {low} or more, got {getattr(self, name)}.")
-        if not 0 < self.learning_rate < math.inf or not 0 <= self.weight_decay < math.inf:
-            raise ValueError(
-                "Expected learning_rate > 0 and weight_decay >= 0, got "
-                f"{self.learning_rate} and {self.weight_decay}."
-            )
-
-    def rate(self, progress: float) -> float:
-        """Return the learning rate at `progress` in [0, 1] through the training."""
-        warm = min(1.0, progress / 0.1)
-        return self.learning_rate * warm * (1 + math.cos(math.pi * progress)) / 2
-
-    def tests(self, epoch: int) -> bool:
-        """Return whether the network is tested after `epoch`, from 1."""
-        return epoch == self.epochs or (self.test_every > 0 and epoch % self.test_every == 0)
+__all__ = ["Trained", "check_network", "find_device", "train_network"]
 
 
 class Trained(NamedTuple):
