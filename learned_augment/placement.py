@@ -14,6 +14,7 @@ from torch import Tensor
 from torchvision.transforms import AutoAugmentPolicy
 
 from learned_augment import builders, files
+from learned_augment.controls import random_control
 from learned_augment.engines import apply_batch
 from learned_augment.policy import Policy
 
@@ -35,9 +36,17 @@ DEFAULTS: dict[str, tuple[list[tuple[str, float, float]], ...]] = {
 
 _BUILT: dict[str, Callable[[int], Policy]] = {
     "identity": lambda image_size: builders.identity(),
+    "cutout": lambda image_size: _cutout(),
     "trivialaugment": builders.trivial_augment,
+    "deeptrivialaugment": lambda image_size: builders.deep_trivial_augment(_DEPTH),
     "randaugment": lambda image_size: builders.rand_augment(),
+    "autoaugment": lambda image_size: builders.from_torchvision(AutoAugmentPolicy.CIFAR10),
 }
+
+RANDOM = "random:"
+"""What the name of a policy's random control starts with."""
+
+_DEPTH = 6  # as many layers as DeepAA's published policy for CIFAR
 
 
 @dataclass(frozen=True)
@@ -62,16 +71,25 @@ class Contender:
 
 
 def place_policy(
-    choice: PolicyChoice, default: str, *, image_size: int = 32, name: str | None = None
+    choice: PolicyChoice,
+    default: str,
+    *,
+    image_size: int = 32,
+    name: str | None = None,
+    seed: int = 0,
 ) -> Contender:
     """Return what training under a policy applies.
 
     Args:
-        choice: "none", "default" (the default augmentation alone), "identity", "trivialaugment",
-            "randaugment", a shipped policy's name, a path, a policy, or one of torchvision's.
+        choice: "none", "default" (the default augmentation alone), "identity", "cutout" (a square
+            of half the side, wholly or partly inside), "trivialaugment", "deeptrivialaugment" (six
+            layers of it), "randaugment", "autoaugment" (CIFAR-10's), a shipped policy's name, a
+            path, "random:" before any of those two (its `controls.random_control`), a policy, or
+            one of torchvision's.
         default: a name of `DEFAULTS`: what the policies that stand beside it come after.
         image_size: side of the images in pixels, by which TrivialAugment measures translations.
         name: what to call the contender, if not what the policy is called.
+        seed: chooses a random control; decides nothing else.
 
     Raises:
         ValueError: if there is no such policy or default augmentation, listing those there are.
@@ -87,7 +105,7 @@ def place_policy(
         return Contender(name or "none", "nothing", ())
     if choice == "default":
         return Contender(name or "default", f"{default} only" if layers else "nothing", first)
-    policy = _find_policy(choice, image_size)
+    policy = _find_policy(choice, image_size, seed)
     called = name or (
         policy.name if isinstance(choice, Policy | AutoAugmentPolicy) else str(choice)
     )
@@ -96,7 +114,7 @@ def place_policy(
     return Contender(called, f"after {default}", (*first, policy))
 
 
-def _find_policy(choice: PolicyChoice, image_size: int) -> Policy:
+def _find_policy(choice: PolicyChoice, image_size: int, seed: int) -> Policy:
     if isinstance(choice, Policy):
         return choice
     if isinstance(choice, AutoAugmentPolicy):
@@ -106,12 +124,24 @@ def _find_policy(choice: PolicyChoice, image_size: int) -> Policy:
             "Expected a policy as a name, a path, a Policy or an AutoAugmentPolicy, got "
             f"{type(choice).__name__}."
         )
+    if isinstance(choice, str) and choice.startswith(RANDOM):
+        return random_control(_find_policy(choice.removeprefix(RANDOM), image_size, seed), seed)
     if choice in _BUILT:
         return _BUILT[str(choice)](image_size)
     known = ["none", "default", *_BUILT, *files.list_policies()]
     if isinstance(choice, str) and choice not in known and not choice.endswith(".safetensors"):
         raise ValueError(
             f"No policy named {choice!r}. Available: {', '.join(known)}; or a path ending in "
-            ".safetensors."
+            f".safetensors; or {RANDOM} before a shipped policy's name or a path."
         )
     return files.load(choice)
+
+
+def _cutout() -> Policy:
+    """Return cutout as on CIFAR: a square of 16 in 32 pixels, its centre anywhere in the image.
+
+    DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout,
+    arXiv:1708.04552; grey like the papers' cutout, which is CIFAR-10's mean.
+    """
+    about = {"name": "cutout", "paper": "arXiv:1708.04552", "placement": "beside"}
+    return builders.from_layers([[("CutoutClipped", 1.0, 0.5)]], about)

@@ -6,14 +6,15 @@ Accuracies are of the test images after the last epoch, in percent; differences 
 import json
 import statistics
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from learned_augment.paired import Difference, paired_difference
 
 __all__ = ["Run", "Verdict"]
 
-FORMAT = 1
+FORMAT = 2
+_READABLE = (1, FORMAT)  # format 1 has no learning curves and no figures of policies
 _ENOUGH_SEEDS = 5
 _MANY_COMPARISONS = 5
 
@@ -27,12 +28,25 @@ class Run:
         seed: its seed.
         accuracy: of the test images, in percent.
         loss: mean training loss of the last epoch; None if the training diverged.
+        best: accuracy of the best tested epoch, in percent; it was chosen on the test images.
+        losses: mean training loss of every epoch, None where it is not finite.
+        accuracies: (epoch, accuracy in percent) of every tested epoch.
     """
 
     policy: str
     seed: int
     accuracy: float
     loss: float | None
+    best: float | None = None
+    losses: tuple[float | None, ...] = ()
+    accuracies: tuple[tuple[int, float], ...] = ()
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> "Run":
+        """Read what `asdict` and JSON made of a run."""
+        curves = {"losses": tuple(data.get("losses", ()))}
+        curves["accuracies"] = tuple(tuple(pair) for pair in data.get("accuracies", ()))
+        return cls(**{**data, **curves})
 
 
 @dataclass(frozen=True)
@@ -46,7 +60,9 @@ class Verdict:
         reference: the policy that the others are compared with.
         seeds: the seeds asked for.
         runs: the finished trainings.
-        settings: data sizes, network, recipe and device; plain JSON data.
+        settings: data and their sizes, network, recipe and device; plain JSON data.
+        policies: for each policy the hash of its figures ("sha256") and each op's chance in each
+            layer ("ops"), the default augmentation's layers first; a random control's at seed 0.
     """
 
     data: str
@@ -55,6 +71,7 @@ class Verdict:
     seeds: tuple[int, ...]
     runs: tuple[Run, ...]
     settings: Mapping[str, Any]
+    policies: Mapping[str, Any] = field(default_factory=dict)
 
     def accuracies(self, policy: str) -> dict[int, float]:
         """Return the policy's accuracy in percent for each finished seed.
@@ -94,6 +111,23 @@ class Verdict:
         size = f"{abs(found.mean):.2f}"
         return f"{policy}: {word} than {self.reference} by {size} points {interval}."
 
+    def check_same(self, other: "Verdict") -> None:
+        """Accept a verdict of the same configuration, whatever its policies and seeds.
+
+        Raises:
+            ValueError: if the settings differ, or a policy of one name has other figures.
+        """
+        keys = sorted({*self.settings, *other.settings})
+        pairs = [(key, other.settings.get(key), self.settings.get(key)) for key in keys]
+        pairs += [
+            (f"policy {name}", other.policies[name]["sha256"], self.policies[name]["sha256"])
+            for name in self.policies
+            if name in other.policies
+        ]
+        changed = [f"{key} {old} there, {new} here" for key, old, new in pairs if old != new]
+        if changed:
+            raise ValueError(f"Results of two configurations do not mix: {'; '.join(changed)}.")
+
     def missing(self) -> tuple[tuple[str, int], ...]:
         """Return the (policy, seed) pairs that have not finished."""
         done = {(run.policy, run.seed) for run in self.runs}
@@ -125,9 +159,9 @@ class Verdict:
         """
         try:
             document = json.loads(text)
-            if document.pop("format") != FORMAT:
+            if document.pop("format") not in _READABLE:
                 raise ValueError(f"expected format {FORMAT}")
-            runs = tuple(Run(**run) for run in document.pop("runs"))
+            runs = tuple(map(Run.from_data, document.pop("runs")))
             return cls(runs=runs, seeds=tuple(document.pop("seeds")), **document)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"Expected a verdict as compare wrote it: {error}.") from None

@@ -4,28 +4,24 @@ Seeds are paired: at one seed all policies share initial weights, batch order an
 and each training draws its augmentation from its own generator.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import product
 from pathlib import Path
-from types import FunctionType
 
-import torch
-
-from learned_augment.datasets import ImageData, Source, load_images
+from learned_augment.comparison import Comparison, Schedule
+from learned_augment.datasets import Source, load_images
 from learned_augment.networks import NetworkChoice
 from learned_augment.placement import Contender, PolicyChoice, place_policy
-from learned_augment.progress import Progress
 from learned_augment.results import Run, Verdict
-from learned_augment.training import Recipe, check_network, find_device, train_network
+from learned_augment.training import Recipe, find_device
 
-__all__ = ["Run", "Verdict", "compare"]
+__all__ = ["Run", "Verdict", "compare", "plan_comparison"]
+
+Policies = Sequence[PolicyChoice] | Mapping[str, PolicyChoice]
 
 
 def compare(
     data: Source = "digits",
-    policies: Sequence[PolicyChoice] | Mapping[str, PolicyChoice] = (
+    policies: Policies = (
         "none",
         "trivialaugment",
         "deepaa-cifar10",
@@ -36,30 +32,40 @@ def compare(
     network: NetworkChoice = "small-cnn",
     batch_size: int = Recipe.batch_size,
     learning_rate: float = Recipe.learning_rate,
+    precision: str = Recipe.precision,
+    channels_last: bool = Recipe.channels_last,
+    test_every: int = Recipe.test_every,
     train_size: int | None = None,
     image_size: int | None = None,
     skip_unreadable: bool = False,
     beside: str | None = None,
     reference: str | None = None,
     device: str | None = None,
+    cache: str | Path | None = None,
+    workers: int = 1,
     progress: bool | None = None,
 ) -> Verdict:
     """Train one network on one data set under several policies, and say which help.
 
     Every policy gets the same training, `training.Recipe`, at the same seeds. Policies that stand
     beside the default augmentation come after it; those that replace it stand alone; "none" does
-    nothing at all. An interrupt (Ctrl-C) ends the comparison with the trainings finished so far.
+    nothing at all. An interrupt (Ctrl-C) ends the comparison with the trainings finished so far;
+    with a cache the same call later goes on from there.
 
     Args:
         data: "digits", "cifar10:ROOT", "folder:PATH", ...; see `datasets.load_images`.
-        policies: two or more of "none", "default" (the default augmentation alone), "identity",
-            "trivialaugment", "randaugment", shipped names, paths, policies; a mapping names them.
+        policies: two or more names, paths or policies; see `placement.place_policy`. "default" is
+            the default augmentation alone; "random:NAME" a policy's random control, another one
+            for each seed. A mapping names them.
         seeds: how many trainings each policy gets, 2 or more.
         epochs: passes over the training images.
         network: a name of `networks.NETWORKS`, a callable from number of classes to module, or a
             module, which starts every training from its own weights.
         batch_size: images per step.
         learning_rate: the highest one.
+        precision: "float32", or "bfloat16" for torch's autocast to it.
+        channels_last: whether images and weights lie in memory pixel by pixel.
+        test_every: epochs between tests, for the learning curves; 0 tests after the last one only.
         train_size: train on this many images only, drawn anew for each seed.
         image_size: side in pixels to bring the images of a folder or data set to.
         skip_unreadable: leave out files that cannot be read.
@@ -67,6 +73,11 @@ def compare(
             None is "crop-flip", or "crop" for data whose mirror images mean something else.
         reference: the policy to compare with; None is "none" if that takes part, else the first.
         device: "cpu", "cuda", ...; None is a GPU if there is one.
+        cache: folder that keeps every finished training, by a hash of all that decides its
+            numbers; what it holds is not trained again. None keeps nothing.
+        workers: trainings at once, each in a process with one thread; 1 trains in this process
+            with torch's threads, 0 is one for each core. A script that sets it needs the usual
+            `if __name__ == "__main__":`.
         progress: whether to show a line on standard error; None shows it on a terminal.
 
     Raises:
@@ -74,98 +85,69 @@ def compare(
         FileNotFoundError: if the data are missing.
         KeyboardInterrupt: if interrupted before the first training has finished.
     """
-    recipe = Recipe(epochs, batch_size, learning_rate)
+    schedule = Schedule(cache, workers, progress)
+    comparison = plan_comparison(
+        data,
+        policies,
+        Recipe(
+            epochs,
+            batch_size,
+            learning_rate,
+            precision=precision,
+            channels_last=channels_last,
+            test_every=test_every,
+        ),
+        seeds=seeds,
+        network=network,
+        train_size=train_size,
+        image_size=image_size,
+        skip_unreadable=skip_unreadable,
+        beside=beside,
+        reference=reference,
+        device=device,
+    )
+    return comparison.run(schedule)
+
+
+def plan_comparison(
+    data: Source,
+    policies: Policies,
+    recipe: Recipe,
+    *,
+    seeds: int,
+    network: NetworkChoice,
+    train_size: int | None,
+    image_size: int | None,
+    skip_unreadable: bool,
+    beside: str | None,
+    reference: str | None,
+    device: str | None,
+) -> Comparison:
+    """Return the comparison that `compare` runs, its arguments checked and its data loaded.
+
+    Raises:
+        ValueError: as `compare`.
+        FileNotFoundError: if the data are missing.
+    """
     if seeds < 2:
         raise ValueError(f"seeds must be 2 or more, got {seeds}: one training shows no spread.")
     where, named = find_device(device), _named(policies)
-    _placed(named, beside or "nothing", 32)  # a wrong name fails before the data take their time
+    _placed(named, beside or "nothing", 32, 0)  # a wrong name fails before the data are loaded
     images = load_images(data, image_size=image_size, skip_unreadable=skip_unreadable)
     default = beside or ("crop-flip" if images.mirrors else "crop")
-    contenders = _placed(named, default, min(images.train_images.shape[2:]))
-    against = reference or ("none" if "none" in contenders else next(iter(contenders)))
-    if against not in contenders:
-        raise ValueError(f"No policy {against!r} to compare with among {', '.join(contenders)}.")
-    comparison = _Comparison(images, contenders, network, recipe, where, seeds, train_size)
+    side = min(images.train_images.shape[2:])
+    contenders = [_placed(named, default, side, seed) for seed in range(seeds)]
+    names = list(contenders[0])
+    against = reference or ("none" if "none" in names else names[0])
+    if against not in names:
+        raise ValueError(f"No policy {against!r} to compare with among {', '.join(names)}.")
+    comparison = Comparison(images, contenders, network, recipe, where, train_size, against)
     comparison.check()
-    return Verdict(
-        data=images.name,
-        placements={name: contender.placement for name, contender in contenders.items()},
-        reference=against,
-        seeds=tuple(range(seeds)),
-        runs=comparison.runs(Progress(seeds * len(contenders) * epochs, progress)),
-        settings=comparison.settings(),
-    )
-
-
-@dataclass(frozen=True)
-class _Comparison:
-    """Everything that decides the numbers."""
-
-    images: ImageData
-    contenders: Mapping[str, Contender]
-    network: NetworkChoice
-    recipe: Recipe
-    device: torch.device
-    seeds: int
-    train_size: int | None
-
-    def data(self, seed: int) -> ImageData:
-        """Return the data of one seed: the same for every policy."""
-        return self.images if self.train_size is None else self.images.subset(self.train_size, seed)
-
-    def check(self) -> None:
-        """Raise what the first training would."""
-        check_network(self.network, self.data(0), self.device)
-
-    def runs(self, line: Progress) -> tuple[Run, ...]:
-        """Train seed by seed, so that an interrupt leaves whole pairs; return what finished."""
-        finished: list[Run] = []
-        try:
-            for seed, contender in product(range(self.seeds), self.contenders.values()):
-                finished.append(self._run(contender, seed, line))
-        except KeyboardInterrupt:
-            if not finished:
-                raise
-        finally:
-            line.close()
-        return tuple(finished)
-
-    def _run(self, contender: Contender, seed: int, line: Progress) -> Run:
-        label = f"{contender.name}, seed {seed + 1} of {self.seeds}"
-        trained = train_network(
-            self.data(seed),
-            contender,
-            self.network,
-            self.recipe,
-            seed,
-            self.device,
-            lambda epoch: line.step(f"{label}, epoch {epoch} of {self.recipe.epochs}"),
-        )
-        loss = trained.loss if math.isfinite(trained.loss) else None
-        return Run(contender.name, seed, trained.accuracy, loss)
-
-    def settings(self) -> dict[str, object]:
-        """Return the settings as plain JSON data."""
-        named = self.network if isinstance(self.network, str) else _class_name(self.network)
-        return {
-            "network": named,
-            **asdict(self.recipe),
-            "classes": len(self.images.classes),
-            "train_images": len(self.data(0).train_labels),
-            "test_images": len(self.images.test_labels),
-            "image_size": list(self.images.train_images.shape[2:]),
-            "skipped": len(self.images.skipped),
-            "device": str(self.device),
-            "torch": torch.__version__,
-        }
-
-
-def _class_name(network: object) -> str:
-    return network.__name__ if isinstance(network, FunctionType | type) else type(network).__name__
+    return comparison
 
 
 def _named(
-    policies: Sequence[PolicyChoice] | Mapping[str, PolicyChoice],
+    policies: Policies,
 ) -> list[tuple[str | None, PolicyChoice]]:
     if isinstance(policies, str | Path) or not isinstance(policies, Sequence | Mapping):
         raise TypeError(f"Expected a sequence of two or more policies, got {policies!r:.80}.")
@@ -177,9 +159,12 @@ def _named(
 
 
 def _placed(
-    named: Sequence[tuple[str | None, PolicyChoice]], default: str, image_size: int
+    named: Sequence[tuple[str | None, PolicyChoice]], default: str, image_size: int, seed: int
 ) -> dict[str, Contender]:
-    placed = [place_policy(choice, default, image_size=image_size, name=n) for n, choice in named]
+    placed = [
+        place_policy(choice, default, image_size=image_size, name=name, seed=seed)
+        for name, choice in named
+    ]
     contenders = {contender.name: contender for contender in placed}
     if len(contenders) < len(placed):
         raise ValueError(

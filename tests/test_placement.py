@@ -21,6 +21,11 @@ def generator(seed=0):
         ("trivialaugment", "after crop-flip", 2),
         ("randaugment", "after crop-flip", 2),
         ("identity", "after crop-flip", 2),
+        ("cutout", "after crop-flip", 2),
+        ("autoaugment", "after crop-flip", 2),
+        ("deeptrivialaugment", "alone", 1),
+        ("random:dada-cifar10", "after crop-flip", 2),
+        ("random:deepaa-cifar10", "alone", 1),
         (AutoAugmentPolicy.CIFAR10, "after crop-flip", 2),
         (from_layers([[("Invert", 1.0, 0.0)]]), "after crop-flip", 2),
         (from_layers([[("Invert", 1.0, 0.0)]], {"placement": "replaces"}), "alone", 1),
@@ -101,3 +106,21 @@ def test_a_missing_file_and_other_things_are_refused(tmp_path):
         place_policy(3, "crop")
     with pytest.raises(ValueError, match="Available: nothing, crop, crop-flip"):
         place_policy("none", "flop")
+
+
+def test_a_control_follows_the_seed_and_nothing_else_does(tmp_path):
+    path = str(load("dada-cifar10").save(tmp_path / "mine.safetensors"))
+    for choice in ("random:dada-cifar10", f"random:{path}"):
+        placed = [place_policy(choice, "crop", seed=seed) for seed in (0, 1)]
+        assert placed[0].name == placed[1].name == choice
+        assert placed[0].policies[1] != placed[1].policies[1]
+    first, other = (place_policy("dada-cifar10", "crop", seed=seed) for seed in (0, 1))
+    assert first.policies == other.policies
+
+
+def test_cutout_is_a_square_of_half_the_side_that_may_stick_out():
+    images = torch.full((200, 3, 32, 32), 255, dtype=torch.uint8)
+    erased = place_policy("cutout", "nothing").augment(images, generator()) != 255
+    areas = erased[:, 0].sum((1, 2))
+    assert areas.max() == 17 * 17  # both ends included, as the papers draw
+    assert areas.min() < 200

@@ -2,7 +2,7 @@ import pytest
 import torch
 from test_training import linear, made_data
 
-from learned_augment import verdict as rooms
+from learned_augment import comparison as rooms
 from learned_augment.builders import from_layers
 from learned_augment.verdict import Verdict, compare
 

@@ -1,0 +1,86 @@
+"""Do learned policies help, and because they are learned? One table on a reduced CIFAR-10.
+
+    python benchmarks/evidence.py folder:PATH [--seeds 5] [--epochs 60] [--workers 2]
+        [--found NAME.safetensors ...]
+
+4,000 fixed training images, every class in proportion, and all test images; a small Wide-ResNet
+under every policy, its controls and policies that `search` found on the same 4,000 images, at the
+same seeds. Finished trainings lie in a cache: cut at any point, the same command goes on from
+there. The result is written anew after every seed from the second on.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from record import save_result
+
+from learned_augment import Policy, compare
+from learned_augment.datasets import load_images
+from learned_augment.placement import PolicyChoice
+
+TRAIN_IMAGES = 4000
+REFERENCE = "default"
+POLICIES = (
+    "none",
+    "default",
+    "cutout",
+    "trivialaugment",
+    "deeptrivialaugment",
+    "randaugment",
+    "autoaugment",
+    "fastaa-cifar10",
+    "dada-cifar10",
+    "random:dada-cifar10",
+    "deepaa-cifar10",
+    "random:deepaa-cifar10",
+)
+RECIPE = {"network": "wrn-16-1", "precision": "bfloat16", "channels_last": True, "test_every": 10}
+
+
+def contenders(names: Sequence[str], found: Sequence[Path]) -> Mapping[str, PolicyChoice]:
+    """Return the policies by name: those named, then the files', called as the files are."""
+    return {name: name for name in names} | {path.stem: Policy.load(path) for path in found}
+
+
+def main() -> int:
+    """Train what is missing, seed by seed; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", help="folder:PATH, with train/ and test/")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=60)
+    parser.add_argument("--policies", nargs="+", default=POLICIES)
+    parser.add_argument("--found", nargs="+", type=Path, default=[])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--cache", type=Path, default=Path("evidence-runs"))
+    parser.add_argument("--name", default="evidence", help="of the result file")
+    given = parser.parse_args()
+    policies = contenders(given.policies, given.found)
+    data = load_images(given.folder).subset(TRAIN_IMAGES)
+    for seeds in range(2, given.seeds + 1):
+        start = time.monotonic()
+        verdict = compare(
+            data,
+            policies,
+            seeds=seeds,
+            epochs=given.epochs,
+            reference=REFERENCE if REFERENCE in policies else None,
+            cache=given.cache,
+            workers=given.workers,
+            **RECIPE,
+        )
+        row = json.loads(verdict.to_json())
+        settings = {"train_images": TRAIN_IMAGES, "epochs": given.epochs, **RECIPE}
+        save_result(given.name, [row], seeds=range(seeds), settings=settings)
+        minutes = (time.monotonic() - start) / 60
+        print(f"{verdict.table()}\n\n{seeds} seeds, {minutes:.1f} minutes\n", flush=True)
+        if verdict.missing():
+            return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
