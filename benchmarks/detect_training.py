@@ -1,0 +1,214 @@
+"""A detector in training: torchvision's reference recipe, under a policy, one step at a time.
+
+Images stay uint8 until they are on the device; boxes and masks move as the pixels moved. The seed,
+the epoch and the step fix everything random, so that a run cut anywhere goes on as if it had not
+been (on a GPU up to the order of its additions).
+
+What differs from the reference: images are not grouped by aspect ratio, which saves padding there.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from detect_data import Photo, Split
+from detect_masks import outline_mask
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from learned_augment import LearnedAugment, Policy
+
+__all__ = ["Schedule", "Training", "augmentation", "sample"]
+
+Sample = tuple[Tensor, dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """SGD with momentum 0.9 and weight decay 1e-4, after torchvision's reference.
+
+    Attributes:
+        epochs: Passes over the training images.
+        batch_size: Images per step.
+        learning_rate: For 16 images; scaled by the batch.
+        drops: Epochs after which the rate falls to a tenth.
+        warm_up: Steps in which the rate rises from a thousandth, at most the first epoch's.
+
+    Raises:
+        ValueError: If a setting is out of range.
+    """
+
+    epochs: int = 26
+    batch_size: int = 16
+    learning_rate: float = 0.02
+    drops: tuple[int, ...] = (16, 22)
+    warm_up: int = 1000
+
+    def __post_init__(self) -> None:
+        for name, low in (("epochs", 1), ("batch_size", 1), ("warm_up", 0)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} must be {low} or more, got {getattr(self, name)}.")
+        if not 0 < self.learning_rate < float("inf"):
+            raise ValueError(f"Expected learning_rate > 0, got {self.learning_rate}.")
+
+    def rate(self, step: int, steps_per_epoch: int) -> float:
+        """Return the learning rate of step 0, 1, 2, ..."""
+        rate = self.learning_rate * self.batch_size / 16
+        rate *= 0.1 ** sum(step >= drop * steps_per_epoch for drop in self.drops)
+        warm_up = min(self.warm_up, steps_per_epoch - 1)
+        return rate * (1 - 0.999 * (1 - step / warm_up)) if step < warm_up else rate
+
+
+def augmentation(policy: Policy) -> v2.Transform:
+    """Return what turns (image, target) into its augmented form.
+
+    A flip of chance 1/2 comes first unless the policy replaces it. Objects of which less than a
+    pixel is left go, with masks and labels.
+    """
+    flip = [] if policy.about.get("placement") == "replaces" else [v2.RandomHorizontalFlip(0.5)]
+    return v2.Compose([*flip, LearnedAugment(policy), v2.SanitizeBoundingBoxes(min_size=1.0)])
+
+
+def sample(photo: Photo, masks: bool) -> Sample:
+    """Return an image (3, H, W) uint8 and its target: boxes (N, 4), labels (N,), masks (N, H, W).
+
+    Crowds are left out.
+
+    Raises:
+        ValueError: If the image, or with ``masks`` an outline, cannot be read; names the file.
+    """
+    pixels = photo.pixels()
+    items = [item for item in photo.items if not item.crowd]
+    size = (photo.height, photo.width)
+    target: dict[str, Tensor] = {
+        "boxes": v2.functional.clamp_bounding_boxes(
+            tv_tensors.BoundingBoxes(
+                torch.tensor([item.box for item in items]).reshape(-1, 4),
+                format="XYXY",
+                canvas_size=size,
+            )
+        ),
+        "labels": torch.tensor([item.label for item in items], dtype=torch.int64),
+    }
+    if masks:
+        target["masks"] = tv_tensors.Mask(photo_masks(photo, [item.outline for item in items]))
+    return tv_tensors.Image(pixels), target
+
+
+def photo_masks(photo: Photo, outlines: Sequence[Any]) -> Tensor:
+    """Return the masks (N, H, W) uint8 of outlines on a photo."""
+    found = torch.zeros(len(outlines), photo.height, photo.width, dtype=torch.uint8)
+    for row, outline in enumerate(outlines):
+        try:
+            found[row] = torch.from_numpy(outline_mask(outline, photo.height, photo.width).copy())
+        except ValueError as error:
+            raise ValueError(f"{photo.path}, object {row + 1}: {error}") from error
+    return found
+
+
+class _Samples(Dataset[Sample]):
+    """Augmented samples by (photo, seed): the seed alone decides the draw, in any process."""
+
+    def __init__(self, photos: Sequence[Photo], policy: Policy, masks: bool) -> None:
+        self._photos, self._masks = photos, masks
+        self._augment = augmentation(policy)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        row, seed = key
+        torch.manual_seed(seed)
+        image, target = self._augment(*sample(self._photos[row], self._masks))
+        return image.as_subclass(Tensor), {
+            name: value.as_subclass(Tensor) for name, value in target.items()
+        }
+
+
+class Training:
+    """A detector under way, as the search's loop knows a method: steps, done, step(), state.
+
+    Args:
+        model: A detector of ``detect_models``.
+        split: What to train on; images without objects are expected to be left out.
+        schedule: How to train.
+        policy: Augments the training images; ``builders.identity()`` leaves them at the flip.
+        masks: Whether the model learns masks.
+        device: Where to train.
+        seed: Fixes order and draws.
+        workers: Processes that read and augment; 0 does it in this one.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        split: Split,
+        schedule: Schedule,
+        *,
+        policy: Policy,
+        masks: bool,
+        device: torch.device,
+        seed: int = 0,
+        workers: int = 0,
+    ) -> None:
+        self.model, self.done = model.to(device), 0
+        self._samples = _Samples(split.photos, policy, masks)
+        self._count, self._schedule, self._policy = len(split.photos), schedule, policy
+        self._device, self._seed, self._workers = device, seed, workers
+        self._batch = min(schedule.batch_size, self._count)
+        self._per_epoch = self._count // self._batch
+        self.steps = schedule.epochs * self._per_epoch
+        trained = [weight for weight in model.parameters() if weight.requires_grad]
+        self._optimiser = torch.optim.SGD(trained, lr=0, momentum=0.9, weight_decay=1e-4)
+        self._stream = self._batches()
+
+    def step(self) -> dict[str, float]:
+        """Take one step; nothing has changed if an image cannot be read."""
+        batch = next(self._stream)
+        torch.manual_seed(self._seed << 32 | self.done)  # the detector draws its anchors
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._schedule.rate(self.done, self._per_epoch)
+        images = [image.to(self._device).float() / 255 for image, _ in batch]
+        targets = [{k: v.to(self._device) for k, v in target.items()} for _, target in batch]
+        losses = self.model.train()(images, targets)
+        loss = torch.stack(list(losses.values())).sum()
+        self._optimiser.zero_grad()
+        loss.backward()
+        self._optimiser.step()
+        self.done += 1
+        return {"train_loss": loss.item(), **{k: v.item() for k, v in losses.items()}}
+
+    def policy(self) -> Policy:
+        """Return the policy that is trained under."""
+        return self._policy
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that a step changes."""
+        model, optimiser = self.model.state_dict(), self._optimiser.state_dict()
+        return {"done": self.done, "model": model, "optimiser": optimiser}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where ``state_dict`` was taken."""
+        self.model.load_state_dict(state["model"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self.done = state["done"]
+        self._stream = self._batches()
+
+    def _batches(self) -> Iterator[list[Sample]]:
+        """Yield what is left of this epoch, then the epochs after it."""
+        for epoch in range(self.done // self._per_epoch, self._schedule.epochs):
+            yield from DataLoader(
+                self._samples,
+                batch_sampler=self._keys(epoch)[self.done % self._per_epoch :],
+                num_workers=self._workers,
+                collate_fn=list,
+                generator=torch.Generator(),
+            )
+
+    def _keys(self, epoch: int) -> list[list[tuple[int, int]]]:
+        """Return the batches of an epoch as (photo, seed); the last, incomplete one is left out."""
+        source = torch.Generator().manual_seed(self._seed << 32 | epoch)
+        rows = torch.randperm(self._count, generator=source).tolist()
+        seeds = torch.randint(2**62, (self._count,), generator=source).tolist()
+        keys, batch = list(zip(rows, seeds, strict=True)), self._batch
+        return [keys[i * batch : (i + 1) * batch] for i in range(self._per_epoch)]
