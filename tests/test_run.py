@@ -189,6 +189,22 @@ def test_the_log_has_one_json_object_a_step_and_goes_on_after_a_resume(tmp_path)
         found(log=tmp_path / "nowhere" / "log.jsonl")
 
 
+def test_tensorboard_gets_every_metric_of_every_step(tmp_path):
+    reason = "needs TensorBoard: pip install 'learned-augment[tensorboard]'"
+    pytest.importorskip("tensorboard", reason=reason)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = tmp_path / "log.jsonl"
+    found(log=log, tensorboard_folder=tmp_path / "events")
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    metrics = set(rows[0]) - {"step", "steps", "seconds", "time"}
+    assert set(events.Tags()["scalars"]) == metrics
+    for name in metrics:
+        logged = [(event.step, event.value) for event in events.Scalars(name)]
+        assert logged == [(row["step"], pytest.approx(row[name], rel=1e-6)) for row in rows]
+
+
 def test_tensorboard_is_asked_for_when_it_is_missing(tmp_path, monkeypatch):
     real = builtins.__import__
 
@@ -198,7 +214,7 @@ def test_tensorboard_is_asked_for_when_it_is_missing(tmp_path, monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", fake)
-    with pytest.raises(ModuleNotFoundError, match="pip install tensorboard"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install .learned-augment\[tensorboard\]."):
         tensorboard(tmp_path)
 
 

@@ -95,7 +95,7 @@ def tensorboard(folder: Path) -> Watcher:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            "Logging to TensorBoard needs it installed: pip install tensorboard."
+            "Logging to TensorBoard needs it: pip install 'learned-augment[tensorboard]'."
         ) from None
     writer = SummaryWriter(str(folder))
 
