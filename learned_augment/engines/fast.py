@@ -1,7 +1,7 @@
 """Plan + uint8 batch on CPU -> uint8 batch, in compiled code: the pixels of ``exact``, faster.
 
 A whole plan runs in one pass an image, all layers while the image sits in cache, several images at
-a time. Needs Numba (extra ``fast``); without it ``exact`` does the same work.
+a time. Needs Numba (extra ``fast``); without it ``exact`` and ``pil`` do the same work.
 """
 
 import os
@@ -9,11 +9,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import count
+from math import prod
 from threading import get_ident
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from learned_augment.engines.exact import apply_exact
@@ -22,9 +24,10 @@ from learned_augment.engines.program import OTHER, Floats, Levels, book
 from learned_augment.ops import OPS
 from learned_augment.plan import Plan, Step
 
-__all__ = ["apply_fast", "apply_steps", "kernel"]
+__all__ = ["apply_fast", "apply_pixels", "apply_steps", "kernel"]
 
-Run: TypeAlias = Callable[[Any, Any, Floats, Levels, Levels, int, int], None]
+Shape: TypeAlias = tuple[int, int, int]
+Run: TypeAlias = Callable[[Any, Any, Shape, bool, Floats, Levels, Levels, int, int], None]
 
 ALL = tuple(OPS)
 
@@ -60,7 +63,7 @@ def apply_fast(images: Tensor, plan: Plan, fill: Tensor | None = None) -> Tensor
     other = (steps[:, :, 0] == OTHER).any(1)
     if other.any():
         steps[other] = 0
-    _spread(source, out, steps, tables, colours(source.shape[1], fill))
+    _spread(source, out, steps, tables, _colours(source.shape[1], _levels(fill)))
     if other.any():
         index = torch.from_numpy(np.flatnonzero(other))
         out[index] = apply_exact(images[index], plan.rows(index), fill=fill)
@@ -76,9 +79,38 @@ def apply_steps(image: Tensor, steps: Sequence[Step], fill: Tensor | None = None
         return apply_exact(image[None], _plan(steps), fill=fill)[0]
     source = image.contiguous()
     out = torch.empty_like(source)
-    a, b = source.numpy()[None], out.numpy()[None]
-    run(a, b, *program, colours(channels, fill), 0, 1)
+    a, b = source.numpy().reshape(1, -1), out.numpy().reshape(1, -1)
+    run(a, b, (channels, height, width), False, *program, _colours(channels, _levels(fill)), 0, 1)
     return out
+
+
+def apply_pixels(
+    image: Image.Image, steps: Sequence[Step], fill: tuple[int, ...] | None = None
+) -> Image.Image | None:
+    """Apply the steps of one RGB or L image, nearest neighbour; a new image.
+
+    Returns None where PIL's own calls are the way: for a few light steps, for steps that the
+    kernel does not know, and without a kernel.
+    """
+    if sum([_WEIGHT.get(step.op.name, 1) for step in steps]) < HEAVY or 0 in image.size:
+        return None
+    run, (width, height), channels = kernel(), image.size, len(image.mode)
+    program = book(ALL, width, height, get_ident()).image(steps) if run is not None else None
+    if run is None or program is None:
+        return None
+    source, out = bytearray(image.tobytes()), bytearray(channels * height * width)
+    a, b = (np.frombuffer(levels, np.uint8).reshape(1, -1) for levels in (source, out))
+    run(a, b, (channels, height, width), True, *program, _colours(channels, fill), 0, 1)
+    return Image.frombytes(image.mode, image.size, out)
+
+
+HEAVY = 2
+"""Weight from which steps repay a PIL image's way to the kernel and back."""
+
+_LIGHT = ("Identity", "TranslateX", "TranslateY", "Flip", "PadCrop", "Cutout", "CutoutClipped")
+_SLOW = ("AutoContrast", "Equalize", "Contrast", "Color", "Sharpness")
+_WEIGHT = dict.fromkeys(_LIGHT, 0.5) | dict.fromkeys(_SLOW, 2)
+"""What PIL takes for a step: little more than a copy, several passes, or, unless named, one: 1."""
 
 
 def _plan(steps: Sequence[Step]) -> Plan:
@@ -88,13 +120,13 @@ def _plan(steps: Sequence[Step]) -> Plan:
     return Plan(ALL, op, value, noise)
 
 
-def colours(channels: int, fill: Tensor | None) -> Levels:
-    """Return what shows outside a moved image, around a padded crop, and where it is erased."""
-    return _colours(channels, None if fill is None else tuple(fill.tolist()))
+def _levels(fill: Tensor | None) -> tuple[int, ...] | None:
+    return None if fill is None else tuple(fill.tolist())
 
 
 @lru_cache(maxsize=64)
 def _colours(channels: int, fill: tuple[int, ...] | None) -> Levels:
+    """Return what shows outside a moved image, around a padded crop, and where it is erased."""
     grey = grey_levels(channels)
     user = np.broadcast_to(0 if fill is None else fill, channels)
     rows = [user, grey if fill is None else user, grey]
@@ -110,16 +142,17 @@ def _spread(source: Tensor, out: Tensor, steps: Floats, tables: Levels, colour: 
     run, size = kernel(), len(source)
     assert run is not None
     threads = min(torch.get_num_threads(), size)
-    a, b = source.numpy(), out.numpy()
+    shape = (source.shape[1], source.shape[2], source.shape[3])
+    a, b = (batch.numpy().reshape(size, prod(shape)) for batch in (source, out))
     if threads < 2 or source.numel() * steps.shape[1] < SMALL:
-        run(a, b, steps, tables, colour, 0, size)
+        run(a, b, shape, False, steps, tables, colour, 0, size)
         return
     piece = -(-size // (threads * CHUNKS))
     turn = count(0, piece)
 
     def work() -> None:
         while (start := next(turn)) < size:
-            run(a, b, steps, tables, colour, start, min(start + piece, size))
+            run(a, b, shape, False, steps, tables, colour, start, min(start + piece, size))
 
     helpers = [_pool(os.getpid(), threads - 1).submit(work) for _ in range(threads - 1)]
     work()

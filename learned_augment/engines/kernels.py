@@ -12,23 +12,23 @@ import numpy as np
 from numba import njit
 
 from learned_augment.engines.levels import (
-    Bytes,
     Floats,
-    compiled,
     compose,
-    compose_measured,
     copy,
     look_up,
     luma,
+    measure,
     mix,
     reset,
 )
+from learned_augment.engines.lookup import Bytes, compiled
 from learned_augment.engines.moves import move
 from learned_augment.engines.program import COLOUR, CONTRAST, ERASE, KEEP, MOVE, TABLE
 
 __all__ = ["run"]
 
-Run: TypeAlias = Callable[[Bytes, Bytes, Floats, Bytes, Bytes, int, int], None]
+Shape: TypeAlias = tuple[int, int, int]
+Run: TypeAlias = Callable[[Bytes, Bytes, Shape, bool, Floats, Bytes, Bytes, int, int], None]
 
 
 @compiled
@@ -74,18 +74,14 @@ def _erase(target: Bytes, step: Floats, grey: Bytes) -> None:
 
 
 @compiled
-def _redraw(
-    source: Bytes, target: Bytes, step: Floats, table: Bytes, waiting: bool, colours: Bytes
-) -> None:
+def _redraw(source: Bytes, target: Bytes, step: Floats, colours: Bytes) -> None:
     """Run a step that writes a new image."""
+    height, width = source.shape[1:]
     if step[0] == MOVE:
-        height, width = source.shape[1:]
-        outside = colours[int(step[7])]
-        move(source.ravel(), target.ravel(), height, width, step, table, waiting, outside)
+        move(source.ravel(), target.ravel(), height, width, step, colours[int(step[7])])
     elif step[0] == COLOUR:
         _colour(source, target, np.float32(step[1]))
     else:
-        height, width = source.shape[1:]
         _sharpen(source.ravel(), target.ravel(), height, width, np.float32(step[1]))
 
 
@@ -98,54 +94,72 @@ def _run_image(
     tables: Bytes,
     colours: Bytes,
     table: Bytes,
-    levels: Bytes,
 ) -> None:
-    """Run one image's steps; ``spare`` and ``out`` take turns so that the last one ends in out."""
+    """Run one image's steps; ``spare`` and ``out`` take turns so that the last one ends in out.
+
+    Tables wait for each other in ``table``, until a step needs the pixels they give.
+    """
     redraws = 0
     for step in steps:
         redraws += step[0] >= MOVE and step[0] != ERASE
-    reset(table)
     current, waiting, copied = image, False, False
     for step in steps:
         kind = step[0]
         if kind == KEEP:
             continue
         if kind == TABLE:
-            for c in range(table.shape[0]):
-                compose(table[c], tables[int(step[1])])
-            waiting = True
-            continue
-        if kind <= CONTRAST:
-            compose_measured(current, kind, step[1], table, waiting, levels)
+            if not waiting:
+                reset(table)
+            compose(table, tables[int(step[1])])
             waiting = True
             continue
         target = out if redraws % 2 == 0 else spare
-        if waiting and kind != MOVE:
+        if waiting:
             look_up(current, target, table)
-            reset(table)
             current, waiting, copied = target, False, True
         elif not copied and kind in (MOVE, ERASE):
             # Memory read along slanted lines waits at every pixel; a straight copy does not.
             copy(current.ravel(), target.ravel())
             current, copied = target, True
-        if kind == ERASE:
+        if kind <= CONTRAST:
+            measure(current, kind, step[1], table)
+            waiting = True
+        elif kind == ERASE:
             _erase(target, step, colours[2])
-            continue
-        redraws -= 1
-        target = out if redraws % 2 == 0 else spare
-        _redraw(current, target, step, table, waiting, colours)
-        if waiting:
-            reset(table)
-        current, waiting, copied = target, False, True
+        else:
+            redraws -= 1
+            target = out if redraws % 2 == 0 else spare
+            _redraw(current, target, step, colours)
+            current, copied = target, True
     if waiting:
         look_up(current, out, table)
     elif not copied:
         copy(image.ravel(), out.ravel())
 
 
+@compiled
+def _split(pixels: Bytes, planes: Bytes) -> None:
+    """Turn levels that lie pixel by pixel into levels that lie plane by plane."""
+    channels, size = planes.shape[0], planes.size // planes.shape[0]
+    flat = planes.ravel()
+    for c in range(channels):
+        for k in range(size):
+            flat[np.uint64(c * size + k)] = pixels[np.uint64(k * channels + c)]
+
+
+@compiled
+def _merge(planes: Bytes, pixels: Bytes) -> None:
+    """Turn levels that lie plane by plane into levels that lie pixel by pixel."""
+    channels, size = planes.shape[0], planes.size // planes.shape[0]
+    flat = planes.ravel()
+    for c in range(channels):
+        for k in range(size):
+            pixels[np.uint64(k * channels + c)] = flat[np.uint64(c * size + k)]
+
+
 def _sources() -> int:
     """Return a checksum, not 0, of everything that is compiled into ``run``."""
-    names = ("kernels.py", "levels.py", "moves.py", "program.py")
+    names = ("kernels.py", "levels.py", "lookup.py", "moves.py", "program.py")
     here = Path(__file__).parent
     return 1 + zlib.crc32(b"".join((here / name).read_bytes() for name in names))
 
@@ -158,19 +172,28 @@ def _compiled_run(sources: int) -> Run:
     def run(
         images: Bytes,
         out: Bytes,
+        shape: Shape,
+        interleaved: bool,
         program: Floats,
         tables: Bytes,
         colours: Bytes,
         start: int,
         stop: int,
     ) -> None:
-        channels, height, width = images.shape[1:]
-        spare = np.empty((channels, height, width), np.uint8)
-        table, levels = np.empty((channels, 256), np.uint8), np.empty(256, np.uint8)
+        channels = shape[0]
+        spare, planes = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
+        table = np.empty((channels, 256), np.uint8)
         if not sources:
             return
         for i in range(start, stop):
-            _run_image(images[i], out[i], spare, program[i], tables, colours, table, levels)
+            if interleaved:
+                source = np.empty(shape, np.uint8)
+                _split(images[i], source)
+                _run_image(source, planes, spare, program[i], tables, colours, table)
+                _merge(planes, out[i])
+            else:
+                source, target = images[i].reshape(shape), out[i].reshape(shape)
+                _run_image(source, target, spare, program[i], tables, colours, table)
 
     return run
 
@@ -178,7 +201,8 @@ def _compiled_run(sources: int) -> Run:
 run: Run = _compiled_run(_sources())
 """Run images ``start`` to ``stop`` - 1 of a batch into another.
 
-Arguments: images (B, C, H, W) uint8, contiguous, never written to; out, likewise, sharing no memory
-with images; program (B, L, 8) float64; tables (T, 256) uint8 that ``TABLE`` steps name; colours
-(3, C) uint8, what shows outside a moved image, around a padded crop, in an erased box; start; stop.
+Arguments: images (B, C * H * W) uint8, contiguous, never written to; out, likewise, sharing no
+memory with images; shape (C, H, W); interleaved, whether levels lie pixel by pixel, not plane by
+plane; program (B, L, 8) float64; tables (T, 256) uint8 that ``TABLE`` steps name; colours (3, C)
+uint8, what shows outside a moved image, around a padded crop, in an erased box; start; stop.
 """

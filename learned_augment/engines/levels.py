@@ -1,37 +1,28 @@
 """Compiled loops that count and map the grey levels of uint8 planes.
 
-Tables wait: ``table`` (C, 256) holds what has been composed and not yet been applied to pixels.
 Arithmetic is PIL's: single precision where PIL's is, and nothing contracted or reordered.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import numpy as np
-from numba import njit
 
+from learned_augment.engines.lookup import Bytes, compiled, map_levels
 from learned_augment.engines.program import CONTRAST, EQUALIZE
 
 __all__ = [
-    "Bytes",
     "Floats",
-    "compiled",
     "compose",
-    "compose_measured",
     "copy",
     "look_up",
     "luma",
+    "measure",
     "mix",
     "reset",
 ]
 
-Function = TypeVar("Function")
-Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Counts: TypeAlias = np.ndarray[Any, np.dtype[np.int32]]
-
-compiled: Callable[[Function], Function] = njit(nogil=True, error_model="numpy")
-"""Compile a loop: no interpreter lock, no checks for division by zero."""
 
 
 @compiled
@@ -65,49 +56,42 @@ def reset(table: Bytes) -> None:
 
 @compiled
 def compose(table: Bytes, levels: Bytes) -> None:
-    """Follow one table (256,) by another."""
-    for k in range(256):
-        table[k] = levels[table[k]]
+    """Follow every table (C, 256) by another (256,)."""
+    for c in range(table.shape[0]):
+        map_levels(table[c], table[c], levels)
 
 
 @compiled
 def look_up(source: Bytes, target: Bytes, table: Bytes) -> None:
-    """Map an image (C, H, W) through its tables; ``target`` may be ``source``."""
+    """Map an image (C, H, W) through its tables (C, 256); ``target`` may be ``source``."""
     for c in range(source.shape[0]):
-        plane, mapped, levels = source[c].ravel(), target[c].ravel(), table[c]
-        for k in range(mapped.size):
-            mapped[k] = levels[plane[k]]
+        map_levels(source[c].ravel(), target[c].ravel(), table[c])
 
 
 @compiled
-def compose_measured(
-    source: Bytes, kind: float, value: float, table: Bytes, waiting: bool, levels: Bytes
-) -> None:
-    """Follow the waiting tables by those that depend on the image they give.
+def measure(image: Bytes, kind: float, value: float, table: Bytes) -> None:
+    """Write the tables (C, 256) of an op that asks what is in the image (C, H, W).
 
     Args:
-        source: The image (C, H, W) before the waiting tables.
+        image: The image.
         kind: ``CONTRAST``, ``EQUALIZE`` or ``AUTO_CONTRAST``.
         value: Of the op.
-        table: (C, 256), the waiting tables.
-        waiting: Whether ``table`` changes anything.
-        levels: (256,), room to work in.
+        table: Where the tables go.
     """
-    if kind == CONTRAST:
-        mean = np.float32(_mean_luma(source, table, waiting))
-        for k in range(256):
-            levels[k] = np.int32(mix(mean, np.float32(k), np.float32(value)))
-    for c in range(source.shape[0]):
+    mean = np.float32(_mean_luma(image)) if kind == CONTRAST else np.float32(0)
+    for c in range(image.shape[0]):
         if kind == EQUALIZE:
-            _equalize(_histogram(source[c].ravel(), table[c], waiting), levels)
-        elif kind != CONTRAST:
-            _auto_contrast(source[c].ravel(), table[c], waiting, levels)
-        compose(table[c], levels)
+            _equalize(_histogram(image[c].ravel()), table[c])
+        elif kind == CONTRAST:
+            for k in range(256):
+                table[c, k] = np.int32(mix(mean, np.float32(k), np.float32(value)))
+        else:
+            _auto_contrast(image[c].ravel(), table[c])
 
 
 @compiled
-def _histogram(plane: Bytes, table: Bytes, waiting: bool) -> Counts:
-    """Count levels after the table; in four counters, so that equal neighbours do not wait."""
+def _histogram(plane: Bytes) -> Counts:
+    """Count levels; in four counters, so that equal neighbours do not wait."""
     counts = np.zeros((4, 256), np.int32)
     quarter = plane.size // 4
     first, second = plane[:quarter], plane[quarter : 2 * quarter]
@@ -119,27 +103,17 @@ def _histogram(plane: Bytes, table: Bytes, waiting: bool) -> Counts:
         counts[3, fourth[k]] += 1
     for k in range(quarter, fourth.size):
         counts[3, fourth[k]] += 1
-    total = counts[0]
+    total: Counts = counts[0]
     for k in range(256):
         total[k] += counts[1, k] + counts[2, k] + counts[3, k]
-    if not waiting:
-        return total
-    after = np.zeros(256, np.int32)
-    for k in range(256):
-        after[table[k]] += total[k]
-    return after
+    return total
 
 
 @compiled
-def _auto_contrast(plane: Bytes, table: Bytes, waiting: bool, levels: Bytes) -> None:
+def _auto_contrast(plane: Bytes, levels: Bytes) -> None:
     low, high = np.uint8(255), np.uint8(0)
-    if waiting:
-        for k in range(plane.size):
-            level = table[plane[k]]
-            low, high = min(low, level), max(high, level)
-    else:
-        for k in range(plane.size):
-            low, high = min(low, plane[k]), max(high, plane[k])
+    for k in range(plane.size):
+        low, high = min(low, plane[k]), max(high, plane[k])
     scale = 255.0 / (high - low) if high > low else 1.0
     shift = low * scale if high > low else 0.0
     for k in range(256):
@@ -169,19 +143,15 @@ def _equalize(counts: Counts, levels: Bytes) -> None:
 
 
 @compiled
-def _mean_luma(source: Bytes, table: Bytes, waiting: bool) -> float:
+def _mean_luma(image: Bytes) -> float:
     total: Any = 0
-    if source.shape[0] == 1:
-        counts = _histogram(source[0].ravel(), table[0], waiting)
-        for k in range(256):
-            total += k * counts[k]
+    if image.shape[0] == 1:
+        levels = image.ravel()
+        for k in range(levels.size):
+            total += np.int64(levels[k])
     else:
-        red, green, blue = source[0].ravel(), source[1].ravel(), source[2].ravel()
-        if waiting:
-            for k in range(red.size):
-                total += np.int64(luma(table[0, red[k]], table[1, green[k]], table[2, blue[k]]))
-        else:
-            for k in range(red.size):
-                total += np.int64(luma(red[k], green[k], blue[k]))
-    mean: float = np.floor(total / source[0].size + 0.5)
+        red, green, blue = image[0].ravel(), image[1].ravel(), image[2].ravel()
+        for k in range(red.size):
+            total += np.int64(luma(red[k], green[k], blue[k]))
+    mean: float = np.floor(total / image[0].size + 0.5)
     return mean

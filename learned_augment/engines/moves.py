@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from learned_augment.engines.levels import Bytes, Floats, compiled
+from learned_augment.engines.levels import Floats
+from learned_augment.engines.lookup import Bytes, compiled
 
 __all__ = ["move"]
 
@@ -22,8 +23,6 @@ def move(
     height: int,
     width: int,
     step: Floats,
-    table: Bytes,
-    waiting: bool,
     outside: Bytes,
 ) -> None:
     """Write the moved image.
@@ -34,14 +33,12 @@ def move(
         height: H.
         width: W.
         step: (8,), the matrix from the second number on.
-        table: (C, 256), applied on the way.
-        waiting: Whether ``table`` changes anything.
         outside: (C,), what shows where there is no source.
     """
     if step[2] == 0 and step[4] == 0:
-        _move_separate(source, target, height, width, step, table, waiting, outside)
+        _move_separate(source, target, height, width, step, outside)
     else:
-        _move_fixed(source, target, height, width, step, table, waiting, outside)
+        _move_fixed(source, target, height, width, step, outside)
 
 
 @compiled
@@ -51,8 +48,6 @@ def _move_separate(
     height: int,
     width: int,
     step: Floats,
-    table: Bytes,
-    waiting: bool,
     outside: Bytes,
 ) -> None:
     """Move along the axes: PIL sums positions in floating point."""
@@ -64,16 +59,14 @@ def _move_separate(
         shift = (rows[top] - top) * width + columns[first] - first
         gap = width - (last - first)
         size = height * width
-        _shift(source, target, size, width, start, stop, shift, gap, table, waiting, outside)
+        _shift(source, target, size, width, start, stop, shift, gap, outside)
         return
     index = np.empty(width, np.int32)
     for y in range(height):
         count = last - first if 0 <= rows[y] < height else 0
         for k in range(count):
             index[k] = rows[y] * width + columns[first + k]
-        _write_row(
-            source, target, height, width, y, first, count, index, stride, table, waiting, outside
-        )
+        _write_row(source, target, height, width, y, first, count, index, stride, outside)
 
 
 @compiled
@@ -105,8 +98,6 @@ def _shift(
     stop: int,
     shift: int,
     gap: int,
-    table: Bytes,
-    waiting: bool,
     outside: Bytes,
 ) -> None:
     """Write whole planes shifted: rows run on into each other, then what lies between is painted.
@@ -120,18 +111,12 @@ def _shift(
         stop: Last pixel that has one + 1.
         shift: How far ahead the source of a pixel lies.
         gap: Pixels from the last of a row to the first of the next that have none.
-        table: (C, 256), applied on the way.
-        waiting: Whether ``table`` changes anything.
         outside: (C,), what shows where there is no source.
     """
-    for c in range(table.shape[0]):
+    for c in range(outside.size):
         plane, level = c * size, outside[c]
-        if waiting:
-            for k in range(plane + start, plane + stop):
-                target[np.uint64(k)] = table[c, source[np.uint64(k + shift)]]
-        else:
-            for k in range(plane + start, plane + stop):
-                target[np.uint64(k)] = source[np.uint64(k + shift)]
+        for k in range(plane + start, plane + stop):
+            target[np.uint64(k)] = source[np.uint64(k + shift)]
         _paint(target, plane, plane + start, level)
         _paint(target, plane + stop, plane + size, level)
         if gap > 0:
@@ -147,8 +132,6 @@ def _move_fixed(
     height: int,
     width: int,
     step: Floats,
-    table: Bytes,
-    waiting: bool,
     outside: Bytes,
 ) -> None:
     """Move along slanted lines: PIL sums positions in 16.16 fixed point."""
@@ -165,9 +148,7 @@ def _move_fixed(
         x, line = x0 + first * dx, y0 + first * dy
         for k in range(min(count, 1) if stride == 1 else count):
             index[k] = ((line + k * dy) >> 16) * width + ((x + k * dx) >> 16)
-        _write_row(
-            source, target, height, width, y, first, count, index, stride, table, waiting, outside
-        )
+        _write_row(source, target, height, width, y, first, count, index, stride, outside)
         x0 += down_x
         y0 += down_y
 
@@ -201,25 +182,17 @@ def _write_row(
     count: int,
     index: Any,
     stride: int,
-    table: Bytes,
-    waiting: bool,
     outside: Bytes,
 ) -> None:
     """Write row y of all planes: the pixels that ``index`` names from ``first`` on."""
-    for c in range(table.shape[0]):
+    for c in range(outside.size):
         plane = c * height * width
         row = plane + y * width
         at = row + first
         _paint(target, row, at, outside[c])
         _paint(target, at + count, row + width, outside[c])
         start = plane + index[0]
-        if waiting and stride == 1:
-            for k in range(count):
-                target[np.uint64(at + k)] = table[c, source[np.uint64(start + k)]]
-        elif waiting:
-            for k in range(count):
-                target[np.uint64(at + k)] = table[c, source[np.uint64(plane + index[k])]]
-        elif stride == 1:
+        if stride == 1:
             for k in range(count):
                 target[np.uint64(at + k)] = source[np.uint64(start + k)]
         elif stride == -1:

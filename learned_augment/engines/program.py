@@ -81,9 +81,20 @@ class Book:
             if row[0] >= DRAWN:
                 if row[0] == OTHER:
                     return None
-                row = self._rows(step.op, step.value, step.noise, 1)[0]
-            rows[0, place] = row
+                rows[0, place] = self._placed(step)
+            else:
+                rows[0, place] = row
         return rows, self._tables
+
+    def _placed(self, step: Step) -> tuple[float, ...]:
+        """Return the eight numbers of a step that takes its place from noise."""
+        law, width, height = step.op.law, self.width, self.height
+        if isinstance(law, Geometric):
+            matrix = law.matrix(step.value, step.noise, width, height)
+            return (MOVE, *matrix, float(law.fill == "grey"))
+        assert isinstance(law, Erase)
+        box = law.box(step.value, step.noise, width, height, min(width, height))
+        return (ERASE, *box, 0.0, 0.0, 0.0)
 
     def _clear(self) -> None:
         self._single: dict[tuple[str, float], Floats] = {}
