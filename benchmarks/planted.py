@@ -11,18 +11,18 @@ other initial weights, other draws.
         --epochs 60 --learning-rate 0.1
     python benchmarks/planted.py --data digits --changes 'sheared,moved down,inverted,squeezed'
 
-Each change has its own result file; the table at the end is made from all of them.
+Each change has its own result file; ``planted_summary.py`` counts over all of them.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
-from record import RESULTS, save_result
+from planted_summary import summarise
+from record import save_result
 from torch.nn.functional import adaptive_avg_pool2d
 
 from learned_augment.datasets import ImageData, load_images
@@ -150,34 +150,8 @@ def one_search(
     }
 
 
-def table() -> str:
-    """Return how often each op was among the first three, planted and in the control."""
-    rows = [
-        row
-        for path in sorted(RESULTS.glob("planted-*.json"))
-        for row in json.loads(path.read_text(encoding="utf-8"))["rows"]
-    ]
-    lines = [
-        "| data | mode | planted | op | in the top three | in the control's top three |",
-        "|---|---|---|---|---|---|",
-    ]
-    for data, mode, change in sorted(
-        {(r["data"], r["mode"], r["change"]) for r in rows if r["op"]}
-    ):
-        same = [r for r in rows if (r["data"], r["mode"]) == (data, mode)]
-        found = [r for r in same if r["change"] == change]
-        control = [r for r in same if r["change"] == "control"]
-        op = found[0]["op"]
-        hits, false = (sum(op in r["top"] for r in group) for group in (found, control))
-        lines.append(
-            f"| {data} | {mode} | {change} | {op} | {hits} of {len(found)} "
-            f"| {false} of {len(control)} |"
-        )
-    return "\n".join(lines)
-
-
 def main() -> None:
-    """Run the searches that are asked for and print the table of all results so far."""
+    """Run the searches that are asked for and count anew what was found."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -218,7 +192,7 @@ def main() -> None:
                 seeds=list(range(seed + 1)),
                 settings=vars(options) | {"data": options.name},
             )
-    print(table())
+    summarise()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from planted import CHANGES, TOP, planted, ranking
+from planted_summary import summarise
 from record import save_result
 
 from learned_augment.datasets import ImageData, load_images
@@ -53,7 +54,7 @@ def one_search(
 
 
 def main() -> None:
-    """Run all searches, write one result file, and print how often each op was found."""
+    """Run all searches, write one result file, and count anew what was found."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -63,8 +64,8 @@ def main() -> None:
     parser.add_argument("--changes", default="control,rotated,darkened,mirrored,translated")
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--model", default="small-cnn")
-    parser.add_argument("--epochs", type=int, default=30, help="of the network's training")
-    parser.add_argument("--steps", type=int, default=10, help="of the layer, eight pairs each")
+    parser.add_argument("--epochs", type=int, default=20, help="of the network's training")
+    parser.add_argument("--steps", type=int, default=16, help="of the layer, eight pairs each")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -86,11 +87,7 @@ def main() -> None:
         settings = vars(options) | {"data": options.name}
         name = f"planted-deepaa-{options.name}"
         save_result(name, rows, seeds=list(range(seed + 1)), settings=settings)
-    control = [row for row in rows if row["op"] is None]
-    for change in [name for name in options.changes.split(",") if name in CHANGES]:
-        op, mine = CHANGES[change].op, [row for row in rows if row["change"] == change]
-        hits, false = (sum(op in r["top"] for r in group) for group in (mine, control))
-        print(f"{change}: {op} in the top three in {hits} of {len(mine)}, control {false}")
+    summarise()
 
 
 if __name__ == "__main__":

@@ -86,6 +86,28 @@ def compare(result: Result) -> list[str]:
     return [*lines, measured(result)]
 
 
+def planted(result: Result) -> list[str]:
+    """How often the searches found what was planted, beside the un-planted control."""
+    heads = ["data", "method", "validation images", "op", "top three", "control"]
+    heads += ["above every control", "share (control's)"]
+    rows = []
+    for row in result["rows"]:
+        seeds, controls = len(row["seeds"]), len(row["control_seeds"])
+        counts = [f"{row['top_three']} of {seeds}", f"{row['control_top_three']} of {controls}"]
+        counts += [f"{row['above_every_control']} of {seeds}"]
+        shares = f"{row['share']:.2f} ({row['control_share']:.2f})"
+        method = f"{row['method']}, {row['mode']}"
+        rows.append([row["data"], method, row["change"], row["op"], *counts, shares])
+    luck = " and ".join(f"{x:.0%}" for x in sorted({row["luck"] for row in result["rows"]}))
+    note = (
+        "Top three: the op that does to training images what was done to validation images is "
+        f"among the three applied most often; by luck in {luck} of the seeds. Above every control: "
+        "it is, and more often than in any search of another seed without the change. Share: how "
+        "often the policy applies it to an image. "
+    )
+    return [*markdown(heads, rows), "", note + measured(result)]
+
+
 def throughput(result: Result) -> list[str]:
     """Ratios against the peers, then images per second."""
     return [*targets(result), "", measured(result)]
@@ -96,6 +118,7 @@ TABLES: dict[str, Callable[[Result], list[str]]] = {
     "import_cost": import_cost,
     "draws": draws,
     "compare": compare,
+    "planted": planted,
     "throughput": throughput,
 }
 """Every table by its name, which is also its result's."""
