@@ -113,6 +113,11 @@ def ranking(policy: Policy) -> list[tuple[str, float]]:
     return sorted(shares.items(), key=lambda item: -item[1])
 
 
+def rank_of(op: str, ranks: list[tuple[str, float]]) -> int:
+    """Return an op's place from 1, the one after the last if the policy does not have it."""
+    return 1 + [*(name for name, _ in ranks), op].index(op)
+
+
 def one_search(
     data: ImageData, name: str, seed: int, options: argparse.Namespace
 ) -> dict[str, Any]:
@@ -142,7 +147,7 @@ def one_search(
         "mode": options.mode,
         "seed": seed,
         "top": [op for op, _ in ranks[:TOP]],
-        "rank": None if change is None else 1 + [op for op, _ in ranks].index(change.op),
+        "rank": None if change is None else rank_of(change.op, ranks),
         "shares": {op: round(share, 4) for op, share in ranks},
         "steps": policy.about["steps"],
         "seconds": round(time.perf_counter() - start, 1),

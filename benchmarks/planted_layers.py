@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from planted import CHANGES, TOP, planted, ranking
+from planted import CHANGES, TOP, planted, rank_of, ranking
 from planted_summary import summarise
 from record import save_result
 
@@ -46,7 +46,7 @@ def one_search(
         "op": None if change is None else change.op,
         "seed": seed,
         "top": [op for op, _ in ranks[:TOP]],
-        "rank": None if change is None else 1 + [op for op, _ in ranks].index(change.op),
+        "rank": None if change is None else rank_of(change.op, ranks),
         "shares": {op: round(share, 4) for op, share in ranks},
         "metrics": policy.about["metrics"],
         "seconds": round(time.perf_counter() - start, 1),

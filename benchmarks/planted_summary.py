@@ -9,6 +9,7 @@ are ops, the second in at most 1 of as many as there are searches to compare wit
 """
 
 import json
+import math
 import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -52,7 +53,7 @@ def _searches() -> dict[Setting, list[Row]]:
 
 def _counts(setting: Setting, searches: Sequence[Row]) -> Iterator[Row]:
     control = [row for row in searches if row["op"] is None]
-    for change in dict.fromkeys(row["change"] for row in searches if row["op"]):
+    for change in dict.fromkeys(row["change"] for row in searches if row["op"] and control):
         mine = [row for row in searches if row["change"] == change]
         op = mine[0]["op"]
         yield {
@@ -62,18 +63,24 @@ def _counts(setting: Setting, searches: Sequence[Row]) -> Iterator[Row]:
             "seeds": [row["seed"] for row in mine],
             "top_three": sum(op in row["top"] for row in mine),
             "above_every_control": sum(_above(row, op, control) for row in mine),
-            "share": round(statistics.fmean(row["shares"][op] for row in mine), 3),
+            "share": round(statistics.fmean(_share(row, op) for row in mine), 3),
             "control_seeds": [row["seed"] for row in control],
             "control_top_three": sum(op in row["top"] for row in control),
             "control_above_every_other": sum(_above(row, op, control) for row in control),
-            "control_share": round(statistics.fmean(row["shares"][op] for row in control), 3),
-            "luck": round(3 / len(mine[0]["shares"]), 3),
+            "control_share": round(statistics.fmean(_share(row, op) for row in control), 3),
+            "luck": round(3 / max(len(row["shares"]) for row in searches), 3),
         }
 
 
+def _share(row: Row, op: str) -> float:
+    # An op that is in none of a policy's pairs is not listed.
+    return float(row["shares"].get(op, 0.0))
+
+
 def _above(row: Row, op: str, control: Sequence[Row]) -> bool:
-    others = [other["shares"][op] for other in control if other["seed"] != row["seed"]]
-    return op in row["top"] and row["shares"][op] > max(others)
+    others = [_share(other, op) for other in control if other["seed"] != row["seed"]]
+    # Without a search to compare with nothing is above it.
+    return op in row["top"] and _share(row, op) > max(others, default=math.inf)
 
 
 def main() -> None:
