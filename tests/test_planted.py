@@ -1,7 +1,9 @@
 """The search finds a change that was planted in the validation half of real images."""
 
+import json
 from dataclasses import replace
 
+import planted_summary
 import pytest
 import torch
 
@@ -56,6 +58,30 @@ def most_applied(change, seed, epochs):
 
 def test_a_planted_change_is_found():
     assert "Flip" in most_applied("mirrored", seed=0, epochs=8)
+
+
+def test_the_summary_counts_hits_and_compares_them_with_other_seeds_alone(tmp_path, monkeypatch):
+    def row(change, op, seed, top, share):
+        shares = {"Rotate": share, "Color": 0.1, "Flip": 0.1, "Invert": 0.1}
+        return {"change": change, "op": op, "seed": seed, "top": top, "shares": shares}
+
+    found, absent = ["Rotate", "Flip", "Color"], ["Flip", "Color", "Invert"]
+    rows = [
+        row("rotated", "Rotate", 0, found, 0.3),
+        row("rotated", "Rotate", 1, found, 0.3),  # not above seed 0 without the change
+        row("rotated", "Rotate", 2, absent, 0.5),  # not among the three
+        row("control", None, 0, found, 0.4),
+        row("control", None, 1, absent, 0.2),
+    ]
+    del rows[-1]["shares"]["Rotate"]  # an op that the policy does not have
+    text = json.dumps({"settings": {"name": "digits", "mode": "corrected"}, "rows": rows})
+    (tmp_path / "planted-digits.json").write_text(text)
+    monkeypatch.setattr(planted_summary, "RESULTS", tmp_path)
+    (counted,) = planted_summary.summary()
+    assert (counted["data"], counted["method"], counted["mode"]) == ("digits", "DADA", "corrected")
+    assert (counted["top_three"], counted["above_every_control"]) == (2, 1)
+    assert (counted["control_top_three"], counted["control_above_every_other"]) == (1, 1)
+    assert (counted["share"], counted["control_share"], counted["luck"]) == (0.367, 0.2, 0.75)
 
 
 @pytest.mark.slow
