@@ -97,6 +97,7 @@ def _run(options: argparse.Namespace) -> int:
     print(json.dumps(row, indent=1))
     if options.name:
         settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
+        settings |= {"training_images": len(train.photos), "validation_images": len(val.photos)}
         save_result(f"detect-{options.name}", [row], seeds=[options.seed], settings=settings)
     return 0
 

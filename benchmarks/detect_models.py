@@ -68,7 +68,7 @@ def _pyramid(name: str, trained: bool) -> BackboneWithFPN:
 def load_backbone(path: Path) -> dict[str, Tensor]:
     """Return the weights of a ResNet-50 without its classifier, from a file of ``torch.save``.
 
-    The file is a state dict under torchvision's names, or holds one under "model".
+    The file is a state dict under torchvision's names, or a checkpoint of ``train.py``.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -84,9 +84,13 @@ def load_backbone(path: Path) -> dict[str, Tensor]:
             f"{path} is not a file of weights ({type(error).__name__}); expected torch.save of a "
             "ResNet-50's state dict."
         ) from error
-    if isinstance(state, Mapping) and isinstance(state.get("model"), Mapping):
-        state = state["model"]
-    return _fitting(path, state)
+    return _fitting(path, _network(state))
+
+
+def _network(read: Any) -> Any:
+    """Return the network of a training's checkpoint; anything else as it is."""
+    training = read.get("state") if isinstance(read, Mapping) else None
+    return training.get("network") if isinstance(training, Mapping) else read
 
 
 def _fitting(path: Path, state: Any) -> dict[str, Tensor]:

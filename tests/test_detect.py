@@ -454,11 +454,14 @@ def test_files_that_are_no_backbone_are_refused(tmp_path):
         load_backbone(path)
     state = resnet50(10).state_dict()
     state["layer1.0.conv1.weight"] = torch.zeros(3)
-    torch.save({"model": state}, path)
+    torch.save({"format": 1, "config": {}, "state": {"network": state}}, path)
     with pytest.raises(
         ValueError, match=r"first layer1.0.conv1.weight is \(3,\), not \(64, 64, 1, 1\)"
     ):
         load_backbone(path)
+    good = resnet50(10).state_dict()
+    torch.save({"format": 1, "config": {}, "state": {"network": good}}, path)
+    assert torch.equal(load_backbone(path)["conv1.weight"], good["conv1.weight"])
     with pytest.raises(ValueError, match="No detector named 'yolo'"):
         build_detector("yolo", 2)
 

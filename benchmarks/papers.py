@@ -1,0 +1,152 @@
+"""Every row of the papers' result tables: measured here, or what it would take.
+
+    python benchmarks/papers.py            rewrite benchmarks/results/papers.md
+    python benchmarks/papers.py --check    fail if it is out of date
+
+The papers' figures are in ``papers_tables.py``, the networks' costs in
+``results/papers_costs.json``, what was measured in ``results/train-*.json`` and ``detect-*.json``.
+"""
+
+import argparse
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from papers_needs import DATA, RATE, Costs, costs, hours, short, train_command
+from papers_sections import detection, plots, searches
+from papers_tables import METHODS, TABLES, Table
+from record import RESULTS, load_result
+from tables import markdown
+from train_presets import PRESETS, Preset
+
+from learned_augment.files import write_atomically
+
+PAGE = RESULTS / "papers.md"
+HEAD = f"""# The papers' result tables, row by row
+
+Each row is measured here, or says what it would take: GPU hours of one run, data, and the command.
+The papers' figures are as printed, DeepAA's with 95 % intervals of four runs; those of other
+methods are as the table quotes them. What is measured here is the last epoch, with the standard
+deviation over seeds, and beside it the best epoch, chosen by looking at the test images (DADA's
+code reports the best, DeepAA's the last).
+
+GPU hours are an estimate of the order of magnitude, not a measurement: multiply-adds of a forward
+pass as counted by `benchmarks/papers_costs.py`, times 3 for forward and backward, times 2
+operations, times images, epochs and copies, at {RATE / 1e12:.0f} TFLOP/s sustained (5 % of the
+989 TFLOP/s that an H100 can do at best in dense bf16). Networks of narrow or many layers and small
+batches (WRN-40-2, Shake-Shake, PyramidNet) reach less and take longer. Reading and augmenting
+images is not counted.
+
+ROOT is the folder of the data set. Files that commands name and that are not shipped:
+
+```python
+from torchvision.transforms import AutoAugmentPolicy
+from learned_augment import Policy
+from learned_augment.builders import deep_trivial_augment
+
+for data in ("svhn", "imagenet"):
+    policy = Policy.from_torchvision(AutoAugmentPolicy(data))
+    policy.save(f"autoaugment-{{data}}.safetensors")
+for name, depth in (("deepaa-cifar10-2", 6), ("deepaa-imagenet", 5)):
+    whole = Policy.load(name)
+    for k in range(1, depth + 1):
+        tables = (whole.weights[:, :k], whole.op[:, :k], whole.value[:, :k])
+        first = Policy(whole.ops, whole.mixture, *tables, whole.about)
+        first.save(f"{{name}}-first-{{k}}.safetensors")
+for k in range(1, 9):
+    deep_trivial_augment(k).save(f"deepta-{{k}}.safetensors")
+```
+"""
+
+
+Result = dict[str, Any]
+Measured = dict[tuple[str, str], Result]
+
+
+def page() -> str:
+    """Return the page's text."""
+    measured, counted = _measured(), costs()
+    sections = []
+    for table in TABLES:
+        heads = ["recipe", "method", "paper", "here", "command"]
+        rows = _rows(table, measured, counted)
+        sections.append([f"## {table.source}: {table.unit}", "", *markdown(heads, rows)])
+    sections += [detection(counted), searches(), plots()]
+    return HEAD + "".join("\n" + "\n".join(section) + "\n" for section in sections)
+
+
+def _rows(table: Table, measured: Measured, counted: Costs) -> Iterator[list[str]]:
+    for recipe, figures in table.rows.items():
+        preset = PRESETS[recipe]
+        for head, figure in zip(table.heads, figures.split(), strict=True):
+            if figure == "-":
+                continue
+            method = METHODS[head]
+            paper = figure.replace("±", " ± ").replace("/", " / ")
+            if (policy := method.policies.get(preset.data)) is None:
+                yield [recipe, head, paper, f"not run: {method.reason}", ""]
+                continue
+            found = measured.get((recipe, policy.removesuffix(".safetensors")))
+            here = _here(found, preset, "accuracy" in table.unit, counted)
+            yield [recipe, head, paper, here, f"`{train_command(recipe, policy)}`"]
+
+
+def _here(found: Result | None, preset: Preset, accuracy: bool, counted: Costs) -> str:
+    """Return what was measured; of less than the recipe, what is missing, too."""
+    facts, recipe = preset.facts, preset.recipe
+    needed = hours(
+        counted[preset.network, facts.classes], facts.images, recipe.epochs, recipe.copies
+    )
+    missing = f"{short(needed)} GPU hours, {DATA[preset.data]}"
+    if found is None:
+        return f"not run: {missing}"
+    last, best = (_figure(found["rows"], which, accuracy) for which in ("last", "best"))
+    runs = f"{len(found['rows'])} run{'s' if len(found['rows']) > 1 else ''}"
+    settings = found["settings"]
+    epochs, images = settings["epochs"], settings["training_images"]
+    figure = f"{last}, best epoch {best}, {runs}"
+    if (epochs, images) == (recipe.epochs, facts.images):
+        return figure
+    of = f"{epochs} of {recipe.epochs} epochs, {images:,} of {facts.images:,} images"
+    return f"{figure}, but only {of}; in full not run: {missing}"
+
+
+def _figure(rows: Sequence[Result], which: str, accuracy: bool) -> str:
+    right = [row[f"{which}_epoch_accuracy_percent"] for row in rows]
+    values = right if accuracy else [100 - each for each in right]
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2f}{spread}"
+
+
+def _measured() -> Measured:
+    """Return the finished trainings on the papers' networks by (recipe, policy)."""
+    found: Measured = {}
+    for path in sorted(RESULTS.glob("train-*.json")):
+        result = load_result(path.stem)
+        recipe, policy = (result["settings"][key] for key in ("preset", "policy"))
+        # What has a name of its own changes the recipe; a policy's file goes by the result's name.
+        if path.stem == f"train-{recipe}-{policy}".replace(":", "-"):
+            found[recipe, policy] = result
+        elif path.stem == f"train-{policy}":
+            found[recipe, policy.removeprefix(f"{recipe}-")] = result
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Rewrite or check the page and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args(arguments).check
+    text = page()
+    current = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text
+    if check and not current:
+        print(f"{PAGE.name} is out of date: run python benchmarks/papers.py", file=sys.stderr)
+        return 1
+    if not current:
+        write_atomically(PAGE, text.encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""What a row of the papers takes: data, GPU hours by a stated model, and the command."""
+
+from record import load_result
+from train_presets import PRESETS
+
+__all__ = ["COCO_IMAGES", "DATA", "RATE", "Costs", "costs", "hours", "short", "train_command"]
+
+RATE = 50e12
+"""Assumed: multiplications and additions per second that one GPU sustains in training."""
+
+DATA = {
+    "cifar10": "CIFAR-10 (60,000 images)",
+    "cifar100": "CIFAR-100 (60,000 images)",
+    "svhn": "SVHN with its extra images (630,420)",
+    "imagenet": "ImageNet (1,281,167 training images)",
+}
+"""Data sets in words."""
+
+COCO_IMAGES = 117_266
+"""Training images of COCO 2017 with an object."""
+
+Costs = dict[tuple[str, int], int]
+
+
+def costs() -> Costs:
+    """Return the multiply-adds of a forward pass by (network, classes)."""
+    rows = load_result("papers_costs")["rows"]
+    return {(row["network"], row["classes"]): row["madds"] for row in rows}
+
+
+def hours(madds: float, images: int, epochs: int, copies: int = 1) -> float:
+    """Return the estimated GPU hours of a training: 3 passes of 2 operations per multiply-add."""
+    return 6 * madds * images * epochs * copies / RATE / 3600
+
+
+def short(number: float) -> str:
+    """Return two significant digits."""
+    return f"{float(f'{number:.2g}'):g}"
+
+
+def train_command(recipe: str, policy: str) -> str:
+    """Return the command that trains a classifier."""
+    data = PRESETS[recipe].data
+    source = "folder" if data == "imagenet" else data
+    return f"python benchmarks/train.py --preset {recipe} --policy {policy} --data {source}:ROOT"

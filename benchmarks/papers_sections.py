@@ -1,0 +1,99 @@
+"""What the papers report beside classifiers: detectors, the cost of a search, plots."""
+
+from papers_needs import COCO_IMAGES, DATA, Costs, hours, short, train_command
+from papers_tables import DETECTION, SEARCHES
+from record import RESULTS, load_result
+from tables import markdown
+from train_presets import PRESETS
+
+__all__ = ["detection", "plots", "searches"]
+
+_BACKBONE = "imagenet-resnet50"
+
+
+def detection(costs: Costs) -> list[str]:
+    """Return the section on detectors."""
+    preset = PRESETS[_BACKBONE]
+    first = hours(costs["resnet50", 1000], preset.facts.images, preset.recipe.epochs)
+    policies = dict.fromkeys(policy for _, policy in DETECTION)
+    rows = []
+    for (model, policy), figures in DETECTION.items():
+        command = (
+            f"python benchmarks/detect.py --data COCO --model {model} --backbone {_file(policy)}"
+        )
+        here = _detected(model, policy, costs)
+        rows.append([model, f"`{policy}`", figures, here, f"`{command}`"])
+    heads = ["detector", "backbone trained under", "paper", "here", "command"]
+    return [
+        "## DADA, Table 5: COCO box AP (AP50, AP75, small, medium, large), %",
+        "",
+        "With torchvision's recipe of 26 epochs, which is not the paper's. Both backbones are "
+        f"trained before, {short(first)} GPU hours each, {DATA['imagenet']}:",
+        "",
+        *(f"    {train_command(_BACKBONE, policy)}" for policy in policies),
+        "",
+        *markdown(heads, rows),
+    ]
+
+
+def _file(policy: str) -> str:
+    """Return where ``train.py`` leaves a backbone."""
+    return f"benchmarks/checkpoints/{_BACKBONE}-{policy}-seed0.pt"
+
+
+def _detected(model: str, policy: str, costs: Costs) -> str:
+    needed = hours(costs[model, 80], COCO_IMAGES, 26)
+    missing = f"not run: {short(needed)} GPU hours, COCO 2017 ({COCO_IMAGES:,} training images)"
+    for path in sorted(RESULTS.glob("detect-*.json")):
+        result = load_result(path.stem)
+        row, settings = result["rows"][0], result["settings"]
+        if (row["model"], row["policy"], settings["backbone"]) == (model, "none", _file(policy)):
+            of = f"{settings['epochs']} of 26 epochs, {settings['training_images']:,} images"
+            boxes = row["boxes"]
+            sizes = ", ".join(str(boxes[name]) for name in list(boxes)[1:])
+            masks = f"; masks {row['masks']['AP']}" if "masks" in row else ""
+            return f"{boxes['AP']} ({sizes}){masks}, {of}"
+    return missing
+
+
+def searches() -> list[str]:
+    """Return the section on what a search costs."""
+    rows = []
+    for (source, data), figures in SEARCHES.items():
+        for method, name in (("dada", "DADA"), ("deepaa", "DeepAA")):
+            if name in [each.rpartition(" ")[0] for each in figures.split(", ")]:
+                command = _search_command(method, data)
+                needed = f"as many GPU hours, {DATA[data]}" if command else "no preset for it"
+                rows.append([source, data, figures, name, f"not run: {needed}", command])
+    heads = ["source", "data", "paper, all methods", "method", "here", "command"]
+    return [
+        "## Cost of a search, GPU hours",
+        "",
+        "Other methods' searches are not part of this package. The hours are on the papers' GPUs, "
+        "DADA's on a Titan XP. DADA's Table 1 also repeats errors of its Tables 2 to 4.",
+        "",
+        *markdown(heads, rows),
+    ]
+
+
+def _search_command(method: str, data: str) -> str:
+    if method == "deepaa" and data != "cifar10":
+        return ""
+    source = "folder" if data == "imagenet" else data
+    options = f"--preset {data} --option mode=released" if method == "dada" else "--preset paper"
+    return (
+        f"`learned-augment search --data {source}:ROOT --method {method} {options} "
+        f"--out {method}.safetensors`"
+    )
+
+
+def plots() -> list[str]:
+    """Return the section on results that the papers show as plots alone."""
+    return [
+        "## Plots without a table",
+        "",
+        "- DADA, Figure 3a (RELAX against Gumbel-Softmax) and 3b (cost against error): no figures "
+        "in the text, so nothing to compare with.",
+        "- DeepAA, Figures 4a and 4b (gradient cosine by depth): measured here in its own setting, "
+        "[gradient-cosine-cifar10.json](gradient-cosine-cifar10.json).",
+    ]
