@@ -101,7 +101,8 @@ class BatchNormOverAll(nn.Module):
             self.register_buffer(name, getattr(norm, name))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (B, C, ...) channel by channel."""
+        """Normalise (B, C, ...) channel by channel, in float32 or better."""
+        x = x.to(torch.promote_types(x.dtype, torch.float32))
         if not self.training:
             mean, var = self.running_mean, self.running_var
         else:

@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from learned_augment.networks.norms import norm_parameters
 from learned_augment.searchers.alignment import Tensors, gradient, slopes_exact
 from learned_augment.searchers.image_gradients import (
     Call,
@@ -20,7 +21,6 @@ from learned_augment.searchers.image_gradients import (
     gradient_rows,
     recorded,
 )
-from learned_augment.searchers.suitability import norm_parameters
 
 __all__ = ["Frozen", "check_memory"]
 

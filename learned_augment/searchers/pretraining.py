@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from learned_augment.files import write_atomically
+from learned_augment.networks.norms import norm_parameters
 from learned_augment.processes import rank, share
 from learned_augment.searchers.alignment import Tensors, norm
 from learned_augment.searchers.batches import Beside, Normalise, Stream
 from learned_augment.searchers.learner import Learner
 from learned_augment.searchers.presets import Preset
 from learned_augment.searchers.searcher import Halves
-from learned_augment.searchers.suitability import norm_parameters
 
 __all__ = ["Pretraining", "part", "read_network", "split", "write_network"]
 

@@ -8,23 +8,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from learned_augment.networks import ShakeDrop, ShakeShake
-from learned_augment.processes import BatchNormOverAll
+from learned_augment.networks.norms import NORMS, norm_parameters
 from learned_augment.searchers.alignment import Tensors, slopes_exact
 from learned_augment.searchers.image_gradients import check_layer
 
-__all__ = ["check_suitable", "norm_parameters"]
-
-NORMS = (_BatchNorm, BatchNormOverAll, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
-
-
-def norm_parameters(network: nn.Module) -> set[str]:
-    """Return the names of the scales and shifts of all normalisations."""
-    return {
-        f"{name}.{parameter}".lstrip(".")
-        for name, layer in network.named_modules()
-        if isinstance(layer, NORMS)
-        for parameter, _ in layer.named_parameters(recurse=False)
-    }
+__all__ = ["check_suitable"]
 
 
 def check_suitable(network: nn.Module, images: Tensor, *, gram: bool) -> None:

@@ -4,7 +4,20 @@ A seed fixes initial weights, batch order and augmentation, each from its own ge
 policies at one seed differ in nothing else.
 """
 
+from learned_augment.training.feeds import MemoryFeed
+from learned_augment.training.loop import run_training
 from learned_augment.training.recipe import Recipe
-from learned_augment.training.single import Trained, check_network, find_device, train_network
+from learned_augment.training.single import check_network, find_device, isolated, train_network
+from learned_augment.training.trainer import Trained, Trainer
 
-__all__ = ["Recipe", "Trained", "check_network", "find_device", "train_network"]
+__all__ = [
+    "MemoryFeed",
+    "Recipe",
+    "Trained",
+    "Trainer",
+    "check_network",
+    "find_device",
+    "isolated",
+    "run_training",
+    "train_network",
+]

@@ -1,0 +1,215 @@
+"""What a training learns from: images, the policy in its place, and their way to the network."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from itertools import permutations
+from pathlib import Path
+
+import torch
+from torchvision import datasets as torchvision_datasets
+from train_presets import Preset
+
+from learned_augment import Policy
+from learned_augment.datasets import load_images
+from learned_augment.files import encode
+from learned_augment.image_data import ImageData
+from learned_augment.placement import Contender, place_policy
+from learned_augment.training import MemoryFeed, Recipe
+from learned_augment.training.feeds import Feed
+from learned_augment.training.pictures import ImageFolders, in_memory, read_folders
+from learned_augment.training.pixels import IMAGENET, level_statistics
+from learned_augment.training.workers import Augment, Centre, Whole, WorkerFeed, WorkerSettings
+
+__all__ = ["Placed", "Source", "fingerprint", "load_source", "make_feed", "place", "sizes"]
+
+Source = ImageData | ImageFolders
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A policy in its place among everything else that a recipe does to training images.
+
+    Attributes:
+        contender: what is applied to the levels; its placement says all of it, in words.
+        recipe: with cutout and lighting as they go with this policy.
+    """
+
+    contender: Contender
+    recipe: Recipe
+
+    @property
+    def sha256(self) -> str:
+        """Hash of every figure of its policies."""
+        digest = hashlib.sha256()
+        for policy in self.contender.policies:
+            digest.update(encode(replace(policy, about={})))
+        return digest.hexdigest()[:16]
+
+
+def place(policy: str, preset: Preset, recipe: Recipe, seed: int) -> Placed:
+    """Put a policy where the papers do.
+
+    A policy that stands beside the default augmentation comes after it, and jitter, lighting and
+    Cutout after the policy; "cutout" is all of this without a policy, "default" leaves Cutout out
+    as well. A policy that replaces the default augmentation, and "none", stand alone.
+
+    Args:
+        policy: a name or a path, as `placement.place_policy` takes it.
+        preset: whose default augmentation it meets.
+        recipe: the preset's, perhaps changed.
+        seed: chooses a random control.
+
+    Raises:
+        ValueError: if there is no such policy, or no Cutout in the preset.
+    """
+    facts, bare = preset.facts, replace(recipe, cutout=0, lighting=0.0)
+    if policy == "cutout" and not recipe.cutout:
+        raise ValueError(f"The recipe of {preset.data} has no Cutout; the policy is 'default'.")
+    choice = "default" if policy == "cutout" else policy
+    found = place_policy(choice, facts.default, image_size=facts.side, name=policy, seed=seed)
+    if found.placement in ("alone", "nothing"):
+        return Placed(found, bare)
+    shown = replace(recipe, cutout=0) if policy == "default" else recipe
+    after = [f"jitter {preset.jitter}"] if preset.jitter else []
+    after += [f"lighting {shown.lighting}"] if shown.lighting else []
+    after += [f"Cutout {shown.cutout}"] if shown.cutout else []
+    words = ", then ".join([found.placement, *after])
+    policies = (*found.policies, *([_jitter(preset.jitter)] if preset.jitter else []))
+    return Placed(Contender(policy, words, policies), shown)
+
+
+def _jitter(reach: float) -> Policy:
+    """Return brightness, contrast and colour in any order, each by a factor within ``reach`` of 1.
+
+    Factors are uniform over 81 steps, finer than a grey level in most pixels.
+    """
+    factors = torch.linspace(1 - reach, 1 + reach, 81, dtype=torch.float64)
+    op = torch.tensor(list(permutations(range(3))))  # (6, 3)
+    shape = (6, 3, len(factors))
+    return Policy(
+        ops=("Brightness", "Contrast", "Color"),
+        mixture=torch.full((6,), 1 / 6, dtype=torch.float64),
+        weights=torch.full(shape, 1 / len(factors), dtype=torch.float64),
+        op=op[:, :, None].expand(shape),
+        value=factors.expand(shape),
+        about={"name": "jitter"},
+    )
+
+
+def load_source(source: str, preset: Preset, *, classes: int, extra: bool) -> Source:
+    """Load what a preset is trained and tested on, or list its files.
+
+    Args:
+        source: as `datasets.load_images` takes it, with a test part.
+        preset: says whether the images fit in memory, and how large they are.
+        classes: how many there must be.
+        extra: whether SVHN's training images include the extra ones, as in the papers.
+
+    Raises:
+        ValueError: if classes or sizes are not those of the preset.
+        FileNotFoundError: if a part is missing.
+    """
+    kind, _, where = source.partition(":")
+    if kind == "folder":
+        folders = read_folders(Path(where).expanduser())
+        _check_classes(folders.name, len(folders.classes), classes, preset)
+        if preset.data == "imagenet":
+            return folders
+    elif preset.data == "imagenet":
+        raise ValueError(f"ImageNet comes as folder:PATH with train/ and val/, got {source!r}.")
+    data = load_images(source)
+    _check_classes(data.name, len(data.classes), classes, preset)
+    side = preset.facts.side
+    if data.train_images.shape[2:] != (side, side):
+        raise ValueError(
+            f"{data.name}: {preset.data} has images of {side} x {side} pixels, these have "
+            f"{data.train_images.shape[3]} x {data.train_images.shape[2]}; resize them first."
+        )
+    return _with_extra(data, Path(where).expanduser()) if kind == "svhn" and extra else data
+
+
+def _check_classes(name: str, found: int, expected: int, preset: Preset) -> None:
+    if found != expected:
+        raise ValueError(
+            f"{name}: expected {expected} classes, got {found}; {preset.data} has "
+            f"{preset.facts.classes}. Choose another preset, or say --classes {found}."
+        )
+
+
+def _with_extra(data: ImageData, root: Path) -> ImageData:
+    try:
+        extra = torchvision_datasets.SVHN(root, split="extra")
+    except (RuntimeError, OSError):
+        raise FileNotFoundError(
+            f"svhn:{root}: extra_32x32.mat is missing or damaged; the papers train on it too. "
+            "torchvision.datasets.SVHN(root, 'extra', download=True) stores it; --without-extra "
+            "does without."
+        ) from None
+    images = torch.cat([data.train_images, torch.from_numpy(extra.data)])
+    labels = torch.cat([data.train_labels, torch.from_numpy(extra.labels).long()])
+    return replace(data, train_images=images, train_labels=labels)
+
+
+def make_feed(
+    data: Source, placed: Placed, side: int, workers: int | None, device: torch.device
+) -> Feed:
+    """Return the way of the images to the network.
+
+    Args:
+        data: what is trained and tested on.
+        placed: the policy in its place.
+        side: pixels that the network is trained on.
+        workers: processes that augment, 0 for this one; None augments on the device.
+        device: where to train.
+
+    Raises:
+        ValueError: if images of many sizes were to be augmented on the device.
+    """
+    policies = placed.contender.policies
+    if isinstance(data, ImageData):
+        if workers is None:
+            return MemoryFeed(data, placed.contender, device)
+        train, test = in_memory(data)
+        levels = level_statistics(data.train_images)
+        settings = WorkerSettings(Augment(policies), Whole(), (), levels, workers)
+        return WorkerFeed(train, test, len(data.classes), settings, device)
+    inside, after = (policies, ()) if workers is not None else _parted(placed)
+    prepare = Augment(inside, side) if inside else Centre(side)
+    hands = DECODERS if workers is None else workers
+    settings = WorkerSettings(prepare, Centre(side), after, IMAGENET, hands)
+    return WorkerFeed(data.train, data.test, len(data.classes), settings, device)
+
+
+DECODERS = 4
+"""Workers that decode and crop files whose augmentation is the device's."""
+
+
+def _parted(placed: Placed) -> tuple[tuple[Policy, ...], tuple[Policy, ...]]:
+    """Return what workers do, which brings all images to one size, and what the device does."""
+    policies = placed.contender.policies
+    if placed.contender.placement == "alone":
+        raise ValueError(
+            f"{placed.contender.name} crops by itself, from images of any size, which make no "
+            "batch for the device: augment in workers."
+        )
+    return policies[:1], policies[1:]
+
+
+def sizes(data: Source) -> tuple[int, int]:
+    """Return the numbers of training and test images."""
+    if isinstance(data, ImageData):
+        return len(data.train_labels), len(data.test_labels)
+    return len(data.train.labels), len(data.test.labels)
+
+
+def fingerprint(data: Source) -> str:
+    """Return a hash that tells whether two trainings saw the same images."""
+    digest = hashlib.sha256()
+    if isinstance(data, ImageData):
+        for tensor in (data.train_images, data.train_labels, data.test_images, data.test_labels):
+            digest.update(tensor.contiguous().numpy().tobytes())
+    else:
+        for part in (data.train, data.test):
+            digest.update("\n".join(path.name for path in part.paths).encode())
+            digest.update(part.labels.numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,89 @@
+"""Results of ``train.py``: one file a name, one row a seed, one configuration for all of them."""
+
+import json
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+import record
+
+from learned_augment.checkpoints import differences
+from learned_augment.processes import rank
+from learned_augment.training import Trainer
+
+__all__ = ["Record"]
+
+
+class Record:
+    """Finished trainings under one name.
+
+    Attributes:
+        name: of the result file, without its ending.
+        configuration: what all rows share; plain JSON data.
+        rows: one a finished seed.
+    """
+
+    def __init__(
+        self, name: str, configuration: Mapping[str, Any], rows: list[dict[str, Any]]
+    ) -> None:
+        self.name, self.configuration, self.rows = name, dict(configuration), rows
+
+    @classmethod
+    def open(cls, name: str, configuration: Mapping[str, Any]) -> "Record":
+        """Return the record of ``train-NAME.json``, empty if there is no such file.
+
+        Raises:
+            ValueError: if the file is of another configuration, or no such record.
+        """
+        wanted = json.loads(json.dumps(configuration))
+        path = record.RESULTS / f"train-{name}.json"
+        if not path.exists():
+            return cls(name, wanted, [])
+        try:
+            document = record.load_result(f"train-{name}")
+            settings, rows = document["settings"], list(document["rows"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path} is not a result file ({error}); move it away.") from None
+        if found := differences(settings, wanted):
+            raise ValueError(
+                f"{path} holds results of another configuration: {'; '.join(found)}. Give the "
+                "same settings, or another --name."
+            )
+        return cls(name, wanted, rows)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Finished seeds."""
+        return [row["seed"] for row in self.rows]
+
+    def add(self, seed: int, sha256: str, trainer: Trainer) -> None:
+        """Add a finished training and write the file, in process 0."""
+        trained = trainer.result()
+        epoch = next(epoch for epoch, found in trained.accuracies if found == trained.best)
+        self.rows.append(
+            {
+                "seed": seed,
+                "last_epoch_accuracy_percent": trained.accuracy,
+                "best_epoch_accuracy_percent": trained.best,
+                "best_epoch": epoch,
+                "steps": trainer.steps,
+                "training_seconds": round(trainer.seconds, 1),
+                "policy_sha256": sha256,
+                "epoch_losses": list(trained.losses),
+                "epoch_accuracies_percent": [list(test) for test in trained.accuracies],
+            }
+        )
+        self.rows.sort(key=lambda row: int(row["seed"]))
+        if rank() == 0:
+            name = f"train-{self.name}"
+            record.save_result(name, self.rows, seeds=self.seeds, settings=self.configuration)
+
+    def summary(self) -> str:
+        """Return mean and deviation over the seeds, after the last and at the best epoch."""
+        parts = []
+        for which in ("last", "best"):
+            values = [row[f"{which}_epoch_accuracy_percent"] for row in self.rows]
+            spread = f" (sd {statistics.stdev(values):.2f})" if len(values) > 1 else ""
+            parts.append(f"{which} epoch {statistics.fmean(values):.2f} %{spread}")
+        count = len(self.rows)
+        return f"{self.name}: {', '.join(parts)}; {count} seed{'s' if count > 1 else ''}"

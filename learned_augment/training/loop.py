@@ -1,0 +1,97 @@
+"""A training in pieces: checkpoints, reasons to stop, and going on where it stopped."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from learned_augment.checkpoints import load_checkpoint, save_checkpoint
+from learned_augment.interrupts import interrupts
+from learned_augment.processes import agree, rank, world
+from learned_augment.training.trainer import Trainer
+
+__all__ = ["Stop", "run_training"]
+
+Stop = Literal["finished", "interrupted", "time budget"]
+
+
+def run_training(
+    trainer: Trainer,
+    checkpoint: Path,
+    config: Mapping[str, Any],
+    device: torch.device,
+    *,
+    time_budget: float = math.inf,
+    save_every: float = 120.0,
+    on_epoch: Callable[[Trainer], None] = lambda trainer: None,
+) -> Stop:
+    """Train until done, interrupted, or out of time; say which.
+
+    An existing checkpoint is resumed. One is written every `save_every` seconds and whenever the
+    training stops; process 0 writes, all read.
+
+    Args:
+        trainer: built, and not stepped yet.
+        checkpoint: where to read and write.
+        config: what a checkpoint must agree with.
+        device: of the training.
+        time_budget: seconds after which to stop.
+        save_every: seconds between checkpoints.
+        on_epoch: called after every epoch, in process 0.
+
+    Raises:
+        ArithmeticError: if the loss of an epoch is not finite; the last checkpoint is kept.
+        ValueError: if the checkpoint is of another configuration, or an image cannot be read.
+    """
+    if checkpoint.exists():
+        trainer.load_state_dict(load_checkpoint(checkpoint, config, "training"))
+
+    def save() -> None:
+        state = trainer.state_dict()
+        if rank() == 0:
+            save_checkpoint(checkpoint, config, state)
+
+    start = saved = time.monotonic()
+    with interrupts() as interrupted:
+        while trainer.done < trainer.steps:
+            _step(trainer, save)
+            now = time.monotonic()
+            if trainer.done % trainer.epoch_steps == 0:
+                _check_finite(trainer, checkpoint)
+                if rank() == 0:
+                    on_epoch(trainer)
+            wanted = (interrupted(), now - start > time_budget, now - saved >= save_every)
+            if not agree(any(wanted), device):
+                continue  # one question to all processes in nearly every step, not three
+            save()
+            saved = time.monotonic()
+            if agree(wanted[0], device):
+                return "interrupted"
+            if agree(wanted[1], device) and trainer.done < trainer.steps:
+                return "time budget"
+    save()
+    return "finished"
+
+
+def _step(trainer: Trainer, save: Callable[[], None]) -> None:
+    done = trainer.done
+    try:
+        trainer.step()
+    except ValueError:  # an image that cannot be read, before anything was learnt from its batch
+        if world() == 1 and trainer.done == done:
+            save()
+        raise
+
+
+def _check_finite(trainer: Trainer, checkpoint: Path) -> None:
+    loss = trainer.losses[-1]
+    if not math.isfinite(loss):
+        kept = f"the last checkpoint is kept at {checkpoint}" if checkpoint.exists() else ""
+        raise ArithmeticError(
+            f"Epoch {trainer.epoch}: the training loss is {loss}, expected a finite number; "
+            f"{kept or 'there is no checkpoint'}. Lower the learning rate, or look for broken "
+            "images."
+        )
