@@ -104,9 +104,9 @@ class Policy:
         row = s[:, None] * layers + np.arange(layers)
         # u has 24 bits, so row + u is exact and cannot round up into the next row.
         flat = np.searchsorted(self._weight_sums, row + uniform[:, 1:], side="right")
-        index = torch.from_numpy(flat)
-        noise = u[:, 1 + layers :].reshape(n, layers, NOISE)
-        return Plan(self.ops, self.op.view(-1)[index], self.value.view(-1)[index], noise)
+        op, value = (t.numpy().reshape(-1)[flat] for t in (self.op, self.value))
+        noise = u[:, 1 + layers :].unflatten(1, (layers, NOISE))
+        return Plan(self.ops, torch.from_numpy(op), torch.from_numpy(value), noise)
 
     def draw(self, generator: torch.Generator | None = None) -> list[Step]:
         """Draw the steps of one image: ``sample(1).steps(0)``, same numbers, a few microseconds."""

@@ -138,8 +138,10 @@ class LearnedAugment(v2.Transform):
         count = prod(lead)
         draws = 1 if self.same_on_batch else count // max(frames, 1)
         plan = self.policy.sample(draws, self._source())
-        repeats = torch.arange(count) // frames if not self.same_on_batch else [0] * count
-        return {"plan": plan if draws == count else plan.rows(repeats)}
+        if draws == count:
+            return {"plan": plan}
+        repeats = [0] * count if self.same_on_batch else torch.arange(count) // frames
+        return {"plan": plan.rows(repeats)}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """Apply a plan to one image or target; nothing is drawn."""

@@ -109,7 +109,8 @@ def test_a_full_book_starts_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def two_threads():
+def two_threads(monkeypatch):
+    monkeypatch.setattr(fast, "SMALL", 0)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield

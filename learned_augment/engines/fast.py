@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from itertools import count
 from math import prod
 from threading import get_ident
 from typing import Any, TypeAlias
@@ -27,15 +26,12 @@ from learned_augment.plan import Plan, Step
 __all__ = ["apply_fast", "apply_pixels", "apply_steps", "kernel"]
 
 Shape: TypeAlias = tuple[int, int, int]
-Run: TypeAlias = Callable[[Any, Any, Shape, bool, Floats, Levels, Levels, int, int], None]
+Run: TypeAlias = Callable[[Any, Any, Shape, bool, Floats, Levels, Levels, Any, bool], None]
 
 ALL = tuple(OPS)
 
-SMALL = 1 << 17
+SMALL = 1 << 20
 """Bytes times layers under which a second thread costs more than it gains."""
-
-CHUNKS = 4
-"""Pieces a thread, so that a slow image does not keep the others waiting."""
 
 
 @lru_cache(maxsize=1)
@@ -80,7 +76,8 @@ def apply_steps(image: Tensor, steps: Sequence[Step], fill: Tensor | None = None
     source = image.contiguous()
     out = torch.empty_like(source)
     a, b = source.numpy().reshape(1, -1), out.numpy().reshape(1, -1)
-    run(a, b, (channels, height, width), False, *program, _colours(channels, _levels(fill)), 0, 1)
+    colour = _colours(channels, _levels(fill))
+    run(a, b, (channels, height, width), False, *program, colour, np.zeros(2, np.int64), False)
     return out
 
 
@@ -100,7 +97,8 @@ def apply_pixels(
         return None
     source, out = bytearray(image.tobytes()), bytearray(channels * height * width)
     a, b = (np.frombuffer(levels, np.uint8).reshape(1, -1) for levels in (source, out))
-    run(a, b, (channels, height, width), True, *program, _colours(channels, fill), 0, 1)
+    colour = _colours(channels, fill)
+    run(a, b, (channels, height, width), True, *program, colour, np.zeros(2, np.int64), False)
     return Image.frombytes(image.mode, image.size, out)
 
 
@@ -142,22 +140,14 @@ def _spread(source: Tensor, out: Tensor, steps: Floats, tables: Levels, colour: 
     run, size = kernel(), len(source)
     assert run is not None
     threads = min(torch.get_num_threads(), size)
+    if source.numel() * steps.shape[1] < SMALL:
+        threads = 1
     shape = (source.shape[1], source.shape[2], source.shape[3])
     a, b = (batch.numpy().reshape(size, prod(shape)) for batch in (source, out))
-    if threads < 2 or source.numel() * steps.shape[1] < SMALL:
-        run(a, b, shape, False, steps, tables, colour, 0, size)
-        return
-    piece = -(-size // (threads * CHUNKS))
-    turn = count(0, piece)
-
-    def work() -> None:
-        while (start := next(turn)) < size:
-            run(a, b, shape, False, steps, tables, colour, start, min(start + piece, size))
-
-    helpers = [_pool(os.getpid(), threads - 1).submit(work) for _ in range(threads - 1)]
-    work()
-    for helper in helpers:
-        helper.result()
+    batch = (a, b, shape, False, steps, tables, colour, np.zeros(2, np.int64))
+    for _ in range(threads - 1):
+        _pool(os.getpid(), threads - 1).submit(run, *batch, False)
+    run(*batch, True)
 
 
 @lru_cache(maxsize=1)

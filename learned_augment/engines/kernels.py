@@ -24,11 +24,12 @@ from learned_augment.engines.levels import (
 from learned_augment.engines.lookup import Bytes, compiled
 from learned_augment.engines.moves import move
 from learned_augment.engines.program import COLOUR, CONTRAST, ERASE, KEEP, MOVE, TABLE
+from learned_augment.engines.turns import Turns, finish, take, wait
 
 __all__ = ["run"]
 
 Shape: TypeAlias = tuple[int, int, int]
-Run: TypeAlias = Callable[[Bytes, Bytes, Shape, bool, Floats, Bytes, Bytes, int, int], None]
+Run: TypeAlias = Callable[[Bytes, Bytes, Shape, bool, Floats, Bytes, Bytes, Turns, bool], None]
 
 
 @compiled
@@ -159,7 +160,7 @@ def _merge(planes: Bytes, pixels: Bytes) -> None:
 
 def _sources() -> int:
     """Return a checksum, not 0, of everything that is compiled into ``run``."""
-    names = ("kernels.py", "levels.py", "lookup.py", "moves.py", "program.py")
+    names = ("kernels.py", "levels.py", "lookup.py", "moves.py", "program.py", "turns.py")
     here = Path(__file__).parent
     return 1 + zlib.crc32(b"".join((here / name).read_bytes() for name in names))
 
@@ -177,15 +178,16 @@ def _compiled_run(sources: int) -> Run:
         program: Floats,
         tables: Bytes,
         colours: Bytes,
-        start: int,
-        stop: int,
+        turns: Turns,
+        stay: bool,
     ) -> None:
         channels = shape[0]
         spare, planes = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
         table = np.empty((channels, 256), np.uint8)
         if not sources:
             return
-        for i in range(start, stop):
+        i = take(turns)
+        while i < len(images):
             if interleaved:
                 source = np.empty(shape, np.uint8)
                 _split(images[i], source)
@@ -194,15 +196,20 @@ def _compiled_run(sources: int) -> Run:
             else:
                 source, target = images[i].reshape(shape), out[i].reshape(shape)
                 _run_image(source, target, spare, program[i], tables, colours, table)
+            finish(turns)
+            i = take(turns)
+        if stay:
+            wait(turns, len(images))
 
     return run
 
 
 run: Run = _compiled_run(_sources())
-"""Run images ``start`` to ``stop`` - 1 of a batch into another.
+"""Run the images of a batch that no other thread has taken into another batch.
 
 Arguments: images (B, C * H * W) uint8, contiguous, never written to; out, likewise, sharing no
 memory with images; shape (C, H, W); interleaved, whether levels lie pixel by pixel, not plane by
 plane; program (B, L, 8) float64; tables (T, 256) uint8 that ``TABLE`` steps name; colours (3, C)
-uint8, what shows outside a moved image, around a padded crop, in an erased box; start; stop.
+uint8, what shows outside a moved image, around a padded crop, in an erased box; turns, see
+``turns.Turns``; stay, whether to return only when all threads have finished their images.
 """
