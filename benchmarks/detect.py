@@ -1,19 +1,22 @@
 """Train a detector on a COCO-format folder, on a backbone and under a policy, and measure its AP.
 
     python benchmarks/detect.py --data COCO --model retinanet --backbone resnet50.pt
-    python benchmarks/detect.py --data COCO --model maskrcnn --policy dada-imagenet \
-        --checkpoint run.pt --time-budget 60
+    python benchmarks/detect.py --data COCO --model maskrcnn --policy dada-imagenet --time-budget 60
 
 The recipe is that of torchvision's reference: 26 epochs of 16 images at a learning rate of 0.02
 (RetinaNet 0.01) after 1,000 steps of warm-up, a tenth of it from epoch 16 and a hundredth from 22,
 flips, and a shorter side of 800 pixels. The learning rate follows the batch size. AP is COCO's,
 computed here; pycocotools is not needed.
 
-A run that is cut short goes on from its checkpoint when the same command is given again.
+Results: results/detect-NAME.json. A run that is cut short goes on from its checkpoint when the same
+command is given again. Exit status: 0 it is measured, 3 the time budget is over, 130 interrupted,
+2 wrong arguments or data.
 """
 
 import argparse
 import json
+import math
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,23 +30,22 @@ from record import save_result
 
 from learned_augment import builders
 from learned_augment.placement import place_policy
-from learned_augment.progress import Progress
-from learned_augment.searchers.loop import StepReport, run_search
-from learned_augment.training import find_device
+from learned_augment.training import find_device, isolated, run_training
 
+OVER, INTERRUPTED, WRONG = 3, 130, 2
 TYPICAL_SIDE = 480
 """Shorter side in pixels of COCO's images: what TrivialAugment measures translations by."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Train and measure; return the exit status: 0, 2 for bad input, 3 if cut short."""
+    """Train and measure; return the exit status."""
     options = _parser().parse_args(arguments)
     try:
         return _run(options)
     except (OSError, ValueError, ArithmeticError) as error:
         # A worker's error carries its traceback; its last line is the message.
         print(f"error: {str(error).splitlines()[-1]}", file=sys.stderr)
-        return 2
+        return WRONG
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,9 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0)
     add("--workers", type=int, default=0, help="processes that read images")
     add("--device", help="cpu, cuda, ...; a GPU if there is one")
-    add("--checkpoint", type=Path, help="written as it runs, resumed if it exists")
-    add("--time-budget", type=float, help="minutes after which to stop, for --checkpoint")
-    add("--name", help="write results/detect-NAME.json")
+    add("--checkpoint", type=Path, help="resumed if it exists; else checkpoints/detect-NAME.pt")
+    add("--time-budget", type=float, metavar="MIN", default=math.inf, help="stop after so long")
+    add("--name", help="of result and checkpoint; else MODEL-BACKBONE-POLICY-seedN")
     return parser
 
 
@@ -75,39 +77,58 @@ def _run(options: argparse.Namespace) -> int:
     train, val = _splits(options.data)
     masks = options.model == "maskrcnn"
     check_readable(val, masks=masks)
-    device, line = find_device(options.device), _Line()
-    with torch.random.fork_rng(range(torch.cuda.device_count())):
+    device, checkpoint = find_device(options.device), _checkpoint(options)
+    with isolated(options.seed):
         training = _training(options, train, device)
-        stop = run_search(
+        stop = run_training(
             training,
-            config=_config(options, train),
-            checkpoint=options.checkpoint,
-            time_budget=None if options.time_budget is None else 60 * options.time_budget,
-            watchers=[line],
-            device=device,
+            checkpoint,
+            _config(options, train),
+            device,
+            time_budget=60 * options.time_budget,
+            on_epoch=_tell,
         )
-    line.close()
     if stop != "finished":
-        kept = f"the same command goes on from {options.checkpoint}"
-        kept = kept if options.checkpoint else "nothing is kept without --checkpoint"
-        print(f"Stopped ({stop}) at step {training.done} of {training.steps}; {kept}.")
-        return 3
+        print(
+            f"Stopped ({stop}) at step {training.done} of {training.steps}; {checkpoint} is kept."
+        )
+        print("The same command goes on from there.")
+        return OVER if stop == "time budget" else INTERRUPTED
     result = evaluate(training.model, val, masks=masks, device=device)
     row = {"model": options.model, "policy": options.policy, "seed": options.seed, **result}
     print(json.dumps(row, indent=1))
-    if options.name:
-        settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
-        settings |= {"training_images": len(train.photos), "validation_images": len(val.photos)}
-        save_result(f"detect-{options.name}", [row], seeds=[options.seed], settings=settings)
+    settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
+    del settings["time_budget"], settings["checkpoint"]  # they decide nothing
+    settings |= {"training_images": len(train.photos), "validation_images": len(val.photos)}
+    save_result(f"detect-{_name(options)}", [row], seeds=[options.seed], settings=settings)
     return 0
+
+
+def _name(options: argparse.Namespace) -> str:
+    backbone = options.backbone.stem if options.backbone else "scratch"
+    policy = Path(options.policy).name.removesuffix(".safetensors").replace(":", "-")
+    return options.name or f"{options.model}-{backbone}-{policy}-seed{options.seed}"
+
+
+def _checkpoint(options: argparse.Namespace) -> Path:
+    if options.checkpoint is not None:
+        return options.checkpoint
+    folder = Path(__file__).parent / "checkpoints"
+    folder.mkdir(exist_ok=True)
+    return folder / f"detect-{_name(options)}.pt"
+
+
+def _tell(training: Training) -> None:
+    loss = training.losses[-1]
+    print(f"epoch {training.epoch}, step {training.done} of {training.steps}: loss {loss:.4f}")
 
 
 def _check(options: argparse.Namespace) -> None:
     """Refuse, before anything is read, what would fail or be lost at the end."""
-    if options.time_budget is not None and options.checkpoint is None:
-        raise ValueError("Expected --checkpoint FILE beside --time-budget: the run would be lost.")
-    if options.time_budget is not None and not options.time_budget > 0:
+    if not options.time_budget > 0:
         raise ValueError(f"Expected --time-budget > 0 minutes, got {options.time_budget}.")
+    if not re.fullmatch(r"[\w.-]+", _name(options)):
+        raise ValueError(f"A name has letters, digits, '.', '-' and '_' only: {_name(options)!r}.")
     if options.checkpoint is not None and not options.checkpoint.parent.is_dir():
         raise ValueError(f"No folder {str(options.checkpoint.parent)!r} for --checkpoint; make it.")
     for name, low in (("min_size", 32), ("workers", 0), ("seed", 0)):
@@ -133,7 +154,6 @@ def _training(options: argparse.Namespace, train: Split, device: torch.device) -
     schedule = Schedule(options.epochs, options.batch_size, rate, drops, options.warm_up)
     placed = place_policy(options.policy, "nothing", image_size=TYPICAL_SIDE)
     backbone = None if options.backbone is None else load_backbone(options.backbone)
-    torch.manual_seed(options.seed)
     model = build_detector(options.model, len(train.classes), backbone, options.min_size)
     return Training(
         model,
@@ -153,23 +173,6 @@ def _config(options: argparse.Namespace, train: Split) -> dict[str, object]:
     config = {name: value for name, value in vars(options).items() if name not in free}
     config["backbone"] = options.backbone and options.backbone.name
     return config | {"images": len(train.photos), "classes": list(train.classes)}
-
-
-class _Line:
-    """The progress line: how far, and the loss."""
-
-    def __init__(self) -> None:
-        self._progress: Progress | None = None
-
-    def __call__(self, report: StepReport) -> None:
-        if self._progress is None:
-            self._progress = Progress(report.steps - report.step + 1)
-        loss = report.metrics["train_loss"]
-        self._progress.step(f"step {report.step}/{report.steps}, loss {loss:.3f}")
-
-    def close(self) -> None:
-        if self._progress is not None:
-            self._progress.close()
 
 
 if __name__ == "__main__":

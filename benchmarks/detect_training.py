@@ -7,6 +7,8 @@ been (on a GPU up to the order of its additions).
 What differs from the reference: images are not grouped by aspect ratio, which saves padding there.
 """
 
+import math
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,7 +128,7 @@ class _Samples(Dataset[Sample]):
 
 
 class Training:
-    """A detector under way, as the search's loop knows a method: steps, done, step(), state.
+    """A detector under way, where ``run_training`` expects a classifier's ``Trainer``.
 
     Args:
         model: A detector of ``detect_models``.
@@ -137,6 +139,12 @@ class Training:
         device: Where to train.
         seed: Fixes order and draws.
         workers: Processes that read and augment; 0 does it in this one.
+
+    Attributes:
+        steps: Steps of the whole training.
+        done: Steps taken.
+        epoch_steps: Steps of an epoch.
+        losses: Mean loss of each finished epoch.
     """
 
     def __init__(
@@ -153,53 +161,75 @@ class Training:
     ) -> None:
         self.model, self.done = model.to(device), 0
         self._samples = _Samples(split.photos, policy, masks)
-        self._count, self._schedule, self._policy = len(split.photos), schedule, policy
+        self._count, self._schedule = len(split.photos), schedule
         self._device, self._seed, self._workers = device, seed, workers
         self._batch = min(schedule.batch_size, self._count)
-        self._per_epoch = self._count // self._batch
-        self.steps = schedule.epochs * self._per_epoch
+        self.epoch_steps = self._count // self._batch
+        self.steps = schedule.epochs * self.epoch_steps
+        self.losses: list[float] = []
+        self._running: list[float] = []
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         self._optimiser = torch.optim.SGD(trained, lr=0, momentum=0.9, weight_decay=1e-4)
         self._stream = self._batches()
 
-    def step(self) -> dict[str, float]:
-        """Take one step; nothing has changed if an image cannot be read."""
+    @property
+    def epoch(self) -> int:
+        """Number of finished epochs."""
+        return self.done // self.epoch_steps
+
+    def step(self) -> None:
+        """Take one step.
+
+        Raises:
+            ValueError: If an image cannot be read; nothing has been learnt from its batch.
+            ArithmeticError: If the loss is not finite; nothing has been learnt from it.
+        """
         batch = next(self._stream)
         torch.manual_seed(self._seed << 32 | self.done)  # the detector draws its anchors
         for group in self._optimiser.param_groups:
-            group["lr"] = self._schedule.rate(self.done, self._per_epoch)
+            group["lr"] = self._schedule.rate(self.done, self.epoch_steps)
         images = [image.to(self._device).float() / 255 for image, _ in batch]
         targets = [{k: v.to(self._device) for k, v in target.items()} for _, target in batch]
-        losses = self.model.train()(images, targets)
+        self._learn(self.model.train()(images, targets))
+        self.done += 1
+        if self.done % self.epoch_steps == 0:
+            self.losses.append(statistics.fmean(self._running))
+            self._running = []
+
+    def _learn(self, losses: dict[str, Tensor]) -> None:
         loss = torch.stack(list(losses.values())).sum()
+        found = loss.item()
+        if not math.isfinite(found):
+            parts = ", ".join(f"{name} {part.item():.3g}" for name, part in losses.items())
+            raise ArithmeticError(
+                f"Step {self.done + 1}: expected a finite loss, got {parts}. Lower the learning "
+                "rate or lengthen the warm-up; a checkpoint holds what was learnt before."
+            )
         self._optimiser.zero_grad()
         loss.backward()
         self._optimiser.step()
-        self.done += 1
-        return {"train_loss": loss.item(), **{k: v.item() for k, v in losses.items()}}
-
-    def policy(self) -> Policy:
-        """Return the policy that is trained under."""
-        return self._policy
+        self._running.append(found)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a step changes."""
         model, optimiser = self.model.state_dict(), self._optimiser.state_dict()
-        return {"done": self.done, "model": model, "optimiser": optimiser}
+        known = {"done": self.done, "losses": list(self.losses), "running": list(self._running)}
+        return known | {"model": model, "optimiser": optimiser}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where ``state_dict`` was taken."""
         self.model.load_state_dict(state["model"])
         self._optimiser.load_state_dict(state["optimiser"])
         self.done = state["done"]
+        self.losses, self._running = list(state["losses"]), list(state["running"])
         self._stream = self._batches()
 
     def _batches(self) -> Iterator[list[Sample]]:
         """Yield what is left of this epoch, then the epochs after it."""
-        for epoch in range(self.done // self._per_epoch, self._schedule.epochs):
+        for epoch in range(self.epoch, self._schedule.epochs):
             yield from DataLoader(
                 self._samples,
-                batch_sampler=self._keys(epoch)[self.done % self._per_epoch :],
+                batch_sampler=self._keys(epoch)[self.done % self.epoch_steps :],
                 num_workers=self._workers,
                 collate_fn=list,
                 generator=torch.Generator(),
@@ -211,4 +241,4 @@ class Training:
         rows = torch.randperm(self._count, generator=source).tolist()
         seeds = torch.randint(2**62, (self._count,), generator=source).tolist()
         keys, batch = list(zip(rows, seeds, strict=True)), self._batch
-        return [keys[i * batch : (i + 1) * batch] for i in range(self._per_epoch)]
+        return [keys[i * batch : (i + 1) * batch] for i in range(self.epoch_steps)]

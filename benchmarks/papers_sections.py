@@ -1,5 +1,7 @@
 """What the papers report beside classifiers: detectors, the cost of a search, plots."""
 
+from pathlib import Path
+
 from papers_needs import COCO_IMAGES, DATA, Costs, hours, short, train_command
 from papers_tables import DETECTION, SEARCHES
 from record import RESULTS, load_result
@@ -47,7 +49,8 @@ def _detected(model: str, policy: str, costs: Costs) -> str:
     for path in sorted(RESULTS.glob("detect-*.json")):
         result = load_result(path.stem)
         row, settings = result["rows"][0], result["settings"]
-        if (row["model"], row["policy"], settings["backbone"]) == (model, "none", _file(policy)):
+        backbone = Path(settings["backbone"] or "").name
+        if (row["model"], row["policy"], backbone) == (model, "none", Path(_file(policy)).name):
             of = f"{settings['epochs']} of 26 epochs, {settings['training_images']:,} images"
             boxes = row["boxes"]
             sizes = ", ".join(str(boxes[name]) for name in list(boxes)[1:])

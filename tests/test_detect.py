@@ -1,11 +1,13 @@
 """Detectors: a COCO folder is read, objects follow their pixels, a cut run ends as a whole one."""
 
 import json
+import math
 import re
 
 import detect
 import numpy as np
 import pytest
+import record
 import torch
 from detect_data import Photo, Split, read_split, with_objects
 from detect_evaluation import evaluate
@@ -19,7 +21,7 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 from learned_augment import builders
 from learned_augment.builders import from_layers
 from learned_augment.networks import resnet50
-from learned_augment.searchers.loop import run_search
+from learned_augment.training import run_training
 
 CPU = torch.device("cpu")
 SIDE = 64
@@ -212,12 +214,13 @@ def test_a_step_on_a_trained_backbone(coco, backbone_file, name):
     training = Training(
         model,
         with_objects(read_split(coco, "train")),
-        Schedule(epochs=1, batch_size=2, warm_up=0),
+        Schedule(epochs=1, batch_size=4, warm_up=0),
         policy=builders.identity(),
         masks=name == "maskrcnn",
         device=CPU,
     )
-    assert np.isfinite(training.step()["train_loss"])
+    training.step()
+    assert training.done == training.steps == 1
     # Two of five stages are frozen, and so is every statistic.
     assert torch.equal(body.layer1[0].conv1.weight, given["layer1.0.conv1.weight"])
     assert torch.equal(body.layer4[2].bn3.running_mean, given["layer4.2.bn3.running_mean"])
@@ -230,8 +233,20 @@ def test_a_step_on_a_trained_backbone(coco, backbone_file, name):
 
 def test_the_loss_falls(coco):
     training = new_training(coco, epochs=30, policy=builders.identity(), learning_rate=0.08)
-    losses = [training.step()["train_loss"] for _ in range(training.steps)]
-    assert np.mean(losses[-6:]) < 0.9 * np.mean(losses[:6])
+    while training.done < training.steps:
+        training.step()
+    assert len(training.losses) == 30
+    assert np.mean(training.losses[-3:]) < 0.9 * np.mean(training.losses[:3])
+
+
+def test_a_loss_that_is_not_finite_is_not_learnt_from(coco):
+    training = new_training(coco, learning_rate=1e30)
+    training.step()
+    before = weights(training)
+    with pytest.raises(ArithmeticError, match=r"Step 2: expected a finite loss, got .* Lower the"):
+        training.step()
+    assert training.done == 1
+    assert_same(before, weights(training))
 
 
 class Oracle(nn.Module):
@@ -263,15 +278,8 @@ def weights(training):
     return {name: weight.clone() for name, weight in training.model.state_dict().items()}
 
 
-def run(training, checkpoint=None, budget=None):
-    return run_search(
-        training,
-        config={"a": 1},
-        checkpoint=checkpoint,
-        save_every=0.0,
-        time_budget=budget,
-        device=CPU,
-    )
+def run(training, checkpoint, budget=math.inf):
+    return run_training(training, checkpoint, {"a": 1}, CPU, time_budget=budget)
 
 
 def assert_same(one, other):
@@ -281,63 +289,70 @@ def assert_same(one, other):
 
 
 def test_a_run_cut_anywhere_goes_on_as_if_it_had_not_been(coco, tmp_path):
-    whole = new_training(coco)
-    assert (whole.steps, run(whole)) == (6, "finished")
-    path = tmp_path / "run.pt"
+    whole, path = new_training(coco), tmp_path / "run.pt"
+    assert (whole.steps, run(whole, tmp_path / "whole.pt")) == (6, "finished")
     cuts = 0
     while run(cut := new_training(coco), path, budget=1e-9) != "finished":
         cuts += 1
         torch.manual_seed(cuts)  # what the rest of a process draws must not matter
     assert cuts == 5
     assert_same(weights(whole), weights(cut))
+    assert whole.losses == cut.losses
 
 
-def test_processes_that_read_images_change_nothing(coco):
+def test_processes_that_read_images_change_nothing(coco, tmp_path):
     here, there = new_training(coco, epochs=1), new_training(coco, epochs=1, workers=1)
-    run(here)
-    run(there)
+    run(here, tmp_path / "here.pt")
+    run(there, tmp_path / "there.pt")
     assert_same(weights(here), weights(there))
 
 
 def test_a_broken_image_loses_nothing(coco, tmp_path):
     whole, path = new_training(coco), tmp_path / "run.pt"
-    run(whole)
+    run(whole, tmp_path / "whole.pt")
     image = coco / "train2017" / "2.png"
     good = image.read_bytes()
-    run(new_training(coco), path, budget=1e-9)
     image.write_bytes(good[: len(good) // 2])
-    broken = new_training(coco)
+    broken = new_training(coco, policy=builders.trivial_augment(SIDE))
     with pytest.raises(ValueError, match=r"2\.png cannot be read as an image .* replace the file"):
         run(broken, path)
+    assert torch.load(path, weights_only=True)["state"]["done"] == broken.done < 2
     image.write_bytes(good)
     resumed = new_training(coco)
     assert run(resumed, path) == "finished"
     assert_same(weights(whole), weights(resumed))
 
 
+@pytest.fixture
+def results(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "RESULTS", tmp_path / "results")
+    return tmp_path / "results"
+
+
 def command(folder, *more):
     return detect.main(
         ["--data", str(folder), "--model", "retinanet", "--epochs", "1", "--batch-size", "4",
-         "--min-size", str(SIDE), "--device", "cpu", *map(str, more)]
+         "--min-size", str(SIDE), "--device", "cpu", "--checkpoint", f"{folder}.pt",
+         *map(str, more)]
     )  # fmt: skip
 
 
-def test_the_command_trains_measures_and_resumes(coco, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        detect, "build_detector", lambda name, classes, *rest: small_detector(classes)
-    )
-    options = ("--checkpoint", tmp_path / "run.pt", "--policy", "dada-imagenet")
+def test_the_command_trains_measures_and_resumes(coco, results, monkeypatch, capsys):
+    monkeypatch.setattr(detect, "build_detector", lambda name, n, *rest: small_detector(n))
+    options = ("--policy", "dada-imagenet", "--epochs", "2")
+    assert command(coco, *options, "--time-budget", "1e-9") == 3
+    assert "(time budget) at step 1 of 2" in capsys.readouterr().out
+    assert not results.exists()
     assert command(coco, *options) == 0
-    first = capsys.readouterr().out
-    assert json.loads(first)["boxes"]["AP"] is not None
+    found = json.loads(capsys.readouterr().out.partition("\n")[2])
+    assert found["boxes"]["AP"] is not None
+    saved = json.loads((results / "detect-retinanet-scratch-dada-imagenet-seed0.json").read_text())
+    assert saved["rows"] == [found]
+    assert saved["settings"]["training_images"] == 4
     assert command(coco, *options) == 0  # only measured again
-    assert capsys.readouterr().out == first
+    assert json.loads(capsys.readouterr().out) == found
     assert command(coco, *options, "--learning-rate", "0.5") == 2
     assert "learning_rate is None there and 0.5 here" in capsys.readouterr().err
-    assert command(coco, *options, "--epochs", "5", "--time-budget", "1e-9") == 2
-    options = ("--checkpoint", tmp_path / "other.pt", "--epochs", "5", "--time-budget", "1e-9")
-    assert command(coco, *options) == 3
-    assert "the same command goes on from" in capsys.readouterr().out
 
 
 def drop(key):
@@ -419,7 +434,8 @@ def test_bad_data_are_refused_with_the_way_out(coco, capsys, case):
 
 
 BAD_OPTIONS = {
-    ("--time-budget", "5"): "Expected --checkpoint FILE beside --time-budget",
+    ("--time-budget", "0"): "Expected --time-budget > 0 minutes, got 0.0",
+    ("--name", "a/b"): "A name has letters, digits, '.', '-' and '_' only",
     ("--min-size", "3"): "Expected --min-size of 32 or more, got 3",
     ("--epochs", "0"): "epochs must be 1 or more",
     ("--learning-rate", "-1"): "learning_rate > 0",
