@@ -14,6 +14,7 @@ command is given again. Exit status: 0 it is measured, 3 the time budget is over
 """
 
 import argparse
+import hashlib
 import json
 import math
 import re
@@ -28,7 +29,8 @@ from detect_models import MODELS, build_detector, load_backbone
 from detect_training import Schedule, Training
 from record import save_result
 
-from learned_augment import builders
+from learned_augment import Policy, builders
+from learned_augment.files import encode
 from learned_augment.placement import place_policy
 from learned_augment.training import find_device, isolated, run_training
 
@@ -120,7 +122,10 @@ def _checkpoint(options: argparse.Namespace) -> Path:
 
 def _tell(training: Training) -> None:
     loss = training.losses[-1]
-    print(f"epoch {training.epoch}, step {training.done} of {training.steps}: loss {loss:.4f}")
+    print(
+        f"epoch {training.epoch}, step {training.done} of {training.steps}: loss {loss:.4f}",
+        flush=True,
+    )
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -152,14 +157,13 @@ def _training(options: argparse.Namespace, train: Split, device: torch.device) -
     rate = options.learning_rate or (0.01 if options.model == "retinanet" else 0.02)
     drops = tuple(options.drops)
     schedule = Schedule(options.epochs, options.batch_size, rate, drops, options.warm_up)
-    placed = place_policy(options.policy, "nothing", image_size=TYPICAL_SIDE)
     backbone = None if options.backbone is None else load_backbone(options.backbone)
     model = build_detector(options.model, len(train.classes), backbone, options.min_size)
     return Training(
         model,
         train,
         schedule,
-        policy=placed.policies[0] if placed.policies else builders.identity(),
+        policy=_policy(options),
         masks=options.model == "maskrcnn",
         device=device,
         seed=options.seed,
@@ -167,12 +171,23 @@ def _training(options: argparse.Namespace, train: Split, device: torch.device) -
     )
 
 
+def _policy(options: argparse.Namespace) -> Policy:
+    placed = place_policy(options.policy, "nothing", image_size=TYPICAL_SIDE, seed=options.seed)
+    return placed.policies[0] if placed.policies else builders.identity()
+
+
 def _config(options: argparse.Namespace, train: Split) -> dict[str, object]:
     """Return what a checkpoint must agree with: all that decides the result."""
     free = {"device", "workers", "checkpoint", "time_budget", "name", "data"}
     config = {name: value for name, value in vars(options).items() if name not in free}
-    config["backbone"] = options.backbone and options.backbone.name
+    config["backbone"] = options.backbone and _hash(options.backbone.read_bytes())
+    config["policy_sha256"] = _hash(encode(_policy(options)))
+    config["objects"] = sum(len(photo.items) for photo in train.photos)
     return config | {"images": len(train.photos), "classes": list(train.classes)}
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
 if __name__ == "__main__":

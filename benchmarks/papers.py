@@ -105,7 +105,7 @@ def _here(found: Result | None, preset: Preset, accuracy: bool, counted: Costs) 
     runs = f"{len(found['rows'])} run{'s' if len(found['rows']) > 1 else ''}"
     settings = found["settings"]
     epochs, images = settings["epochs"], settings["training_images"]
-    figure = f"{last}, best epoch {best}, {runs}"
+    figure = f"{last}, best epoch {best}, {runs} on {settings['data']}"
     if (epochs, images) == (recipe.epochs, facts.images):
         return figure
     of = f"{epochs} of {recipe.epochs} epochs, {images:,} of {facts.images:,} images"

@@ -353,6 +353,12 @@ def test_the_command_trains_measures_and_resumes(coco, results, monkeypatch, cap
     assert json.loads(capsys.readouterr().out) == found
     assert command(coco, *options, "--learning-rate", "0.5") == 2
     assert "learning_rate is None there and 0.5 here" in capsys.readouterr().err
+    # A policy's file may change under its name.
+    for op in ("Invert", "Flip"):
+        from_layers([[(op, 1.0, 0.0)]]).save(results / "mine.safetensors")
+        options = ("--policy", results / "mine.safetensors", "--checkpoint", results / "mine.pt")
+        assert command(coco, *options) == (0 if op == "Invert" else 2)
+    assert "policy_sha256 is " in capsys.readouterr().err
 
 
 def drop(key):

@@ -155,9 +155,10 @@ def test_what_was_measured_takes_the_place_of_what_it_would_need(results):
     recipe = "cifar10-wrn-40-2"
     assert cell(recipe, "DADA") == "not run: 0.12 GPU hours, CIFAR-10 (60,000 images)"
     settings = {"preset": recipe, "policy": "dada-cifar10", "epochs": 200}
+    settings["data"] = "cifar10:ROOT"
     settings["training_images"] = 50_000
     write_result(results, f"train-{recipe}-dada-cifar10", settings, rows(96.0, 96.2))
-    assert cell(recipe, "DADA") == "3.90 ± 0.14, best epoch 2.90 ± 0.14, 2 runs"
+    assert cell(recipe, "DADA") == "3.90 ± 0.14, best epoch 2.90 ± 0.14, 2 runs on cifar10:ROOT"
     assert cell(recipe, "Fast AA").startswith("not run: ")
     # The same under a name of its own: some other setting was changed.
     write_result(results, f"train-{recipe}-fastaa-cifar10", settings, rows(90.0))
@@ -167,10 +168,12 @@ def test_what_was_measured_takes_the_place_of_what_it_would_need(results):
 def test_less_than_the_recipe_says_so(results):
     recipe = "cifar10-wrn-28-10-deepaa"
     settings = {"preset": recipe, "policy": f"{recipe}-deepta-3", "epochs": 20}
+    settings["data"] = "folder:x"
     settings["training_images"] = 4000
     write_result(results, f"train-{recipe}-deepta-3", settings, rows(80.0))
     assert cell(recipe, "DeepTA, depth 3") == (
-        "80.00, best epoch 81.00, 1 run, but only 20 of 200 epochs, 4,000 of 50,000 images; "
+        "80.00, best epoch 81.00, 1 run on folder:x, but only 20 of 200 epochs, 4,000 of 50,000 "
+        "images; "
         "in full not run: 2 GPU hours, CIFAR-10 (60,000 images)"
     )
 
