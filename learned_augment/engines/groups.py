@@ -47,15 +47,16 @@ class Group:
 def layer_groups(plan: Plan, layer: int) -> dict[type[Law], list[Group]]:
     """Return the groups of one layer by their law; images that nothing changes are in none."""
     op, value, noise = plan.op[:, layer], plan.value[:, layer], plan.noise[:, layer].double()
+    neutral = torch.tensor([_or_nan(OPS[name].neutral) for name in plan.ops], dtype=torch.float64)
+    # A differentiable value keeps its op even where it changes nothing: its slope counts.
+    index = (value.requires_grad | (value != neutral[op])).nonzero().squeeze(1)
+    index = index[op[index].argsort(stable=True)]
+    which, counts = op[index].unique_consecutive(return_counts=True)
+    parts = (part.split(counts.tolist()) for part in (index, value[index], noise[index]))
     groups: dict[type[Law], list[Group]] = defaultdict(list)
-    for which in op.unique().tolist():
-        row = OPS[plan.ops[which]]
-        # A differentiable value keeps its op even where it changes nothing: its slope counts.
-        keep = (op == which) & (value.requires_grad | (value != _or_nan(row.neutral)))
-        index = keep.nonzero().squeeze(1)
-        if len(index):
-            places = noise[index].unbind(-1)
-            groups[type(row.law)].append(Group(row, index, value[index], places))  # type: ignore[arg-type]
+    for number, rows, values, places in zip(which.tolist(), *parts, strict=True):
+        row = OPS[plan.ops[number]]
+        groups[type(row.law)].append(Group(row, rows, values, places.unbind(-1)))  # type: ignore[arg-type]
     return groups
 
 

@@ -67,8 +67,13 @@ def _run(
     fill: Tensor | None,
     size: int | None,
 ) -> Tensor:
+    order = torch.arange(len(images))
     for layer in range(plan.op.shape[1]):
-        images = _layer(images, layer_groups(plan, layer), interpolation, fill, size)
+        images, turned = _layer(images, layer_groups(plan, layer), interpolation, fill, size)
+        if turned is not None:
+            # The plan follows the images, so that the order is undone once, at the end.
+            plan, order = plan.rows(turned), order[turned]
+    images = _sorted(images, order.argsort())
     return images if size is None else crop_to(images, size)
 
 
@@ -78,12 +83,12 @@ def _layer(
     interpolation: InterpolationMode,
     fill: Tensor | None,
     size: int | None,
-) -> Tensor:
-    """Sort the images by what happens to them, change each part, and undo the sorting once."""
+) -> tuple[Tensor, Tensor | None]:
+    """Sort the images by what happens to them, change each part; return them and their order."""
     acting: list[list[Group]] = [groups[Geometric]] if Geometric in groups else []
     acting += [[group] for law in _ONE_BY_ONE for group in groups.get(law, [])]
     if not acting:
-        return images
+        return images, None
     changed = torch.cat([group.index for part in acting for group in part])
     rest = torch.ones(len(images), dtype=torch.bool).index_fill_(0, changed, False)
     order = torch.cat([changed, rest.nonzero().squeeze(1)])
@@ -93,9 +98,7 @@ def _layer(
         _change(part, given, interpolation, fill, size)
         for part, given in zip(parts, acting, strict=True)
     ]
-    return _sorted(
-        torch.cat([*done, kept]) if len(kept) or len(done) > 1 else done[0], order.argsort()
-    )
+    return torch.cat([*done, kept]) if len(kept) or len(done) > 1 else done[0], order
 
 
 _ONE_BY_ONE = (Pointwise, Blend, Erase, Resample)

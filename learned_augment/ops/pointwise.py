@@ -105,7 +105,9 @@ def _smooth_brightness(images: Tensor, value: Tensor) -> Tensor:
 
 
 def _smooth_contrast(images: Tensor, value: Tensor) -> Tensor:
-    return smooth_mix(grey(images).mean((1, 2, 3), keepdim=True), images, value)
+    # The grey of the mean is the mean of the grey.
+    mean = images.nan_to_num(nan=0.0).mean((2, 3), keepdim=True)
+    return smooth_mix(grey(mean), images, value)
 
 
 def _smooth_auto_contrast(images: Tensor, value: Tensor) -> Tensor:
