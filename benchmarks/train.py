@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--classes", type=int, help="expect so many, instead of the preset's")
     add("--without-extra", action="store_true", help="SVHN: leave out the extra images")
     add("--augment", choices=("device", "workers"), help="else device; workers for ImageNet")
-    add("--workers", type=int, default=min(8, os.cpu_count() or 1), help="with --augment workers")
+    add("--workers", type=int, default=min(8, os.cpu_count() or 1), help="that augment, or decode")
     add("--device", help="cpu, cuda, ...")
     add("--epochs", type=int, help="fewer than the preset's keep the schedule's shape")
     add("--batch-size", type=int)
@@ -91,11 +91,10 @@ class _Job:
     name: str
 
     @property
-    def workers(self) -> int | None:
-        """Processes that augment; None is the device."""
+    def augmented(self) -> str:
+        """Where images are augmented: "device" or "workers"."""
         usual = "workers" if self.preset.data == "imagenet" else "device"
-        chosen = (self.options.augment or usual) == "workers"
-        return self.options.workers if chosen else None
+        return str(self.options.augment or usual)
 
     @property
     def classes(self) -> int:
@@ -108,7 +107,8 @@ class _Job:
 
     def description(self, data: Source | None) -> str:
         """Return what would be trained, in words."""
-        where = "on the device" if self.workers is None else f"in {self.workers} workers"
+        workers = f"in {self.options.workers} workers"
+        where = workers if self.augmented == "workers" else "on the device"
         target = f"results/train-{self.name}.json; {self.options.checkpoints}/{self.name}-seedN.pt"
         placed = self.placed(self.options.seeds[0])
         return description(self.preset, placed, data, self.classes, where, target)
@@ -181,7 +181,8 @@ def _train(
     path = job.options.checkpoints / f"{job.name}-seed{seed}.pt"
     config = {**record.configuration, "seed": seed, "policy_sha256": placed.sha256}
     with isolated(seed):
-        feed = make_feed(data, placed, job.preset.facts.side, job.workers, device)
+        side, on_device = job.preset.facts.side, job.augmented == "device"
+        feed = make_feed(data, placed, side, job.options.workers, on_device, device)
         trainer = Trainer(feed, job.preset.build, placed.recipe, seed, device)
         stop = run_training(
             trainer,
@@ -239,7 +240,7 @@ def _configuration(job: _Job, data: Source, device: torch.device) -> dict[str, o
         "classes": len(data.classes),
         "training_images": train,
         "test_images": test,
-        "augmented": "device" if job.workers is None else "workers",
+        "augmented": job.augmented,
         "device": device.type,
         "processes": world(),
     }

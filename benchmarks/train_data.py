@@ -151,7 +151,7 @@ def _with_extra(data: ImageData, root: Path) -> ImageData:
 
 
 def make_feed(
-    data: Source, placed: Placed, side: int, workers: int | None, device: torch.device
+    data: Source, placed: Placed, side: int, workers: int, on_device: bool, device: torch.device
 ) -> Feed:
     """Return the way of the images to the network.
 
@@ -159,7 +159,8 @@ def make_feed(
         data: what is trained and tested on.
         placed: the policy in its place.
         side: pixels that the network is trained on.
-        workers: processes that augment, 0 for this one; None augments on the device.
+        workers: processes that decode and augment, 0 for this one.
+        on_device: whether to augment there instead.
         device: where to train.
 
     Raises:
@@ -167,21 +168,16 @@ def make_feed(
     """
     policies = placed.contender.policies
     if isinstance(data, ImageData):
-        if workers is None:
+        if on_device:
             return MemoryFeed(data, placed.contender, device)
         train, test = in_memory(data)
         levels = level_statistics(data.train_images)
         settings = WorkerSettings(Augment(policies), Whole(), (), levels, workers)
         return WorkerFeed(train, test, len(data.classes), settings, device)
-    inside, after = (policies, ()) if workers is not None else _parted(placed)
+    inside, after = _parted(placed) if on_device else (policies, ())
     prepare = Augment(inside, side) if inside else Centre(side)
-    hands = DECODERS if workers is None else workers
-    settings = WorkerSettings(prepare, Centre(side), after, IMAGENET, hands)
+    settings = WorkerSettings(prepare, Centre(side), after, IMAGENET, workers)
     return WorkerFeed(data.train, data.test, len(data.classes), settings, device)
-
-
-DECODERS = 4
-"""Workers that decode and crop files whose augmentation is the device's."""
 
 
 def _parted(placed: Placed) -> tuple[tuple[Policy, ...], tuple[Policy, ...]]:

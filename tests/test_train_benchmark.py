@@ -1,0 +1,243 @@
+"""benchmarks/train.py: from arguments to results, in pieces, and what it refuses."""
+
+import json
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+import record
+import torch
+import train
+import train_data
+from PIL import Image
+from train_presets import DATASETS, PRESETS
+
+SMALL = replace(PRESETS["cifar10-wrn-16-1"], network="small-cnn")
+
+
+@pytest.fixture(autouse=True)
+def world(tmp_path, monkeypatch):
+    """Results, checkpoints and images in a folder of the test; small networks of both kinds."""
+    monkeypatch.setattr(record, "RESULTS", tmp_path / "results")
+    monkeypatch.setitem(PRESETS, "cifar10-small", SMALL)
+    large = replace(PRESETS["imagenet-resnet50"], network="small-cnn")
+    monkeypatch.setitem(PRESETS, "imagenet-small", large)
+    generator = torch.Generator().manual_seed(0)
+    for part, count in (("train", 10), ("test", 4)):
+        for label, name in enumerate("abc"):
+            folder = tmp_path / "data" / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = torch.randint(0, 60, (32, 32, 3), generator=generator) + 80 * label
+                Image.fromarray(pixels.byte().numpy()).save(folder / f"{number}.png")
+    return tmp_path
+
+
+def run(world, *arguments, preset="cifar10-small", policy="trivialaugment", **options):
+    given = {"data": f"folder:{world / 'data'}", "checkpoints": world / "ck", "name": "x"}
+    given |= {"classes": 3, "epochs": 2, "batch-size": 10, "device": "cpu"} | options
+    named = [str(part) for key, value in given.items() for part in (f"--{key}", value) if value]
+    return train.main(["--preset", preset, "--policy", policy, *named, *arguments])
+
+
+def results(name="x"):
+    found = json.loads((record.RESULTS / f"train-{name}.json").read_text())
+    for row in found["rows"]:
+        assert row.pop("training_seconds") > 0
+    return found
+
+
+@pytest.mark.parametrize("preset", sorted(set(PRESETS)))
+def test_every_preset_says_what_it_would_train(preset, capsys):
+    assert train.main(["--preset", preset, "--policy", "trivialaugment", "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    figures = PRESETS[preset]
+    recipe, facts = figures.recipe, DATASETS[figures.data]
+    steps = facts.images // recipe.batch_size
+    assert f"{figures.network}, " in said
+    assert f"{recipe.epochs} epochs of {steps:,} = {recipe.epochs * steps:,}" in said
+    assert f"trivialaugment: after {facts.default}" in said
+    assert f"results/train-{preset}-trivialaugment.json" in said
+
+
+def test_the_list_shows_every_preset(capsys):
+    assert train.main(["--list"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in PRESETS)
+    assert "26,210,842" in said  # PyramidNet-272 on 10 classes
+
+
+@pytest.mark.parametrize(
+    ("policy", "placement", "cutout"),
+    [
+        ("none", "nothing", 0),
+        ("default", "crop-flip only", 0),
+        ("cutout", "crop-flip only, then Cutout 16", 16),
+        ("dada-cifar10", "after crop-flip, then Cutout 16", 16),
+        ("deepaa-cifar10", "alone", 0),
+    ],
+)
+def test_policies_stand_where_the_papers_put_them(policy, placement, cutout):
+    placed = train_data.place(policy, PRESETS["cifar10-wrn-40-2"], SMALL.recipe, 0)
+    assert (placed.contender.placement, placed.recipe.cutout) == (placement, cutout)
+
+
+def test_on_imagenet_jitter_and_lighting_come_after_the_policy():
+    preset = PRESETS["imagenet-resnet50"]
+    placed = train_data.place("dada-imagenet", preset, preset.recipe, 0)
+    assert (
+        placed.contender.placement == "after resized-crop-flip, then jitter 0.4, then lighting 0.1"
+    )
+    assert [policy.name for policy in placed.contender.policies][1:] == ["dada-imagenet", "jitter"]
+    alone = train_data.place("deepaa-imagenet", preset, preset.recipe, 0)
+    assert (alone.contender.placement, alone.recipe.lighting) == ("alone", 0)
+    assert len(alone.contender.policies) == 1
+    with pytest.raises(ValueError, match="imagenet has no Cutout"):
+        train_data.place("cutout", preset, preset.recipe, 0)
+
+
+def test_jitter_changes_all_three_in_any_order_within_its_reach():
+    preset = PRESETS["imagenet-resnet50"]
+    jitter = train_data.place("default", preset, preset.recipe, 0).contender.policies[-1]
+    plan = jitter.sample(600)
+    assert sorted({tuple(row) for row in plan.op.tolist()}) == sorted(
+        {(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)}
+    )
+    assert plan.value.min() == pytest.approx(0.6)
+    assert plan.value.max() == pytest.approx(1.4)
+    assert plan.value.mean() == pytest.approx(1, abs=0.02)
+
+
+def test_results_hold_last_and_best_epoch_of_every_seed(world, capsys):
+    assert run(world, "--seeds", "1", "0") == 0
+    found = results()
+    assert found["seeds"] == [0, 1]
+    assert [row["seed"] for row in found["rows"]] == [0, 1]
+    for row in found["rows"]:
+        tests = dict(row["epoch_accuracies_percent"])
+        assert list(tests) == [1, 2]
+        assert row["last_epoch_accuracy_percent"] == tests[2]
+        assert row["best_epoch_accuracy_percent"] == max(tests.values()) == tests[row["best_epoch"]]
+    assert found["settings"]["placement"] == "after crop-flip, then Cutout 16"
+    assert str(world) not in json.dumps(found)
+    assert "2 seeds" in capsys.readouterr().out
+
+
+def test_pieces_of_a_time_budget_give_the_results_of_one_run(world, capsys):
+    assert run(world, "--seeds", "0", "1", name="whole") == 0
+    statuses = [run(world, "--seeds", "0", "1", "--time-budget", "1e-9") for _ in range(11)]
+    assert "Stopped (time budget): seed 0, step 1 of 6" in capsys.readouterr().out
+    assert statuses == [3] * 10 + [0]  # a step each; the last of a seed goes on to the next
+    assert results()["rows"] == results("whole")["rows"]
+
+
+def test_ctrl_c_is_a_piece_too(world, monkeypatch, capsys):
+    assert run(world, name="whole") == 0
+    tell = train._tell
+
+    def press(*arguments):
+        tell(*arguments)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(train, "_tell", press)
+    assert run(world) == 130
+    monkeypatch.setattr(train, "_tell", tell)
+    assert run(world) == 0
+    assert results()["rows"] == results("whole")["rows"]
+    assert "Stopped (interrupted): seed 0, step 3 of 6" in capsys.readouterr().out
+
+
+def test_finished_seeds_are_kept_and_others_added(world, capsys):
+    run(world)
+    first = results()["rows"]
+    capsys.readouterr()
+    assert run(world, "--seeds", "0", "2") == 0
+    assert "seed 0, epoch" not in capsys.readouterr().out
+    assert results()["rows"][0] == first[0]
+    assert [row["seed"] for row in results()["rows"]] == [0, 2]
+
+
+def refused(capsys, status):
+    assert status == 2
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"policy": "none"}, "policy is 'trivialaugment' there and 'none' here"),
+        ({"epochs": 3}, "epochs is 2 there and 3 here"),
+        ({"images": 9}, "training_images is 30 there and 9 here"),
+        ({"augment": "workers", "workers": "0"}, "augmented is 'device' there and 'workers' here"),
+    ],
+)
+def test_another_configuration_under_one_name_is_refused(world, capsys, changes, message):
+    run(world)
+    before = results()
+    said = refused(capsys, run(world, **changes))
+    assert message in said
+    assert "or another --name" in said
+    assert results() == before
+
+
+def test_a_checkpoint_of_another_configuration_is_refused_too(world, capsys):
+    assert run(world, "--time-budget", "1e-9") == 3
+    said = refused(capsys, run(world, epochs=3))
+    assert "belongs to another training: epochs is 2 there and 3 here" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": None}, "expected 10 classes, got 3; cifar10 has 10"),
+        ({"data": None}, "Which data?"),
+        ({"data": "folder:missing"}, "expected train/ and val/ (or test/)"),
+        ({"data": "cifar10:missing"}, "cifar10:missing is missing or damaged"),
+        ({"policy": "deepa"}, "No policy named 'deepa'"),
+        ({"policy": "gone.safetensors"}, "No policy file at 'gone.safetensors'"),
+        ({"seeds": "-1"}, "different seeds from 0 up"),
+        ({"name": "a/b"}, "A name has letters"),
+        ({"time-budget": "-2"}, "--time-budget above 0"),
+        ({"images": "2"}, "a subset needs 3"),
+        ({"device": "cuda:99"}, "Device 'cuda:99' cannot be used"),
+        ({"preset": "imagenet-small", "data": "digits"}, "ImageNet comes as folder:PATH"),
+    ],
+)
+def test_wrong_arguments_are_refused_before_anything_is_written(world, capsys, changes, message):
+    assert message in refused(capsys, run(world, **changes))
+    assert not (world / "results").exists()
+    assert not list(world.glob("ck/*"))
+
+
+def test_images_of_another_size_are_refused(world, capsys):
+    for path in world.glob("data/*/*/*.png"):
+        Image.open(path).resize((40, 36)).save(path)
+    assert "32 x 32 pixels, these have 40 x 36" in refused(capsys, run(world))
+
+
+def test_a_broken_image_is_named(world, capsys):
+    victim = world / "data" / "train" / "b" / "3.png"
+    victim.write_bytes(victim.read_bytes()[:50])
+    assert "b/3.png" in refused(capsys, run(world))
+    said = refused(capsys, run(world, "--workers", "0", preset="imagenet-small"))
+    assert "b/3.png cannot be read" in said
+
+
+def test_a_result_file_that_is_none_is_left_alone(world, capsys):
+    record.RESULTS.mkdir()
+    path = record.RESULTS / "train-x.json"
+    path.write_text("{")
+    assert "is not a result file" in refused(capsys, run(world))
+    assert path.read_text() == "{"
+
+
+def test_imagenet_comes_from_folders_through_workers_or_the_device(world, capsys):
+    for augment in ("workers", "device"):
+        name, options = f"large-{augment}", ("--augment", augment, "--workers", "0")
+        status = run(world, *options, preset="imagenet-small", epochs=1, name=name)
+        assert status == 0
+        assert results(name)["settings"]["augmented"] == augment
+    options = ("--augment", "device")
+    status = run(world, *options, preset="imagenet-small", policy="deepaa-imagenet")
+    assert "crops by itself" in refused(capsys, status)

@@ -1,0 +1,103 @@
+"""One training on two processes; each starts Python twice, so there is one run for all tests."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+# Sums over processes are added up in another order, and nine steps enlarge the difference.
+TOLERANCE = 1e-5
+
+SCRIPT = """
+import sys
+import torch
+from torch import nn
+from test_training import CPU, made_data
+from test_training_resume import FEEDS, Restless
+from learned_augment.processes import connect, rank
+from learned_augment.training import Recipe, Trainer, isolated
+
+def steady(classes):
+    return nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.Tanh(),
+                         nn.Flatten(), nn.Linear(100, classes))
+
+def trained(feed, network, cut=None):
+    recipe = Recipe(3, 16, test_every=1, copies=2, cutout=4, lighting=0.1)
+    with isolated(0):
+        trainer = Trainer(FEEDS[feed](made_data()), network, recipe, 0, CPU)
+        for step in range(9):
+            if step == cut:
+                state = trainer.state_dict()
+                trainer = Trainer(FEEDS[feed](made_data()), network, recipe, 0, CPU)
+                trainer.load_state_dict(state)
+            trainer.step()
+        state = trainer.state_dict()
+        del state["seconds"]
+        return state
+
+torch.set_num_threads(1)
+connect(CPU)
+found = {feed: trained(feed, steady) for feed in FEEDS}
+found["restless"], found["cut"] = trained("memory", Restless), trained("memory", Restless, cut=4)
+torch.save(found, f"{sys.argv[1]}/{rank()}.pt")
+"""
+
+
+def run(folder, processes):
+    folder.mkdir()
+    script = folder / "script.py"
+    script.write_text(SCRIPT)
+    here = Path(__file__).parent
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    result = subprocess.run(
+        [sys.executable, *(launch if processes > 1 else []), str(script), str(folder)],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)]),
+            "OMP_NUM_THREADS": "1",
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return [torch.load(folder / f"{rank}.pt") for rank in range(processes)]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    return run(folder / "one", 1)[0], run(folder / "two", 2)
+
+
+@pytest.mark.parametrize("feed", ["memory", "workers"])
+def test_two_processes_train_as_one_does(results, feed):
+    one, (two, _) = results
+    ours, theirs = two[feed]["network"], one[feed]["network"]
+    for name in ours.keys() - {"1.num_batches_tracked"}:  # which nothing reads
+        torch.testing.assert_close(ours[name], theirs[name], rtol=TOLERANCE, atol=TOLERANCE)
+    assert two[feed]["losses"] == pytest.approx(one[feed]["losses"], rel=TOLERANCE)
+    # A test image may lie on the border between two classes: one of 20 is 5 percent.
+    for (epoch, ours), (same, theirs) in zip(two[feed]["tests"], one[feed]["tests"], strict=True):
+        assert epoch == same
+        assert abs(ours - theirs) <= 5
+
+
+@pytest.mark.parametrize("feed", ["memory", "workers", "restless"])
+def test_both_processes_hold_the_same_bits(results, feed):
+    first, second = results[1]
+    for key in ("network", "losses", "tests", "draws", "order", "global"):
+        torch.testing.assert_close(first[feed][key], second[feed][key], rtol=0, atol=0)
+
+
+def test_two_processes_resume_with_the_same_bits(results):
+    first, _ = results[1]
+    torch.testing.assert_close(first["cut"], first["restless"], rtol=0, atol=0)
+
+
+def test_what_networks_draw_differs_between_processes(results):
+    first, _ = results[1]
+    one, two = first["restless"]["global"]
+    assert not torch.equal(one, two)
