@@ -124,7 +124,8 @@ def _add_compare(children: _Commands) -> None:
         "--policies",
         metavar="NAME",
         nargs="+",
-        help="none, default, identity, trivialaugment, randaugment, shipped names, .safetensors "
+        help="none, default, identity, cutout, trivialaugment, deeptrivialaugment, randaugment, "
+        "autoaugment, shipped names, random:NAME for its random control, .safetensors "
         "files (none trivialaugment deepaa-cifar10)",
     )
     add("--seeds", metavar="N", type=int, help="trainings of each policy (5)")
@@ -132,11 +133,18 @@ def _add_compare(children: _Commands) -> None:
     add("--network", metavar="NAME", help="(small-cnn)")
     add("--batch-size", metavar="N", type=int, help="images per step")
     add("--learning-rate", metavar="RATE", type=float, help="the highest one")
+    add("--precision", metavar="NAME", help="float32 or bfloat16 (float32)")
+    add("--channels-last", action="store_true", help="memory pixel by pixel")
+    add("--test-every", metavar="N", type=int, help="epochs between tests (after the last only)")
     add("--train-size", metavar="N", type=int, help="train on N images only (all)")
     add("--beside", metavar="NAME", help="default augmentation, such as crop-flip or nothing")
     add("--reference", metavar="NAME", help="the policy that the others are compared with")
+    add("--interest", metavar="POINTS", type=float, help="difference the seeds should show (1)")
     add("--device", metavar="NAME", help="cpu, cuda, ... (a GPU if there is one)")
+    add("--cache", metavar="DIR", type=Path, help="keep finished trainings, repeat none of them")
+    add("--workers", metavar="N", type=int, help="trainings at once, 0 for one a core (1)")
     add("--json", metavar="FILE", type=Path, help="write every result to a file as well")
+    add("--html", metavar="FILE", type=Path, help="write a page with curves and intervals as well")
 
 
 def _add_search(children: _Commands) -> None:

@@ -70,15 +70,30 @@ def run_apply(given: Given) -> int:
 
 
 def run_compare(given: Given) -> int:
-    """Train a network under several policies and print the verdict."""
+    """Train a network under several policies, print the verdict, and write it as data and page."""
     from learned_augment.verdict import compare
+    from learned_augment.verdict_page import verdict_page
 
-    target = _writable(given.pop("json", None))
-    verdict = compare(**given)
+    target, page = (_writable(given.pop(name, None)) for name in ("json", "html"))
+    verdict = compare(**given, extends=_earlier(target))
     if target is not None:
         write_atomically(target, verdict.to_json().encode())
+    if page is not None:
+        write_atomically(page, verdict_page(verdict).encode())
     print(verdict.table())
     return INTERRUPTED if verdict.missing() else 0
+
+
+def _earlier(path: Path | None) -> Any:
+    """Return the verdict that a file holds, if there is one: hours of work are not overwritten."""
+    from learned_augment.results import Verdict
+
+    if path is None or not path.exists():
+        return None
+    try:
+        return Verdict.from_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} exists: {error} Choose another file.") from None
 
 
 def run_search(given: Given) -> int:

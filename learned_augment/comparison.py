@@ -73,6 +73,7 @@ class Comparison:
         device: where it is trained.
         train_size: how many of the training images, drawn anew for each seed; None is all.
         reference: name of the policy that the others are compared with.
+        interest: the difference in points that the seeds should be enough to show.
     """
 
     images: ImageData
@@ -82,6 +83,7 @@ class Comparison:
     device: torch.device
     train_size: int | None
     reference: str
+    interest: float
 
     def check(self) -> None:
         """Raise what the first training would."""
@@ -118,6 +120,7 @@ class Comparison:
             runs=tuple(runs),
             settings=self._settings(),
             policies={name: _figures(contender) for name, contender in first.items()},
+            interest=self.interest,
         )
 
     def train(self, seed: int, name: str, on_epoch: Callable[[int], None] = lambda n: None) -> Run:

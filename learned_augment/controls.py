@@ -14,7 +14,10 @@ from learned_augment.ops import OPS
 from learned_augment.policy import Policy
 from learned_augment.spaces import SPACES, Range, mirror
 
-__all__ = ["random_control"]
+__all__ = ["RANDOM", "random_control"]
+
+RANDOM = "random:"
+"""What the name of a policy's random control starts with."""
 
 
 def random_control(policy: Policy, seed: int = 0) -> Policy:
@@ -46,7 +49,7 @@ def random_control(policy: Policy, seed: int = 0) -> Policy:
     value = table.values(op, table.strengths(policy, sides))
     moved = op != policy.op
     about = {key: policy.about[key] for key in ("placement", "space") if key in policy.about}
-    about |= {"name": f"random:{policy.name}", "method": "random control", "seed": str(seed)}
+    about |= {"name": RANDOM + policy.name, "method": "random control", "seed": str(seed)}
     return Policy(
         policy.ops,
         policy.mixture,

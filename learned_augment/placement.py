@@ -14,7 +14,7 @@ from torch import Tensor
 from torchvision.transforms import AutoAugmentPolicy
 
 from learned_augment import builders, files
-from learned_augment.controls import random_control
+from learned_augment.controls import RANDOM, random_control
 from learned_augment.engines import apply_batch
 from learned_augment.policy import Policy
 
@@ -42,9 +42,6 @@ _BUILT: dict[str, Callable[[int], Policy]] = {
     "randaugment": lambda image_size: builders.rand_augment(),
     "autoaugment": lambda image_size: builders.from_torchvision(AutoAugmentPolicy.CIFAR10),
 }
-
-RANDOM = "random:"
-"""What the name of a policy's random control starts with."""
 
 _DEPTH = 6  # as many layers as DeepAA's published policy for CIFAR
 

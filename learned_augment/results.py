@@ -4,19 +4,20 @@ Accuracies are of the test images after the last epoch, in percent; differences 
 """
 
 import json
+import math
 import statistics
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from learned_augment.caveats import caveats
+from learned_augment.controls import RANDOM
 from learned_augment.paired import Difference, paired_difference
 
 __all__ = ["Run", "Verdict"]
 
 FORMAT = 2
 _READABLE = (1, FORMAT)  # format 1 has no learning curves and no figures of policies
-_ENOUGH_SEEDS = 5
-_MANY_COMPARISONS = 5
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Verdict:
         settings: data and their sizes, network, recipe and device; plain JSON data.
         policies: for each policy the hash of its figures ("sha256") and each op's chance in each
             layer ("ops"), the default augmentation's layers first; a random control's at seed 0.
+        interest: the difference in points that the seeds should be enough to show.
     """
 
     data: str
@@ -72,6 +74,7 @@ class Verdict:
     runs: tuple[Run, ...]
     settings: Mapping[str, Any]
     policies: Mapping[str, Any] = field(default_factory=dict)
+    interest: float = 1.0
 
     def accuracies(self, policy: str) -> dict[int, float]:
         """Return the policy's accuracy in percent for each finished seed.
@@ -93,23 +96,50 @@ class Verdict:
         both = [seed for seed in self.seeds if seed in ours and seed in theirs]
         if len(both) < 2:
             return None
-        # One test image is the finest difference that can be seen.
-        step = 100 / self.settings["test_images"]
-        return paired_difference([ours[s] for s in both], [theirs[s] for s in both], step=step)
+        return paired_difference(
+            [ours[s] for s in both], [theirs[s] for s in both], step=self.resolution
+        )
 
-    def sentence(self, policy: str) -> str:
-        """Return the verdict on one policy in plain words."""
-        if policy == self.reference:
+    @property
+    def resolution(self) -> float:
+        """The finest difference that can be seen, in points: one test image."""
+        return 100 / float(self.settings["test_images"])
+
+    def deviation(self) -> float | None:
+        """Return the standard deviation of the paired differences to the reference, in points.
+
+        Pooled over the policies; None where fewer than two seeds of any policy are paired.
+        """
+        reference, variances = self.accuracies(self.reference), []
+        for policy in self.placements:
+            pairs = self.accuracies(policy).items()
+            differences = [value - reference[seed] for seed, value in pairs if seed in reference]
+            if policy != self.reference and len(differences) > 1:
+                variances.append(statistics.variance(differences))
+        return math.sqrt(statistics.fmean(variances)) if variances else None
+
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Return what is compared with what: all with the reference, then with their controls."""
+        names = list(self.placements)
+        controlled = [name for name in names if RANDOM + name in names]
+        return tuple(
+            [(name, self.reference) for name in names if name != self.reference]
+            + [(name, RANDOM + name) for name in controlled if RANDOM + name != self.reference]
+        )
+
+    def sentence(self, policy: str, reference: str | None = None) -> str:
+        """Return the verdict on one policy against another, the reference, in plain words."""
+        against = reference or self.reference
+        if policy == against:
             return f"{policy}: what the others are compared with."
-        found = self.difference(policy)
+        found = self.difference(policy, against)
         if found is None:
             return f"{policy}: not compared, fewer than 2 seeds have finished."
         interval = f"(95 % interval {_points(found.low)} to {_points(found.high)})"
         if found.low <= 0 <= found.high:
-            return f"{policy}: no difference to {self.reference} shown {interval}."
+            return f"{policy}: no difference to {against} shown {interval}."
         word = "better" if found.mean > 0 else "worse"
-        size = f"{abs(found.mean):.2f}"
-        return f"{policy}: {word} than {self.reference} by {size} points {interval}."
+        return f"{policy}: {word} than {against} by {abs(found.mean):.2f} points {interval}."
 
     def check_same(self, other: "Verdict") -> None:
         """Accept a verdict of the same configuration, whatever its policies and seeds.
@@ -136,13 +166,21 @@ class Verdict:
 
     def notes(self) -> tuple[str, ...]:
         """Return what a reader must know before believing the table."""
-        return tuple(_notes(self))
+        return tuple(caveats(self))
+
+    def headline(self) -> str:
+        """Return data, network, epochs and seeds in a line."""
+        s = self.settings
+        return (
+            f"{self.data}: {s['train_images']} training and {s['test_images']} test images, "
+            f"{s['classes']} classes; {s['network']}, {s['epochs']} epochs, {len(self.seeds)} seeds"
+        )
 
     def table(self) -> str:
         """Return the whole verdict as text: settings, table, sentences, notes."""
-        sentences = [self.sentence(name) for name in self.placements if name != self.reference]
+        sentences = [self.sentence(*pair) for pair in self.pairs()]
         notes = [f"Note: {note}" for note in self.notes()]
-        blocks = [[_headline(self)], _rows(self), sentences, notes]
+        blocks = [[self.headline()], _rows(self), sentences, notes]
         return "\n\n".join("\n".join(block) for block in blocks if block)
 
     def to_json(self) -> str:
@@ -167,14 +205,6 @@ class Verdict:
             raise ValueError(f"Expected a verdict as compare wrote it: {error}.") from None
 
 
-def _headline(verdict: Verdict) -> str:
-    s = verdict.settings
-    return (
-        f"{verdict.data}: {s['train_images']} training and {s['test_images']} test images, "
-        f"{s['classes']} classes; {s['network']}, {s['epochs']} epochs, {len(verdict.seeds)} seeds"
-    )
-
-
 def _rows(verdict: Verdict) -> list[str]:
     rows = [("policy", "placed", "accuracy", "sd", f"difference to {verdict.reference}")]
     for name, placement in verdict.placements.items():
@@ -194,31 +224,6 @@ def _difference_cell(verdict: Verdict, policy: str) -> str:
     if found is None:
         return "-"
     return f"{found.mean:+.2f}  [{found.low:+.2f}, {found.high:+.2f}]"
-
-
-def _notes(verdict: Verdict) -> Iterator[str]:
-    missing, total = len(verdict.missing()), len(verdict.seeds) * len(verdict.placements)
-    if missing:
-        names = dict.fromkeys(policy for policy, _ in verdict.missing())
-        yield f"stopped early, {missing} of {total} trainings are missing: {', '.join(names)}."
-    if len(verdict.seeds) < _ENOUGH_SEEDS:
-        yield (
-            f"{len(verdict.seeds)} seeds give wide intervals; take {_ENOUGH_SEEDS} or more before "
-            "concluding anything."
-        )
-    if len(verdict.placements) > _MANY_COMPARISONS:
-        yield "of 20 policies that change nothing, about one falls outside its 95 % interval."
-    if any(": worse than " in verdict.sentence(policy) for policy in verdict.placements):
-        yield "strong augmentation learns slowly; what is worse now may not be after more epochs."
-    diverged = dict.fromkeys(run.policy for run in verdict.runs if run.loss is None)
-    if diverged:
-        yield f"training diverged under {', '.join(diverged)}; lower the learning rate."
-    after = [place for place in verdict.placements.values() if place.startswith("after ")]
-    if after and not any(place.endswith(" only") for place in verdict.placements.values()):
-        crop = after[0].removeprefix("after ")
-        yield f"'after {crop}' includes what {crop} does; add the policy 'default' to see it alone."
-    if verdict.settings["skipped"]:
-        yield f"{verdict.settings['skipped']} unreadable files were left out."
 
 
 def _points(value: float) -> str:

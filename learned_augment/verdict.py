@@ -40,8 +40,10 @@ def compare(
     skip_unreadable: bool = False,
     beside: str | None = None,
     reference: str | None = None,
+    interest: float = Verdict.interest,
     device: str | None = None,
     cache: str | Path | None = None,
+    extends: Verdict | None = None,
     workers: int = 1,
     progress: bool | None = None,
 ) -> Verdict:
@@ -72,9 +74,13 @@ def compare(
         beside: the default augmentation, "nothing", "crop", "crop-flip" or "resized-crop-flip";
             None is "crop-flip", or "crop" for data whose mirror images mean something else.
         reference: the policy to compare with; None is "none" if that takes part, else the first.
+        interest: the difference in points that the seeds should be enough to show; the verdict
+            says which differences they are likely to miss.
         device: "cpu", "cuda", ...; None is a GPU if there is one.
         cache: folder that keeps every finished training, by a hash of all that decides its
             numbers; what it holds is not trained again. None keeps nothing.
+        extends: an earlier verdict that this one is to replace, perhaps with more seeds or
+            policies; one of another configuration is refused.
         workers: trainings at once, each in a process with one thread; 1 trains in this process
             with torch's threads, 0 is one for each core. A script that sets it needs the usual
             `if __name__ == "__main__":`.
@@ -104,8 +110,11 @@ def compare(
         skip_unreadable=skip_unreadable,
         beside=beside,
         reference=reference,
+        interest=interest,
         device=device,
     )
+    if extends is not None:
+        comparison.verdict().check_same(extends)
     return comparison.run(schedule)
 
 
@@ -121,6 +130,7 @@ def plan_comparison(
     skip_unreadable: bool,
     beside: str | None,
     reference: str | None,
+    interest: float,
     device: str | None,
 ) -> Comparison:
     """Return the comparison that `compare` runs, its arguments checked and its data loaded.
@@ -131,6 +141,8 @@ def plan_comparison(
     """
     if seeds < 2:
         raise ValueError(f"seeds must be 2 or more, got {seeds}: one training shows no spread.")
+    if not 0 < interest < 100:
+        raise ValueError(f"interest is a difference in points, above 0, got {interest}.")
     where, named = find_device(device), _named(policies)
     _placed(named, beside or "nothing", 32, 0)  # a wrong name fails before the data are loaded
     images = load_images(data, image_size=image_size, skip_unreadable=skip_unreadable)
@@ -141,7 +153,9 @@ def plan_comparison(
     against = reference or ("none" if "none" in names else names[0])
     if against not in names:
         raise ValueError(f"No policy {against!r} to compare with among {', '.join(names)}.")
-    comparison = Comparison(images, contenders, network, recipe, where, train_size, against)
+    comparison = Comparison(
+        images, contenders, network, recipe, where, train_size, against, interest
+    )
     comparison.check()
     return comparison
 

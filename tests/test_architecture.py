@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "learned_augment"
 FLOORS = [
-    ["ops", "paired", "progress", "interrupts", "processes", "spawning"],
+    ["ops", "paired", "power", "progress", "interrupts", "processes", "spawning"],
     ["spaces"],
     ["plan", "policy"],
     ["builders", "controls", "files", "checkpoints", "engines"],
@@ -22,11 +22,12 @@ FLOORS = [
         "datasets",
         "placement",
         "training",
+        "caveats",
         "results",
         "run_cache",
     ],
     ["searchers", "comparison", "verdict"],
-    ["report", "figures", "sheet"],
+    ["report", "figures", "sheet", "verdict_charts", "verdict_page"],
     ["commands", "cli", "__main__"],
 ]
 # Constructors and methods of Policy that belong to a higher floor: imported when they are called.

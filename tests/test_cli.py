@@ -142,6 +142,29 @@ def test_compare_prints_and_writes_the_verdict(capsys, tmp_path):
     assert written.settings["batch_size"] == 20
 
 
+def test_compare_extends_a_verdict_and_refuses_another_one(capsys, tmp_path):
+    path, page = tmp_path / "verdict.json", tmp_path / "verdict.html"
+    small = ["--epochs", 1, "--train-size", 40, "--batch-size", 20, "--no-progress"]
+    given = ["compare", "--data", "digits", "--cache", tmp_path / "runs", "--json", path]
+    given += ["--html", page, "--policies", "none", "identity", *small]
+    assert run(capsys, *given, "--seeds", 2)[0] == 0
+    assert page.read_text().startswith("<!doctype html>")
+    assert len(list((tmp_path / "runs").iterdir())) == 4
+    assert run(capsys, *given, "--seeds", 3)[0] == 0
+    assert len(list((tmp_path / "runs").iterdir())) == 6
+    written = path.read_text()
+    assert Verdict.from_json(written).seeds == (0, 1, 2)
+    status, out, err = run(capsys, *given, "--seeds", 2, "--learning-rate", 0.2)
+    assert (status, out) == (2, "")
+    assert "do not mix: learning_rate 0.1 there, 0.2 here" in err
+    assert path.read_text() == written
+    path.write_text("notes")
+    status, _, err = run(capsys, *given)
+    assert status == 2
+    assert "verdict.json exists: Expected a verdict as compare wrote it" in err
+    assert path.read_text() == "notes"
+
+
 def test_an_interrupted_comparison_prints_what_it_has(capsys, monkeypatch):
     partial = Verdict(
         data="digits",
@@ -190,6 +213,8 @@ MISTAKES = {
     "bad policies": (["compare", "--policies", "none", "frob"], "No policy named 'frob'"),
     "one policy": (["compare", "--policies", "none"], "two or more policies"),
     "nowhere to write": (["compare", "--json", "no/v.json"], "No folder 'no'"),
+    "nowhere for a page": (["compare", "--html", "no/v.html"], "No folder 'no'"),
+    "nowhere to keep": (["compare", "--cache", "no/runs"], "cache= to name a folder"),
     "bad method": (
         ["search", "--data", "digits", "--out", "p.safetensors", "--method", "frob"],
         "No search method 'frob'. Available: dada",
@@ -274,7 +299,7 @@ def options(capsys, command):
 
 def test_compare_offers_every_argument_of_the_function(capsys):
     names = {name.replace("_", "-") for name in inspect.signature(compare).parameters}
-    assert options(capsys, "compare") == names | {"json"}
+    assert options(capsys, "compare") == names - {"extends"} | {"json", "html"}
 
 
 def test_search_offers_every_argument_of_the_function(capsys):

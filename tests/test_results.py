@@ -105,6 +105,18 @@ def test_notes_warn(changed, note):
     assert any(note in found for found in verdict(**(plain | changed)).notes())
 
 
+def test_the_verdict_says_what_its_seeds_can_show():
+    # Paired variances of up, down and same: 0.005, 0.022 and 0.115; their mean is 0.2176 squared.
+    assert CLEAR.deviation() == pytest.approx(0.2176, abs=1e-4)
+    enough = "with 5 seeds, differences under 0.36 points are likely to be missed"
+    assert any(note.startswith(enough) and note.endswith(" points).") for note in CLEAR.notes())
+    finer = dataclasses.replace(CLEAR, interest=0.2)
+    assert any(note.endswith("; about 12 seeds would show 0.2.") for note in finer.notes())
+    single = verdict({"none": [90.0], "up": [91.0]}, seeds=2)
+    assert single.deviation() is None
+    assert not any("missed" in note for note in single.notes())
+
+
 def test_a_diverged_training_is_reported():
     runs = (*CLEAR.runs[:-1], dataclasses.replace(CLEAR.runs[-1], loss=None))
     broken = dataclasses.replace(CLEAR, runs=runs)
@@ -138,3 +150,27 @@ def test_unknown_policies_are_named():
 def test_a_verdict_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         CLEAR.reference = "up"
+
+
+def test_documents_of_the_first_format_are_still_read():
+    document = json.loads(CLEAR.to_json()) | {"format": 1}
+    del document["policies"]
+    for run in document["runs"]:
+        del run["best"], run["losses"], run["accuracies"]
+    assert Verdict.from_json(json.dumps(document)) == CLEAR
+
+
+def test_verdicts_of_one_configuration_are_the_same_whatever_takes_part():
+    more = verdict({"none": [90.0, 91.0], "new": [90.0, 91.0]}, seeds=2)
+    CLEAR.check_same(more)
+    figures = {"none": {"sha256": "a"}, "up": {"sha256": "b"}}
+    named = dataclasses.replace(CLEAR, policies=figures)
+    named.check_same(more)
+    named.check_same(dataclasses.replace(CLEAR, policies={"down": {"sha256": "c"}}))
+    changed = dataclasses.replace(CLEAR, policies={"up": {"sha256": "c"}})
+    with pytest.raises(ValueError, match="do not mix: policy up c there, b here"):
+        named.check_same(changed)
+    with pytest.raises(ValueError, match="do not mix: epochs 4 there, 3 here; lamp None there, 1"):
+        dataclasses.replace(CLEAR, settings=SETTINGS | {"lamp": 1}).check_same(
+            dataclasses.replace(CLEAR, settings=SETTINGS | {"epochs": 4})
+        )

@@ -109,6 +109,153 @@ def test_an_interrupt_before_anything_has_finished_goes_through(monkeypatch):
         compared()
 
 
+def counted(monkeypatch):
+    """Return a list that gets a (policy, seed) for each training from now on."""
+    real, calls = rooms.train_network, []
+
+    def spy(data, contender, network, recipe, seed, *rest):
+        calls.append((contender.name, seed))
+        return real(data, contender, network, recipe, seed, *rest)
+
+    monkeypatch.setattr(rooms, "train_network", spy)
+    return calls
+
+
+def test_a_cache_adds_only_what_is_missing(tmp_path, monkeypatch):
+    calls = counted(monkeypatch)
+    whole = compared(seeds=3)
+    assert calls.pop() == ("invert", 2)
+    calls.clear()
+    first = compared(cache=tmp_path / "runs")
+    assert len(calls) == 4
+    assert compared(cache=tmp_path / "runs") == first
+    assert len(calls) == 4
+    assert compared(cache=tmp_path / "runs", seeds=3) == whole
+    assert calls[4:] == [("none", 2), ("invert", 2)]
+    more = compared({"plain": "none", "other": "identity"}, cache=tmp_path / "runs")
+    assert calls[6:] == [("other", 0), ("other", 1)]
+    assert more.accuracies("plain") == first.accuracies("none")
+    compared(cache=tmp_path / "runs", epochs=4)
+    assert len(calls) == 12
+
+
+def test_a_comparison_cut_anywhere_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
+    whole = compared(("none", "random:dada-cifar10"), test_every=1)
+    for finished in range(4):
+        folder = tmp_path / str(finished)
+        with monkeypatch.context() as patch:
+            real, calls = rooms.train_network, []
+
+            def cut(*given, real=real, calls=calls, finished=finished):
+                calls.append(given)
+                if len(calls) > finished:
+                    raise KeyboardInterrupt
+                return real(*given)
+
+            patch.setattr(rooms, "train_network", cut)
+            try:
+                assert (
+                    len(compared(("none", "random:dada-cifar10"), test_every=1, cache=folder).runs)
+                    == finished
+                )
+            except KeyboardInterrupt:
+                assert finished == 0
+        assert len(list(folder.iterdir())) == finished
+        assert compared(("none", "random:dada-cifar10"), test_every=1, cache=folder) == whole
+
+
+def test_a_broken_cache_is_noticed_before_any_training(tmp_path, monkeypatch):
+    compared(cache=tmp_path)
+    broken = sorted(tmp_path.iterdir())[-1]
+    broken.write_text("{")
+    monkeypatch.setattr(rooms, "train_network", lambda *arguments: pytest.fail("it trained"))
+    with pytest.raises(ValueError, match="is not a finished training; delete it"):
+        compared(cache=tmp_path, seeds=3)
+
+
+def test_processes_give_the_numbers_of_one_process(tmp_path, monkeypatch):
+    policies = ("none", "random:dada-cifar10")
+    alone = compared(policies, test_every=2, train_size=20)
+    calls = counted(monkeypatch)
+    assert compared(policies, test_every=2, train_size=20, workers=2, cache=tmp_path) == alone
+    assert calls == []  # all of it happened elsewhere
+    assert compared(policies, test_every=2, train_size=20, cache=tmp_path) == alone
+    assert calls == []
+
+
+def test_an_interrupt_among_processes_keeps_what_has_finished(tmp_path, monkeypatch):
+    def cut(function, jobs, workers):
+        yield 2, function(*jobs[2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rooms, "in_processes", cut)
+    verdict = compared(workers=2, cache=tmp_path)
+    assert [(run.policy, run.seed) for run in verdict.runs] == [("none", 1)]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_verdict_of_another_configuration_is_not_extended(monkeypatch):
+    earlier = compared()
+    assert compared(extends=earlier, seeds=3).seeds == (0, 1, 2)
+    monkeypatch.setattr(rooms, "train_network", lambda *arguments: pytest.fail("it trained"))
+    with pytest.raises(ValueError, match="do not mix: epochs 3 there, 4 here"):
+        compared(extends=earlier, epochs=4)
+    other = from_layers([[("Solarize", 1.0, 0.0)]], {"name": "invert", "placement": "replaces"})
+    with pytest.raises(ValueError, match="do not mix: policy invert"):
+        compared(("none", other), extends=earlier)
+    with pytest.raises(ValueError, match="do not mix: images_sha256"):
+        compared(data=made_data(noise=61), extends=earlier)
+
+
+def test_a_network_that_other_processes_cannot_be_sent_is_refused():
+    with pytest.raises(ValueError, match="a lambda or inner function cannot"):
+        compared(network=lambda classes: linear(classes), workers=2)
+
+
+def test_a_random_control_is_another_one_for_each_seed(monkeypatch):
+    seen = {}
+    real = rooms.train_network
+
+    def spy(data, contender, network, recipe, seed, *rest):
+        seen[contender.name, seed] = contender.policies[-1]
+        return real(data, contender, network, recipe, seed, *rest)
+
+    monkeypatch.setattr(rooms, "train_network", spy)
+    compared(("dada-cifar10", "random:dada-cifar10"))
+    assert seen["random:dada-cifar10", 0] != seen["random:dada-cifar10", 1]
+    assert seen["dada-cifar10", 0] == seen["dada-cifar10", 1]
+
+
+def test_runs_keep_their_learning_curves():
+    verdict = compared(epochs=5, test_every=2, precision="bfloat16", channels_last=True)
+    for run in verdict.runs:
+        assert [epoch for epoch, _ in run.accuracies] == [2, 4, 5]
+        assert run.accuracies[-1][1] == run.accuracy
+        assert run.best == max(accuracy for _, accuracy in run.accuracies)
+        assert len(run.losses) == 5
+        assert run.losses[-1] == run.loss
+    assert verdict.settings["precision"] == "bfloat16"
+    assert verdict.settings["channels_last"] is True
+    assert Verdict.from_json(verdict.to_json()) == verdict
+
+
+def test_a_verdict_holds_the_policies_figures():
+    figures = compared(("none", "dada-cifar10", INVERT)).policies
+    assert figures["none"] == {"sha256": "", "ops": {}}
+    assert figures["invert"]["ops"] == {"Invert": [1.0]}
+    placed = figures["dada-cifar10"]["ops"]
+    assert placed["PadCrop"] == [1.0, 0.0, 0.0, 0.0]
+    assert placed["Flip"] == [0.0, 1.0, 0.0, 0.0]
+    layers = zip(*placed.values(), strict=True)
+    assert [sum(layer) for layer in layers] == pytest.approx([1.0] * 4, abs=1e-5)
+
+
+def test_a_diverged_training_keeps_no_infinite_loss(tmp_path):
+    verdict = compared(("none", "identity"), learning_rate=1e30, cache=tmp_path)
+    assert {run.loss for run in verdict.runs} == {None}
+    assert compared(("none", "identity"), learning_rate=1e30, cache=tmp_path) == verdict
+
+
 def test_progress_names_policy_seed_and_epoch(capsys):
     compared(progress=True)
     out, err = capsys.readouterr()
@@ -126,6 +273,12 @@ def test_progress_names_policy_seed_and_epoch(capsys):
         ({"network": "vgg"}, "No network named 'vgg'"),
         ({"network": lambda classes: linear(classes + 1)}, "Expected logits"),
         ({"train_size": 2}, "a subset needs 3"),
+        ({"interest": 0.0}, "interest is a difference in points"),
+        ({"workers": -1}, "workers must be 0"),
+        ({"precision": "half"}, "precision must be one of"),
+        ({"test_every": -1}, "test_every must be 0 or more"),
+        ({"policies": ("none", "random:none")}, "No pretrained policy named 'none'"),
+        ({"cache": "no/where"}, "Expected cache= to name a folder"),
         ({"device": "cuda:99"}, "Device 'cuda:99' cannot be used"),
         ({"beside": "flop"}, "No default augmentation named 'flop'"),
         ({"policies": ("none", "deepa")}, "No policy named 'deepa'"),
