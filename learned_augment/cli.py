@@ -125,7 +125,7 @@ def _add_compare(children: _Commands) -> None:
         metavar="NAME",
         nargs="+",
         help="none, default, identity, cutout, trivialaugment, deeptrivialaugment, randaugment, "
-        "autoaugment, shipped names, random:NAME for its random control, .safetensors "
+        "autoaugment, shipped names, random:NAME for a control, .safetensors "
         "files (none trivialaugment deepaa-cifar10)",
     )
     add("--seeds", metavar="N", type=int, help="trainings of each policy (5)")
