@@ -16,12 +16,11 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from evidence_words import controlled_cell, paired_cell, sorted_out
 from record import RESULTS, load_result
 from throughput_table import targets
 
-from learned_augment.controls import RANDOM
 from learned_augment.files import write_atomically
-from learned_augment.paired import Difference
 from learned_augment.results import Verdict
 
 README = Path(__file__).parent.parent / "README.md"
@@ -92,7 +91,7 @@ def evidence(result: Result) -> list[str]:
     """Every policy against crop and flip, learned ones against their random controls, and notes."""
     verdict = Verdict.from_json(json.dumps(result["rows"][0]))
     heads = ["policy", "placed", "accuracy, %", "sd", f"difference to `{verdict.reference}`"]
-    rows = [[*_cells(verdict, name), _controlled(verdict, name)] for name in verdict.placements]
+    rows = [[*_cells(verdict, name), controlled_cell(verdict, name)] for name in verdict.placements]
     ordinary = [pair for pair in verdict.pairs() if pair[1] == verdict.reference]
     controlled = [pair for pair in verdict.pairs() if pair[1] != verdict.reference]
     lines = [
@@ -101,9 +100,9 @@ def evidence(result: Result) -> list[str]:
         *markdown([*heads, "difference to its random control"], rows),
         "",
     ]
-    lines += [f"- Against `{verdict.reference}`: {_sorted_out(verdict, ordinary)}."]
+    lines += [f"- Against `{verdict.reference}`: {sorted_out(verdict, ordinary)}."]
     lines += (
-        [f"- Against their random controls: {_sorted_out(verdict, controlled)}."]
+        [f"- Against their random controls: {sorted_out(verdict, controlled)}."]
         if controlled
         else []
     )
@@ -215,34 +214,10 @@ def _each(verdict: Verdict) -> tuple[list[Verdict], list[str]]:
     return [verdict] * len(names), names
 
 
-def _controlled(verdict: Verdict, policy: str) -> str:
-    """Return a policy's difference to its random control, empty if it has none."""
-    found = [
-        verdict.difference(*pair) for pair in verdict.pairs() if pair == (policy, RANDOM + policy)
-    ]
-    return _paired(found[0]) if found and found[0] else ""
-
-
-def _sorted_out(verdict: Verdict, pairs: Sequence[tuple[str, str]]) -> str:
-    """Return which policies are better, worse, or not shown to differ."""
-    groups: dict[str, list[str]] = {"better": [], "worse": [], "no difference shown": []}
-    for policy, against in pairs:
-        found = verdict.difference(policy, against)
-        if found:
-            same = found.low <= 0 <= found.high
-            word = "no difference shown" if same else "better" if found.mean > 0 else "worse"
-            groups[word].append(f"`{policy}`")
-    return "; ".join(f"{word}: {', '.join(names) or 'no policy'}" for word, names in groups.items())
-
-
-def _paired(found: Difference) -> str:
-    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
-
-
 def _cells(verdict: Verdict, policy: str) -> list[str]:
     values = list(verdict.accuracies(policy).values())
     found = None if policy == verdict.reference else verdict.difference(policy)
-    paired = _paired(found) if found else ""
+    paired = paired_cell(found) if found else ""
     spread = f"{statistics.stdev(values):.2f}" if len(values) > 1 else ""
     mean = f"{statistics.fmean(values):.2f}" if values else ""
     return [f"`{policy}`", verdict.placements[policy], mean, spread, paired]

@@ -1,0 +1,34 @@
+"""The evidence table in words: cells with intervals, and who is better than whom."""
+
+from collections.abc import Sequence
+
+from learned_augment.controls import RANDOM
+from learned_augment.paired import Difference
+from learned_augment.results import Verdict
+
+__all__ = ["controlled_cell", "paired_cell", "sorted_out"]
+
+
+def controlled_cell(verdict: Verdict, policy: str) -> str:
+    """Return a policy's difference to its random control, empty if it has none."""
+    found = [
+        verdict.difference(*pair) for pair in verdict.pairs() if pair == (policy, RANDOM + policy)
+    ]
+    return paired_cell(found[0]) if found and found[0] else ""
+
+
+def sorted_out(verdict: Verdict, pairs: Sequence[tuple[str, str]]) -> str:
+    """Return which policies are better, worse, or not shown to differ."""
+    groups: dict[str, list[str]] = {"better": [], "worse": [], "no difference shown": []}
+    for policy, against in pairs:
+        found = verdict.difference(policy, against)
+        if found:
+            same = found.low <= 0 <= found.high
+            word = "no difference shown" if same else "better" if found.mean > 0 else "worse"
+            groups[word].append(f"`{policy}`")
+    return "; ".join(f"{word}: {', '.join(names) or 'no policy'}" for word, names in groups.items())
+
+
+def paired_cell(found: Difference) -> str:
+    """Return a difference with its interval, in points."""
+    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
