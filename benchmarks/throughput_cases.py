@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from parity import papers
 from PIL import Image, ImageDraw, ImageOps
+from throughput_dali import dali_auto_augment
 from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, v2
 
@@ -206,6 +207,9 @@ def _uint8_batch(levels: Tensor, ours: dict[str, LearnedAugment]) -> Iterator[Ca
         "per image",
         lambda: torch.stack([peer(im) for im in levels]),
     )
+    dali = dali_auto_augment(levels, threads=2)
+    if dali is not None:
+        yield case("DALI", "AutoAugment", "per image", dali)
 
 
 def _float_batch(images: Tensor, ours: dict[str, LearnedAugment]) -> Iterator[Case]:

@@ -165,7 +165,7 @@ def _sources() -> int:
     return 1 + zlib.crc32(b"".join((here / name).read_bytes() for name in names))
 
 
-def _compiled_run(sources: int) -> Run:
+def _compiled_run(checksum: int) -> Run:
     """Compile ``run``; Numba's cache notices changes of this file and of what ``run`` encloses."""
     kept: Callable[[Run], Run] = njit(nogil=True, error_model="numpy", cache=True)
 
@@ -184,7 +184,9 @@ def _compiled_run(sources: int) -> Run:
         channels = shape[0]
         spare, planes = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
         table = np.empty((channels, 256), np.uint8)
-        if not sources:
+        batch = (len(images), shape[0], shape[1], shape[2])
+        sources, targets = images.reshape(batch), out.reshape(batch)
+        if not checksum:
             return
         i = take(turns)
         while i < len(images):
@@ -194,8 +196,7 @@ def _compiled_run(sources: int) -> Run:
                 _run_image(source, planes, spare, program[i], tables, colours, table)
                 _merge(planes, out[i])
             else:
-                source, target = images[i].reshape(shape), out[i].reshape(shape)
-                _run_image(source, target, spare, program[i], tables, colours, table)
+                _run_image(sources[i], targets[i], spare, program[i], tables, colours, table)
             finish(turns)
             i = take(turns)
         if stay:
