@@ -2,11 +2,12 @@
 
 import json
 import math
+import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
-from os import cpu_count
 from pathlib import Path
 from types import FunctionType
 from typing import Any, TypeAlias
@@ -58,7 +59,9 @@ class Schedule:
     @property
     def processes(self) -> int:
         """Return the number of processes."""
-        return self.workers or cpu_count() or 1
+        if sys.platform == "linux":
+            return self.workers or len(os.sched_getaffinity(0))
+        return self.workers or os.cpu_count() or 1
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,18 @@ class Comparison:
         Raises:
             KeyboardInterrupt: if interrupted before any training has finished.
         """
-        found = dict(self._cached(schedule))
+        cache = None if schedule.cache is None else RunCache(schedule.cache)
+        wanted = self._configurations(schedule) if cache else {}
+        # Everything is looked for first: a broken file is found before hours of training.
+        found = {} if cache is None else dict(_cached(cache, wanted))
         missing = [job for job in self._jobs() if job not in found]
+        several = schedule.processes > 1 and bool(missing)
+        runs = self._side_by_side if several else self._one_by_one
         try:
-            for job, run in self._trained(missing, schedule):
+            for job, run in runs(missing, schedule):
                 found[job] = run
+                if cache is not None:
+                    cache.store(wanted[job], _measured(run))
         except KeyboardInterrupt:
             if not found:
                 raise
@@ -136,41 +146,20 @@ class Comparison:
     def _jobs(self) -> list[_Job]:
         return list(product(range(len(self.contenders)), self.contenders[0]))
 
-    def _cached(self, schedule: Schedule) -> Iterator[tuple[_Job, Run]]:
-        """Look for everything at once: a broken file is found before hours of training."""
-        if schedule.cache is None:
-            return
-        cache = RunCache(schedule.cache)
-        for (seed, name), wanted in self._configurations(schedule).items():
-            measured = cache.find(wanted)
-            if measured is not None:
-                yield (seed, name), Run.from_data({"policy": name, "seed": seed, **measured})
-
     def _configurations(self, schedule: Schedule) -> dict[_Job, dict[str, Any]]:
         threads = 1 if schedule.processes > 1 else torch.get_num_threads()
         on_gpu = self.device.type == "cuda"
         hardware = torch.cuda.get_device_name(self.device) if on_gpu else f"cpu, threads {threads}"
+        seeds = range(len(self.contenders))
+        whole = [] if self.train_size is not None else [data_hash(self.images)] * len(seeds)
+        hashes = whole or [data_hash(self.data(seed)) for seed in seeds]
         wanted = {}
-        for seed, contenders in enumerate(self.contenders):
-            data = data_hash(self.data(seed))
+        for seed, data, contenders in zip(seeds, hashes, self.contenders, strict=True):
             network = network_hash(self.network, len(self.images.classes), seed)
             for name, contender in contenders.items():
                 given = (data, contender, network, self.recipe, seed, hardware)
                 wanted[seed, name] = configuration(*given)
         return wanted
-
-    def _trained(self, jobs: list[_Job], schedule: Schedule) -> Iterator[tuple[_Job, Run]]:
-        """Train each job, keep it in the cache, and yield it."""
-        cache = None if schedule.cache is None else RunCache(schedule.cache)
-        wanted = self._configurations(schedule) if cache else {}
-        several = min(schedule.processes, len(jobs)) > 1
-        runs = self._side_by_side if several else self._one_by_one
-        for job, run in runs(jobs, schedule):
-            if cache is not None:
-                measured = asdict(run)
-                del measured["policy"], measured["seed"]
-                cache.store(wanted[job], measured)
-            yield job, run
 
     def _one_by_one(self, jobs: list[_Job], schedule: Schedule) -> Iterator[tuple[_Job, Run]]:
         line = Progress(len(jobs) * self.recipe.epochs, schedule.progress)
@@ -211,6 +200,17 @@ class Comparison:
             "torch": str(torch.__version__),
         }
         return dict(json.loads(json.dumps(found)))  # as it is read back
+
+
+def _cached(cache: RunCache, wanted: Mapping[_Job, dict[str, Any]]) -> Iterator[tuple[_Job, Run]]:
+    for (seed, name), configured in wanted.items():
+        measured = cache.find(configured)
+        if measured is not None:
+            yield (seed, name), Run.from_data({"policy": name, "seed": seed, **measured})
+
+
+def _measured(run: Run) -> dict[str, Any]:
+    return {key: value for key, value in asdict(run).items() if key not in ("policy", "seed")}
 
 
 def _figures(contender: Contender) -> dict[str, Any]:

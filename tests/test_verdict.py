@@ -183,6 +183,27 @@ def test_processes_give_the_numbers_of_one_process(tmp_path, monkeypatch):
     assert calls == []
 
 
+def test_even_a_last_training_runs_with_the_threads_that_its_record_names(tmp_path, monkeypatch):
+    compared(cache=tmp_path)
+    (seen, *_), jobs_seen = sorted(tmp_path.iterdir()), []
+    seen.unlink()
+
+    def elsewhere(function, jobs, workers):
+        jobs_seen.extend(jobs)
+        yield from ((place, function(*job)) for place, job in enumerate(jobs))
+
+    monkeypatch.setattr(rooms, "in_processes", elsewhere)
+    compared(workers=2, cache=tmp_path)
+    assert len(jobs_seen) == 1
+    compared(workers=2, cache=tmp_path)
+    assert len(jobs_seen) == 1
+
+
+def test_a_worker_for_each_core():
+    assert rooms.Schedule(workers=0).processes >= 1
+    assert rooms.Schedule(workers=3).processes == 3
+
+
 def test_an_interrupt_among_processes_keeps_what_has_finished(tmp_path, monkeypatch):
     def cut(function, jobs, workers):
         yield 2, function(*jobs[2])
