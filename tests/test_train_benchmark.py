@@ -13,6 +13,8 @@ import train_data
 from PIL import Image
 from train_presets import DATASETS, PRESETS
 
+from learned_augment.datasets import load_images
+
 SMALL = replace(PRESETS["cifar10-wrn-16-1"], network="small-cnn")
 
 
@@ -241,3 +243,9 @@ def test_imagenet_comes_from_folders_through_workers_or_the_device(world, capsys
     options = ("--augment", "device")
     status = run(world, *options, preset="imagenet-small", policy="deepaa-imagenet")
     assert "crops by itself" in refused(capsys, status)
+
+
+def test_svhn_asks_for_its_extra_images(world):
+    data = load_images(f"folder:{world / 'data'}")
+    with pytest.raises(FileNotFoundError, match=r"extra_32x32.mat is missing.*--without-extra"):
+        train_data._with_extra(data, world)

@@ -36,6 +36,13 @@ def test_draws_depend_on_the_step_not_on_where_an_epoch_was_entered():
     torch.testing.assert_close(batches(feed)[2:], late, rtol=0, atol=0)
 
 
+def test_the_same_images_in_another_step_are_drawn_for_anew():
+    for feed in (worker_feed(made_data()), MemoryFeed(made_data(), CROP, CPU)):
+        first, second = batches(feed, ROWS[[0, 0]], copies=1)
+        assert torch.equal(first[1], second[1])
+        assert not torch.equal(first[0], second[0])
+
+
 def test_copies_are_the_same_images_under_other_draws():
     for feed in (worker_feed(made_data()), MemoryFeed(made_data(), CROP, CPU)):
         (one, labels), (two, again), *_ = batches(feed)
@@ -115,6 +122,7 @@ def test_a_broken_file_is_named_and_after_its_repair_nothing_is_lost(folders, tm
     with isolated(0), pytest.raises(ValueError, match=r"dog/5.png cannot be read .*whole image"):
         run_training(folder_trainer(folders), tmp_path / "run.pt", {}, CPU)
     victim.write_bytes(good)
+    assert (tmp_path / "run.pt").exists()
     with isolated(0):
         trainer = folder_trainer(folders)
         run_training(trainer, tmp_path / "run.pt", {}, CPU)
