@@ -1,4 +1,4 @@
-"""One training on two processes; each starts Python twice, so there is one run for all tests."""
+"""One training on two processes; one run for all tests, since it starts Python thrice."""
 
 import os
 import subprocess
@@ -7,6 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_training import CPU, made_data
+from test_training_resume import FEEDS, Restless
+from torch import nn
+
+from learned_augment.training import Recipe, Trainer, isolated
 
 # Sums over processes are added up in another order, and nine steps enlarge the difference.
 TOLERANCE = 1e-5
@@ -14,15 +19,25 @@ TOLERANCE = 1e-5
 SCRIPT = """
 import sys
 import torch
-from torch import nn
-from test_training import CPU, made_data
-from test_training_resume import FEEDS, Restless
+from test_training_processes import all_trained
+from test_training import CPU
 from learned_augment.processes import connect, rank
-from learned_augment.training import Recipe, Trainer, isolated
+
+torch.set_num_threads(1)
+connect(CPU)
+torch.save(all_trained(), f"{sys.argv[1]}/{rank()}.pt")
+"""
+
 
 def steady(classes):
-    return nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.BatchNorm2d(4), nn.Tanh(),
-                         nn.Flatten(), nn.Linear(100, classes))
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=2),
+        nn.BatchNorm2d(4),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(100, classes),
+    )
+
 
 def trained(feed, network, cut=None):
     recipe = Recipe(3, 16, test_every=1, copies=2, cutout=4, lighting=0.1)
@@ -38,22 +53,20 @@ def trained(feed, network, cut=None):
         del state["seconds"]
         return state
 
-torch.set_num_threads(1)
-connect(CPU)
-found = {feed: trained(feed, steady) for feed in FEEDS}
-found["restless"], found["cut"] = trained("memory", Restless), trained("memory", Restless, cut=4)
-torch.save(found, f"{sys.argv[1]}/{rank()}.pt")
-"""
+
+def all_trained():
+    found = {feed: trained(feed, steady) for feed in FEEDS}
+    restless = {"restless": trained("memory", Restless), "cut": trained("memory", Restless, cut=4)}
+    return found | restless
 
 
-def run(folder, processes):
-    folder.mkdir()
+def two_processes(folder):
     script = folder / "script.py"
     script.write_text(SCRIPT)
     here = Path(__file__).parent
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     result = subprocess.run(
-        [sys.executable, *(launch if processes > 1 else []), str(script), str(folder)],
+        [sys.executable, *launch, str(script), str(folder)],
         env={
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)]),
@@ -63,13 +76,12 @@ def run(folder, processes):
         text=True,
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    return [torch.load(folder / f"{rank}.pt") for rank in range(processes)]
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("processes")
-    return run(folder / "one", 1)[0], run(folder / "two", 2)
+    return all_trained(), two_processes(tmp_path_factory.mktemp("processes"))
 
 
 @pytest.mark.parametrize("feed", ["memory", "workers"])
