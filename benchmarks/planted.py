@@ -11,7 +11,9 @@ other initial weights, other draws.
         --epochs 60 --learning-rate 0.1
     python benchmarks/planted.py --data digits --changes 'sheared,moved down,inverted,squeezed'
 
-Each change has its own result file; ``planted_summary.py`` counts over all of them.
+    python benchmarks/planted.py --data digits --first 10 --seeds 5
+
+Each change has its own result file, as has a run of later seeds; ``planted_summary.py`` counts over all of them.
 """
 
 import argparse
@@ -155,6 +157,11 @@ def one_search(
     }
 
 
+def later(seeds: range) -> str:
+    """Return how the name of a result ends that goes on with later seeds: a file of its own."""
+    return f"-from-{seeds[0]}" if seeds[0] else ""
+
+
 def main() -> None:
     """Run the searches that are asked for and count anew what was found."""
     parser = argparse.ArgumentParser(
@@ -164,7 +171,8 @@ def main() -> None:
     parser.add_argument("--name", default="digits", help="what to call the data in results")
     parser.add_argument("--reduce", type=int, help="number of images, both halves together")
     parser.add_argument("--changes", default="rotated,darkened,mirrored,translated,control")
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=10, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--mode", default="corrected", choices=["corrected", "released"])
     parser.add_argument("--model", default="small-cnn", help="a name of networks.NETWORKS")
     parser.add_argument("--epochs", type=int, default=25)
@@ -187,14 +195,15 @@ def main() -> None:
         data = shrunk(data, options.side)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in options.changes.split(",")}
     # Seed by seed: a run that is cut short has all changes at fewer seeds.
-    for seed in range(options.seeds):
+    seeds = range(options.first, options.first + options.seeds)
+    for seed in seeds:
         for change, found in rows.items():
             found.append(row := one_search(data, change, seed, options))
             print(change, seed, "rank", row["rank"], row["top"], f"{row['seconds']} s", flush=True)
             save_result(
-                f"planted-{options.name}-{options.mode}-{change}".replace(" ", "-"),
+                f"planted-{options.name}-{options.mode}-{change}{later(seeds)}".replace(" ", "-"),
                 found,
-                seeds=list(range(seed + 1)),
+                seeds=list(range(seeds[0], seed + 1)),
                 settings=vars(options) | {"data": options.name},
             )
     summarise()

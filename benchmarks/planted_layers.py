@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from planted import CHANGES, TOP, planted, rank_of, ranking
+from planted import CHANGES, TOP, later, planted, rank_of, ranking
 from planted_summary import summarise
 from record import save_result
 
@@ -62,7 +62,8 @@ def main() -> None:
     parser.add_argument("--name", default="digits", help="what to call the data in results")
     parser.add_argument("--reduce", type=int, help="number of images, both halves together")
     parser.add_argument("--changes", default="control,rotated,darkened,mirrored,translated")
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=10, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--model", default="small-cnn")
     parser.add_argument("--epochs", type=int, default=20, help="of the network's training")
     parser.add_argument("--steps", type=int, default=16, help="of the layer, eight pairs each")
@@ -80,13 +81,14 @@ def main() -> None:
     if options.reduce is not None:
         data = data.subset(options.reduce)
     rows: list[dict[str, Any]] = []
-    for seed in range(options.seeds):
+    seeds = range(options.first, options.first + options.seeds)
+    for seed in seeds:
         for change in options.changes.split(","):
             rows.append(row := one_search(data, change, seed, options))
             print(change, seed, "rank", row["rank"], row["top"], f"{row['seconds']} s", flush=True)
         settings = vars(options) | {"data": options.name}
-        name = f"planted-deepaa-{options.name}"
-        save_result(name, rows, seeds=list(range(seed + 1)), settings=settings)
+        name = f"planted-deepaa-{options.name}{later(seeds)}"
+        save_result(name, rows, seeds=list(range(seeds[0], seed + 1)), settings=settings)
     summarise()
 
 
