@@ -10,10 +10,10 @@ other initial weights, other draws.
     python benchmarks/planted.py --data folder:PATH --name cifar10 --reduce 1000 \
         --epochs 60 --learning-rate 0.1
     python benchmarks/planted.py --data digits --changes 'sheared,moved down,inverted,squeezed'
-
     python benchmarks/planted.py --data digits --first 10 --seeds 5
 
-Each change has its own result file, as has a run of later seeds; ``planted_summary.py`` counts over all of them.
+Each change has its own result file, as has a run of later seeds; ``planted_summary.py`` counts over
+all of them.
 """
 
 import argparse
