@@ -8,7 +8,8 @@
 
 Policies: "default" (crop and flip alone), "cutout" (with Cutout), "none", a shipped name, a path.
 Results: results/train-NAME.json after every seed, last and best epoch. Exit status: 0 all seeds
-are finished, 3 the time budget is over, 130 interrupted, 2 wrong arguments or data.
+are finished, 3 the time budget is over, 130 interrupted, 2 wrong arguments or data. Under torchrun
+a stop is 0 too, since torchrun calls every other status a failure.
 """
 
 import argparse
@@ -30,6 +31,7 @@ from train_words import description, preset_table
 
 from learned_augment.processes import connect, rank, world
 from learned_augment.training import Recipe, Trainer, find_device, isolated, run_training
+from learned_augment.training.loop import Stop
 from learned_augment.training.recipe import PRECISIONS
 
 OVER, INTERRUPTED, WRONG = 3, 130, 2
@@ -151,9 +153,10 @@ def _run(options: argparse.Namespace) -> int:
     for seed in options.seeds:
         if seed in record.seeds:
             continue
-        status = _train(job, data, seed, device, record, start + 60 * options.time_budget)
-        if status:
-            return status
+        stop = _train(job, data, seed, device, record, start + 60 * options.time_budget)
+        if stop != "finished":
+            code = OVER if stop == "time budget" else INTERRUPTED
+            return 0 if world() > 1 else code
     if rank() == 0:
         print(record.summary())
     return 0
@@ -176,7 +179,7 @@ def _load(job: _Job) -> Source:
 
 def _train(
     job: _Job, data: Source, seed: int, device: torch.device, record: Record, deadline: float
-) -> int:
+) -> Stop:
     placed = job.placed(seed)
     path = job.options.checkpoints / f"{job.name}-seed{seed}.pt"
     config = {**record.configuration, "seed": seed, "policy_sha256": placed.sha256}
@@ -194,13 +197,13 @@ def _train(
         )
     if stop == "finished":
         record.add(seed, placed.sha256, trainer)
-        return 0
-    if rank() == 0:
+    elif rank() == 0:
         print(
             f"Stopped ({stop}): seed {seed}, step {trainer.done} of {trainer.steps}, "
-            f"{_hours(trainer)} left. The same command goes on:\n{_command()}"
+            f"{_hours(trainer)} left. The same command goes on:\n"
+            f"python {shlex.join(sys.argv)}"
         )
-    return OVER if stop == "time budget" else INTERRUPTED
+    return stop
 
 
 def _tell(trainer: Trainer, seed: int, epochs: int) -> None:
@@ -217,10 +220,6 @@ def _hours(trainer: Trainer) -> str:
     seconds = trainer.seconds / trainer.done * (trainer.steps - trainer.done)
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60} h {minutes % 60:02} min {rest:02} s"
-
-
-def _command() -> str:
-    return shlex.join(["python", *sys.argv])
 
 
 def _configuration(job: _Job, data: Source, device: torch.device) -> dict[str, object]:

@@ -46,7 +46,7 @@ def wrapped(
     if world() == 1:
         return ready, ready
     devices = [device] if device.type == "cuda" else None
-    return ready, DistributedDataParallel(ready, device_ids=devices, broadcast_buffers=False)
+    return ready, DistributedDataParallel(ready, device_ids=devices)
 
 
 def optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
