@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from learned_augment.folders import rgb_pixels
+from learned_augment.data.folders import rgb_pixels
 
 __all__ = ["Item", "Photo", "Split", "read_split", "with_objects"]
 

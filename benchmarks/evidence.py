@@ -19,7 +19,7 @@ from pathlib import Path
 from record import save_result
 
 from learned_augment import Policy, compare
-from learned_augment.datasets import load_images
+from learned_augment.data.datasets import load_images
 from learned_augment.placement import PolicyChoice
 
 TRAIN_IMAGES = 4000

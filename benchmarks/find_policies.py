@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from record import RESULTS, save_result
 
-from learned_augment.datasets import ImageData, load_images
+from learned_augment.data.datasets import ImageData, load_images
 from learned_augment.searchers import StepReport, search
 
 # DADA's published CIFAR-10 settings with a network of the same family that ten minutes of one core

@@ -25,9 +25,9 @@ from torch import Tensor
 
 from learned_augment import Policy
 from learned_augment.builders import deep_trivial_augment
-from learned_augment.datasets import ImageData, load_images
+from learned_augment.comparison.paired import paired_difference
+from learned_augment.data.datasets import ImageData, load_images
 from learned_augment.engines import apply_batch
-from learned_augment.paired import paired_difference
 from learned_augment.searchers.alignment import inner, norm
 from learned_augment.searchers.batches import Normalise
 from learned_augment.searchers.deepaa import DeepAA

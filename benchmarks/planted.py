@@ -27,7 +27,7 @@ from planted_summary import summarise
 from record import save_result
 from torch.nn.functional import adaptive_avg_pool2d
 
-from learned_augment.datasets import ImageData, load_images
+from learned_augment.data.datasets import ImageData, load_images
 from learned_augment.engines import apply_batch
 from learned_augment.plan import Plan
 from learned_augment.policy import Policy

@@ -17,7 +17,7 @@ from planted import CHANGES, TOP, later, planted, rank_of, ranking
 from planted_summary import summarise
 from record import save_result
 
-from learned_augment.datasets import ImageData, load_images
+from learned_augment.data.datasets import ImageData, load_images
 from learned_augment.searchers import search
 
 

@@ -19,7 +19,7 @@ from record import save_result
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from learned_augment.datasets import ImageData, load_images
+from learned_augment.data.datasets import ImageData, load_images
 from learned_augment.placement import place_policy
 from learned_augment.searchers import Task, prepare
 from learned_augment.training import Recipe, train_network

@@ -29,7 +29,7 @@ from train_presets import PRESETS, Preset
 from train_records import Record
 from train_words import description, preset_table
 
-from learned_augment.processes import connect, rank, world
+from learned_augment.jobs.processes import connect, rank, world
 from learned_augment.training import Recipe, Trainer, find_device, isolated, run_training
 from learned_augment.training.loop import Stop
 from learned_augment.training.recipe import PRECISIONS

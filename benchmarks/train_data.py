@@ -10,9 +10,9 @@ from torchvision import datasets as torchvision_datasets
 from train_presets import Preset
 
 from learned_augment import Policy
-from learned_augment.datasets import load_images
+from learned_augment.data.datasets import load_images
+from learned_augment.data.image_data import ImageData
 from learned_augment.files import encode
-from learned_augment.image_data import ImageData
 from learned_augment.placement import Contender, place_policy
 from learned_augment.training import MemoryFeed, Recipe
 from learned_augment.training.feeds import Feed

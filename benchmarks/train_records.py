@@ -7,8 +7,8 @@ from typing import Any
 
 import record
 
-from learned_augment.checkpoints import differences
-from learned_augment.processes import rank
+from learned_augment.jobs.checkpoints import differences
+from learned_augment.jobs.processes import rank
 from learned_augment.training import Trainer
 
 __all__ = ["Record"]

@@ -13,7 +13,7 @@ __all__ = ["LearnedAugment", "Policy", "compare", "list_policies", "search"]
 
 __version__ = "0.1.0"
 
-_LAZY = {"compare": "learned_augment.verdict", "search": "learned_augment.searchers"}
+_LAZY = {"compare": "learned_augment.comparison.verdict", "search": "learned_augment.searchers"}
 """Training code is imported when it is asked for: a transform should not wait for it."""
 
 

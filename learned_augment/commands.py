@@ -71,8 +71,8 @@ def run_apply(given: Given) -> int:
 
 def run_compare(given: Given) -> int:
     """Train a network under several policies, print the verdict, and write it as data and page."""
-    from learned_augment.verdict import compare
-    from learned_augment.verdict_page import verdict_page
+    from learned_augment.comparison.page import verdict_page
+    from learned_augment.comparison.verdict import compare
 
     target, page = (_writable(given.pop(name, None)) for name in ("json", "html"))
     verdict = compare(**given, extends=_earlier(target))
@@ -86,7 +86,7 @@ def run_compare(given: Given) -> int:
 
 def _earlier(path: Path | None) -> Any:
     """Return the verdict that a file holds, if there is one: hours of work are not overwritten."""
-    from learned_augment.results import Verdict
+    from learned_augment.comparison.results import Verdict
 
     if path is None or not path.exists():
         return None
@@ -102,7 +102,7 @@ def run_search(given: Given) -> int:
     given["options"] = dict(map(_option, given.get("options", [])))
     if given.pop("dry_run", False):
         return _estimate_search(given)
-    from learned_augment.processes import rank
+    from learned_augment.jobs.processes import rank
     from learned_augment.searchers import search
 
     for path in (given.get("checkpoint"), given.get("log")):

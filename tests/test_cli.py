@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 
 import learned_augment
-from learned_augment import Policy, commands, verdict
+from learned_augment import Policy, commands
 from learned_augment.builders import from_layers
 from learned_augment.cli import main
-from learned_augment.results import Run, Verdict
+from learned_augment.comparison import verdict
+from learned_augment.comparison.results import Run, Verdict
+from learned_augment.comparison.verdict import compare
 from learned_augment.searchers.run import search
-from learned_augment.verdict import compare
 
 FLIP = from_layers([[("Flip", 1.0, 1.0)]], {"name": "always/flip"})
 

@@ -7,7 +7,7 @@ from PIL import Image
 from torch.utils.data import Dataset, TensorDataset
 from torchvision import datasets as torchvision_datasets
 
-from learned_augment.datasets import load_images
+from learned_augment.data.datasets import load_images
 
 
 class Pictures(Dataset):

@@ -20,7 +20,7 @@ from torch import nn
 from test_deepaa import FORWARD, GRAM
 from test_searchers import SMALL, images
 from learned_augment.searchers import search
-from learned_augment.processes import rank
+from learned_augment.jobs.processes import rank
 torch.set_num_threads(1)
 
 def smooth(classes):

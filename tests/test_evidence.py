@@ -54,7 +54,7 @@ def test_a_cut_table_goes_on_and_found_policies_are_called_as_their_files(
 
 
 def test_an_interrupt_saves_what_there_is(small, monkeypatch):
-    from learned_augment import comparison
+    from learned_augment.comparison import trainings as comparison
 
     real, calls = comparison.train_network, []
 

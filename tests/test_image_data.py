@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from learned_augment.image_data import ImageData, split_images, stratified_order
+from learned_augment.data.image_data import ImageData, split_images, stratified_order
 
 
 def data(counts=(30, 20, 10), test=6, **changes):

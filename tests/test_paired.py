@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from learned_augment.paired import paired_difference, t_quantile
+from learned_augment.comparison.paired import paired_difference, t_quantile
 
 # Two-sided 95 % and 99 % points of Student's t, as printed in tables.
 TABLE = [

@@ -7,7 +7,7 @@ import planted_summary
 import pytest
 import torch
 
-from learned_augment.datasets import load_images
+from learned_augment.data.datasets import load_images
 from learned_augment.engines import apply_batch
 from learned_augment.plan import Plan
 from learned_augment.searchers import search

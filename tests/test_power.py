@@ -4,8 +4,8 @@ import statistics
 import pytest
 import torch
 
-from learned_augment.paired import paired_difference
-from learned_augment.power import pairs_needed, smallest_difference
+from learned_augment.comparison.paired import paired_difference
+from learned_augment.comparison.power import pairs_needed, smallest_difference
 
 
 @pytest.mark.parametrize(("pairs", "expected"), [(5, 1.6622), (10, 0.9945), (20, 0.6606)])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from learned_augment.processes import BatchNormOverAll, share, synchronise, total, world
+from learned_augment.jobs.processes import BatchNormOverAll, share, synchronise, total, world
 
 # Sums over processes are added up in another order; the policy's parameters differ by no more.
 TOLERANCE = 1e-4
@@ -20,7 +20,7 @@ import sys
 import torch
 from test_searchers import SMALL, images
 from learned_augment.searchers import search
-from learned_augment.processes import rank
+from learned_augment.jobs.processes import rank
 torch.set_num_threads(1)
 options = [{}, {"magnitude": "none", "derivative": "exact"}, {"mode": "released"}]
 for number, chosen in enumerate(options):

@@ -1,6 +1,6 @@
 import sys
 
-from learned_augment.progress import Progress
+from learned_augment.jobs.progress import Progress
 
 
 def test_a_pipe_sees_nothing(capsys):
@@ -29,6 +29,6 @@ def test_a_terminal_sees_one_line_that_is_wiped_at_the_end(capsys, monkeypatch):
 
 def test_the_time_left_follows_from_the_time_spent(capsys, monkeypatch):
     times = iter([0.0, 100.0])
-    monkeypatch.setattr("learned_augment.progress.time.monotonic", lambda: next(times))
+    monkeypatch.setattr("learned_augment.jobs.progress.time.monotonic", lambda: next(times))
     Progress(41, shown=True).step("x")
     assert "x, 1 h 06 min left" in capsys.readouterr().err

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from learned_augment.results import Run, Verdict
+from learned_augment.comparison.results import Run, Verdict
 
 SETTINGS = {
     "network": "small-cnn",

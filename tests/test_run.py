@@ -9,8 +9,8 @@ from test_searchers import SMALL, images
 from torch import nn
 
 import learned_augment.files
-from learned_augment.checkpoints import load_checkpoint
-from learned_augment.image_data import ImageData
+from learned_augment.data.image_data import ImageData
+from learned_augment.jobs.checkpoints import load_checkpoint
 from learned_augment.searchers import PRESETS, estimate, prepare, search
 from learned_augment.searchers.halves import make_halves
 from learned_augment.searchers.watchers import tensorboard

@@ -6,14 +6,14 @@ import torch
 from test_training import linear, made_data
 
 from learned_augment.builders import from_layers
-from learned_augment.placement import place_policy
-from learned_augment.run_cache import (
+from learned_augment.comparison.run_cache import (
     RunCache,
     configuration,
     data_hash,
     network_hash,
     policy_hash,
 )
+from learned_augment.placement import place_policy
 from learned_augment.training import Recipe
 
 CONTENDER = place_policy("dada-cifar10", "crop")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from learned_augment.image_data import ImageData
+from learned_augment.data.image_data import ImageData
 from learned_augment.policy import Policy
 from learned_augment.searchers import SEARCHERS, search
 from learned_augment.searchers.task import prepare

@@ -8,8 +8,8 @@ import time
 import pytest
 import torch
 
-from learned_augment import spawning
-from learned_augment.spawning import in_processes
+from learned_augment.jobs import spawning
+from learned_augment.jobs.spawning import in_processes
 
 
 def report(number):

@@ -13,7 +13,7 @@ import train_data
 from PIL import Image
 from train_presets import DATASETS, PRESETS
 
-from learned_augment.datasets import load_images
+from learned_augment.data.datasets import load_images
 
 SMALL = replace(PRESETS["cifar10-wrn-16-1"], network="small-cnn")
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from learned_augment.image_data import ImageData
+from learned_augment.data.image_data import ImageData
 from learned_augment.placement import place_policy
 from learned_augment.training import Recipe, check_network, find_device, train_network
 from learned_augment.training.build import optimiser

@@ -21,7 +21,7 @@ import sys
 import torch
 from test_training_processes import all_trained
 from test_training import CPU
-from learned_augment.processes import connect, rank
+from learned_augment.jobs.processes import connect, rank
 
 torch.set_num_threads(1)
 connect(CPU)

@@ -2,9 +2,9 @@ import pytest
 import torch
 from test_training import linear, made_data
 
-from learned_augment import comparison as rooms
 from learned_augment.builders import from_layers
-from learned_augment.verdict import Verdict, compare
+from learned_augment.comparison import trainings as rooms
+from learned_augment.comparison.verdict import Verdict, compare
 
 INVERT = from_layers([[("Invert", 1.0, 0.0)]], {"name": "invert", "placement": "replaces"})
 QUICK = {"seeds": 2, "epochs": 3, "network": linear, "batch_size": 16, "progress": False}

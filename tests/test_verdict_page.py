@@ -6,10 +6,10 @@ from xml.etree import ElementTree
 import pytest
 from test_results import CLEAR, verdict
 
-from learned_augment.paired import Difference
-from learned_augment.results import Run
-from learned_augment.verdict_charts import curve_chart, difference_chart, mean_curve, share_chart
-from learned_augment.verdict_page import verdict_page
+from learned_augment.comparison.charts import curve_chart, difference_chart, mean_curve, share_chart
+from learned_augment.comparison.page import verdict_page
+from learned_augment.comparison.paired import Difference
+from learned_augment.comparison.results import Run
 
 FIGURES = {
     "none": {"sha256": "", "ops": {}},

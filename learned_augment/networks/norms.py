@@ -3,7 +3,7 @@
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from learned_augment.processes import BatchNormOverAll
+from learned_augment.jobs.processes import BatchNormOverAll
 
 __all__ = ["NORMS", "norm_parameters"]
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from learned_augment.builders import from_sub_policies
+from learned_augment.jobs.processes import total
 from learned_augment.policy import Policy
-from learned_augment.processes import total
 from learned_augment.searchers.estimators import ESTIMATORS, Draw, Evidence, draw, new_surrogate
 from learned_augment.searchers.options import DADAOptions, read_options
 from learned_augment.searchers.pairs import SLOTS, SPACE, Pairs, choose_ops

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from learned_augment.engines import apply_batch
+from learned_augment.jobs.processes import share, total
 from learned_augment.plan import NOISE
-from learned_augment.processes import share, total
 from learned_augment.searchers.alignment import norm
 from learned_augment.searchers.candidates import Candidates
 from learned_augment.searchers.class_pairs import ClassPairs, Pair

@@ -5,7 +5,7 @@ import hashlib
 import torch
 from torch import Tensor
 
-from learned_augment.image_data import ImageData
+from learned_augment.data.image_data import ImageData
 from learned_augment.searchers.searcher import Halves
 
 __all__ = ["fingerprint", "make_halves"]

@@ -11,7 +11,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from learned_augment.processes import synchronise, total, world
+from learned_augment.jobs.processes import synchronise, total, world
 from learned_augment.searchers.alignment import Tensors, gradient, look_ahead, momentum_step, norm
 
 __all__ = ["Learner"]

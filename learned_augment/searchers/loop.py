@@ -8,10 +8,10 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from learned_augment.checkpoints import load_checkpoint, save_checkpoint
-from learned_augment.interrupts import interrupts
+from learned_augment.jobs.checkpoints import load_checkpoint, save_checkpoint
+from learned_augment.jobs.interrupts import interrupts
+from learned_augment.jobs.processes import agree, rank
 from learned_augment.policy import Policy
-from learned_augment.processes import agree, rank
 from learned_augment.searchers.searcher import Searcher
 
 __all__ = ["StepReport", "Stop", "Watcher", "run_search"]

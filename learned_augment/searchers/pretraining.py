@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from learned_augment.files import write_atomically
+from learned_augment.jobs.processes import rank, share
 from learned_augment.networks.norms import norm_parameters
-from learned_augment.processes import rank, share
 from learned_augment.searchers.alignment import Tensors, norm
 from learned_augment.searchers.batches import Beside, Normalise, Stream
 from learned_augment.searchers.learner import Learner

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from learned_augment.engines import apply_batch
+from learned_augment.jobs.processes import share, total
 from learned_augment.plan import Plan
-from learned_augment.processes import share, total
 from learned_augment.searchers.alignment import (
     Tensors,
     mixed_difference,

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from learned_augment.datasets import Source
+from learned_augment.data.datasets import Source
+from learned_augment.jobs.processes import rank
 from learned_augment.networks import NetworkChoice
 from learned_augment.policy import Policy
-from learned_augment.processes import rank
 from learned_augment.searchers.loop import Watcher, run_search
 from learned_augment.searchers.task import isolated, prepare, sign
 from learned_augment.searchers.watchers import JsonLines, Line, tensorboard

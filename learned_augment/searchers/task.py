@@ -11,12 +11,12 @@ import torch
 import torchvision
 
 import learned_augment
-from learned_augment.datasets import Source, load_images
-from learned_augment.image_data import ImageData
+from learned_augment.data.datasets import Source, load_images
+from learned_augment.data.image_data import ImageData
+from learned_augment.jobs.processes import connect
 from learned_augment.networks import NetworkChoice, build_network
 from learned_augment.placement import DEFAULTS
 from learned_augment.policy import Policy
-from learned_augment.processes import connect
 from learned_augment.searchers.dada import dada
 from learned_augment.searchers.deepaa import deepaa
 from learned_augment.searchers.halves import fingerprint, make_halves

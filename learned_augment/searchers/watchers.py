@@ -4,7 +4,7 @@ import json
 import time
 from pathlib import Path
 
-from learned_augment.progress import Progress
+from learned_augment.jobs.progress import Progress
 from learned_augment.searchers.loop import StepReport, Watcher
 
 __all__ = ["JsonLines", "Line", "best_ops", "tensorboard"]

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from learned_augment.folders import class_files
-from learned_augment.image_data import ImageData, stratified_order
+from learned_augment.data.folders import class_files
+from learned_augment.data.image_data import ImageData, stratified_order
 
 __all__ = ["FileImages", "ImageFolders", "MemoryImages", "Pictures", "in_memory", "read_folders"]
 

@@ -6,7 +6,7 @@ from copy import deepcopy
 
 import torch
 
-from learned_augment.image_data import ImageData
+from learned_augment.data.image_data import ImageData
 from learned_augment.networks import NetworkChoice, build_network
 from learned_augment.placement import Contender
 from learned_augment.training.feeds import MemoryFeed

@@ -14,19 +14,19 @@ from typing import Any, TypeAlias
 
 import torch
 
-from learned_augment.image_data import ImageData
-from learned_augment.networks import NetworkChoice
-from learned_augment.placement import Contender
-from learned_augment.progress import Progress
-from learned_augment.results import Run, Verdict
-from learned_augment.run_cache import (
+from learned_augment.comparison.results import Run, Verdict
+from learned_augment.comparison.run_cache import (
     RunCache,
     configuration,
     data_hash,
     network_hash,
     policy_hash,
 )
-from learned_augment.spawning import in_processes
+from learned_augment.data.image_data import ImageData
+from learned_augment.jobs.progress import Progress
+from learned_augment.jobs.spawning import in_processes
+from learned_augment.networks import NetworkChoice
+from learned_augment.placement import Contender
 from learned_augment.training import Recipe, check_network, train_network
 
 __all__ = ["Comparison", "Schedule"]

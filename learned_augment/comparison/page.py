@@ -9,14 +9,14 @@ import statistics
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from learned_augment.results import Run, Verdict
-from learned_augment.verdict_charts import (
+from learned_augment.comparison.charts import (
     Points,
     curve_chart,
     difference_chart,
     mean_curve,
     share_chart,
 )
+from learned_augment.comparison.results import Run, Verdict
 
 __all__ = ["verdict_page"]
 

@@ -2,7 +2,7 @@
 
 import math
 
-from learned_augment.paired import t_quantile
+from learned_augment.comparison.paired import t_quantile
 
 __all__ = ["pairs_needed", "smallest_difference"]
 

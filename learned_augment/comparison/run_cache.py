@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from learned_augment import __version__
+from learned_augment.data.image_data import ImageData
 from learned_augment.files import write_atomically
-from learned_augment.image_data import ImageData
 from learned_augment.networks import NetworkChoice, build_network
 from learned_augment.placement import Contender
 from learned_augment.policy import Policy

@@ -19,8 +19,8 @@ from torch.utils.data import Dataset
 from torchvision import datasets as torchvision_datasets
 from torchvision.transforms.v2.functional import to_pil_image
 
-from learned_augment.folders import class_files, decode_files, rgb_pixels
-from learned_augment.image_data import ImageData, split_images
+from learned_augment.data.folders import class_files, decode_files, rgb_pixels
+from learned_augment.data.image_data import ImageData, split_images
 
 __all__ = ["ImageData", "Source", "load_images"]
 

@@ -7,11 +7,11 @@ and each training draws its augmentation from its own generator.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from learned_augment.comparison import Comparison, Schedule
-from learned_augment.datasets import Source, load_images
+from learned_augment.comparison.results import Run, Verdict
+from learned_augment.comparison.trainings import Comparison, Schedule
+from learned_augment.data.datasets import Source, load_images
 from learned_augment.networks import NetworkChoice
 from learned_augment.placement import Contender, PolicyChoice, place_policy
-from learned_augment.results import Run, Verdict
 from learned_augment.training import Recipe, find_device
 
 __all__ = ["Run", "Verdict", "compare", "plan_comparison"]

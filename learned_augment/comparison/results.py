@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from learned_augment.caveats import caveats
+from learned_augment.comparison.caveats import caveats
+from learned_augment.comparison.paired import Difference, paired_difference
 from learned_augment.controls import RANDOM
-from learned_augment.paired import Difference, paired_difference
 
 __all__ = ["Run", "Verdict"]
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from learned_augment.power import pairs_needed, smallest_difference
+from learned_augment.comparison.power import pairs_needed, smallest_difference
 
 if TYPE_CHECKING:
-    from learned_augment.results import Verdict
+    from learned_augment.comparison.results import Verdict
 
 __all__ = ["caveats"]
 

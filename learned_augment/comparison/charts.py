@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
+from learned_augment.comparison.paired import Difference
 from learned_augment.ops import OPS
-from learned_augment.paired import Difference
 
 __all__ = ["curve_chart", "difference_chart", "share_chart"]
 

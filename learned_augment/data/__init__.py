@@ -1,0 +1,1 @@
+"""Labelled images in memory, from every source that compare and search accept."""

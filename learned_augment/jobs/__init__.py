@@ -1,0 +1,1 @@
+"""What every long job needs: progress, clean stops, checkpoints, several processes."""
