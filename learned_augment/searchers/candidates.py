@@ -27,6 +27,7 @@ class Candidates:
     """The candidates of a layer, and which of them are the same change under two names.
 
     Attributes:
+        space: The name of their space, of `spaces.SPACES`.
         ops: (O,) names.
         op: (N,) int64, which op.
         value: (N,) float64, at which value, in the op's unit.
@@ -34,6 +35,7 @@ class Candidates:
         kind: (N,) int64 in 0 .. M - 1, which kind a candidate is of.
     """
 
+    space: str
     ops: tuple[str, ...]
     op: Tensor
     value: Tensor
@@ -72,7 +74,8 @@ class Candidates:
         names = [self.ops[op] for op in self.op.tolist()]
         values = self.value.tolist()
         return from_layers(
-            [list(zip(names, layer.tolist(), values, strict=True)) for layer in layers], about
+            [list(zip(names, layer.tolist(), values, strict=True)) for layer in layers],
+            {"space": self.space, **(about or {})},
         )
 
 
@@ -105,6 +108,7 @@ def find_candidates(
     names = tuple(rows)
     everyone = torch.arange(len(found))
     candidates = Candidates(
+        space,
         names,
         torch.tensor([names.index(name) for name, _ in found]),
         torch.tensor([value for _, value in found], dtype=torch.float64),

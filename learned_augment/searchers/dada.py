@@ -173,6 +173,7 @@ class DADA:
             "method": "DADA",
             "paper": "arXiv:2003.03780",
             "placement": "beside",
+            "space": "dada",
             "options": asdict(self.options),
             "ops": list(self.pairs.ops),
             "steps": self.done,
