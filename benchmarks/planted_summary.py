@@ -48,7 +48,7 @@ def _searches() -> dict[Setting, list[Row]]:
         how = settings["mode"] if dada else f"{settings['steps']} steps"
         key = (settings["name"], "DADA" if dada else "DeepAA", how)
         found.setdefault(key, []).extend(document["rows"])
-    return found
+    return {key: sorted(rows, key=lambda row: row["seed"]) for key, rows in found.items()}
 
 
 def _counts(setting: Setting, searches: Sequence[Row]) -> Iterator[Row]:

