@@ -67,7 +67,7 @@ class Record:
                 "best_epoch_accuracy_percent": trained.best,
                 "best_epoch": epoch,
                 "steps": trainer.steps,
-                "training_seconds": round(trainer.seconds, 1),
+                "training_seconds": round(trainer.seconds, 3),
                 "policy_sha256": sha256,
                 "epoch_losses": list(trained.losses),
                 "epoch_accuracies_percent": [list(test) for test in trained.accuracies],
