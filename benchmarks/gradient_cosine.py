@@ -30,8 +30,8 @@ from learned_augment.data.datasets import ImageData, load_images
 from learned_augment.engines import apply_batch
 from learned_augment.searchers.alignment import inner, norm
 from learned_augment.searchers.batches import Normalise
-from learned_augment.searchers.deepaa import DeepAA
-from learned_augment.searchers.frozen import Frozen
+from learned_augment.searchers.deepaa.frozen import Frozen
+from learned_augment.searchers.deepaa.search import DeepAA
 from learned_augment.searchers.task import Task, isolated, prepare
 
 JUDGES = 64

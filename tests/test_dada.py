@@ -10,10 +10,11 @@ from torch.utils.flop_counter import flop_registry
 from learned_augment.engines import apply_batch
 from learned_augment.files import list_policies, load
 from learned_augment.ops import OPS
-from learned_augment.searchers import estimators, prepare
-from learned_augment.searchers.options import DADAOptions, read_options
-from learned_augment.searchers.pairs import Pairs, choose_ops
-from learned_augment.searchers.parameters import RawParameters, StrengthParameters
+from learned_augment.searchers import prepare
+from learned_augment.searchers.dada import estimators
+from learned_augment.searchers.dada.options import DADAOptions, read_options
+from learned_augment.searchers.dada.pairs import Pairs, choose_ops
+from learned_augment.searchers.dada.parameters import RawParameters, StrengthParameters
 from learned_augment.spaces import SPACES
 
 # torch's own forward mode builds its decompositions with a function that it deprecates.

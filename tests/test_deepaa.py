@@ -10,8 +10,8 @@ from torch import nn
 
 from learned_augment.policy import Policy
 from learned_augment.searchers import PRESETS, estimate, search
-from learned_augment.searchers.candidates import find_candidates
-from learned_augment.searchers.deepaa_options import DeepAAOptions, read_deepaa_options
+from learned_augment.searchers.deepaa.candidates import find_candidates
+from learned_augment.searchers.deepaa.options import DeepAAOptions, read_deepaa_options
 from learned_augment.searchers.task import prepare
 from learned_augment.spaces import SPACES
 

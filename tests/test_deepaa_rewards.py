@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from learned_augment.searchers import image_gradients
 from learned_augment.searchers.alignment import cosine_and_tangent, inner, norm
-from learned_augment.searchers.frozen import Frozen
-from learned_augment.searchers.grams import Grams, products
-from learned_augment.searchers.logits import Logits, penalised
+from learned_augment.searchers.deepaa import image_gradients
+from learned_augment.searchers.deepaa.frozen import Frozen
+from learned_augment.searchers.deepaa.grams import Grams, products
+from learned_augment.searchers.deepaa.logits import Logits, penalised
 
 # Sums in float64 in another order; the issue is the formula, not the last bits.
 RELATIVE = 1e-6

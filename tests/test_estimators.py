@@ -3,7 +3,7 @@ import itertools
 import pytest
 import torch
 
-from learned_augment.searchers.estimators import (
+from learned_augment.searchers.dada.estimators import (
     ESTIMATORS,
     Draw,
     Evidence,

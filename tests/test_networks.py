@@ -295,7 +295,7 @@ def test_build_network_refuses_other_things(choice, message):
 
 @pytest.mark.parametrize(("name", "layer"), [("shake-shake", "ShakeShake"), ("pyramidnet", "Drop")])
 def test_networks_that_shake_are_refused_by_a_search_that_freezes_them(name, layer):
-    from learned_augment.searchers.suitability import check_suitable
+    from learned_augment.searchers.deepaa.suitability import check_suitable
 
     with pytest.raises(ValueError, match=rf"Layer 'blocks.0.\w+' is \w*{layer}.*Wide-ResNet"):
         check_suitable(LARGE[name](3), torch.zeros(2, 3, 16, 16), gram=False)

@@ -69,8 +69,8 @@ def search(
         beside: Default augmentation, "nothing", "crop", "crop-flip" or "resized-crop-flip". None
             is the preset's, without the flip for data whose mirror images mean something else.
         cutout: Side of the default cutout, a fraction of the image's; 0 switches it off.
-        options: The method's own, by name; for DADA see `options.DADAOptions`, for DeepAA
-            `deepaa_options.DeepAAOptions`.
+        options: The method's own, by name; for DADA see `dada.options.DADAOptions`, for DeepAA
+            `deepaa.options.DeepAAOptions`.
         image_size: Side in pixels to bring the images of a folder or data set to.
         skip_unreadable: Leave out files that cannot be read; their names are in the policy's
             ``about``.

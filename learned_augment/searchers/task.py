@@ -17,8 +17,8 @@ from learned_augment.jobs.processes import connect
 from learned_augment.networks import NetworkChoice, build_network
 from learned_augment.placement import DEFAULTS
 from learned_augment.policy import Policy
-from learned_augment.searchers.dada import dada
-from learned_augment.searchers.deepaa import deepaa
+from learned_augment.searchers.dada.search import dada
+from learned_augment.searchers.deepaa.search import deepaa
 from learned_augment.searchers.halves import fingerprint, make_halves
 from learned_augment.searchers.loop import Stop
 from learned_augment.searchers.presets import Preset, find_preset

@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 from learned_augment.networks.norms import norm_parameters
 from learned_augment.searchers.alignment import Tensors, gradient, slopes_exact
-from learned_augment.searchers.image_gradients import (
+from learned_augment.searchers.deepaa.image_gradients import (
     Call,
     Rows,
     as_rows,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from learned_augment.searchers.estimators import ESTIMATORS
+from learned_augment.searchers.dada.estimators import ESTIMATORS
 
 __all__ = ["DADAOptions", "read_options"]
 

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from learned_augment.searchers.frozen import Frozen
-from learned_augment.searchers.grams import products
+from learned_augment.searchers.deepaa.frozen import Frozen
+from learned_augment.searchers.deepaa.grams import products
+from learned_augment.searchers.deepaa.pretraining import Pretraining
 from learned_augment.searchers.phases import Phase
-from learned_augment.searchers.pretraining import Pretraining
 
 __all__ = ["layer_phases", "training_phase"]
 

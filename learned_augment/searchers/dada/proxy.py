@@ -23,8 +23,8 @@ from learned_augment.searchers.alignment import (
     slopes_exact,
 )
 from learned_augment.searchers.batches import Beside, Normalise, Stream
+from learned_augment.searchers.dada.options import DADAOptions
 from learned_augment.searchers.learner import Learner
-from learned_augment.searchers.options import DADAOptions
 from learned_augment.searchers.presets import Preset
 from learned_augment.searchers.searcher import Halves
 

@@ -13,11 +13,11 @@ from learned_augment.engines import apply_batch
 from learned_augment.jobs.processes import share, total
 from learned_augment.plan import NOISE, Plan
 from learned_augment.searchers.alignment import Tensors, cosine_and_tangent, norm
-from learned_augment.searchers.candidates import Candidates
-from learned_augment.searchers.class_pairs import ClassPairs, Pair
-from learned_augment.searchers.deepaa_options import DeepAAOptions
-from learned_augment.searchers.frozen import Frozen
-from learned_augment.searchers.logits import Logits, penalised
+from learned_augment.searchers.deepaa.candidates import Candidates
+from learned_augment.searchers.deepaa.class_pairs import ClassPairs, Pair
+from learned_augment.searchers.deepaa.frozen import Frozen
+from learned_augment.searchers.deepaa.logits import Logits, penalised
+from learned_augment.searchers.deepaa.options import DeepAAOptions
 
 __all__ = ["ForwardRewards"]
 

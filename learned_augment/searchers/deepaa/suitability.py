@@ -10,7 +10,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from learned_augment.networks import ShakeDrop, ShakeShake
 from learned_augment.networks.norms import NORMS, norm_parameters
 from learned_augment.searchers.alignment import Tensors, slopes_exact
-from learned_augment.searchers.image_gradients import check_layer
+from learned_augment.searchers.deepaa.image_gradients import check_layer
 
 __all__ = ["check_suitable"]
 

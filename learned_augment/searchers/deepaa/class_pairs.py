@@ -12,7 +12,7 @@ from torch import Tensor
 
 from learned_augment.searchers.alignment import Tensors
 from learned_augment.searchers.batches import Normalise
-from learned_augment.searchers.frozen import Frozen
+from learned_augment.searchers.deepaa.frozen import Frozen
 from learned_augment.searchers.searcher import Halves
 
 __all__ = ["ClassPairs", "Pair"]

@@ -17,12 +17,18 @@ from torch import Tensor, nn
 from learned_augment.builders import from_sub_policies
 from learned_augment.jobs.processes import total
 from learned_augment.policy import Policy
-from learned_augment.searchers.estimators import ESTIMATORS, Draw, Evidence, draw, new_surrogate
-from learned_augment.searchers.options import DADAOptions, read_options
-from learned_augment.searchers.pairs import SLOTS, SPACE, Pairs, choose_ops
-from learned_augment.searchers.parameters import new_parameters
+from learned_augment.searchers.dada.estimators import (
+    ESTIMATORS,
+    Draw,
+    Evidence,
+    draw,
+    new_surrogate,
+)
+from learned_augment.searchers.dada.options import DADAOptions, read_options
+from learned_augment.searchers.dada.pairs import SLOTS, SPACE, Pairs, choose_ops
+from learned_augment.searchers.dada.parameters import new_parameters
+from learned_augment.searchers.dada.proxy import Proxy
 from learned_augment.searchers.presets import Preset
-from learned_augment.searchers.proxy import Proxy
 from learned_augment.searchers.searcher import Halves
 
 __all__ = ["DADA", "dada"]

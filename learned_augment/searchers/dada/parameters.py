@@ -7,7 +7,7 @@ Both classes show the same four things: ``alpha`` (S,), ``chance()`` (S, K) logi
 import torch
 from torch import Tensor
 
-from learned_augment.searchers.pairs import Pairs
+from learned_augment.searchers.dada.pairs import Pairs
 
 __all__ = ["Parameters", "RawParameters", "StrengthParameters", "new_parameters"]
 

@@ -15,26 +15,26 @@ from torch import Tensor, nn
 
 from learned_augment.policy import Policy
 from learned_augment.searchers.batches import Normalise
-from learned_augment.searchers.candidates import Candidates, find_candidates
-from learned_augment.searchers.class_pairs import ClassPairs
-from learned_augment.searchers.deepaa_costs import SAMPLE, layer_phases, training_phase
-from learned_augment.searchers.deepaa_options import DeepAAOptions, read_deepaa_options
-from learned_augment.searchers.frozen import Frozen, check_memory
-from learned_augment.searchers.grams import GramRewards
-from learned_augment.searchers.halves import fingerprint
-from learned_augment.searchers.logits import Logits
-from learned_augment.searchers.phases import Phase
-from learned_augment.searchers.presets import Preset
-from learned_augment.searchers.pretraining import (
+from learned_augment.searchers.deepaa.candidates import Candidates, find_candidates
+from learned_augment.searchers.deepaa.class_pairs import ClassPairs
+from learned_augment.searchers.deepaa.costs import SAMPLE, layer_phases, training_phase
+from learned_augment.searchers.deepaa.frozen import Frozen, check_memory
+from learned_augment.searchers.deepaa.grams import GramRewards
+from learned_augment.searchers.deepaa.logits import Logits
+from learned_augment.searchers.deepaa.options import DeepAAOptions, read_deepaa_options
+from learned_augment.searchers.deepaa.pretraining import (
     Pretraining,
     part,
     read_network,
     split,
     write_network,
 )
-from learned_augment.searchers.rewards import ForwardRewards
+from learned_augment.searchers.deepaa.rewards import ForwardRewards
+from learned_augment.searchers.deepaa.suitability import check_suitable
+from learned_augment.searchers.halves import fingerprint
+from learned_augment.searchers.phases import Phase
+from learned_augment.searchers.presets import Preset
 from learned_augment.searchers.searcher import Halves
-from learned_augment.searchers.suitability import check_suitable
 
 __all__ = ["DeepAA", "deepaa"]
 
@@ -235,7 +235,7 @@ def deepaa(
     exclude: tuple[str, ...],
     generator: torch.Generator,
 ) -> DeepAA:
-    """Start a DeepAA search; see `searcher.Method`, and `deepaa_options.DeepAAOptions`."""
+    """Start a DeepAA search; see `searcher.Method`, and `deepaa.options.DeepAAOptions`."""
     read = read_deepaa_options(options)
     candidates = find_candidates(
         halves.train_images.shape[1:],

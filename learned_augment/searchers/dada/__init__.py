@@ -1,0 +1,1 @@
+"""Differentiable automatic data augmentation: pairs of ops, how often and how strong."""
