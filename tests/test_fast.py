@@ -3,14 +3,16 @@ import threading
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from learned_augment import Policy
 from learned_augment.engines import apply_batch, fast, program
 from learned_augment.engines.exact import apply_exact
-from learned_augment.engines.fast import apply_fast, apply_steps
+from learned_augment.engines.fast import apply_fast, apply_pixels, apply_steps
+from learned_augment.engines.pil import apply_image
 from learned_augment.ops import OPS
-from learned_augment.plan import Plan
+from learned_augment.plan import Plan, Step
 
 pytest.importorskip("numba")
 
@@ -66,6 +68,30 @@ def test_single_images_equal_the_batch() -> None:
     together = apply_fast(batch, plan)
     for i, image in enumerate(batch):
         assert torch.equal(apply_steps(image, plan.steps(i)), together[i])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("fill", [None, (9.0,)], ids=str)
+def test_pil_images_come_out_of_the_kernel_as_out_of_pils_calls(mode, fill, monkeypatch):
+    batch, plan = images(48, 3 if mode == "RGB" else 1, 21, 34), random_plan(48, 3)
+    for image, steps in zip(batch, map(plan.steps, range(48)), strict=True):
+        picture = Image.fromarray(image.permute(1, 2, 0).squeeze().numpy())
+        assert picture.mode == mode
+        results = []
+        for heavy in (0, float("inf")):
+            monkeypatch.setattr(fast, "HEAVY", heavy)
+            results.append(np.asarray(apply_image(picture, steps, fill=fill)))
+        assert (results[0] == results[1]).all(), [step.op.name for step in steps]
+
+
+def test_pil_images_take_the_kernel_for_slow_steps_only(monkeypatch):
+    picture, calls = Image.new("RGB", (8, 8)), []
+    monkeypatch.setattr(fast, "kernel", lambda: calls.append(1))
+    noise = (0.0, 0.0, 0.0, 0.0)
+    assert apply_pixels(picture, [Step(OPS["Rotate"], 20.0, noise)]) is None
+    assert not calls
+    assert apply_pixels(picture, [Step(OPS["Equalize"], 0.0, noise)]) is None
+    assert calls
 
 
 @pytest.mark.parametrize("layout", ["channels_last", "every second column", "expanded", "empty"])
