@@ -1,5 +1,7 @@
 """Shared pictures and the one table of tolerances."""
 
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,8 @@ TOLERANCE = {"photometric": 1.0, "geometric": 5.0}
 
 def pytest_configure(config):
     torch.set_num_threads(1)
+    # A shell that starts the tests in the background has them ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
