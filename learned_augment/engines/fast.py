@@ -69,15 +69,13 @@ def apply_fast(images: Tensor, plan: Plan, fill: Tensor | None = None) -> Tensor
 def apply_steps(image: Tensor, steps: Sequence[Step], fill: Tensor | None = None) -> Tensor:
     """Apply the steps of one uint8 CPU image (C, H, W), nearest neighbour; a new tensor."""
     channels, height, width = image.shape
-    run = kernel()
-    program = book(ALL, width, height, get_ident()).image(steps) if run is not None else None
-    if run is None or program is None or 0 in image.shape:
+    program = _program(steps, width, height)
+    if program is None or 0 in image.shape:
         return apply_exact(image[None], _plan(steps), fill=fill)[0]
     source = image.contiguous()
     out = torch.empty_like(source)
-    a, b = source.numpy().reshape(1, -1), out.numpy().reshape(1, -1)
     colour = _colours(channels, _levels(fill))
-    run(a, b, (channels, height, width), False, *program, colour, np.zeros(2, np.int64), False)
+    _run_one(source.numpy(), out.numpy(), (channels, height, width), False, program, colour)
     return out
 
 
@@ -91,14 +89,13 @@ def apply_pixels(
     """
     if sum([_WEIGHT.get(step.op.name, 1) for step in steps]) < HEAVY or 0 in image.size:
         return None
-    run, (width, height), channels = kernel(), image.size, len(image.mode)
-    program = book(ALL, width, height, get_ident()).image(steps) if run is not None else None
-    if run is None or program is None:
+    (width, height), channels = image.size, len(image.mode)
+    program = _program(steps, width, height)
+    if program is None:
         return None
     source, out = bytearray(image.tobytes()), bytearray(channels * height * width)
-    a, b = (np.frombuffer(levels, np.uint8).reshape(1, -1) for levels in (source, out))
-    colour = _colours(channels, fill)
-    run(a, b, (channels, height, width), True, *program, colour, np.zeros(2, np.int64), False)
+    a, b = (np.frombuffer(levels, np.uint8) for levels in (source, out))
+    _run_one(a, b, (channels, height, width), True, program, _colours(channels, fill))
     return Image.frombytes(image.mode, image.size, out)
 
 
@@ -109,6 +106,25 @@ _LIGHT = ("Identity", "TranslateX", "TranslateY", "Flip", "PadCrop", "Cutout", "
 _SLOW = ("AutoContrast", "Equalize", "Contrast", "Color", "Sharpness")
 _WEIGHT = dict.fromkeys(_LIGHT, 0.5) | dict.fromkeys(_SLOW, 2)
 """What PIL takes for a step: little more than a copy, several passes, or, unless named, one: 1."""
+
+
+def _program(steps: Sequence[Step], width: int, height: int) -> tuple[Floats, Levels] | None:
+    """Return one image's program, or None: no kernel, or a step that it does not know."""
+    return None if kernel() is None else book(ALL, width, height, get_ident()).image(steps)
+
+
+def _run_one(
+    source: Any,
+    out: Any,
+    shape: Shape,
+    interleaved: bool,
+    program: tuple[Floats, Levels],
+    colour: Levels,
+) -> None:
+    run = kernel()
+    assert run is not None
+    a, b = source.reshape(1, -1), out.reshape(1, -1)
+    run(a, b, shape, interleaved, *program, colour, np.zeros(2, np.int64), False)
 
 
 def _plan(steps: Sequence[Step]) -> Plan:

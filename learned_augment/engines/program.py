@@ -72,7 +72,7 @@ class Book:
         """Return the steps (1, L, 8) of one image and the tables; None if one is ``OTHER``."""
         if len(self._steps) + len(self._single) > CAPACITY:
             self._clear()
-        rows = np.empty((1, len(steps), WIDTH))
+        rows = np.zeros((1, len(steps), WIDTH))
         for place, step in enumerate(steps):
             key = (step.op.name, step.value)
             row = self._single.get(key)
@@ -81,20 +81,19 @@ class Book:
             if row[0] >= DRAWN:
                 if row[0] == OTHER:
                     return None
-                rows[0, place] = self._placed(step)
+                numbers = self._placed(step.op, step.value, step.noise)
+                rows[0, place, : len(numbers)] = numbers
             else:
                 rows[0, place] = row
         return rows, self._tables
 
-    def _placed(self, step: Step) -> tuple[float, ...]:
-        """Return the eight numbers of a step that takes its place from noise."""
-        law, width, height = step.op.law, self.width, self.height
+    def _placed(self, op: Op, value: Any, noise: Any) -> tuple[Any, ...]:
+        """Return kind and parameters of a step that moves or erases; numbers or arrays (n,)."""
+        law, width, height = op.law, self.width, self.height
         if isinstance(law, Geometric):
-            matrix = law.matrix(step.value, step.noise, width, height)
-            return (MOVE, *matrix, float(law.fill == "grey"))
+            return (MOVE, *law.matrix(value, noise, width, height), float(law.fill == "grey"))
         assert isinstance(law, Erase)
-        box = law.box(step.value, step.noise, width, height, min(width, height))
-        return (ERASE, *box, 0.0, 0.0, 0.0)
+        return (ERASE, *law.box(value, noise, width, height, min(width, height)))
 
     def _clear(self) -> None:
         self._single: dict[tuple[str, float], Floats] = {}
@@ -133,12 +132,10 @@ class Book:
 
     def _rows(self, op: Op, values: Any, noise: Any, count: int) -> Floats:
         """Return the steps (n, 8) of one op; values and noise are numbers or arrays (n,)."""
-        law, width, height = op.law, self.width, self.height
-        if isinstance(law, Geometric):
-            matrix = law.matrix(values, noise, width, height)
-            return _steps(MOVE, count, *matrix, float(law.fill == "grey"))
-        if isinstance(law, Erase):
-            return _steps(ERASE, count, *law.box(values, noise, width, height, min(width, height)))
+        law = op.law
+        if isinstance(law, Geometric | Erase):
+            kind, *parameters = self._placed(op, values, noise)
+            return _steps(kind, count, *parameters)
         if isinstance(law, Pointwise) and law.statistics == "none":
             start = len(self._tables)
             self._tables = np.concatenate([self._tables, law.table(values, None).astype(np.uint8)])
