@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-import torch
-from torch import Tensor
 from torchvision.transforms import AutoAugmentPolicy
 
 from learned_augment import builders, files
 from learned_augment.controls import RANDOM, random_control
-from learned_augment.engines import apply_batch
 from learned_augment.policy import Policy
 
 __all__ = ["DEFAULTS", "Contender", "PolicyChoice", "place_policy"]
@@ -59,12 +56,6 @@ class Contender:
     name: str
     placement: str
     policies: tuple[Policy, ...]
-
-    def augment(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return augmented copies of images (B, C, H, W), with an own draw for each."""
-        for policy in self.policies:
-            images = apply_batch(images, policy.sample(len(images), generator))
-        return images
 
 
 def place_policy(

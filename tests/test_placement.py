@@ -5,10 +5,15 @@ from torchvision.transforms import AutoAugmentPolicy
 from learned_augment.builders import from_layers
 from learned_augment.files import list_policies, load
 from learned_augment.placement import DEFAULTS, place_policy
+from learned_augment.training.feeds import augmented
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def augment(contender, images, source):
+    return augmented(images, contender.policies, len(images), source)
 
 
 @pytest.mark.parametrize(
@@ -55,8 +60,8 @@ def test_without_a_default_everything_stands_alone():
 
 def test_none_changes_nothing_and_default_crops_and_flips():
     images = torch.randint(0, 256, (64, 3, 16, 16), dtype=torch.uint8)
-    assert torch.equal(place_policy("none", "crop-flip").augment(images, generator()), images)
-    flipped = place_policy("default", "crop-flip").augment(images, generator())
+    assert torch.equal(augment(place_policy("none", "crop-flip"), images, generator()), images)
+    flipped = augment(place_policy("default", "crop-flip"), images, generator())
     # A crop by at most 2 of 16 pixels and perhaps a mirror: the centre still holds known columns.
     here = [image[:, 8, 8] for image in flipped]
     near = [torch.cat([i[:, 6:11, 6:11], i[:, 6:11, 5:10]], 2).flatten(1) for i in images]
@@ -68,7 +73,7 @@ def test_none_changes_nothing_and_default_crops_and_flips():
 
 def test_crop_alone_never_mirrors():
     ramp = torch.arange(0, 256, 8, dtype=torch.uint8).expand(32, 3, 32, 32)
-    cropped = place_policy("default", "crop").augment(ramp, generator())
+    cropped = augment(place_policy("default", "crop"), ramp, generator())
     assert (cropped[:, :, 16, 20] > cropped[:, :, 16, 12]).all()
 
 
@@ -76,7 +81,7 @@ def test_crop_alone_never_mirrors():
 def test_the_same_generator_gives_the_same_images(name):
     images = torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8)
     contender = place_policy("trivialaugment", name)
-    first, again, other = (contender.augment(images, generator(s)) for s in (1, 1, 2))
+    first, again, other = (augment(contender, images, generator(s)) for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -120,7 +125,7 @@ def test_a_control_follows_the_seed_and_nothing_else_does(tmp_path):
 
 def test_cutout_is_a_square_of_half_the_side_that_may_stick_out():
     images = torch.full((200, 3, 32, 32), 255, dtype=torch.uint8)
-    erased = place_policy("cutout", "nothing").augment(images, generator()) != 255
+    erased = augment(place_policy("cutout", "nothing"), images, generator()) != 255
     areas = erased[:, 0].sum((1, 2))
     assert areas.max() == 17 * 17  # both ends included, as the papers draw
     assert areas.min() < 200
