@@ -108,24 +108,31 @@ def shrunk(data: ImageData, side: int) -> ImageData:
     return replace(data, train_images=small(data.train_images), test_images=small(data.test_images))
 
 
-def ranking(policy: Policy) -> list[tuple[str, float]]:
-    """Return the ops by their marginal probability, the mean number of times an image gets them."""
+def op_of(change: str) -> str | None:
+    """Return the op that a change is made of, None without a change."""
+    return CHANGES[change].op if change in CHANGES else None
+
+
+def placed(policy: Policy, op: str | None) -> dict[str, Any]:
+    """Return the ops that an image gets most often, the place of one, and how often it gets each.
+
+    The place counts from 1; it is the one after the last if the policy does not have the op.
+    """
     shares = {name: float(layers.sum()) for name, layers in policy.op_shares().items()}
     shares.pop("Identity", None)
-    return sorted(shares.items(), key=lambda item: -item[1])
+    ranks = sorted(shares, key=lambda name: -shares[name])
+    return {
+        "top": ranks[:TOP],
+        "rank": None if op is None else 1 + [*ranks, op].index(op),
+        "shares": {name: round(shares[name], 4) for name in ranks},
+    }
 
 
-def rank_of(op: str, ranks: list[tuple[str, float]]) -> int:
-    """Return an op's place from 1, the one after the last if the policy does not have it."""
-    return 1 + [*(name for name, _ in ranks), op].index(op)
-
-
-def one_search(
-    data: ImageData, name: str, seed: int, options: argparse.Namespace
-) -> dict[str, Any]:
-    """Plant, search, and return a row of results."""
-    change = CHANGES.get(name)
-    train, val = planted(data, change, seed)
+def searched(
+    data: ImageData, name: str, seed: int, options: argparse.Namespace, settings: dict[str, Any]
+) -> tuple[Policy, float]:
+    """Plant and search; return the policy and how many seconds that took."""
+    train, val = planted(data, CHANGES.get(name), seed)
     start = time.perf_counter()
     policy = search(
         train,
@@ -133,26 +140,34 @@ def one_search(
         preset="digits",
         model=options.model,
         epochs=options.epochs,
-        learning_rate=options.learning_rate,
-        ops=OPS,
         beside="nothing",
-        options={"mode": options.mode},
         seed=seed,
         progress=False,
+        **settings,
     )
-    ranks = ranking(policy)
+    return policy, round(time.perf_counter() - start, 1)
+
+
+def one_search(
+    data: ImageData, name: str, seed: int, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Plant, search, and return a row of results."""
+    settings = {
+        "learning_rate": options.learning_rate,
+        "ops": OPS,
+        "options": {"mode": options.mode},
+    }
+    policy, seconds = searched(data, name, seed, options, settings)
     return {
         "data": options.name,
         "images": len(data.train_labels),
         "change": name,
-        "op": None if change is None else change.op,
+        "op": op_of(name),
         "mode": options.mode,
         "seed": seed,
-        "top": [op for op, _ in ranks[:TOP]],
-        "rank": None if change is None else rank_of(change.op, ranks),
-        "shares": {op: round(share, 4) for op, share in ranks},
+        **placed(policy, op_of(name)),
         "steps": policy.about["steps"],
-        "seconds": round(time.perf_counter() - start, 1),
+        "seconds": seconds,
         "metrics": policy.about["metrics"],
     }
 
@@ -162,25 +177,22 @@ def later(seeds: range) -> str:
     return f"-from-{seeds[0]}" if seeds[0] else ""
 
 
-def main() -> None:
-    """Run the searches that are asked for and count anew what was found."""
+def arguments(description: str | None, changes: str) -> argparse.ArgumentParser:
+    """Return a parser of what every search for planted changes is told."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        description=description, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--data", default="digits", help="as for learned_augment.search")
     parser.add_argument("--name", default="digits", help="what to call the data in results")
     parser.add_argument("--reduce", type=int, help="number of images, both halves together")
-    parser.add_argument("--changes", default="rotated,darkened,mirrored,translated,control")
+    parser.add_argument("--changes", default=changes)
     parser.add_argument("--seeds", type=int, default=10, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
-    parser.add_argument("--mode", default="corrected", choices=["corrected", "released"])
-    parser.add_argument("--model", default="small-cnn", help="a name of networks.NETWORKS")
-    parser.add_argument("--epochs", type=int, default=25)
-    parser.add_argument("--learning-rate", type=float, default=0.05)
-    parser.add_argument("--side", type=int, help="pixels to which images are averaged")
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    return parser
+
+
+def loaded(options: argparse.Namespace) -> ImageData:
+    """Return as many images as are asked for."""
     data = load_images(options.data)
     if options.data == "digits":
         # No policy is judged here: the test scans serve, too.
@@ -191,6 +203,21 @@ def main() -> None:
         )
     if options.reduce is not None:
         data = data.subset(options.reduce)
+    return data
+
+
+def main() -> None:
+    """Run the searches that are asked for and count anew what was found."""
+    parser = arguments(__doc__, "rotated,darkened,mirrored,translated,control")
+    parser.add_argument("--mode", default="corrected", choices=["corrected", "released"])
+    parser.add_argument("--model", default="small-cnn", help="a name of networks.NETWORKS")
+    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--learning-rate", type=float, default=0.05)
+    parser.add_argument("--side", type=int, help="pixels to which images are averaged")
+    parser.add_argument("--threads", type=int, default=1)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    data = loaded(options)
     if options.side is not None:
         data = shrunk(data, options.side)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in options.changes.split(",")}

@@ -8,78 +8,42 @@ does the same must be among the three that the first layer applies most, and mus
 """
 
 import argparse
-import time
-from dataclasses import replace
 from typing import Any
 
 import torch
-from planted import CHANGES, TOP, later, planted, rank_of, ranking
+from planted import arguments, later, loaded, op_of, placed, searched
 from planted_summary import summarise
 from record import save_result
 
-from learned_augment.data.datasets import ImageData, load_images
-from learned_augment.searchers import search
+from learned_augment.data.datasets import ImageData
 
 
 def one_search(
     data: ImageData, name: str, seed: int, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Plant, search one layer, and return a row of results."""
-    change = CHANGES.get(name)
-    train, val = planted(data, change, seed)
-    start = time.perf_counter()
-    policy = search(
-        train,
-        val=val,
-        method="deepaa",
-        preset="digits",
-        model=options.model,
-        epochs=options.epochs,
-        beside="nothing",
-        options={"depth": 1, "steps": options.steps},
-        seed=seed,
-        progress=False,
-    )
-    ranks = ranking(policy)
+    settings = {"method": "deepaa", "options": {"depth": 1, "steps": options.steps}}
+    policy, seconds = searched(data, name, seed, options, settings)
     return {
         "change": name,
-        "op": None if change is None else change.op,
+        "op": op_of(name),
         "seed": seed,
-        "top": [op for op, _ in ranks[:TOP]],
-        "rank": None if change is None else rank_of(change.op, ranks),
-        "shares": {op: round(share, 4) for op, share in ranks},
+        **placed(policy, op_of(name)),
         "metrics": policy.about["metrics"],
-        "seconds": round(time.perf_counter() - start, 1),
+        "seconds": seconds,
     }
 
 
 def main() -> None:
     """Run all searches, write one result file, and count anew what was found."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--data", default="digits", help="as for learned_augment.search")
-    parser.add_argument("--name", default="digits", help="what to call the data in results")
-    parser.add_argument("--reduce", type=int, help="number of images, both halves together")
-    parser.add_argument("--changes", default="control,rotated,darkened,mirrored,translated")
-    parser.add_argument("--seeds", type=int, default=10, help="how many")
-    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser = arguments(__doc__, "control,rotated,darkened,mirrored,translated")
     parser.add_argument("--model", default="small-cnn")
     parser.add_argument("--epochs", type=int, default=20, help="of the network's training")
     parser.add_argument("--steps", type=int, default=16, help="of the layer, eight pairs each")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    data = load_images(options.data)
-    if options.data == "digits":
-        # No policy is judged here: the test scans serve, too.
-        data = replace(
-            data,
-            train_images=torch.cat([data.train_images, data.test_images]),
-            train_labels=torch.cat([data.train_labels, data.test_labels]),
-        )
-    if options.reduce is not None:
-        data = data.subset(options.reduce)
+    data = loaded(options)
     rows: list[dict[str, Any]] = []
     seeds = range(options.first, options.first + options.seeds)
     for seed in seeds:
