@@ -1,6 +1,10 @@
-"""Shared pictures and the one table of tolerances."""
+"""Shared pictures, runs on several processes and the one table of tolerances."""
 
+import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,3 +46,21 @@ def noise_images(count, height=32, width=32, channels=3, seed=0):
     images[: count // 4] = images[: count // 4] // 3 + 40
     images[count // 4 : count // 3] = 77
     return torch.from_numpy(images)
+
+
+def run_on(processes, script, folder):
+    """Run a script, which may import tests, and return the new folder that it is given to fill."""
+    folder.mkdir()
+    path = folder / "script.py"
+    path.write_text(script)
+    here = Path(__file__).parent
+    paths = os.pathsep.join([str(here), str(here.parent)])
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    result = subprocess.run(
+        [sys.executable, *(launch if processes > 1 else []), str(path), str(folder)],
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return folder

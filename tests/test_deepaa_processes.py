@@ -1,12 +1,8 @@
 """A DeepAA search on two processes; each starts Python twice, so there is one run for all tests."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from conftest import run_on
 
 from learned_augment import Policy
 
@@ -34,27 +30,10 @@ for name, chosen in {"gram": GRAM, "forward": FORWARD}.items():
 """
 
 
-def run(folder, processes):
-    folder.mkdir()
-    script = folder / "script.py"
-    script.write_text(SCRIPT)
-    here = Path(__file__).parent
-    paths = os.pathsep.join([str(here), str(here.parent)])
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    result = subprocess.run(
-        [sys.executable, *(launch if processes > 1 else []), str(script), str(folder)],
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return folder
-
-
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    return run(folder / "one", 1), run(folder / "two", 2)
+    return run_on(1, SCRIPT, folder / "one"), run_on(2, SCRIPT, folder / "two")
 
 
 @pytest.mark.parametrize("rewards", ["gram", "forward"])

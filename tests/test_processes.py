@@ -1,13 +1,10 @@
 """One search on two processes; each starts Python twice, so there is one run for all tests."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
+from conftest import run_on
 from torch import nn
 
 from learned_augment.jobs.processes import BatchNormOverAll, share, synchronise, total, world
@@ -35,27 +32,10 @@ def smooth(classes):
 """
 
 
-def run(folder, processes):
-    folder.mkdir()
-    script = folder / "script.py"
-    script.write_text(MODEL + SCRIPT)
-    here = Path(__file__).parent
-    paths = os.pathsep.join([str(here), str(here.parent)])
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    result = subprocess.run(
-        [sys.executable, *(launch if processes > 1 else []), str(script), str(folder)],
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return folder
-
-
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    return run(folder / "one", 1), run(folder / "two", 2)
+    return run_on(1, MODEL + SCRIPT, folder / "one"), run_on(2, MODEL + SCRIPT, folder / "two")
 
 
 @pytest.mark.parametrize("number", range(3))

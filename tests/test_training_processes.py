@@ -1,12 +1,8 @@
 """One training on two processes; one run for all tests, since it starts Python thrice."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
+from conftest import run_on
 from test_training import CPU, made_data
 from test_training_resume import FEEDS, Restless
 from torch import nn
@@ -60,28 +56,10 @@ def all_trained():
     return found | restless
 
 
-def two_processes(folder):
-    script = folder / "script.py"
-    script.write_text(SCRIPT)
-    here = Path(__file__).parent
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    result = subprocess.run(
-        [sys.executable, *launch, str(script), str(folder)],
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)]),
-            "OMP_NUM_THREADS": "1",
-        },
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
-
-
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    return all_trained(), two_processes(tmp_path_factory.mktemp("processes"))
+    folder = run_on(2, SCRIPT, tmp_path_factory.mktemp("processes") / "two")
+    return all_trained(), [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
 @pytest.mark.parametrize("feed", ["memory", "workers"])
