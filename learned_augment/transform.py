@@ -113,7 +113,7 @@ class LearnedAugment(v2.Transform):
         checks.check_image(image, fill)
         whole = image.dtype == torch.uint8 and image.device.type == "cpu" and image.dim() == 3
         if whole and self.interpolation == InterpolationMode.NEAREST and self.size is None:
-            outside = None if fill is None else torch.tensor(fill).to(torch.uint8)
+            outside = None if fill is None else tuple(map(int, fill))
             return apply_steps(image, self.policy.draw(self._source()), outside)
         return self._apply_tensor(image, self.make_params([image])["plan"])
 

@@ -8,6 +8,7 @@ from torchvision.transforms import InterpolationMode
 
 from learned_augment.engines.exact import apply_exact
 from learned_augment.engines.fast import apply_fast, kernel
+from learned_augment.engines.fused import apply_fused, works_on
 from learned_augment.engines.smooth import apply_smooth
 from learned_augment.plan import Plan
 
@@ -49,11 +50,14 @@ def apply_batch(
         return torch.cat([apply_batch(*part, **options) for part in parts])  # type: ignore[arg-type]
     colour = None if fill is None else torch.as_tensor(fill, dtype=torch.float64).reshape(-1)
     if images.dtype == torch.uint8:
-        outside = None if colour is None else colour.to(images, non_blocking=True)
         plan = replace(plan, value=plan.value.detach())
-        nearest = interpolation == InterpolationMode.NEAREST
-        if nearest and size is None and images.device.type == "cpu" and kernel() is not None:
-            return apply_fast(images, plan, fill=outside)
+        if interpolation == InterpolationMode.NEAREST and size is None:
+            levels = None if colour is None else tuple(colour.to(torch.uint8).tolist())
+            if images.device.type == "cpu" and kernel() is not None:
+                return apply_fast(images, plan, levels)
+            if images.device.type == "cuda" and works_on(images.device):
+                return apply_fused(images, plan, levels)
+        outside = None if colour is None else colour.to(images, non_blocking=True)
         return apply_exact(images, plan, interpolation=interpolation, fill=outside, size=size)
     floats = images if images.dtype in (torch.float32, torch.float64) else images.float()
     outside = None if colour is None else colour.to(floats, non_blocking=True)

@@ -17,9 +17,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from learned_augment.engines.compiled import apply_compiled, colours
 from learned_augment.engines.exact import apply_exact
-from learned_augment.engines.groups import grey_levels
-from learned_augment.engines.program import OTHER, Floats, Levels, book
+from learned_augment.engines.program import Floats, Levels, book
 from learned_augment.ops import OPS
 from learned_augment.plan import Plan, Step
 
@@ -44,37 +44,29 @@ def kernel() -> Run | None:
     return run
 
 
-def apply_fast(images: Tensor, plan: Plan, fill: Tensor | None = None) -> Tensor:
+def apply_fast(images: Tensor, plan: Plan, fill: tuple[int, ...] | None = None) -> Tensor:
     """Apply a plan to a uint8 CPU batch (B, C, H, W), nearest neighbour; a new tensor.
 
     Args:
         images: Never written to; any strides.
         plan: B rows.
-        fill: (1,) or (C,) levels outside the image; None is 0, and grey for crop padding.
+        fill: 1 or C levels outside the image; None is 0, and grey for crop padding.
     """
-    source = images.contiguous()
-    out = torch.empty_like(source)
-    height, width = images.shape[-2:]
-    steps, tables = book(plan.ops, width, height, get_ident()).batch(plan)
-    other = (steps[:, :, 0] == OTHER).any(1)
-    if other.any():
-        steps[other] = 0
-    _spread(source, out, steps, tables, _colours(source.shape[1], _levels(fill)))
-    if other.any():
-        index = torch.from_numpy(np.flatnonzero(other))
-        out[index] = apply_exact(images[index], plan.rows(index), fill=fill)
-    return out
+    return apply_compiled(images, plan, _spread, fill)
 
 
-def apply_steps(image: Tensor, steps: Sequence[Step], fill: Tensor | None = None) -> Tensor:
+def apply_steps(
+    image: Tensor, steps: Sequence[Step], fill: tuple[int, ...] | None = None
+) -> Tensor:
     """Apply the steps of one uint8 CPU image (C, H, W), nearest neighbour; a new tensor."""
     channels, height, width = image.shape
     program = _program(steps, width, height)
     if program is None or 0 in image.shape:
-        return apply_exact(image[None], _plan(steps), fill=fill)[0]
+        outside = None if fill is None else torch.tensor(fill, dtype=torch.uint8)
+        return apply_exact(image[None], _plan(steps), fill=outside)[0]
     source = image.contiguous()
     out = torch.empty_like(source)
-    colour = _colours(channels, _levels(fill))
+    colour = colours(channels, fill)
     _run_one(source.numpy(), out.numpy(), (channels, height, width), False, program, colour)
     return out
 
@@ -95,7 +87,7 @@ def apply_pixels(
         return None
     source, out = bytearray(image.tobytes()), bytearray(channels * height * width)
     a, b = (np.frombuffer(levels, np.uint8) for levels in (source, out))
-    _run_one(a, b, (channels, height, width), True, program, _colours(channels, fill))
+    _run_one(a, b, (channels, height, width), True, program, colours(channels, fill))
     return Image.frombytes(image.mode, image.size, out)
 
 
@@ -132,19 +124,6 @@ def _plan(steps: Sequence[Step]) -> Plan:
     value = torch.tensor([[step.value for step in steps]], dtype=torch.float64)
     noise = torch.tensor([step.noise for step in steps]).reshape(1, len(steps), 4)
     return Plan(ALL, op, value, noise)
-
-
-def _levels(fill: Tensor | None) -> tuple[int, ...] | None:
-    return None if fill is None else tuple(fill.tolist())
-
-
-@lru_cache(maxsize=64)
-def _colours(channels: int, fill: tuple[int, ...] | None) -> Levels:
-    """Return what shows outside a moved image, around a padded crop, and where it is erased."""
-    grey = grey_levels(channels)
-    user = np.broadcast_to(0 if fill is None else fill, channels)
-    rows = [user, grey if fill is None else user, grey]
-    return np.array(rows).astype(np.uint8)
 
 
 def _spread(source: Tensor, out: Tensor, steps: Floats, tables: Levels, colour: Levels) -> None:

@@ -1,0 +1,60 @@
+"""Plan + uint8 batch -> uint8 batch by a compiled kernel, whichever it is: the pixels of ``exact``.
+
+The kernel knows programs, not ops. Images with a step that a program cannot say take ``exact``.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from threading import get_ident
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learned_augment.engines.exact import apply_exact
+from learned_augment.engines.groups import grey_levels
+from learned_augment.engines.program import OTHER, Floats, Levels, book
+from learned_augment.plan import Plan
+
+__all__ = ["Kernel", "apply_compiled", "colours"]
+
+Kernel: TypeAlias = Callable[[Tensor, Tensor, Floats, Levels, Levels], None]
+"""Takes the images, a tensor for the result, both contiguous, the steps (B, L, 8), the tables
+(T, 256) and the colours (3, C) uint8."""
+
+
+def apply_compiled(
+    images: Tensor, plan: Plan, kernel: Kernel, fill: tuple[int, ...] | None = None
+) -> Tensor:
+    """Apply a plan to a uint8 batch (B, C, H, W), nearest neighbour; a new tensor.
+
+    Args:
+        images: Never written to; any strides, on any device that ``kernel`` works on.
+        plan: B rows.
+        kernel: What runs the program.
+        fill: 1 or C levels outside the image; None is 0, and grey for crop padding.
+    """
+    source = images.contiguous()
+    out = torch.empty_like(source)
+    height, width = images.shape[-2:]
+    steps, tables = book(plan.ops, width, height, get_ident()).batch(plan)
+    other = (steps[:, :, 0] == OTHER).any(1)
+    if other.any():
+        steps[other] = 0
+    kernel(source, out, steps, tables, colours(images.shape[1], fill))
+    if other.any():
+        rows = torch.from_numpy(np.flatnonzero(other))
+        index = rows.to(images.device, non_blocking=True)
+        outside = None if fill is None else torch.tensor(fill, dtype=torch.uint8).to(index.device)
+        out.index_copy_(0, index, apply_exact(source[index], plan.rows(rows), fill=outside))
+    return out
+
+
+@lru_cache(maxsize=64)
+def colours(channels: int, fill: tuple[int, ...] | None) -> Levels:
+    """Return what shows outside a moved image, around a padded crop, where it is erased: (3, C)."""
+    grey = grey_levels(channels)
+    user = np.broadcast_to(0 if fill is None else fill, channels)
+    rows = [user, grey if fill is None else user, grey]
+    return np.array(rows).astype(np.uint8)

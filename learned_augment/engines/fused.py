@@ -1,0 +1,93 @@
+"""Plan + uint8 batch on a GPU -> uint8 batch, in one launch of a Triton kernel.
+
+A whole plan runs in one pass an image, as in ``fast``: the pixels of ``exact``, bit for bit.
+"""
+
+import warnings
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learned_augment.engines.compiled import apply_compiled
+from learned_augment.engines.program import TABLE, WIDTH, Floats, Levels
+from learned_augment.plan import Plan
+
+__all__ = ["apply_fused", "works_on"]
+
+BLOCKS = 384
+"""Images under way at a time, which bounds the spare memory; the largest GPUs run as many."""
+
+PIXELS, WARPS = 1024, 8
+"""Pixels that a block of threads takes at a time, and its threads / 32. Four pixels a thread keep
+it at 80 registers on compute capability 9.0, so that three blocks share a processor."""
+
+
+def apply_fused(images: Tensor, plan: Plan, fill: tuple[int, ...] | None = None) -> Tensor:
+    """Apply a plan to a uint8 batch (B, C, H, W) on a GPU, nearest neighbour; a new tensor.
+
+    Args:
+        images: Never written to; any strides.
+        plan: B rows.
+        fill: 1 or C levels outside the image; None is 0, and grey for crop padding.
+    """
+    return apply_compiled(images, plan, _launch, fill)
+
+
+@cache
+def works_on(device: torch.device) -> bool:
+    """Return whether Triton is there and can compile for ``device``; if it cannot, say so once."""
+    try:
+        from learned_augment.engines.fused_kernels import run  # noqa: F401
+    except ImportError:
+        return False
+    image = torch.zeros(1, 3, 1, 1, dtype=torch.uint8, device=device)
+    nothing = np.zeros((1, 1, WIDTH)), np.zeros((1, 256), np.uint8), np.zeros((3, 3), np.uint8)
+    try:
+        _launch(image, torch.empty_like(image), *nothing)
+    except Exception as problem:
+        warnings.warn(
+            f"Triton could not compile for {device} ({type(problem).__name__}: {problem}). uint8 "
+            "batches there take plain torch: the same result, more slowly. Triton needs a C "
+            "compiler on the path and a GPU that it supports.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+def _launch(source: Tensor, out: Tensor, steps: Floats, tables: Levels, colour: Levels) -> None:
+    """Run the kernel over the batch; waits for nothing."""
+    from learned_augment.engines.fused_kernels import run
+
+    count, channels, height, width = source.shape
+    blocks, device = min(count, BLOCKS), source.device
+    steps, tables = _used(steps, tables)
+    spare = torch.empty(blocks, channels, height, width, dtype=torch.uint8, device=device)
+    spare_tables = torch.empty(blocks, 2, channels, 256, dtype=torch.uint8, device=device)
+    axes = torch.empty(blocks, height + width, dtype=torch.int32, device=device)
+    program = [torch.from_numpy(part).to(device, non_blocking=True) for part in (steps, tables)]
+    outside = torch.from_numpy(colour).to(device, non_blocking=True)
+    sizes = (count, steps.shape[1], height, width)
+    with torch.cuda.device_of(source):
+        # Contracted into one rounding, a product and a sum would not be what PIL computes.
+        run[(blocks,)](
+            *(source, out, spare, spare_tables, axes, *program, outside, *sizes),
+            CHANNELS=channels,
+            BLOCK=PIXELS,
+            num_warps=WARPS,
+            enable_fp_fusion=False,
+        )
+
+
+def _used(steps: Floats, tables: Levels) -> tuple[Floats, Levels]:
+    """Return the steps and the tables that they name, at least one: a book holds many more."""
+    named = steps[:, :, 0] == TABLE
+    rows, place = np.unique(steps[named, 1].astype(np.int64), return_inverse=True)
+    if len(rows) == 0:
+        return steps, np.zeros((1, 256), np.uint8)
+    steps = steps.copy()
+    steps[named, 1] = place
+    return steps, tables[rows]

@@ -1,0 +1,37 @@
+"""Images and random plans that hold one engine to another."""
+
+import numpy as np
+import torch
+
+from learned_augment.ops import OPS
+from learned_augment.plan import Plan
+
+NAMES = tuple(OPS)
+SIZES = [(3, 32, 32), (3, 37, 23), (1, 20, 31), (3, 1, 1), (1, 1, 9), (3, 2, 2), (3, 3, 3)]
+
+
+def images(batch: int, channels: int, height: int, width: int, seed: int = 0) -> torch.Tensor:
+    """Noise, faint noise, flat images and ramps: statistics differ, ties happen."""
+    rng = np.random.default_rng(seed)
+    levels = rng.integers(0, 256, (batch, channels, height, width))
+    levels[::4] = levels[::4] // 4 + 90
+    levels[1::8] = 77
+    levels[2::4] = (np.arange(width) * 3) % 256
+    return torch.from_numpy(levels.astype(np.uint8))
+
+
+def random_plan(batch: int, layers: int, names: tuple[str, ...] = NAMES, seed: int = 0) -> Plan:
+    """Values from the whole legal range (factors up to 2), some of them neutral."""
+    rng = np.random.default_rng(seed)
+    op = rng.integers(0, len(names), (batch, layers))
+    low, high, neutral = (np.array([limit[k] for limit in map(_limits, names)]) for k in range(3))
+    value = rng.uniform(low[op], high[op])
+    value = np.where(rng.random(op.shape) < 0.15, neutral[op], value)
+    noise = torch.from_numpy(rng.random((batch, layers, 4), dtype=np.float32))
+    return Plan(names, torch.from_numpy(op), torch.from_numpy(value), noise)
+
+
+def _limits(name: str) -> tuple[float, float, float]:
+    row = OPS[name]
+    neutral = row.high if row.neutral is None else row.neutral
+    return row.low, 2.0 if row.high == 10 else row.high, neutral
