@@ -224,7 +224,7 @@ def main() -> None:
         settings = {
             "rounds": given.rounds,
             "batch": SIZES,
-            "not_compared": {"GPU": "not measured on a GPU"},
+            "not_compared": {"GPU": "see throughput_gpu.py"},
         }
         packages = ("numba", "timm", "nvidia-dali-cuda130")
         save_result("throughput", rows, seeds=[SEED], settings=settings, packages=packages)

@@ -24,7 +24,7 @@ from learned_augment.engines.exact import apply_exact
 from learned_augment.engines.pil import apply_image
 from learned_augment.plan import Step
 
-__all__ = ["Case", "cases", "policies"]
+__all__ = ["Call", "Case", "batch_of", "cases", "policies"]
 
 GREY = (125, 123, 114)
 Call = Callable[[], object]
@@ -65,8 +65,7 @@ def policies() -> dict[str, Policy]:
 
 def cases(images: list[Image.Image], batch: int) -> list[Case]:
     """Return every case for images of one size; batches repeat them up to ``batch``."""
-    levels = torch.stack([torch.from_numpy(np.array(im)).permute(2, 0, 1) for im in images])
-    levels = levels.repeat(-(-batch // len(levels)), 1, 1, 1)[:batch].contiguous()
+    levels = batch_of(images, batch)
     ours = {name: LearnedAugment(policy) for name, policy in policies().items()}
     return [
         *_pil(images, ours),
@@ -75,6 +74,12 @@ def cases(images: list[Image.Image], batch: int) -> list[Case]:
         *_uint8_batch(levels, ours),
         *_float_batch(levels.float() / 255, ours),
     ]
+
+
+def batch_of(images: list[Image.Image], batch: int) -> Tensor:
+    """Return uint8 images (B, 3, H, W), repeated up to ``batch``."""
+    levels = torch.stack([torch.from_numpy(np.array(im)).permute(2, 0, 1) for im in images])
+    return levels.repeat(-(-batch // len(levels)), 1, 1, 1)[:batch].contiguous()
 
 
 def _each(transform: Callable[[Any], Any], items: list[Any]) -> Call:
