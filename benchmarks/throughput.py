@@ -35,6 +35,7 @@ from learned_augment.sheet import find_pictures
 SEED = 0
 SIZES = {32: 128, 224: 64}
 SAMPLE_S = 0.05
+CALLS = 2048
 PICTURES = 64
 PIPELINE = 2000
 WORKERS = 2
@@ -64,14 +65,19 @@ def sample(case: Case, calls: int) -> float:
     return (time.perf_counter() - start) / calls / case.images
 
 
+def calls_of(case: Case) -> int:
+    """Return the calls of a sample: as many as fill it, found by doubling once it is warm."""
+    case.call()  # may load compiled code
+    # One draw for a batch: a call is as slow as its op, so several make a sample.
+    calls = 8 if case.draws == "per batch" else 1
+    while calls < CALLS and sample(case, calls) * case.images * calls < SAMPLE_S:
+        calls *= 2
+    return calls
+
+
 def time_cases(timed: Sequence[Case], rounds: int) -> list[dict[str, Any]]:
     """Run the cases in turn and return a row for each."""
-    calls = []
-    for case in timed:
-        once = min(sample(case, 1), sample(case, 1)) * case.images
-        # One draw for a batch: a call is as slow as its op, so several make a sample.
-        least = 8 if case.draws == "per batch" else 1
-        calls.append(max(least, min(2000, round(SAMPLE_S / once))))
+    calls = [calls_of(case) for case in timed]
     seconds: list[list[float]] = [[] for _ in timed]
     for _ in range(rounds):
         for k in random.sample(range(len(timed)), len(timed)):
