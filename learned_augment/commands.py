@@ -7,13 +7,13 @@ got wrong comes out as ValueError, OSError or ModuleNotFoundError, before any lo
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from learned_augment.files import list_policies, load, write_atomically
+from learned_augment.files import check_target, list_policies, load, write_atomically
 from learned_augment.policy import Policy
 from learned_augment.report import columns, policy_data, policy_text
 
@@ -22,6 +22,8 @@ __all__ = ["Given", "run_apply", "run_compare", "run_list", "run_search", "run_s
 Given = dict[str, Any]
 
 INTERRUPTED = 130
+NAMED = 5
+"""Unreadable files that are named before they are only counted."""
 
 
 def run_list(given: Given) -> int:
@@ -48,7 +50,7 @@ def run_show(given: Given) -> int:
     if "plot" in given:
         from learned_augment.figures import check_figure_path, policy_figure, save_figure
 
-        path = _existing_folder(check_figure_path(given["plot"]))
+        path = check_target(check_figure_path(given["plot"]))
         _say(f"Wrote {save_figure(policy_figure(policy), path)}.")
     if given.get("json"):
         print(json.dumps(policy_data(policy), indent=1))
@@ -108,17 +110,35 @@ def run_search(given: Given) -> int:
     for path in (given.get("checkpoint"), given.get("log")):
         _writable(path)
     policy = search(**given)
+    stopped = str(policy.about.get("stopped", ""))
     if rank() == 0:
-        _say(f"Wrote {policy.save(out)}.")
         print(policy_text(policy))
-    return INTERRUPTED if policy.about.get("stopped") == "interrupted" else 0
+        _tell_skipped(policy.about.get("skipped", []))
+        if stopped:
+            way = (
+                "the same command goes on"
+                if given.get("checkpoint")
+                else "nothing was kept to go on from"
+            )
+            _say(f"Stopped: {stopped}; {way}.")
+        _say(f"Wrote {policy.save(out)}.")
+    return INTERRUPTED if stopped.startswith("interrupted") else 0
+
+
+def _tell_skipped(names: Sequence[str]) -> None:
+    if names:
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        files = f"{len(names)} unreadable file{'' if len(names) == 1 else 's'}"
+        _say(f"{files} left out: {', '.join(names[:NAMED])}{more}.")
 
 
 def _estimate_search(given: Given) -> int:
     from learned_augment.searchers import estimate
     from learned_augment.searchers.task import prepare
 
-    print(estimate(prepare(**{key: given[key] for key in given if key not in _RUNNING})))
+    task = prepare(**{key: given[key] for key in given if key not in _RUNNING})
+    print(estimate(task))
+    _tell_skipped(task.skipped)
     return 0
 
 
@@ -139,7 +159,7 @@ def _write_sheet(
 ) -> int:
     from learned_augment.sheet import check_suffix, contact_sheet, encode_image
 
-    path = _vacant(check_suffix(_existing_folder(given["grid"])), given)
+    path = _vacant(check_suffix(check_target(given["grid"])), given)
     if path.resolve() in {picture.path.resolve() for picture in pictures}:
         raise ValueError(f"{path} is one of the images to augment; choose another file.")
     sheet = contact_sheet(pictures, augment, given.get("variants", 8), policy.name)
@@ -175,19 +195,13 @@ def _vacant(path: Path, given: Given) -> Path:
 
 
 def _writable(path: Path | None) -> Path | None:
-    return None if path is None else _existing_folder(path)
-
-
-def _existing_folder(path: Path) -> Path:
-    if not path.parent.is_dir():
-        raise ValueError(f"No folder {str(path.parent)!r} to write {path.name!r} into; create it.")
-    return path
+    return None if path is None else check_target(path)
 
 
 def _policy_path(path: Path) -> Path:
     if path.suffix != ".safetensors":
         raise ValueError(f"Expected --out to end in .safetensors, got {str(path)!r}.")
-    return _existing_folder(path)
+    return check_target(path)
 
 
 def _option(text: str) -> tuple[str, str]:

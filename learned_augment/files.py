@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from learned_augment.ops import OPS
 from learned_augment.policy import Policy
 
-__all__ = ["decode", "encode", "list_policies", "load", "save", "write_atomically"]
+__all__ = ["check_target", "decode", "encode", "list_policies", "load", "save", "write_atomically"]
 
 FORMAT = 1
 KEY = "learned_augment"
@@ -91,11 +91,10 @@ def write_atomically(path: Path, data: bytes) -> Path:
     """Write ``data`` to a temporary file beside ``path`` and rename it: all or nothing.
 
     Raises:
-        ValueError: If the folder does not exist.
+        ValueError: As `check_target`.
         OSError: If the disk refuses; what was at ``path`` is then still there.
     """
-    if not path.parent.is_dir():
-        raise ValueError(f"No folder {str(path.parent)!r} to write {path.name!r} into; create it.")
+    check_target(path)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -107,9 +106,24 @@ def write_atomically(path: Path, data: bytes) -> Path:
         os.umask(umask)
         Path(name).chmod(0o666 & ~umask)
         return Path(name).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def check_target(path: Path) -> Path:
+    """Return the path of a file that is to be written, if it can be one.
+
+    Raises:
+        ValueError: If its folder does not exist, or a folder has its name.
+    """
+    if not path.parent.is_dir():
+        raise ValueError(f"No folder {str(path.parent)!r} to write {path.name!r} into; create it.")
+    if path.is_dir():
+        raise ValueError(f"Expected a file to write, got the folder {str(path)!r}.")
+    return path
 
 
 def _folder() -> Path:

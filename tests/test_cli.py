@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -194,6 +195,40 @@ def test_search_writes_a_policy_and_says_what_it_would_take(capsys, tmp_path):
     assert (status, err) == (0, f"Wrote {out}.\n")
     assert len(Policy.load(out).mixture) == 3
     assert text.startswith("dada-digits: DADA")
+
+
+@pytest.mark.parametrize(
+    ("stopped", "checkpoint", "status", "way"),
+    [
+        ("interrupted after step 2 of 6", True, 130, "the same command goes on"),
+        ("time budget after step 3 of 6", False, 0, "nothing was kept to go on from"),
+    ],
+)
+def test_a_search_cut_short_says_so(
+    capsys, monkeypatch, tmp_path, stopped, checkpoint, status, way
+):
+    cut = replace(Policy.load("dada-svhn"), about={"name": "cut", "stopped": stopped})
+    monkeypatch.setattr("learned_augment.searchers.search", lambda **given: cut)
+    kept = ["--checkpoint", tmp_path / "c.pt"] if checkpoint else []
+    given = ["search", "--data", "digits", "--out", tmp_path / "p.safetensors", *kept]
+    found, out, err = run(capsys, *given)
+    assert found == status
+    assert f"Stopped: {stopped}; {way}." in err
+    assert out.startswith("cut")
+
+
+def test_search_tells_the_files_that_it_left_out(capsys, tmp_path):
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        for index in range(10):
+            Image.new("RGB", (16, 16), (20 * index, 9, 9)).save(tmp_path / label / f"{index}.png")
+    (tmp_path / "cat" / "broken.png").write_bytes(b"oops")
+    given = ["search", "--data", f"folder:{tmp_path}", "--out", tmp_path / "p.safetensors"]
+    small = ["--batch-size", 4, "--epochs", 1, "--dry-run", "--skip-unreadable"]
+    status, _, err = run(capsys, *given, *small)
+    assert status == 0
+    assert "1 unreadable file left out: " in err
+    assert "broken.png" in err
 
 
 MISTAKES = {

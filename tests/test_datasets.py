@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
 from torchvision import datasets as torchvision_datasets
 
 from learned_augment.data.datasets import load_images
@@ -247,3 +247,25 @@ def test_floats_and_other_things_in_a_data_set_are_refused(image):
 def test_other_kinds_of_sources_are_refused(source):
     with pytest.raises(TypeError, match="Expected the data as"):
         load_images(source)
+
+
+@pytest.mark.parametrize(
+    ("item", "error", "message"),
+    [
+        (Image.new("RGB", (9, 9)), TypeError, r"item 0 .* as \(image, class\)"),
+        ((Image.new("RGB", (9, 9)), "cat"), TypeError, "the class a whole number"),
+        ((Image.new("RGB", (9, 9)), -1), ValueError, "classes from 0, got -1 at item 0"),
+    ],
+)
+def test_items_that_are_no_labelled_images_are_refused(item, error, message):
+    with pytest.raises(error, match=message):
+        load_images(Pictures([item]))
+
+
+def test_a_data_set_without_a_length_is_refused():
+    class Endless(IterableDataset):
+        def __iter__(self):
+            yield from ()
+
+    with pytest.raises(TypeError, match="a torch Dataset with a length"):
+        load_images(Endless())

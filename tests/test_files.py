@@ -9,6 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 
+import learned_augment.files
 from learned_augment.builders import deep_trivial_augment, from_layers
 from learned_augment.files import KEY, decode, encode, list_policies, load, save, write_atomically
 from learned_augment.policy import Policy
@@ -192,6 +193,20 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_refuses_is_named_with_the_file(tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(learned_augment.files.os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*x\.bin"):
+        write_atomically(tmp_path / "x.bin", b"1")
+
+
+def test_a_folder_is_no_file_to_write(tmp_path):
+    with pytest.raises(ValueError, match="Expected a file to write, got the folder"):
+        write_atomically(tmp_path, b"1")
 
 
 def test_written_files_have_ordinary_permissions(tmp_path):

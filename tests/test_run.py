@@ -2,6 +2,7 @@ import builtins
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from test_searchers import SMALL, images
 from torch import nn
 
 import learned_augment.files
+from learned_augment.data.datasets import load_images
 from learned_augment.data.image_data import ImageData
 from learned_augment.jobs.checkpoints import load_checkpoint
 from learned_augment.searchers import PRESETS, estimate, prepare, search
@@ -48,10 +50,29 @@ def test_unknown_methods_and_presets_are_refused_with_the_known_ones():
         ({"cutout": 1.5}, "Expected cutout as a fraction"),
         ({"device": "abacus"}, "Device 'abacus' cannot be used"),
         ({"model": "lenet"}, "No network named 'lenet'. Available: small-cnn"),
+        ({"seed": -1}, "Expected seed from 0"),
+        ({"time_budget": -3}, "Expected time_budget in seconds from 0"),
+        ({"time_budget": float("nan")}, "Expected time_budget in seconds from 0"),
+        ({"save_every": -1}, "Expected save_every in seconds from 0"),
+        ({"checkpoint": "nowhere/search.pt"}, "No folder 'nowhere' to write"),
+        ({"checkpoint": "/tmp"}, "Expected a file to write, got the folder"),
     ],
 )
-def test_figures_out_of_range_are_refused(wrong, message):
+def test_figures_out_of_range_are_refused_before_the_first_step(wrong, message):
     with pytest.raises(ValueError, match=message):
+        found(**wrong, callbacks=[lambda report: pytest.fail("a step was taken")])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"reduce": 10.5}, r"reduce as a whole number, got 10\.5"),
+        ({"epochs": 1.5}, r"epochs as a whole number, got 1\.5"),
+        ({"ops": "Rotate"}, "ops as several names of ops, got 'Rotate' alone"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(wrong, message):
+    with pytest.raises(TypeError, match=message):
         found(**wrong)
 
 
@@ -80,6 +101,22 @@ def test_halves_are_stratified_disjoint_and_exhaustive():
     assert abs(len(a) - len(b)) <= 1
 
 
+def test_halves_are_in_random_order():
+    halves = make_halves(labelled([60, 60, 60]), None, None, 0, CPU)
+    for labels in (halves.train_labels, halves.val_labels):
+        assert labels[:20].bincount(minlength=3).min() >= 2
+
+
+def test_every_seed_leaves_the_images_that_compare_tests_on():
+    pytest.importorskip("sklearn")
+    trained = load_images("digits").train_images
+    halves = prepare("digits", model="small-cnn", seed=3).halves
+    both = torch.cat([halves.train_images, halves.val_images])
+    assert sorted(image.numpy().tobytes() for image in both) == sorted(
+        image.numpy().tobytes() for image in trained
+    )
+
+
 def test_reduction_keeps_the_proportions():
     halves = make_halves(labelled([40, 20, 60]), None, 24, 0, CPU)
     assert halves.train_labels.bincount().tolist() == [4, 2, 6]
@@ -87,7 +124,7 @@ def test_reduction_keeps_the_proportions():
 
 
 def test_too_few_images_of_a_class_are_refused_by_name():
-    with pytest.raises(ValueError, match=r"class 'class1' has 1 image .* each half needs one"):
+    with pytest.raises(ValueError, match=r"each half needs .* class1 \(1\); raise reduce"):
         make_halves(labelled([4, 1, 4]), None, None, 0, CPU)
 
 
@@ -130,6 +167,25 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
     path.write_bytes(b"not a checkpoint")
     with pytest.raises(ValueError, match="is not a checkpoint of a search"):
         found(checkpoint=path)
+
+
+def test_a_checkpoint_of_another_module_is_refused(tmp_path):
+    def module(width):
+        torch.manual_seed(width)
+        return nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, width), nn.Linear(width, 3))
+
+    path = tmp_path / "search.pt"
+    found(model=module(4), epochs=1, checkpoint=path)
+    for other in (module(5), lambda classes: module(6)):
+        with pytest.raises(ValueError, match=r"belongs to another search: .*network"):
+            found(model=other, epochs=1, checkpoint=path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_log_on_a_full_disk_ends_no_search():
+    with pytest.warns(RuntimeWarning, match=r"The log /dev/full could not be written .*goes on"):
+        policy = found(log="/dev/full")
+    assert "stopped" not in policy.about
 
 
 def test_a_full_disk_leaves_the_old_checkpoint_and_the_search_goes_on(tmp_path, monkeypatch):

@@ -7,17 +7,17 @@ network's `forward`, beyond the names of its modules.
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from learned_augment import __version__
 from learned_augment.data.image_data import ImageData
 from learned_augment.files import write_atomically
+from learned_augment.jobs.hashes import hashed, module_hash
 from learned_augment.networks import NetworkChoice, build_network
 from learned_augment.placement import Contender
 from learned_augment.policy import Policy
@@ -115,29 +115,16 @@ def configuration(
 def data_hash(data: ImageData) -> str:
     """Return a fingerprint of training and test images and labels, order included."""
     parts = (data.train_images, data.train_labels, data.test_images, data.test_labels)
-    return _hash([str(len(data.classes)), *parts])
+    return hashed([str(len(data.classes)), *parts])
 
 
 def policy_hash(policy: Policy) -> str:
     """Return a fingerprint of a policy's figures; what it says about itself does not count."""
-    return _hash([*policy.ops, policy.mixture, policy.weights, policy.op, policy.value])
+    return hashed([*policy.ops, policy.mixture, policy.weights, policy.op, policy.value])
 
 
 def network_hash(network: NetworkChoice, classes: int, seed: int) -> str:
     """Return a fingerprint of a network's modules and of its weights as `seed` draws them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = build_network(network, classes)
-    named = [part for name, weights in module.state_dict().items() for part in (name, weights)]
-    return _hash([repr(module), *named])
-
-
-def _hash(parts: Iterable[str | Tensor]) -> str:
-    found = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, Tensor):
-            found.update(f"{part.dtype} {tuple(part.shape)} ".encode())
-            found.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-        else:
-            found.update(f"{part!r} ".encode())
-    return found.hexdigest()[:32]
+        return module_hash(build_network(network, classes))

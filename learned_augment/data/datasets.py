@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sized
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import Dataset
 from torchvision import datasets as torchvision_datasets
-from torchvision.transforms.v2.functional import to_pil_image
 
-from learned_augment.data.folders import class_files, decode_files, rgb_pixels
+from learned_augment.data.folders import class_files, decode_files
 from learned_augment.data.image_data import ImageData, split_images
+from learned_augment.data.items import read_items
 
 __all__ = ["ImageData", "Source", "load_images"]
 
@@ -196,12 +195,12 @@ def _classes_differ(name: str, part: str, train: set[str], test: set[str]) -> st
 
 def _from_datasets(source: object, size: int | None, seed: int) -> ImageData:
     parts = source if isinstance(source, tuple) else (source,)
-    if len(parts) not in (1, 2) or not all(isinstance(part, Dataset) for part in parts):
+    if len(parts) not in (1, 2) or not all(map(_has_items, parts)):
         raise TypeError(
-            "Expected the data as a string, an ImageData, a torch Dataset or a (train, test) pair "
-            f"of them, got {source!r:.80}. Forms of the string: {_FORMS}."
+            "Expected the data as a string, an ImageData, a torch Dataset with a length or a "
+            f"(train, test) pair of them, got {source!r:.80}. Forms of the string: {_FORMS}."
         )
-    read = [_read_dataset(part, size) for part in parts]
+    read = [read_items(part, size) for part in parts]
     count = 1 + max(int(labels.max()) for _, labels in read)
     names = getattr(parts[0], "classes", None) or range(count)
     classes = tuple(str(name) for name in names)
@@ -210,33 +209,5 @@ def _from_datasets(source: object, size: int | None, seed: int) -> ImageData:
     return ImageData(type(parts[0]).__name__, classes, *read[0], *read[1])
 
 
-def _read_dataset(dataset: Dataset[Any], size: int | None) -> tuple[Tensor, Tensor]:
-    images: list[Tensor] = []
-    labels: list[int] = []
-    for index in range(len(cast(Sized, dataset))):
-        image, label = dataset[index]
-        pixels = _pixels(image, index, size)
-        if images and pixels.shape != images[0].shape:
-            raise ValueError(
-                f"Images of one size are needed: item {index} is {tuple(pixels.shape)}, item 0 is "
-                f"{tuple(images[0].shape)} (C, H, W). Give image_size= to resize."
-            )
-        images.append(pixels)
-        labels.append(int(label))
-    if not images:
-        raise ValueError(f"The data set {type(dataset).__name__} is empty.")
-    return torch.stack(images), torch.tensor(labels)
-
-
-def _pixels(image: object, index: int, size: int | None) -> Tensor:
-    if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.shape[0] in (1, 3):
-        if size is None:
-            return image.expand(3, *image.shape[1:])
-        image = to_pil_image(image)
-    if isinstance(image, Image.Image):
-        return torch.from_numpy(rgb_pixels(image, size))
-    found = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image)
-    raise TypeError(
-        f"Expected item {index} of the data set as (image, class) with a PIL image or a uint8 "
-        f"tensor (1 or 3, H, W), got {found}. Leave out transforms that make floats."
-    )
+def _has_items(part: object) -> bool:
+    return isinstance(part, Dataset) and isinstance(part, Sized)

@@ -96,7 +96,7 @@ def decode_files(
     if skipped and not skip_unreadable:
         raise ValueError(
             f"{len(skipped)} of {len(files)} image files cannot be read: {_few(skipped)}. Repair "
-            "or remove them, or leave them out with skip_unreadable=True."
+            "or remove them, or leave them out with skip_unreadable=True (--skip-unreadable)."
         )
     if images is None:
         raise ValueError(f"None of {len(files)} image files can be read: {_few(skipped)}.")

@@ -26,9 +26,9 @@ def save_checkpoint(path: Path, config: Mapping[str, Any], state: Mapping[str, A
     try:
         write_atomically(path, buffer.getvalue())
     except OSError as error:
+        kept = "the one before it is still good" if path.exists() else "there is none to resume"
         warnings.warn(
-            f"The checkpoint {path} could not be written ({error}); the work goes on, and the "
-            "checkpoint before it is still good.",
+            f"The checkpoint {path} could not be written ({error}); the work goes on, and {kept}.",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -1,11 +1,10 @@
 """The data of a search: a stratified reduced set, halved class by class, as uint8 on the device."""
 
-import hashlib
-
 import torch
 from torch import Tensor
 
 from learned_augment.data.image_data import ImageData
+from learned_augment.jobs.hashes import hashed
 from learned_augment.searchers.searcher import Halves
 
 __all__ = ["fingerprint", "make_halves"]
@@ -45,31 +44,42 @@ def _reduced(data: ImageData, count: int | None, seed: int) -> ImageData:
         return data
     if count < len(data.classes):
         raise ValueError(
-            f"{data.name}: a half of {count} images cannot hold {len(data.classes)} classes; "
-            "raise reduce."
+            f"{data.name}: {count} images cannot hold {len(data.classes)} classes; raise reduce."
         )
     return data.subset(count, seed)
 
 
 def _halved(data: ImageData, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
+    _check_enough(data)
     train: list[Tensor] = []
     judge: list[Tensor] = []
-    for label, name in enumerate(data.classes):
+    for label in range(len(data.classes)):
         rows = (data.train_labels == label).nonzero()[:, 0]
-        if len(rows) < 2:
-            raise ValueError(
-                f"{data.name}: class {name!r} has {len(rows)} image in the reduced set, and each "
-                "half needs one; raise reduce, add images, or give val=."
-            )
-        rows = rows[torch.randperm(len(rows), generator=generator)]
+        rows = _shuffled(rows, generator)
         # The odd image goes to either half in turn, so that halves differ by one image at most.
         middle = (len(rows) + (_count(train) <= _count(judge))) // 2
         train.append(rows[:middle])
         judge.append(rows[middle:])
-    a, b = torch.cat(train), torch.cat(judge)
+    # In random order: whoever takes the first images must not get one class alone.
+    a, b = (_shuffled(torch.cat(rows), generator) for rows in (train, judge))
     images, labels = data.train_images, data.train_labels
     return images[a], labels[a], images[b], labels[b]
+
+
+def _check_enough(data: ImageData) -> None:
+    counts = torch.bincount(data.train_labels, minlength=len(data.classes)).tolist()
+    few = [f"{name} ({n})" for name, n in zip(data.classes, counts, strict=True) if n < 2]
+    if few:
+        raise ValueError(
+            f"{data.name}: each half needs an image of every class, and of {sum(counts)} training "
+            f"images too few are of {', '.join(few[:10])}; raise reduce (--reduce), add images, or "
+            "give the validation half as val (--val)."
+        )
+
+
+def _shuffled(rows: Tensor, generator: torch.Generator) -> Tensor:
+    return rows[torch.randperm(len(rows), generator=generator)]
 
 
 def _count(parts: list[Tensor]) -> int:
@@ -103,8 +113,4 @@ def _check_fit(data: ImageData, val: ImageData) -> None:
 
 def fingerprint(halves: Halves) -> str:
     """Return a hash of the images and labels, to tell whether a checkpoint is of these data."""
-    digest = hashlib.sha256()
-    for tensor in halves[:4]:
-        digest.update(str(tuple(tensor.shape)).encode())
-        digest.update(tensor.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return hashed(halves[:4])[:16]

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from learned_augment.files import check_target
 from learned_augment.jobs.checkpoints import load_checkpoint, save_checkpoint
 from learned_augment.jobs.interrupts import interrupts
 from learned_augment.jobs.processes import agree, rank
@@ -68,8 +69,10 @@ def run_search(
 
     Raises:
         ArithmeticError: If a figure of a step is not finite; the last checkpoint is kept.
-        ValueError: If the checkpoint is of another configuration.
+        ValueError: If the checkpoint is of another configuration or cannot be written, or a time is
+            not one.
     """
+    _check_running(checkpoint, save_every, time_budget)
     if checkpoint is not None and checkpoint.exists():
         _resume(searcher, checkpoint, config, device)
 
@@ -103,6 +106,15 @@ def run_search(
                 saved = time.monotonic()
         save()
     return "finished"
+
+
+def _check_running(checkpoint: Path | None, save_every: float, time_budget: float | None) -> None:
+    if checkpoint is not None:
+        check_target(checkpoint)
+    if time_budget is not None and not time_budget >= 0:
+        raise ValueError(f"Expected time_budget in seconds from 0, got {time_budget}.")
+    if not save_every >= 0:
+        raise ValueError(f"Expected save_every in seconds from 0, got {save_every}.")
 
 
 def _state(searcher: Searcher, device: torch.device) -> dict[str, Any]:

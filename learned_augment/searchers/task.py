@@ -13,6 +13,7 @@ import torchvision
 import learned_augment
 from learned_augment.data.datasets import Source, load_images
 from learned_augment.data.image_data import ImageData
+from learned_augment.jobs.hashes import module_hash
 from learned_augment.jobs.processes import connect
 from learned_augment.networks import NetworkChoice, build_network
 from learned_augment.placement import DEFAULTS
@@ -78,12 +79,15 @@ def prepare(
     """Load, check and build everything; arguments and errors are those of `run.search`."""
     if method not in SEARCHERS:
         raise ValueError(f"No search method {method!r}. Available: {', '.join(SEARCHERS)}.")
+    _check_whole(epochs=epochs, batch_size=batch_size, reduce=reduce, seed=seed)
+    _check_names(ops=ops, exclude=exclude)
     where = find_device(device)
     connect(where)
-    images = load_images(data, image_size=image_size, skip_unreadable=skip_unreadable, seed=seed)
+    # The test part is always the one that compare tests on, whatever the seed of the search.
+    images = load_images(data, image_size=image_size, skip_unreadable=skip_unreadable)
     judges = None
     if val is not None:
-        judges = load_images(val, image_size=image_size, skip_unreadable=skip_unreadable, seed=seed)
+        judges = load_images(val, image_size=image_size, skip_unreadable=skip_unreadable)
     name, chosen = find_preset(preset, images.name, method)
     figures = _changed(
         _spared(chosen, images),
@@ -100,6 +104,7 @@ def prepare(
     check_network(figures.model, images, where)
     with isolated(seed):
         network = deepcopy(build_network(figures.model, len(images.classes)))
+        start = module_hash(network)
         searcher = SEARCHERS[method](
             halves,
             network,
@@ -120,9 +125,26 @@ def prepare(
         "data": images.name,
         "images": fingerprint(halves),
     }
+    if not isinstance(figures.model, str):
+        config["network"] = start
     skipped = images.skipped + (() if judges is None else judges.skipped)
     title = f"{method}-{images.name.partition(':')[0]}"
     return Task(title, searcher, halves, figures, config, skipped, where)
+
+
+def _check_whole(**numbers: int | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
+            raise TypeError(f"Expected {name} as a whole number, got {number!r}.")
+    seed = numbers["seed"]
+    if seed is None or not 0 <= seed < 2**63:
+        raise ValueError(f"Expected seed from 0 to 2**63 - 1, got {seed}.")
+
+
+def _check_names(**names: Collection[str] | None) -> None:
+    for argument, given in names.items():
+        if isinstance(given, str):
+            raise TypeError(f"Expected {argument} as several names of ops, got {given!r} alone.")
 
 
 def _spared(preset: Preset, data: ImageData) -> Preset:

@@ -2,8 +2,10 @@
 
 import json
 import time
+import warnings
 from pathlib import Path
 
+from learned_augment.files import check_target
 from learned_augment.jobs.progress import Progress
 from learned_augment.searchers.loop import StepReport, Watcher
 
@@ -68,12 +70,10 @@ class JsonLines:
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.parent.is_dir():
-            raise ValueError(f"No folder {str(path.parent)!r} for the log {path.name!r}; make it.")
-        self.path = path
+        self.path = check_target(path)
 
     def __call__(self, report: StepReport) -> None:
-        """Append one step."""
+        """Append one step; a disk that refuses ends no search, but is told."""
         row = {
             "step": report.step,
             "steps": report.steps,
@@ -81,8 +81,15 @@ class JsonLines:
             "time": round(time.time(), 3),
             **report.metrics,
         }
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            warnings.warn(
+                f"The log {self.path} could not be written ({error}); the search goes on.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
 
 
 def tensorboard(folder: Path) -> Watcher:
