@@ -144,7 +144,8 @@ def from_torchvision(policy: AutoAugmentPolicy) -> Policy:
     ]
     mirrored = [name for name, span in space.items() if span.mirrored]
     name = f"autoaugment-{policy.value}"
-    return from_sub_policies(sub_policies, mirrored, _about(name, "AutoAugment", "1805.09501"))
+    about = _about(name, "AutoAugment", "1805.09501") | {"space": "autoaugment"}
+    return from_sub_policies(sub_policies, mirrored, about)
 
 
 def _about(name: str, method: str, arxiv: str, placement: str = "beside") -> dict[str, str]:

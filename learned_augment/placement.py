@@ -72,7 +72,7 @@ def place_policy(
         choice: "none", "default" (the default augmentation alone), "identity", "cutout" (a square
             of half the side, wholly or partly inside), "trivialaugment", "deeptrivialaugment" (six
             layers of it), "randaugment", "autoaugment" (CIFAR-10's), a shipped policy's name, a
-            path, "random:" before any of those two (its `controls.random_control`), a policy, or
+            path, "random:" before any of those three (its `controls.random_control`), a policy, or
             one of torchvision's.
         default: a name of `DEFAULTS`: what the policies that stand beside it come after.
         image_size: side of the images in pixels, by which TrivialAugment measures translations.
@@ -120,7 +120,7 @@ def _find_policy(choice: PolicyChoice, image_size: int, seed: int) -> Policy:
     if isinstance(choice, str) and choice not in known and not choice.endswith(".safetensors"):
         raise ValueError(
             f"No policy named {choice!r}. Available: {', '.join(known)}; or a path ending in "
-            f".safetensors; or {RANDOM} before a shipped policy's name or a path."
+            f".safetensors; or {RANDOM} before autoaugment, a shipped policy's name or a path."
         )
     return files.load(choice)
 

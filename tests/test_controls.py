@@ -2,8 +2,14 @@ import dataclasses
 
 import pytest
 import torch
+from torchvision.transforms import AutoAugmentPolicy
 
-from learned_augment.builders import from_layers, from_sub_policies, trivial_augment
+from learned_augment.builders import (
+    from_layers,
+    from_sub_policies,
+    from_torchvision,
+    trivial_augment,
+)
 from learned_augment.controls import random_control
 from learned_augment.files import list_policies, load
 from learned_augment.ops import OPS
@@ -15,7 +21,8 @@ STRENGTHLESS = {"AutoContrast", "Invert", "Equalize"}
 def strength(op, value, space):
     """Written again from the definition: distance from neutral over the way to that end."""
     span, neutral = SPACES[space][op], OPS[op].neutral
-    ends = {span.low, span.high} | ({mirror(op, span.low)} if span.mirrored else set())
+    ends = {span.low, span.high}
+    ends |= {mirror(op, end) for end in ends} if span.mirrored else set()
     reach = (max(ends) if value > neutral else min(ends)) - neutral
     return 0.0 if value == neutral else abs((value - neutral) / reach)
 
@@ -28,9 +35,11 @@ def drawn(policy):
     return [(policy.ops[o], v.item(), w.item()) for o, v, w in rows]
 
 
-@pytest.mark.parametrize("name", list_policies())
-def test_shape_weights_and_strength_of_every_shipped_policy_stay(name):
-    policy = load(name)
+LEARNED = [load(name) for name in list_policies()] + [*map(from_torchvision, AutoAugmentPolicy)]
+
+
+@pytest.mark.parametrize("policy", LEARNED, ids=lambda policy: policy.name)
+def test_shape_weights_and_strength_of_every_learned_policy_stay(policy):
     control = random_control(policy, seed=3)
     assert torch.equal(control.weights, policy.weights)
     assert torch.equal(control.mixture, policy.mixture)
@@ -41,7 +50,10 @@ def test_shape_weights_and_strength_of_every_shipped_policy_stay(name):
         assert (new in STRENGTHLESS) == (op in STRENGTHLESS)
         if weight and op != "Identity" and None not in (OPS[op].neutral, OPS[new].neutral):
             expected, given = strength(op, value, space), strength(new, moved, space)
-            assert given == pytest.approx(expected, abs=1e-9)
+            # Whole numbers of bits come no closer than half a bit.
+            span = SPACES[space][new]
+            rounding = 0.5 / abs(span.high - span.low) if span.whole else 1e-9
+            assert given == pytest.approx(expected, abs=rounding)
 
 
 def test_a_value_keeps_its_side_where_both_ops_have_two():

@@ -228,6 +228,30 @@ def test_a_verdict_of_another_configuration_is_not_extended(monkeypatch):
         compared(data=made_data(noise=61), extends=earlier)
 
 
+def test_no_training_of_an_earlier_verdict_is_lost(monkeypatch):
+    earlier = compared(("none", "identity", "default"), seeds=3)
+    monkeypatch.setattr(rooms, "train_network", lambda *arguments: pytest.fail("it trained"))
+    with pytest.raises(ValueError, match=r"holds 3 trainings .*\(of default; seeds up to 2\)"):
+        compared(("none", "identity"), seeds=3, extends=earlier)
+    with pytest.raises(ValueError, match=r"holds 3 trainings .*\(of none, identity, default;"):
+        compared(("none", "identity", "default"), seeds=2, extends=earlier)
+
+
+def test_an_interrupted_repeat_keeps_the_earlier_trainings(monkeypatch):
+    earlier, real, seen = compared(seeds=2), rooms.train_network, []
+
+    def interrupted(*arguments):
+        seen.append(arguments)
+        if len(seen) > 1:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(rooms, "train_network", interrupted)
+    again = compared(seeds=2, extends=earlier)
+    assert not again.missing()
+    assert again.table() == earlier.table()
+
+
 def test_a_network_that_other_processes_cannot_be_sent_is_refused():
     with pytest.raises(ValueError, match="a lambda or inner function cannot"):
         compared(network=lambda classes: linear(classes), workers=2)

@@ -5,6 +5,7 @@ and each training draws its augmentation from its own generator.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from learned_augment.comparison.results import Run, Verdict
@@ -80,7 +81,8 @@ def compare(
         cache: folder that keeps every finished training, by a hash of all that decides its
             numbers; what it holds is not trained again. None keeps nothing.
         extends: an earlier verdict that this one is to replace, perhaps with more seeds or
-            policies; one of another configuration is refused.
+            policies; one of another configuration, or with trainings that this one leaves out, is
+            refused.
         workers: trainings at once, each in a process with one thread; 1 trains in this process
             with torch's threads, 0 is one for each core. A script that sets it needs the usual
             `if __name__ == "__main__":`.
@@ -113,9 +115,31 @@ def compare(
         interest=interest,
         device=device,
     )
-    if extends is not None:
-        comparison.verdict().check_same(extends)
-    return comparison.run(schedule)
+    if extends is None:
+        return comparison.run(schedule)
+    planned = comparison.verdict()
+    planned.check_same(extends)
+    _check_whole(planned, extends)
+    return _completed(comparison.run(schedule), extends)
+
+
+def _check_whole(planned: Verdict, earlier: Verdict) -> None:
+    asked = set(planned.missing())
+    dropped = [run for run in earlier.runs if (run.policy, run.seed) not in asked]
+    if dropped:
+        names = ", ".join(dict.fromkeys(run.policy for run in dropped))
+        raise ValueError(
+            f"The earlier verdict holds {len(dropped)} trainings that this one leaves out (of "
+            f"{names}; seeds up to {max(run.seed for run in dropped)}). Ask for them too, or keep "
+            "the results apart."
+        )
+
+
+def _completed(verdict: Verdict, earlier: Verdict) -> Verdict:
+    """Return an interrupted verdict with the trainings that an earlier one has and it misses."""
+    missing = set(verdict.missing())
+    kept = [run for run in earlier.runs if (run.policy, run.seed) in missing]
+    return replace(verdict, runs=(*verdict.runs, *kept))
 
 
 def plan_comparison(
