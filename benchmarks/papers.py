@@ -11,9 +11,11 @@ import argparse
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from papers_needs import DATA, RATE, Costs, costs, hours, short, train_command
+from papers_needs import DATA, RATE, Costs, changes, costs, hours, short, train_command
+from papers_policies import placed_policy
 from papers_sections import detection, plots, searches
 from papers_tables import METHODS, TABLES, Table
 from record import RESULTS, load_result
@@ -38,25 +40,8 @@ operations, times images, epochs and copies, at {RATE / 1e12:.0f} TFLOP/s sustai
 batches (WRN-40-2, Shake-Shake, PyramidNet) reach less and take longer. Reading and augmenting
 images is not counted.
 
-ROOT is the folder of the data set. Files that commands name and that are not shipped:
-
-```python
-from torchvision.transforms import AutoAugmentPolicy
-from learned_augment import Policy
-from learned_augment.builders import deep_trivial_augment
-
-for data in ("svhn", "imagenet"):
-    policy = Policy.from_torchvision(AutoAugmentPolicy(data))
-    policy.save(f"autoaugment-{{data}}.safetensors")
-for name, depth in (("deepaa-cifar10-2", 6), ("deepaa-imagenet", 5)):
-    whole = Policy.load(name)
-    for k in range(1, depth + 1):
-        tables = (whole.weights[:, :k], whole.op[:, :k], whole.value[:, :k])
-        first = Policy(whole.ops, whole.mixture, *tables, whole.about)
-        first.save(f"{{name}}-first-{{k}}.safetensors")
-for k in range(1, 9):
-    deep_trivial_augment(k).save(f"deepta-{{k}}.safetensors")
-```
+ROOT is the folder of the data set. Policies that commands name and that are not shipped are written
+by `python benchmarks/papers_policies.py`.
 """
 
 
@@ -88,12 +73,12 @@ def _rows(table: Table, measured: Measured, counted: Costs) -> Iterator[list[str
                 yield [recipe, head, paper, f"not run: {method.reason}", ""]
                 continue
             found = measured.get((recipe, policy.removesuffix(".safetensors")))
-            here = _here(found, preset, "accuracy" in table.unit, counted)
+            here = _here(found, preset, policy, "accuracy" in table.unit, counted)
             yield [recipe, head, paper, here, f"`{train_command(recipe, policy)}`"]
 
 
-def _here(found: Result | None, preset: Preset, accuracy: bool, counted: Costs) -> str:
-    """Return what was measured; of less than the recipe, what is missing, too."""
+def _here(found: Result | None, preset: Preset, policy: str, accuracy: bool, counted: Costs) -> str:
+    """Return what was measured; of anything but the recipe, what differs, too."""
     facts, recipe = preset.facts, preset.recipe
     needed = hours(
         counted[preset.network, facts.classes], facts.images, recipe.epochs, recipe.copies
@@ -103,13 +88,25 @@ def _here(found: Result | None, preset: Preset, accuracy: bool, counted: Costs) 
         return f"not run: {missing}"
     last, best = (_figure(found["rows"], which, accuracy) for which in ("last", "best"))
     runs = f"{len(found['rows'])} run{'s' if len(found['rows']) > 1 else ''}"
-    settings = found["settings"]
-    epochs, images = settings["epochs"], settings["training_images"]
-    figure = f"{last}, best epoch {best}, {runs} on {settings['data']}"
-    if (epochs, images) == (recipe.epochs, facts.images):
-        return figure
-    of = f"{epochs} of {recipe.epochs} epochs, {images:,} of {facts.images:,} images"
-    return f"{figure}, but only {of}; in full not run: {missing}"
+    figure = f"{last}, best epoch {best}, {runs} on {found['settings']['data']}"
+    changed = _changes(found["settings"], preset, policy)
+    return f"{figure}, but with {changed}; in full not run: {missing}" if changed else figure
+
+
+def _changes(settings: Result, preset: Preset, policy: str) -> str:
+    """Return in words what a training did otherwise than the paper's."""
+    placed = placed_policy(policy, preset)
+    wanted = {
+        "data": "folder" if preset.data == "imagenet" else preset.data,
+        "classes": preset.facts.classes,
+        "training_images": preset.facts.images,
+        "network": preset.network,
+        "norm_momentum": preset.norm_momentum,
+        "placement": placed.contender.placement,
+        "policy_sha256": placed.sha256,
+        **asdict(placed.recipe),
+    }
+    return changes({**settings, "data": settings["data"].partition(":")[0]}, wanted)
 
 
 def _figure(rows: Sequence[Result], which: str, accuracy: bool) -> str:

@@ -1,9 +1,23 @@
 """What a row of the papers takes: data, GPU hours by a stated model, and the command."""
 
+import json
+from collections.abc import Mapping
+from typing import Any
+
 from record import load_result
 from train_presets import PRESETS
 
-__all__ = ["COCO_IMAGES", "DATA", "RATE", "Costs", "costs", "hours", "short", "train_command"]
+__all__ = [
+    "COCO_IMAGES",
+    "DATA",
+    "RATE",
+    "Costs",
+    "changes",
+    "costs",
+    "hours",
+    "short",
+    "train_command",
+]
 
 RATE = 50e12
 """Assumed: multiplications and additions per second that one GPU sustains in training."""
@@ -36,6 +50,16 @@ def hours(madds: float, images: int, epochs: int, copies: int = 1) -> float:
 def short(number: float) -> str:
     """Return two significant digits."""
     return f"{float(f'{number:.2g}'):g}"
+
+
+def changes(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Return in words which settings of a result are not those of the paper; "" for none."""
+    wanted = json.loads(json.dumps(wanted))  # as a result file holds them
+    return ", ".join(
+        f"{name} {found.get(name)} instead of {value}"
+        for name, value in wanted.items()
+        if found.get(name) != value
+    )
 
 
 def train_command(recipe: str, policy: str) -> str:

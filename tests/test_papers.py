@@ -3,20 +3,25 @@
 import json
 import re
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 
 import papers
 import papers_costs
 import papers_needs
+import papers_policies
 import papers_sections
 import pytest
 import record
+import torch
 from detect_models import MODELS
 from papers_tables import DETECTION, METHODS, TABLES
 from train_presets import PRESETS
 
 from learned_augment import Policy, cli, list_policies
+from learned_augment.data.datasets import load_images
 from learned_augment.placement import place_policy
+from learned_augment.training import Recipe
 
 TEXT = papers.PAGE.read_text(encoding="utf-8")
 COMMANDS = sorted(set(re.findall(r"`((?:python|learned-augment) [^`]+)`", TEXT)))
@@ -80,9 +85,9 @@ def test_costs_are_those_of_the_networks():
     assert {(name, 80) for name in MODELS} <= set(stored)
 
 
-def test_policies_are_shipped_built_or_made_by_the_lines_on_the_page(tmp_path, monkeypatch):
+def test_policies_are_shipped_built_or_written_by_the_script(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)[1], {})
+    papers_policies.main()
     named = {
         (data, policy) for method in METHODS.values() for data, policy in method.policies.items()
     }
@@ -151,12 +156,29 @@ def cell(recipe, head):
     return row.split(" | ")[3]
 
 
+def settings_of(recipe, policy, **changed):
+    """The settings that train.py writes for a recipe as it is, but for what is changed."""
+    preset = PRESETS[recipe]
+    placed = papers_policies.placed_policy(policy, preset)
+    return {
+        "preset": recipe,
+        "policy": f"{recipe}-{policy.removesuffix('.safetensors')}" if "." in policy else policy,
+        "placement": placed.contender.placement,
+        "policy_sha256": placed.sha256,
+        "network": preset.network,
+        "norm_momentum": preset.norm_momentum,
+        **asdict(placed.recipe),
+        "data": f"{preset.data}:ROOT",
+        "classes": preset.facts.classes,
+        "training_images": preset.facts.images,
+        **changed,
+    }
+
+
 def test_what_was_measured_takes_the_place_of_what_it_would_need(results):
     recipe = "cifar10-wrn-40-2"
     assert cell(recipe, "DADA") == "not run: 0.12 GPU hours, CIFAR-10 (60,000 images)"
-    settings = {"preset": recipe, "policy": "dada-cifar10", "epochs": 200}
-    settings["data"] = "cifar10:ROOT"
-    settings["training_images"] = 50_000
+    settings = settings_of(recipe, "dada-cifar10")
     write_result(results, f"train-{recipe}-dada-cifar10", settings, rows(96.0, 96.2))
     assert cell(recipe, "DADA") == "3.90 ± 0.14, best epoch 2.90 ± 0.14, 2 runs on cifar10:ROOT"
     assert cell(recipe, "Fast AA").startswith("not run: ")
@@ -165,17 +187,61 @@ def test_what_was_measured_takes_the_place_of_what_it_would_need(results):
     assert cell(recipe, "Fast AA").startswith("not run: ")
 
 
-def test_less_than_the_recipe_says_so(results):
-    recipe = "cifar10-wrn-28-10-deepaa"
-    settings = {"preset": recipe, "policy": f"{recipe}-deepta-3", "epochs": 20}
-    settings["data"] = "folder:x"
-    settings["training_images"] = 4000
+def test_anything_but_the_recipe_says_so(results):
+    recipe, file = "cifar10-wrn-28-10-deepaa", "deepta-3.safetensors"
+    changed = {"epochs": 20, "training_images": 4000, "data": "folder:x"}
+    settings = settings_of(recipe, file, **changed)
     write_result(results, f"train-{recipe}-deepta-3", settings, rows(80.0))
     assert cell(recipe, "DeepTA, depth 3") == (
-        "80.00, best epoch 81.00, 1 run on folder:x, but only 20 of 200 epochs, 4,000 of 50,000 "
-        "images; "
+        "80.00, best epoch 81.00, 1 run on folder:x, but with data folder instead of cifar10, "
+        "training_images 4000 instead of 50000, epochs 20 instead of 200; "
         "in full not run: 2 GPU hours, CIFAR-10 (60,000 images)"
     )
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({field: "other"} for field in Recipe.__dataclass_fields__),
+        *({name: 0} for name in ("classes", "norm_momentum", "network", "placement")),
+        {"data": "digits"},
+        {"policy_sha256": "of another file of this name"},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_every_setting_of_a_recipe_counts(results, changed):
+    recipe = "cifar10-wrn-40-2"
+    settings = settings_of(recipe, "dada-cifar10", **changed)
+    write_result(results, f"train-{recipe}-dada-cifar10", settings, rows(96.0))
+    [(name, value)] = changed.items()
+    assert f", but with {name} {value} instead of " in cell(recipe, "DADA")
+
+
+def test_what_train_py_records_is_compared(results):
+    train, recipe = pytest.importorskip("train"), "cifar10-wrn-40-2"
+    options = train._parser().parse_args(["--preset", recipe, "--policy", "dada-cifar10"])
+    configuration = train._configuration(
+        train._job(options), load_images("digits"), torch.device("cpu")
+    )
+    write_result(results, f"train-{recipe}-dada-cifar10", configuration, rows(96.0))
+    found = re.search(", but with (.*); in full", cell(recipe, "DADA"))[1]
+    assert re.fullmatch(
+        r"data digits instead of cifar10, training_images \d+ instead of 50000", found
+    )
+
+
+def test_recipes_of_imagenet_and_of_no_policy_are_recognised(results):
+    for recipe, policy, head in (
+        ("imagenet-resnet50", "dada-imagenet", "DADA"),
+        ("imagenet-resnet50", "default", "baseline"),
+        ("cifar10-wrn-40-2", "default", "baseline"),
+        ("cifar10-wrn-40-2", "cutout", "Cutout"),
+    ):
+        data = {"data": "folder:ROOT"} if recipe.startswith("imagenet") else {}
+        write_result(
+            results, f"train-{recipe}-{policy}", settings_of(recipe, policy, **data), rows(90.0)
+        )
+        assert re.fullmatch(r"10\.00, best epoch 9\.00, 1 run on \S+", cell(recipe, head))
 
 
 def test_a_measured_detector(results):
