@@ -14,10 +14,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from papers_methods import METHODS
 from papers_needs import DATA, RATE, Costs, changes, costs, hours, short, train_command
 from papers_policies import placed_policy
 from papers_sections import detection, plots, searches
-from papers_tables import METHODS, TABLES, Table
+from papers_tables import TABLES, Table
 from record import RESULTS, load_result
 from tables import markdown
 from train_presets import PRESETS, Preset
@@ -27,7 +28,8 @@ from learned_augment.files import write_atomically
 PAGE = RESULTS / "papers.md"
 HEAD = f"""# The papers' result tables, row by row
 
-Each row is measured here, or says what it would take: GPU hours of one run, data, and the command.
+Each row is measured here, or says what it would take: GPU hours of one run, data, and the command;
+where a policy or method is not to be had, hours and data of the training alone, and the reason.
 The papers' figures are as printed, DeepAA's with 95 % intervals of four runs; those of other
 methods are as the table quotes them. What is measured here is the last epoch, with the standard
 deviation over seeds, and beside it the best epoch, chosen by looking at the test images (DADA's
@@ -56,7 +58,8 @@ def page() -> str:
     for table in TABLES:
         heads = ["recipe", "method", "paper", "here", "command"]
         rows = _rows(table, measured, counted)
-        sections.append([f"## {table.source}: {table.unit}", "", *markdown(heads, rows)])
+        note = [table.note, ""] if table.note else []
+        sections.append([f"## {table.source}: {table.unit}", "", *note, *markdown(heads, rows)])
     sections += [detection(counted), searches(), plots()]
     return HEAD + "".join("\n" + "\n".join(section) + "\n" for section in sections)
 
@@ -69,21 +72,25 @@ def _rows(table: Table, measured: Measured, counted: Costs) -> Iterator[list[str
                 continue
             method = METHODS[head]
             paper = figure.replace("±", " ± ").replace("/", " / ")
+            missing = _missing(preset, counted)
             if (policy := method.policies.get(preset.data)) is None:
-                yield [recipe, head, paper, f"not run: {method.reason}", ""]
+                yield [recipe, head, paper, f"not run: {missing}", f"none: {method.reason}"]
                 continue
             found = measured.get((recipe, policy.removesuffix(".safetensors")))
-            here = _here(found, preset, policy, "accuracy" in table.unit, counted)
+            here = _here(found, preset, policy, "accuracy" in table.unit, missing)
             yield [recipe, head, paper, here, f"`{train_command(recipe, policy)}`"]
 
 
-def _here(found: Result | None, preset: Preset, policy: str, accuracy: bool, counted: Costs) -> str:
-    """Return what was measured; of anything but the recipe, what differs, too."""
+def _missing(preset: Preset, counted: Costs) -> str:
+    """Return what a training takes."""
     facts, recipe = preset.facts, preset.recipe
-    needed = hours(
-        counted[preset.network, facts.classes], facts.images, recipe.epochs, recipe.copies
-    )
-    missing = f"{short(needed)} GPU hours, {DATA[preset.data]}"
+    madds = counted[preset.network, facts.classes]
+    needed = hours(madds, facts.images, recipe.epochs, recipe.copies)
+    return f"{short(needed)} GPU hours, {DATA[preset.data]}"
+
+
+def _here(found: Result | None, preset: Preset, policy: str, accuracy: bool, missing: str) -> str:
+    """Return what was measured; of anything but the recipe, what differs, too."""
     if found is None:
         return f"not run: {missing}"
     last, best = (_figure(found["rows"], which, accuracy) for which in ("last", "best"))

@@ -15,12 +15,14 @@ import pytest
 import record
 import torch
 from detect_models import MODELS
-from papers_tables import DETECTION, METHODS, TABLES
+from papers_methods import METHODS
+from papers_tables import DETECTION, TABLES
 from train_presets import PRESETS
 
 from learned_augment import Policy, cli, list_policies
 from learned_augment.data.datasets import load_images
 from learned_augment.placement import place_policy
+from learned_augment.spaces import SPACES
 from learned_augment.training import Recipe
 
 TEXT = papers.PAGE.read_text(encoding="utf-8")
@@ -48,7 +50,7 @@ def test_every_figure_stands_on_the_page():
                 assert figure == "-" or f"| {recipe} | {head} | {shown} | " in TEXT
                 figures += figure != "-"
     first = [line.split(" | ")[0].removeprefix("| ") for line in TEXT.splitlines()]
-    assert figures == sum(cell in PRESETS for cell in first) == 172
+    assert figures == sum(cell in PRESETS for cell in first) == 173
     assert sum(cell in MODELS for cell in first) == len(DETECTION) == 6
 
 
@@ -71,6 +73,31 @@ def test_hours_worked_by_hand():
     assert [papers_needs.short(n) for n in (0.1186, 1.984, 47.3, 134.7)] == [
         "0.12", "2", "47", "130",
     ]  # fmt: skip
+
+
+def test_built_policies_draw_as_their_papers_say():
+    built = papers_policies.unshipped()
+    trivial = built["trivialaugment-ra.safetensors"]
+    assert (trivial.depth, set(trivial.ops)) == (1, set(SPACES["randaugment"]))
+    drawn = dict.fromkeys(trivial.ops, 0.0)
+    rotations = set()
+    for weight, place, value in zip(
+        trivial.weights[0, 0].tolist(), trivial.op[0, 0], trivial.value[0, 0].tolist(), strict=True
+    ):
+        drawn[trivial.ops[place]] += weight
+        if trivial.ops[place] == "Rotate":
+            rotations.add(value)
+    assert list(drawn.values()) == pytest.approx([1 / 14] * 14)
+    assert rotations == {float(degrees) for degrees in range(-30, 31)}
+    uniform = built["uniformaugment.safetensors"]
+    identity = uniform.op[0, :, :] == uniform.ops.index("Identity")
+    assert (uniform.weights[0] * identity).sum(-1).tolist() == pytest.approx([0.5, 0.5])
+    assert set(uniform.ops) == {"Identity", *SPACES["fast-autoaugment"]}
+    simple, whole = built["deepaa-imagenet-simple.safetensors"], Policy.load("deepaa-imagenet")
+    assert simple.about["placement"] == "replaces"
+    last = [[simple.ops[place] for place in layer[:1]] for layer in simple.op[0, 1:]]
+    assert last == [["ResizedCrop"], ["Flip"]]
+    torch.testing.assert_close(simple.weights[0, 0], whole.weights[0, 0])
 
 
 def test_costs_are_those_of_the_networks():
@@ -103,6 +130,7 @@ def test_policies_are_shipped_built_or_written_by_the_script(tmp_path, monkeypat
             continue
         assert place_policy(policy, "crop-flip").policies, (data, policy)
     assert Policy.load("deepaa-cifar10-2-first-3.safetensors").depth == 3
+    assert {policy for _, policy in named} >= {path.name for path in tmp_path.iterdir()}
     assert Policy.load("deepta-8.safetensors").depth == 8
     # Nothing shipped is forgotten, but for the policies that the papers' tables were not made with.
     assert set(list_policies()) - {policy for _, policy in used} == {
@@ -173,6 +201,15 @@ def settings_of(recipe, policy, **changed):
         "training_images": preset.facts.images,
         **changed,
     }
+
+
+def test_every_row_has_hours_data_and_a_command_or_a_reason(results):
+    rows = [line[2:-2].split(" | ") for line in papers.page().splitlines() if line.startswith("| ")]
+    rows = [row for row in rows if row[0] not in ("recipe", "detector", "source", "---")]
+    assert len(rows) == 173 + 6 + 10
+    for row in rows:
+        assert re.fullmatch(r"not run: [\d.]+ GPU hours, \S.*\(.*\d.*\)", row[-2]), row
+        assert re.fullmatch(r"none: .+|`(python|torchrun|learned-augment) .+`", row[-1]), row
 
 
 def test_what_was_measured_takes_the_place_of_what_it_would_need(results):
