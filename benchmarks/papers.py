@@ -15,7 +15,18 @@ from dataclasses import asdict
 from typing import Any
 
 from papers_methods import METHODS
-from papers_needs import DATA, RATE, Costs, changes, costs, hours, short, train_command
+from papers_needs import (
+    DATA,
+    RATE,
+    Costs,
+    changes,
+    costs,
+    hours,
+    kept,
+    processes,
+    short,
+    train_command,
+)
 from papers_policies import placed_policy
 from papers_sections import detection, plots, searches
 from papers_tables import TABLES, Table
@@ -26,6 +37,7 @@ from train_presets import PRESETS, Preset
 from learned_augment.files import write_atomically
 
 PAGE = RESULTS / "papers.md"
+_KEPT = ", ".join(f"{recipe} {kept(recipe):.0f} GiB" for recipe in PRESETS if processes(recipe) > 1)
 HEAD = f"""# The papers' result tables, row by row
 
 Each row is measured here, or says what it would take: GPU hours of one run, data, and the command;
@@ -41,6 +53,13 @@ operations, times images, epochs and copies, at {RATE / 1e12:.0f} TFLOP/s sustai
 989 TFLOP/s that an H100 can do at best in dense bf16). Networks of narrow or many layers and small
 batches (WRN-40-2, Shake-Shake, PyramidNet) reach less and take longer. Reading and augmenting
 images is not counted.
+
+`torchrun` stands where a step keeps more for its backward pass than fits one GPU of 78 GiB. What is
+kept in float32, as counted by `benchmarks/papers_costs.py`:
+{_KEPT}.
+The processes share out every batch and normalise it together, which changes no more than the order
+of additions; GPU hours are those of all GPUs together. `--precision bfloat16` halves what is kept,
+so that half as many GPUs do, but it changes the arithmetic.
 
 ROOT is the folder of the data set. Policies that commands name and that are not shipped are written
 by `python benchmarks/papers_policies.py`.

@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import papers
@@ -17,7 +17,8 @@ import torch
 from detect_models import MODELS
 from papers_methods import METHODS
 from papers_tables import DETECTION, TABLES
-from train_presets import PRESETS
+from torch import nn
+from train_presets import DATASETS, PRESETS, DataFacts
 
 from learned_augment import Policy, cli, list_policies
 from learned_augment.data.datasets import load_images
@@ -26,7 +27,7 @@ from learned_augment.spaces import SPACES
 from learned_augment.training import Recipe
 
 TEXT = papers.PAGE.read_text(encoding="utf-8")
-COMMANDS = sorted(set(re.findall(r"`((?:python|learned-augment) [^`]+)`", TEXT)))
+COMMANDS = sorted(set(re.findall(r"`((?:python|torchrun|learned-augment) [^`]+)`", TEXT)))
 
 
 def test_the_page_is_up_to_date(capsys, tmp_path, monkeypatch):
@@ -108,8 +109,40 @@ def test_costs_are_those_of_the_networks():
         preset = PRESETS[name]
         counted = papers_costs.classifier_cost(preset)
         assert counted == stored[preset.network, preset.facts.classes]
+        assert papers_costs.kept_bytes(preset) == next(
+            row["kept_bytes"]
+            for row in record.load_result("papers_costs")["rows"]
+            if row["network"] == preset.network
+        )
     assert {(preset.network, preset.facts.classes) for preset in PRESETS.values()} <= set(stored)
     assert {(name, 80) for name in MODELS} <= set(stored)
+
+
+def test_what_a_step_keeps_counted_by_hand(monkeypatch):
+    def build(name, classes):
+        layers = nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, classes)
+        return nn.Sequential(nn.Flatten(), *layers)
+
+    monkeypatch.setattr("train_presets.build_network", build)
+    # Of an image: pixels, activations, the cross-entropy's logits, all float32, and the label; of
+    # the batch of two the sum of its weights.
+    preset = replace(PRESETS["cifar10-wrn-40-2"], data="two")
+    monkeypatch.setitem(DATASETS, "two", DataFacts(10, 2, 2, "nothing"))
+    assert papers_costs.kept_bytes(preset) == 4 * (12 + 5 + 10) + 8 + 4 // 2
+
+
+def test_steps_are_shared_out_where_one_gpu_does_not_hold_them():
+    counts = {recipe: papers_needs.processes(recipe) for recipe in PRESETS}
+    assert {recipe: count for recipe, count in counts.items() if count > 1} == {
+        "imagenet-resnet50": 2,
+        "imagenet-resnet50-deepaa": 4,
+        "imagenet-resnet200": 4,
+    }
+    for recipe, count in counts.items():
+        assert papers_needs.kept(recipe) / count < 70
+        assert PRESETS[recipe].recipe.batch_size % count == 0
+    command = papers_needs.train_command("imagenet-resnet200", "cutout")
+    assert command.startswith("torchrun --nproc-per-node 4 benchmarks/train.py --preset imagenet-r")
 
 
 def test_policies_are_shipped_built_or_written_by_the_script(tmp_path, monkeypatch):
@@ -148,7 +181,7 @@ def test_commands_are_understood(script):
     for command in chosen:
         words = shlex.split(command)
         if script == "train":
-            options = train._parser().parse_args(words[2:])
+            options = train._parser().parse_args(words[words.index("benchmarks/train.py") + 1 :])
             assert options.data.startswith(
                 PRESETS[options.preset].data.replace("imagenet", "folder")
             )
