@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from papers_needs import COCO_IMAGES, DATA, Costs, hours, short, train_command
+from papers_needs import COCO_IMAGES, DATA, Costs, changes, hours, short, train_command
 from papers_tables import DETECTION, SEARCHES
 from record import RESULTS, load_result
 from tables import markdown
@@ -51,12 +51,24 @@ def _detected(model: str, policy: str, costs: Costs) -> str:
         row, settings = result["rows"][0], result["settings"]
         backbone = Path(settings["backbone"] or "").name
         if (row["model"], row["policy"], backbone) == (model, "none", Path(_file(policy)).name):
-            of = f"{settings['epochs']} of 26 epochs, {settings['training_images']:,} images"
             boxes = row["boxes"]
             sizes = ", ".join(str(boxes[name]) for name in list(boxes)[1:])
             masks = f"; masks {row['masks']['AP']}" if "masks" in row else ""
-            return f"{boxes['AP']} ({sizes}){masks}, {of}"
+            changed = changes(settings, _DETECTION_RECIPE)
+            but = f", but with {changed}; in full {missing}" if changed else ""
+            return f"{boxes['AP']} ({sizes}){masks}{but}"
     return missing
+
+
+_DETECTION_RECIPE = {  # torchvision's, as detect.py has it by default
+    "epochs": 26,
+    "drops": [16, 22],
+    "batch_size": 16,
+    "learning_rate": None,
+    "warm_up": 1000,
+    "min_size": 800,
+    "training_images": COCO_IMAGES,
+}
 
 
 def searches() -> list[str]:
