@@ -10,7 +10,7 @@ computed here; pycocotools is not needed.
 
 Results: results/detect-NAME.json. A run that is cut short goes on from its checkpoint when the same
 command is given again. Exit status: 0 it is measured, 3 the time budget is over, 130 interrupted,
-2 wrong arguments or data.
+2 wrong arguments or data, or out of memory.
 """
 
 import argparse
@@ -19,18 +19,19 @@ import json
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import record
 import torch
-from detect_data import Split, read_split, with_objects
+from detect_data import Split, annotations_sha256, read_split, with_objects
 from detect_evaluation import check_readable, evaluate
 from detect_models import MODELS, build_detector, load_backbone
 from detect_training import Schedule, Training
-from record import save_result
 
 from learned_augment import Policy, builders
 from learned_augment.files import encode
+from learned_augment.jobs.checkpoints import differences
 from learned_augment.placement import place_policy
 from learned_augment.training import find_device, isolated, run_training
 
@@ -44,10 +45,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return _run(options)
+    except KeyboardInterrupt:
+        print("Interrupted. The same command goes on from the last checkpoint.", file=sys.stderr)
+        return INTERRUPTED
     except (OSError, ValueError, ArithmeticError) as error:
         # A worker's error carries its traceback; its last line is the message.
         print(f"error: {str(error).splitlines()[-1]}", file=sys.stderr)
         return WRONG
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not _MEMORY.search(str(error)):
+            raise
+        print(f"error: out of memory; give a smaller {_SMALLER}.", file=sys.stderr)
+        return WRONG
+
+
+_MEMORY = re.compile(
+    "can('t|not) allocate memory|out of (shared )?memory|killed by signal: K", re.I
+)
+"""What torch's errors say where memory has run out."""
+
+_SMALLER = "--batch-size (the learning rate follows it) or --min-size, or fewer --workers"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,7 +94,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     _check(options)
     train, val = _splits(options.data)
-    masks = options.model == "maskrcnn"
+    config, masks = _config(options), options.model == "maskrcnn"
+    _check_result(_name(options), config)
     check_readable(val, masks=masks)
     device, checkpoint = find_device(options.device), _checkpoint(options)
     with isolated(options.seed):
@@ -85,7 +103,7 @@ def _run(options: argparse.Namespace) -> int:
         stop = run_training(
             training,
             checkpoint,
-            _config(options, train),
+            config,
             device,
             time_budget=60 * options.time_budget,
             on_epoch=_tell,
@@ -99,10 +117,11 @@ def _run(options: argparse.Namespace) -> int:
     result = evaluate(training.model, val, masks=masks, device=device)
     row = {"model": options.model, "policy": options.policy, "seed": options.seed, **result}
     print(json.dumps(row, indent=1))
-    settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(options).items()}
-    del settings["time_budget"], settings["checkpoint"]  # they decide nothing
+    backbone = options.backbone and options.backbone.name
+    settings = config | {"backbone": backbone, "policy": options.policy, "data": options.data.name}
+    settings |= {"device": device.type, "workers": options.workers}
     settings |= {"training_images": len(train.photos), "validation_images": len(val.photos)}
-    save_result(f"detect-{_name(options)}", [row], seeds=[options.seed], settings=settings)
+    record.save_result(f"detect-{_name(options)}", [row], seeds=[options.seed], settings=settings)
     return 0
 
 
@@ -134,6 +153,8 @@ def _check(options: argparse.Namespace) -> None:
         raise ValueError(f"Expected --time-budget > 0 minutes, got {options.time_budget}.")
     if not re.fullmatch(r"[\w.-]+", _name(options)):
         raise ValueError(f"A name has letters, digits, '.', '-' and '_' only: {_name(options)!r}.")
+    if options.backbone is not None and not options.backbone.is_file():
+        raise ValueError(f"No file {str(options.backbone)!r} for --backbone; train.py writes one.")
     if options.checkpoint is not None and not options.checkpoint.parent.is_dir():
         raise ValueError(f"No folder {str(options.checkpoint.parent)!r} for --checkpoint; make it.")
     for name, low in (("min_size", 32), ("workers", 0), ("seed", 0)):
@@ -176,14 +197,32 @@ def _policy(options: argparse.Namespace) -> Policy:
     return placed.policies[0] if placed.policies else builders.identity()
 
 
-def _config(options: argparse.Namespace, train: Split) -> dict[str, object]:
-    """Return what a checkpoint must agree with: all that decides the result."""
-    free = {"device", "workers", "checkpoint", "time_budget", "name", "data"}
+def _config(options: argparse.Namespace) -> dict[str, object]:
+    """Return what a checkpoint and a result must agree with: all that decides the result."""
+    # Files are told apart by their contents.
+    files = {"backbone", "policy", "data"}
+    free = {*files, "device", "workers", "checkpoint", "time_budget", "name"}
     config = {name: value for name, value in vars(options).items() if name not in free}
-    config["backbone"] = options.backbone and _hash(options.backbone.read_bytes())
+    config["backbone_sha256"] = options.backbone and _hash(options.backbone.read_bytes())
     config["policy_sha256"] = _hash(encode(_policy(options)))
-    config["objects"] = sum(len(photo.items) for photo in train.photos)
-    return config | {"images": len(train.photos), "classes": list(train.classes)}
+    return config | {"annotations_sha256": annotations_sha256(options.data)}
+
+
+def _check_result(name: str, config: Mapping[str, object]) -> None:
+    """Refuse to write over what other settings measured."""
+    path = record.RESULTS / f"detect-{name}.json"
+    if not path.exists():
+        return
+    try:
+        settings = record.load_result(f"detect-{name}")["settings"]
+        saved = {key: settings.get(key) for key in config}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not a result file ({error}); move it away.") from None
+    if found := differences(saved, json.loads(json.dumps(config))):
+        raise ValueError(
+            f"{path} holds a result of another configuration: {'; '.join(found)}. Give the same "
+            "settings, or another --name."
+        )
 
 
 def _hash(data: bytes) -> str:

@@ -7,6 +7,7 @@ The part after ``instances_`` names the folder of images. Classes count from 1 i
 category ids, which need not be contiguous; 0 is the background. Boxes are (x0, y0, x1, y1) pixels.
 """
 
+import hashlib
 import json
 import math
 from collections import Counter, defaultdict
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from learned_augment.data.folders import rgb_pixels
 
-__all__ = ["Item", "Photo", "Split", "read_split", "with_objects"]
+__all__ = ["Item", "Photo", "Split", "annotations_sha256", "read_split", "with_objects"]
 
 
 class Item(NamedTuple):
@@ -113,6 +114,14 @@ def with_objects(split: Split) -> Split:
             f"None of the {len(split.photos)} training images has an object; expected at least one."
         )
     return Split(kept, split.classes)
+
+
+def annotations_sha256(folder: Path) -> str:
+    """Return a hash of the annotations of both splits: what tells one data set from another."""
+    digest = hashlib.sha256()
+    for name in ("train", "val"):
+        digest.update(_annotations(folder, name).read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def _annotations(folder: Path, name: str) -> Path:

@@ -11,11 +11,25 @@ import argparse
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from papers_needs import DATA, RATE, Costs, costs, hours, short, train_command
+from papers_methods import METHODS
+from papers_needs import (
+    DATA,
+    RATE,
+    Costs,
+    changes,
+    costs,
+    hours,
+    kept,
+    processes,
+    short,
+    train_command,
+)
+from papers_policies import placed_policy
 from papers_sections import detection, plots, searches
-from papers_tables import METHODS, TABLES, Table
+from papers_tables import TABLES, Table
 from record import RESULTS, load_result
 from tables import markdown
 from train_presets import PRESETS, Preset
@@ -23,9 +37,11 @@ from train_presets import PRESETS, Preset
 from learned_augment.files import write_atomically
 
 PAGE = RESULTS / "papers.md"
+_KEPT = ", ".join(f"{recipe} {kept(recipe):.0f} GiB" for recipe in PRESETS if processes(recipe) > 1)
 HEAD = f"""# The papers' result tables, row by row
 
-Each row is measured here, or says what it would take: GPU hours of one run, data, and the command.
+Each row is measured here, or says what it would take: GPU hours of one run, data, and the command;
+where a policy or method is not to be had, hours and data of the training alone, and the reason.
 The papers' figures are as printed, DeepAA's with 95 % intervals of four runs; those of other
 methods are as the table quotes them. What is measured here is the last epoch, with the standard
 deviation over seeds, and beside it the best epoch, chosen by looking at the test images (DADA's
@@ -38,25 +54,15 @@ operations, times images, epochs and copies, at {RATE / 1e12:.0f} TFLOP/s sustai
 batches (WRN-40-2, Shake-Shake, PyramidNet) reach less and take longer. Reading and augmenting
 images is not counted.
 
-ROOT is the folder of the data set. Files that commands name and that are not shipped:
+`torchrun` stands where a step keeps more for its backward pass than fits one GPU of 78 GiB. What is
+kept in float32, as counted by `benchmarks/papers_costs.py`:
+{_KEPT}.
+The processes share out every batch and normalise it together, which changes no more than the order
+of additions; GPU hours are those of all GPUs together. `--precision bfloat16` halves what is kept,
+so that half as many GPUs do, but it changes the arithmetic.
 
-```python
-from torchvision.transforms import AutoAugmentPolicy
-from learned_augment import Policy
-from learned_augment.builders import deep_trivial_augment
-
-for data in ("svhn", "imagenet"):
-    policy = Policy.from_torchvision(AutoAugmentPolicy(data))
-    policy.save(f"autoaugment-{{data}}.safetensors")
-for name, depth in (("deepaa-cifar10-2", 6), ("deepaa-imagenet", 5)):
-    whole = Policy.load(name)
-    for k in range(1, depth + 1):
-        tables = (whole.weights[:, :k], whole.op[:, :k], whole.value[:, :k])
-        first = Policy(whole.ops, whole.mixture, *tables, whole.about)
-        first.save(f"{{name}}-first-{{k}}.safetensors")
-for k in range(1, 9):
-    deep_trivial_augment(k).save(f"deepta-{{k}}.safetensors")
-```
+ROOT is the folder of the data set. Policies that commands name and that are not shipped are written
+by `python benchmarks/papers_policies.py`.
 """
 
 
@@ -71,7 +77,8 @@ def page() -> str:
     for table in TABLES:
         heads = ["recipe", "method", "paper", "here", "command"]
         rows = _rows(table, measured, counted)
-        sections.append([f"## {table.source}: {table.unit}", "", *markdown(heads, rows)])
+        note = [table.note, ""] if table.note else []
+        sections.append([f"## {table.source}: {table.unit}", "", *note, *markdown(heads, rows)])
     sections += [detection(counted), searches(), plots()]
     return HEAD + "".join("\n" + "\n".join(section) + "\n" for section in sections)
 
@@ -84,32 +91,48 @@ def _rows(table: Table, measured: Measured, counted: Costs) -> Iterator[list[str
                 continue
             method = METHODS[head]
             paper = figure.replace("±", " ± ").replace("/", " / ")
+            missing = _missing(preset, counted)
             if (policy := method.policies.get(preset.data)) is None:
-                yield [recipe, head, paper, f"not run: {method.reason}", ""]
+                yield [recipe, head, paper, f"not run: {missing}", f"none: {method.reason}"]
                 continue
             found = measured.get((recipe, policy.removesuffix(".safetensors")))
-            here = _here(found, preset, "accuracy" in table.unit, counted)
+            here = _here(found, preset, policy, "accuracy" in table.unit, missing)
             yield [recipe, head, paper, here, f"`{train_command(recipe, policy)}`"]
 
 
-def _here(found: Result | None, preset: Preset, accuracy: bool, counted: Costs) -> str:
-    """Return what was measured; of less than the recipe, what is missing, too."""
+def _missing(preset: Preset, counted: Costs) -> str:
+    """Return what a training takes."""
     facts, recipe = preset.facts, preset.recipe
-    needed = hours(
-        counted[preset.network, facts.classes], facts.images, recipe.epochs, recipe.copies
-    )
-    missing = f"{short(needed)} GPU hours, {DATA[preset.data]}"
+    madds = counted[preset.network, facts.classes]
+    needed = hours(madds, facts.images, recipe.epochs, recipe.copies)
+    return f"{short(needed)} GPU hours, {DATA[preset.data]}"
+
+
+def _here(found: Result | None, preset: Preset, policy: str, accuracy: bool, missing: str) -> str:
+    """Return what was measured; of anything but the recipe, what differs, too."""
     if found is None:
         return f"not run: {missing}"
     last, best = (_figure(found["rows"], which, accuracy) for which in ("last", "best"))
     runs = f"{len(found['rows'])} run{'s' if len(found['rows']) > 1 else ''}"
-    settings = found["settings"]
-    epochs, images = settings["epochs"], settings["training_images"]
-    figure = f"{last}, best epoch {best}, {runs} on {settings['data']}"
-    if (epochs, images) == (recipe.epochs, facts.images):
-        return figure
-    of = f"{epochs} of {recipe.epochs} epochs, {images:,} of {facts.images:,} images"
-    return f"{figure}, but only {of}; in full not run: {missing}"
+    figure = f"{last}, best epoch {best}, {runs} on {found['settings']['data']}"
+    changed = _changes(found["settings"], preset, policy)
+    return f"{figure}, but with {changed}; in full not run: {missing}" if changed else figure
+
+
+def _changes(settings: Result, preset: Preset, policy: str) -> str:
+    """Return in words what a training did otherwise than the paper's."""
+    placed = placed_policy(policy, preset)
+    wanted = {
+        "data": "folder" if preset.data == "imagenet" else preset.data,
+        "classes": preset.facts.classes,
+        "training_images": preset.facts.images,
+        "network": preset.network,
+        "norm_momentum": preset.norm_momentum,
+        "placement": placed.contender.placement,
+        "policy_sha256": placed.sha256,
+        **asdict(placed.recipe),
+    }
+    return changes({**settings, "data": settings["data"].partition(":")[0]}, wanted)
 
 
 def _figure(rows: Sequence[Result], which: str, accuracy: bool) -> str:

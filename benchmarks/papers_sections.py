@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from papers_needs import COCO_IMAGES, DATA, Costs, hours, short, train_command
+from papers_needs import COCO_IMAGES, DATA, Costs, changes, hours, short, train_command
 from papers_tables import DETECTION, SEARCHES
 from record import RESULTS, load_result
 from tables import markdown
@@ -51,43 +51,63 @@ def _detected(model: str, policy: str, costs: Costs) -> str:
         row, settings = result["rows"][0], result["settings"]
         backbone = Path(settings["backbone"] or "").name
         if (row["model"], row["policy"], backbone) == (model, "none", Path(_file(policy)).name):
-            of = f"{settings['epochs']} of 26 epochs, {settings['training_images']:,} images"
             boxes = row["boxes"]
             sizes = ", ".join(str(boxes[name]) for name in list(boxes)[1:])
             masks = f"; masks {row['masks']['AP']}" if "masks" in row else ""
-            return f"{boxes['AP']} ({sizes}){masks}, {of}"
+            changed = changes(settings, _DETECTION_RECIPE)
+            but = f", but with {changed}; in full {missing}" if changed else ""
+            return f"{boxes['AP']} ({sizes}){masks}{but}"
     return missing
+
+
+_DETECTION_RECIPE = {  # torchvision's, as detect.py has it by default
+    "epochs": 26,
+    "drops": [16, 22],
+    "batch_size": 16,
+    "learning_rate": None,
+    "warm_up": 1000,
+    "min_size": 800,
+    "training_images": COCO_IMAGES,
+}
 
 
 def searches() -> list[str]:
     """Return the section on what a search costs."""
     rows = []
     for (source, data), figures in SEARCHES.items():
-        for method, name in (("dada", "DADA"), ("deepaa", "DeepAA")):
-            if name in [each.rpartition(" ")[0] for each in figures.split(", ")]:
-                command = _search_command(method, data)
-                needed = f"as many GPU hours, {DATA[data]}" if command else "no preset for it"
-                rows.append([source, data, figures, name, f"not run: {needed}", command])
+        spent = dict(each.split(" (")[0].rsplit(" ", 1) for each in figures.split(", "))
+        for name in ("DADA", "DeepAA"):
+            if name in spent:
+                here = f"not run: {spent[name]} GPU hours, {DATA[data]}"
+                command = _search_command(name.lower(), source, data)
+                rows.append([source, data, figures, name, here, command])
     heads = ["source", "data", "paper, all methods", "method", "here", "command"]
     return [
         "## Cost of a search, GPU hours",
         "",
         "Other methods' searches are not part of this package. The hours are on the papers' GPUs, "
-        "DADA's on a Titan XP. DADA's Table 1 also repeats errors of its Tables 2 to 4.",
+        "DADA's on a Titan XP.",
         "",
         *markdown(heads, rows),
     ]
 
 
-def _search_command(method: str, data: str) -> str:
+def _search_command(method: str, source: str, data: str) -> str:
     if method == "deepaa" and data != "cifar10":
-        return ""
-    source = "folder" if data == "imagenet" else data
+        return f"none: {_NO_PRESET[data]}"
+    kind = "folder" if data == "imagenet" else data
     options = f"--preset {data} --option mode=released" if method == "dada" else "--preset paper"
+    options += " --option depth=4" if "workshop" in source else ""
     return (
-        f"`learned-augment search --data {source}:ROOT --method {method} {options} "
+        f"`learned-augment search --data {kind}:ROOT --method {method} {options} "
         f"--out {method}.safetensors`"
     )
+
+
+_NO_PRESET = {
+    "imagenet": "no preset; the paper's proxy, a ResNet-18, is not among the networks here",
+    "svhn": "no preset; the settings of that search are not known here",
+}
 
 
 def plots() -> list[str]:

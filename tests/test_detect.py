@@ -361,6 +361,69 @@ def test_the_command_trains_measures_and_resumes(coco, results, monkeypatch, cap
     assert "policy_sha256 is " in capsys.readouterr().err
 
 
+def test_a_result_of_other_settings_is_not_replaced(coco, results, monkeypatch, capsys):
+    monkeypatch.setattr(detect, "build_detector", lambda name, n, *rest: small_detector(n))
+    named = ("--name", "x", "--policy")
+    assert command(coco, *named, "dada-imagenet") == 0
+    path = results / "detect-x.json"
+    before = path.read_text()
+    fresh = ("--checkpoint", results / "other.pt")
+    for other, differs in (
+        ("trivialaugment", "policy_sha256"),
+        ("dada-imagenet", "batch_size is 4 there and 2 here"),
+    ):
+        assert command(coco, *named, other, "--batch-size", "2", *fresh) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: {path} holds a result of another configuration: ")
+        assert differs in error
+        assert error.endswith("Give the same settings, or another --name.\n")
+    # Other annotations are other data, however many images and objects there are.
+    change(coco, lambda d: d["annotations"][0]["bbox"].__setitem__(0, 9), "val2017")
+    for options in ((), fresh):
+        assert command(coco, *named, "dada-imagenet", *options) == 2
+        assert "annotations_sha256 is " in capsys.readouterr().err
+    assert path.read_text() == before
+    path.write_text("[]")
+    assert command(coco, *named, "dada-imagenet") == 2
+    assert "is not a result file" in capsys.readouterr().err
+
+
+ENDS = {
+    "interrupted": (KeyboardInterrupt(), 130, "Interrupted. The same command goes on"),
+    "memory": (MemoryError(), 2, "error: out of memory; give a smaller --batch-size"),
+    "cuda": (torch.OutOfMemoryError("CUDA out of memory. Tried"), 2, "error: out of memory; "),
+    "cpu": (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, "error: out of memory"),
+    "killed": (RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), 2, "error"),
+}
+
+
+@pytest.mark.parametrize("place", ["_splits", "check_readable", "_training", "evaluate"])
+@pytest.mark.parametrize("case", ENDS)
+def test_interrupts_and_full_memory_end_in_a_sentence(
+    coco, results, monkeypatch, capsys, case, place
+):
+    error, status, message = ENDS[case]
+
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(detect, "build_detector", lambda name, n, *rest: small_detector(n))
+    monkeypatch.setattr(detect, place, fail)
+    assert command(coco) == status
+    said = capsys.readouterr().err
+    assert said.startswith(message)
+    assert said.count("\n") == 1
+
+
+def test_other_errors_keep_their_traceback(coco, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(detect, "_splits", fail)
+    with pytest.raises(RuntimeError, match="a defect"):
+        command(coco)
+
+
 def drop(key):
     return lambda document: document.pop(key)
 

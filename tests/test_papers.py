@@ -3,23 +3,31 @@
 import json
 import re
 import shlex
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import papers
 import papers_costs
 import papers_needs
+import papers_policies
 import papers_sections
 import pytest
 import record
+import torch
 from detect_models import MODELS
-from papers_tables import DETECTION, METHODS, TABLES
-from train_presets import PRESETS
+from papers_methods import METHODS
+from papers_tables import DETECTION, TABLES
+from torch import nn
+from train_presets import DATASETS, PRESETS, DataFacts
 
 from learned_augment import Policy, cli, list_policies
+from learned_augment.data.datasets import load_images
 from learned_augment.placement import place_policy
+from learned_augment.spaces import SPACES
+from learned_augment.training import Recipe
 
 TEXT = papers.PAGE.read_text(encoding="utf-8")
-COMMANDS = sorted(set(re.findall(r"`((?:python|learned-augment) [^`]+)`", TEXT)))
+COMMANDS = sorted(set(re.findall(r"`((?:python|torchrun|learned-augment) [^`]+)`", TEXT)))
 
 
 def test_the_page_is_up_to_date(capsys, tmp_path, monkeypatch):
@@ -43,7 +51,7 @@ def test_every_figure_stands_on_the_page():
                 assert figure == "-" or f"| {recipe} | {head} | {shown} | " in TEXT
                 figures += figure != "-"
     first = [line.split(" | ")[0].removeprefix("| ") for line in TEXT.splitlines()]
-    assert figures == sum(cell in PRESETS for cell in first) == 172
+    assert figures == sum(cell in PRESETS for cell in first) == 173
     assert sum(cell in MODELS for cell in first) == len(DETECTION) == 6
 
 
@@ -68,6 +76,31 @@ def test_hours_worked_by_hand():
     ]  # fmt: skip
 
 
+def test_built_policies_draw_as_their_papers_say():
+    built = papers_policies.unshipped()
+    trivial = built["trivialaugment-ra.safetensors"]
+    assert (trivial.depth, set(trivial.ops)) == (1, set(SPACES["randaugment"]))
+    drawn = dict.fromkeys(trivial.ops, 0.0)
+    rotations = set()
+    for weight, place, value in zip(
+        trivial.weights[0, 0].tolist(), trivial.op[0, 0], trivial.value[0, 0].tolist(), strict=True
+    ):
+        drawn[trivial.ops[place]] += weight
+        if trivial.ops[place] == "Rotate":
+            rotations.add(value)
+    assert list(drawn.values()) == pytest.approx([1 / 14] * 14)
+    assert rotations == {float(degrees) for degrees in range(-30, 31)}
+    uniform = built["uniformaugment.safetensors"]
+    identity = uniform.op[0, :, :] == uniform.ops.index("Identity")
+    assert (uniform.weights[0] * identity).sum(-1).tolist() == pytest.approx([0.5, 0.5])
+    assert set(uniform.ops) == {"Identity", *SPACES["fast-autoaugment"]}
+    simple, whole = built["deepaa-imagenet-simple.safetensors"], Policy.load("deepaa-imagenet")
+    assert simple.about["placement"] == "replaces"
+    last = [[simple.ops[place] for place in layer[:1]] for layer in simple.op[0, 1:]]
+    assert last == [["ResizedCrop"], ["Flip"]]
+    torch.testing.assert_close(simple.weights[0, 0], whole.weights[0, 0])
+
+
 def test_costs_are_those_of_the_networks():
     stored = papers_needs.costs()
     # The DADA and DeepAA codes state 0.356 G for WRN-40-2; ResNet-50 has 4.09 G.
@@ -76,13 +109,45 @@ def test_costs_are_those_of_the_networks():
         preset = PRESETS[name]
         counted = papers_costs.classifier_cost(preset)
         assert counted == stored[preset.network, preset.facts.classes]
+        assert papers_costs.kept_bytes(preset) == next(
+            row["kept_bytes"]
+            for row in record.load_result("papers_costs")["rows"]
+            if row["network"] == preset.network
+        )
     assert {(preset.network, preset.facts.classes) for preset in PRESETS.values()} <= set(stored)
     assert {(name, 80) for name in MODELS} <= set(stored)
 
 
-def test_policies_are_shipped_built_or_made_by_the_lines_on_the_page(tmp_path, monkeypatch):
+def test_what_a_step_keeps_counted_by_hand(monkeypatch):
+    def build(name, classes):
+        layers = nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, classes)
+        return nn.Sequential(nn.Flatten(), *layers)
+
+    monkeypatch.setattr("train_presets.build_network", build)
+    # Of an image: pixels, activations, the cross-entropy's logits, all float32, and the label; of
+    # the batch of two the sum of its weights.
+    preset = replace(PRESETS["cifar10-wrn-40-2"], data="two")
+    monkeypatch.setitem(DATASETS, "two", DataFacts(10, 2, 2, "nothing"))
+    assert papers_costs.kept_bytes(preset) == 4 * (12 + 5 + 10) + 8 + 4 // 2
+
+
+def test_steps_are_shared_out_where_one_gpu_does_not_hold_them():
+    counts = {recipe: papers_needs.processes(recipe) for recipe in PRESETS}
+    assert {recipe: count for recipe, count in counts.items() if count > 1} == {
+        "imagenet-resnet50": 2,
+        "imagenet-resnet50-deepaa": 4,
+        "imagenet-resnet200": 4,
+    }
+    for recipe, count in counts.items():
+        assert papers_needs.kept(recipe) / count < 70
+        assert PRESETS[recipe].recipe.batch_size % count == 0
+    command = papers_needs.train_command("imagenet-resnet200", "cutout")
+    assert command.startswith("torchrun --nproc-per-node 4 benchmarks/train.py --preset imagenet-r")
+
+
+def test_policies_are_shipped_built_or_written_by_the_script(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    exec(re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)[1], {})
+    papers_policies.main()
     named = {
         (data, policy) for method in METHODS.values() for data, policy in method.policies.items()
     }
@@ -98,6 +163,7 @@ def test_policies_are_shipped_built_or_made_by_the_lines_on_the_page(tmp_path, m
             continue
         assert place_policy(policy, "crop-flip").policies, (data, policy)
     assert Policy.load("deepaa-cifar10-2-first-3.safetensors").depth == 3
+    assert {policy for _, policy in named} >= {path.name for path in tmp_path.iterdir()}
     assert Policy.load("deepta-8.safetensors").depth == 8
     # Nothing shipped is forgotten, but for the policies that the papers' tables were not made with.
     assert set(list_policies()) - {policy for _, policy in used} == {
@@ -115,7 +181,7 @@ def test_commands_are_understood(script):
     for command in chosen:
         words = shlex.split(command)
         if script == "train":
-            options = train._parser().parse_args(words[2:])
+            options = train._parser().parse_args(words[words.index("benchmarks/train.py") + 1 :])
             assert options.data.startswith(
                 PRESETS[options.preset].data.replace("imagenet", "folder")
             )
@@ -151,12 +217,38 @@ def cell(recipe, head):
     return row.split(" | ")[3]
 
 
+def settings_of(recipe, policy, **changed):
+    """The settings that train.py writes for a recipe as it is, but for what is changed."""
+    preset = PRESETS[recipe]
+    placed = papers_policies.placed_policy(policy, preset)
+    return {
+        "preset": recipe,
+        "policy": f"{recipe}-{policy.removesuffix('.safetensors')}" if "." in policy else policy,
+        "placement": placed.contender.placement,
+        "policy_sha256": placed.sha256,
+        "network": preset.network,
+        "norm_momentum": preset.norm_momentum,
+        **asdict(placed.recipe),
+        "data": f"{preset.data}:ROOT",
+        "classes": preset.facts.classes,
+        "training_images": preset.facts.images,
+        **changed,
+    }
+
+
+def test_every_row_has_hours_data_and_a_command_or_a_reason(results):
+    rows = [line[2:-2].split(" | ") for line in papers.page().splitlines() if line.startswith("| ")]
+    rows = [row for row in rows if row[0] not in ("recipe", "detector", "source", "---")]
+    assert len(rows) == 173 + 6 + 10
+    for row in rows:
+        assert re.fullmatch(r"not run: [\d.]+ GPU hours, \S.*\(.*\d.*\)", row[-2]), row
+        assert re.fullmatch(r"none: .+|`(python|torchrun|learned-augment) .+`", row[-1]), row
+
+
 def test_what_was_measured_takes_the_place_of_what_it_would_need(results):
     recipe = "cifar10-wrn-40-2"
     assert cell(recipe, "DADA") == "not run: 0.12 GPU hours, CIFAR-10 (60,000 images)"
-    settings = {"preset": recipe, "policy": "dada-cifar10", "epochs": 200}
-    settings["data"] = "cifar10:ROOT"
-    settings["training_images"] = 50_000
+    settings = settings_of(recipe, "dada-cifar10")
     write_result(results, f"train-{recipe}-dada-cifar10", settings, rows(96.0, 96.2))
     assert cell(recipe, "DADA") == "3.90 ± 0.14, best epoch 2.90 ± 0.14, 2 runs on cifar10:ROOT"
     assert cell(recipe, "Fast AA").startswith("not run: ")
@@ -165,27 +257,80 @@ def test_what_was_measured_takes_the_place_of_what_it_would_need(results):
     assert cell(recipe, "Fast AA").startswith("not run: ")
 
 
-def test_less_than_the_recipe_says_so(results):
-    recipe = "cifar10-wrn-28-10-deepaa"
-    settings = {"preset": recipe, "policy": f"{recipe}-deepta-3", "epochs": 20}
-    settings["data"] = "folder:x"
-    settings["training_images"] = 4000
+def test_anything_but_the_recipe_says_so(results):
+    recipe, file = "cifar10-wrn-28-10-deepaa", "deepta-3.safetensors"
+    changed = {"epochs": 20, "training_images": 4000, "data": "folder:x"}
+    settings = settings_of(recipe, file, **changed)
     write_result(results, f"train-{recipe}-deepta-3", settings, rows(80.0))
     assert cell(recipe, "DeepTA, depth 3") == (
-        "80.00, best epoch 81.00, 1 run on folder:x, but only 20 of 200 epochs, 4,000 of 50,000 "
-        "images; "
+        "80.00, best epoch 81.00, 1 run on folder:x, but with data folder instead of cifar10, "
+        "training_images 4000 instead of 50000, epochs 20 instead of 200; "
         "in full not run: 2 GPU hours, CIFAR-10 (60,000 images)"
     )
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        *({field: "other"} for field in Recipe.__dataclass_fields__),
+        *({name: 0} for name in ("classes", "norm_momentum", "network", "placement")),
+        {"data": "digits"},
+        {"policy_sha256": "of another file of this name"},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_every_setting_of_a_recipe_counts(results, changed):
+    recipe = "cifar10-wrn-40-2"
+    settings = settings_of(recipe, "dada-cifar10", **changed)
+    write_result(results, f"train-{recipe}-dada-cifar10", settings, rows(96.0))
+    [(name, value)] = changed.items()
+    assert f", but with {name} {value} instead of " in cell(recipe, "DADA")
+
+
+def test_what_train_py_records_is_compared(results):
+    train, recipe = pytest.importorskip("train"), "cifar10-wrn-40-2"
+    options = train._parser().parse_args(["--preset", recipe, "--policy", "dada-cifar10"])
+    configuration = train._configuration(
+        train._job(options), load_images("digits"), torch.device("cpu")
+    )
+    write_result(results, f"train-{recipe}-dada-cifar10", configuration, rows(96.0))
+    found = re.search(", but with (.*); in full", cell(recipe, "DADA"))[1]
+    assert re.fullmatch(
+        r"data digits instead of cifar10, training_images \d+ instead of 50000", found
+    )
+
+
+def test_recipes_of_imagenet_and_of_no_policy_are_recognised(results):
+    for recipe, policy, head in (
+        ("imagenet-resnet50", "dada-imagenet", "DADA"),
+        ("imagenet-resnet50", "default", "baseline"),
+        ("cifar10-wrn-40-2", "default", "baseline"),
+        ("cifar10-wrn-40-2", "cutout", "Cutout"),
+    ):
+        data = {"data": "folder:ROOT"} if recipe.startswith("imagenet") else {}
+        write_result(
+            results, f"train-{recipe}-{policy}", settings_of(recipe, policy, **data), rows(90.0)
+        )
+        assert re.fullmatch(r"10\.00, best epoch 9\.00, 1 run on \S+", cell(recipe, head))
 
 
 def test_a_measured_detector(results):
     boxes = {"AP": 30.1, "AP50": 50.2, "AP75": 31.0, "AP small": 1.0, "AP medium": 2.0}
     boxes["AP large"] = 3.0
     backbone = "benchmarks/checkpoints/imagenet-resnet50-default-seed0.pt"
-    settings = {"backbone": backbone, "epochs": 3, "training_images": 100}
+    detect = pytest.importorskip("detect")
+    given = ["--data", "x", "--model", "retinanet", "--backbone", backbone]
+    settings = vars(detect._parser().parse_args(given)) | {"backbone": backbone, "data": "x"}
+    settings["training_images"] = papers_needs.COCO_IMAGES
+    del settings["time_budget"]
     row = {"model": "retinanet", "policy": "none", "boxes": boxes}
     write_result(results, "detect-x", settings, [row])
-    found = cell("retinanet", "`default`")
-    assert found == "30.1 (50.2, 31.0, 1.0, 2.0, 3.0), 3 of 26 epochs, 100 images"
+    figure = "30.1 (50.2, 31.0, 1.0, 2.0, 3.0)"
+    assert cell("retinanet", "`default`") == figure
+    write_result(results, "detect-x", settings | {"epochs": 3, "batch_size": 2}, [row])
+    assert cell("retinanet", "`default`") == (
+        f"{figure}, but with epochs 3 instead of 26, batch_size 2 instead of 16; in full not run: "
+        "21 GPU hours, COCO 2017 (117,266 training images)"
+    )
     write_result(results, "detect-x", settings, [row | {"policy": "dada-imagenet"}])
     assert cell("retinanet", "`default`").startswith("not run: ")
