@@ -1,5 +1,9 @@
 """DataLoader workers: the same images whoever makes them; broken files; image folders."""
 
+import multiprocessing
+import os
+import signal
+
 import pytest
 import torch
 from PIL import Image
@@ -28,6 +32,18 @@ def batches(feed, rows=ROWS, copies=2, first=0):
 def test_the_number_of_workers_changes_nothing():
     one, two = (batches(worker_feed(made_data(), workers)) for workers in (0, 2))
     torch.testing.assert_close(one, two, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_workers_leave_signals_to_the_process_that_trains(number):
+    feed = worker_feed(made_data(), workers=1)
+    rows = torch.arange(48).view(12, 4)
+    given = feed.batches(rows, 1, 0, draws())
+    found = [next(given)]
+    for worker in multiprocessing.active_children():
+        os.kill(worker.pid, number)
+    found += given
+    torch.testing.assert_close(found, batches(worker_feed(made_data()), rows, 1), rtol=0, atol=0)
 
 
 def test_draws_depend_on_the_step_not_on_where_an_epoch_was_entered():

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from learned_augment.engines.pil import apply_image
+from learned_augment.jobs.interrupts import ignore_interrupts
 from learned_augment.jobs.processes import rank, share, world
 from learned_augment.policy import Policy
 from learned_augment.training.feeds import Batch, Draws, augmented
@@ -133,6 +134,7 @@ class WorkerFeed:
             num_workers=self._settings.workers,
             collate_fn=_collate,
             pin_memory=pinned,
+            worker_init_fn=ignore_interrupts,
             # Of its own: a loader otherwise draws from the generator that networks draw from.
             generator=torch.Generator(),
         )
