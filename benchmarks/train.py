@@ -8,12 +8,13 @@
 
 Policies: "default" (crop and flip alone), "cutout" (with Cutout), "none", a shipped name, a path.
 Results: results/train-NAME.json after every seed, last and best epoch. Exit status: 0 all seeds
-are finished, 3 the time budget is over, 130 interrupted, 2 wrong arguments or data. Under torchrun
-a stop is 0 too, since torchrun calls every other status a failure.
+are finished, 3 the time budget is over, 130 interrupted, 2 wrong arguments or data, or no memory.
+Under torchrun a stop is 0 too, since torchrun calls every other status a failure.
 """
 
 import argparse
 import os
+import re
 import shlex
 import sys
 import time
@@ -31,6 +32,8 @@ from learned_augment.training import Recipe, Trainer, find_device, isolated, run
 from learned_augment.training.loop import Stop
 
 OVER, INTERRUPTED, WRONG = 3, 130, 2
+# Torch has a class of its own for a GPU's memory only.
+_NO_MEMORY = re.compile("out of memory|allocate memory|enough memory")
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -41,9 +44,20 @@ def main(given: Sequence[str] | None = None) -> int:
         return 0
     try:
         return _run(options)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
     except (ValueError, OSError, ModuleNotFoundError, ArithmeticError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return WRONG
+    except (RuntimeError, MemoryError) as error:
+        if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
+            raise
+        print(
+            f"error: out of memory ({str(error).partition(chr(10))[0]}); give a smaller "
+            "--batch-size, or fewer --images.",
+            file=sys.stderr,
+        )
+    return WRONG
 
 
 def _parser() -> argparse.ArgumentParser:

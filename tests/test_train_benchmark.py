@@ -150,6 +150,32 @@ def test_ctrl_c_is_a_piece_too(world, monkeypatch, capsys):
     assert "Stopped (interrupted): seed 0, step 3 of 6" in capsys.readouterr().out
 
 
+def test_ctrl_c_before_the_training_is_one_sentence(world, monkeypatch, capsys):
+    def press(data):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "fingerprint", press)
+    assert run(world) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
+
+
+def test_too_little_memory_is_one_sentence(world, monkeypatch, capsys):
+    def full(*arguments, **options):
+        torch.empty(2**60, dtype=torch.uint8)
+
+    monkeypatch.setattr(train, "run_training", full)
+    said = refused(capsys, run(world))
+    assert said.startswith("error: out of memory (")
+    assert said.endswith("give a smaller --batch-size, or fewer --images.\n")
+
+    def broken(*arguments, **options):
+        raise RuntimeError("of another kind")
+
+    monkeypatch.setattr(train, "run_training", broken)
+    with pytest.raises(RuntimeError, match="of another kind"):
+        run(world)
+
+
 def test_finished_seeds_are_kept_and_others_added(world, capsys):
     run(world)
     first = results()["rows"]
