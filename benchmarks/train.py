@@ -79,9 +79,7 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     record = Record.open(job.name, _configuration(job, data, device))
     options.checkpoints.mkdir(parents=True, exist_ok=True)
-    for seed in options.seeds:
-        if seed in record.seeds:
-            continue
+    for seed in [seed for seed in options.seeds if seed not in record.seeds]:
         stop = _train(job, data, seed, device, record, start + 60 * options.time_budget)
         if stop != "finished":
             code = OVER if stop == "time budget" else INTERRUPTED

@@ -10,6 +10,7 @@ import record
 import torch
 import train
 import train_data
+import train_records
 from PIL import Image
 from train_presets import DATASETS, PRESETS
 
@@ -184,6 +185,30 @@ def test_finished_seeds_are_kept_and_others_added(world, capsys):
     assert "seed 0, epoch" not in capsys.readouterr().out
     assert results()["rows"][0] == first[0]
     assert [row["seed"] for row in results()["rows"]] == [0, 2]
+
+
+def test_seeds_that_finish_meanwhile_are_kept(world, monkeypatch):
+    train_one = train.run_training
+
+    def overtaken(*arguments, **options):
+        monkeypatch.setattr(train, "run_training", train_one)
+        assert run(world, "--seeds", "1", "0") == 0  # by another process, say
+        return train_one(*arguments, **options)
+
+    monkeypatch.setattr(train, "run_training", overtaken)
+    assert run(world, "--seeds", "0", "2") == 0
+    assert [row["seed"] for row in results()["rows"]] == [0, 1, 2]
+    assert results()["seeds"] == [0, 1, 2]
+
+
+def test_one_process_at_a_time_adds_to_a_result_file(world):
+    fcntl = pytest.importorskip("fcntl", reason="Windows has no such locks")
+    with (
+        train_records._alone("x"),
+        (record.RESULTS / ".train-x.lock").open("w") as file,
+        pytest.raises(BlockingIOError),
+    ):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def refused(capsys, status):
