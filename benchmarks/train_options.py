@@ -11,6 +11,7 @@ from train_data import Placed, Source, place
 from train_presets import PRESETS, Preset
 from train_words import description
 
+from learned_augment.controls import RANDOM
 from learned_augment.training import Recipe
 from learned_augment.training.recipe import PRECISIONS
 
@@ -100,10 +101,15 @@ def read_job(options: argparse.Namespace) -> Job:
     preset = PRESETS[options.preset]
     changes = {key: getattr(options, key) for key in _CHANGES if getattr(options, key) is not None}
     changes |= {key: True for key in _SWITCHES if getattr(options, key)}
-    policy = (
-        Path(options.policy).stem if options.policy.endswith(".safetensors") else options.policy
-    )
-    name = options.name or f"{options.preset}-{policy}".replace(":", "-")
+    name = options.name or f"{options.preset}-{_called(options.policy)}".replace(":", "-")
     if not re.fullmatch(r"[\w.-]+", name):
         raise ValueError(f"A name has letters, digits, '.', '-' and '_' only, got {name!r}.")
     return Job(options, preset, replace(preset.recipe, **changes), name)
+
+
+def _called(policy: str) -> str:
+    """Return what to call a policy in names of files: a path's last part, random or not."""
+    if not policy.endswith(".safetensors"):
+        return policy
+    control = RANDOM if policy.startswith(RANDOM) else ""
+    return control + Path(policy.removeprefix(RANDOM)).stem

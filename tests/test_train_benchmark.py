@@ -15,6 +15,7 @@ from PIL import Image
 from train_presets import DATASETS, PRESETS
 
 from learned_augment.data.datasets import load_images
+from learned_augment.files import load
 
 SMALL = replace(PRESETS["cifar10-wrn-16-1"], network="small-cnn")
 
@@ -69,6 +70,15 @@ def test_the_list_shows_every_preset(capsys):
     said = capsys.readouterr().out
     assert all(name in said for name in PRESETS)
     assert "26,210,842" in said  # PyramidNet-272 on 10 classes
+
+
+def test_a_policys_control_goes_under_a_name_of_its_own(world, capsys):
+    path = str(load("dada-cifar10").save(world / "mine.safetensors"))
+    for policy in (path, f"random:{path}", "random:dada-cifar10"):
+        assert train.main(["--preset", "cifar10-small", "--policy", policy, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    for name in ("mine", "random-mine", "random-dada-cifar10"):
+        assert f"results/train-cifar10-small-{name}.json" in said
 
 
 @pytest.mark.parametrize(
