@@ -100,13 +100,14 @@ def load_source(source: str, preset: Preset, *, classes: int, extra: bool) -> So
     """Load what a preset is trained and tested on, or list its files.
 
     Args:
-        source: as `datasets.load_images` takes it, with a test part.
-        preset: says whether the images fit in memory, and how large they are.
+        source: the preset's data as `datasets.load_images` takes them, or folder:PATH of any data
+            with a test part.
+        preset: says which data, whether the images fit in memory, and how large they are.
         classes: how many there must be.
         extra: whether SVHN's training images include the extra ones, as in the papers.
 
     Raises:
-        ValueError: if classes or sizes are not those of the preset.
+        ValueError: if data, classes or sizes are not those of the preset.
         FileNotFoundError: if a part is missing.
     """
     kind, _, where = source.partition(":")
@@ -117,6 +118,11 @@ def load_source(source: str, preset: Preset, *, classes: int, extra: bool) -> So
             return folders
     elif preset.data == "imagenet":
         raise ValueError(f"ImageNet comes as folder:PATH with train/ and val/, got {source!r}.")
+    elif kind != preset.data:
+        raise ValueError(
+            f"Expected {preset.data}:ROOT, which the preset is for, or folder:PATH, got "
+            f"{source!r}; --list shows the presets of other data."
+        )
     data = load_images(source)
     _check_classes(data.name, len(data.classes), classes, preset)
     side = preset.facts.side

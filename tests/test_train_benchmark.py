@@ -265,6 +265,8 @@ def test_a_checkpoint_of_another_configuration_is_refused_too(world, capsys):
         ({"images": "2"}, "a subset needs 3"),
         ({"device": "cuda:99"}, "Device 'cuda:99' cannot be used"),
         ({"preset": "imagenet-small", "data": "digits"}, "ImageNet comes as folder:PATH"),
+        ({"data": "digits"}, "Expected cifar10:ROOT, which the preset is for, or folder:PATH"),
+        ({"data": "svhn:missing"}, "got 'svhn:missing'; --list shows"),
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_written(world, capsys, changes, message):
