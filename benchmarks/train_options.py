@@ -17,7 +17,16 @@ from learned_augment.training.recipe import PRECISIONS
 
 __all__ = ["Job", "parser", "read_job"]
 
-_CHANGES = ("epochs", "batch_size", "learning_rate", "copies", "precision", "test_every")
+_CHANGES = (
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "start",
+    "weight_decay",
+    "copies",
+    "precision",
+    "test_every",
+)
 _SWITCHES = ("channels_last", "compile")
 
 
@@ -44,7 +53,9 @@ def parser(about: str) -> argparse.ArgumentParser:
     add("--device", help="cpu, cuda, ...")
     add("--epochs", type=int, help="fewer than the preset's keep the schedule's shape")
     add("--batch-size", type=int)
-    add("--learning-rate", type=float)
+    add("--learning-rate", type=float, help="the highest one")
+    add("--start", type=float, help="learning rate that warms up; else in the preset's proportion")
+    add("--weight-decay", type=float)
     add("--copies", type=int, help="of each image in a step: batch augmentation")
     add("--test-every", type=int, metavar="EPOCHS")
     add("--precision", choices=PRECISIONS)
@@ -99,12 +110,19 @@ def read_job(options: argparse.Namespace) -> Job:
     if len(set(options.seeds)) < len(options.seeds) or min(options.seeds) < 0:
         raise ValueError(f"Expected different seeds from 0 up, got {options.seeds}.")
     preset = PRESETS[options.preset]
-    changes = {key: getattr(options, key) for key in _CHANGES if getattr(options, key) is not None}
-    changes |= {key: True for key in _SWITCHES if getattr(options, key)}
     name = options.name or f"{options.preset}-{_called(options.policy)}".replace(":", "-")
     if not re.fullmatch(r"[\w.-]+", name):
         raise ValueError(f"A name has letters, digits, '.', '-' and '_' only, got {name!r}.")
-    return Job(options, preset, replace(preset.recipe, **changes), name)
+    return Job(options, preset, _changed(preset.recipe, options), name)
+
+
+def _changed(recipe: Recipe, options: argparse.Namespace) -> Recipe:
+    """Return the recipe as the arguments change it; the warm-up starts in proportion to its end."""
+    changes = {key: getattr(options, key) for key in _CHANGES if getattr(options, key) is not None}
+    changes |= {key: True for key in _SWITCHES if getattr(options, key)}
+    rate = changes.get("learning_rate", recipe.learning_rate)
+    start = recipe.start * (rate / recipe.learning_rate)
+    return replace(recipe, **{"start": start} | changes)
 
 
 def _called(policy: str) -> str:

@@ -10,6 +10,7 @@ import record
 import torch
 import train
 import train_data
+import train_options
 import train_records
 from PIL import Image
 from train_presets import DATASETS, PRESETS
@@ -79,6 +80,27 @@ def test_a_policys_control_goes_under_a_name_of_its_own(world, capsys):
     said = capsys.readouterr().out
     for name in ("mine", "random-mine", "random-dada-cifar10"):
         assert f"results/train-cifar10-small-{name}.json" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "rates"),
+    [
+        ((), "0.1 to 0.4 in 5 epochs, then cosine to 0; weight decay 0.0002"),
+        (("--learning-rate", "0.05"), "0.0125 to 0.05 in 5 epochs"),
+        (("--learning-rate", "0.05", "--start", "0.05"), "0.05 to 0.05 in 5 epochs"),
+        (("--start", "0"), "0 to 0.4 in 5 epochs"),
+        (("--weight-decay", "1e-3"), "weight decay 0.001"),
+    ],
+)
+def test_rates_and_decay_can_be_chosen(options, rates, capsys):
+    assert train.main(["--preset", "cifar10-small", "--dry-run", *options]) == 0
+    assert rates in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_no_option_changes_no_recipe(preset):
+    given = train_options.parser("").parse_args(["--preset", preset])
+    assert train_options.read_job(given).recipe == PRESETS[preset].recipe
 
 
 @pytest.mark.parametrize(
@@ -261,6 +283,7 @@ def test_a_checkpoint_of_another_configuration_is_refused_too(world, capsys):
         ({"policy": "gone.safetensors"}, "No policy file at 'gone.safetensors'"),
         ({"seeds": "-1"}, "different seeds from 0 up"),
         ({"name": "a/b"}, "A name has letters"),
+        ({"start": "1"}, "from 0 to the learning rate, 0.4, got 1.0"),
         ({"time-budget": "-2"}, "--time-budget above 0"),
         ({"images": "2"}, "a subset needs 3"),
         ({"device": "cuda:99"}, "Device 'cuda:99' cannot be used"),
