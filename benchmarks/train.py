@@ -7,6 +7,9 @@
     torchrun --nproc-per-node 8 benchmarks/train.py ...   the processes share out every batch
 
 Policies: "default" (crop and flip alone), "cutout" (with Cutout), "none", a shipped name, a path.
+They stand where the papers' code puts them: AutoAugment's and Fast AutoAugment's before crop and
+flip, DADA's and all others after; in the presets ending "-deepaa" and "-deepaa-ba" all before.
+DeepAA's policies replace crop, flip and Cutout.
 Results: results/train-NAME.json after every seed, last and best epoch. Exit status: 0 all seeds
 are finished, 3 the time budget is over, 130 interrupted, 2 wrong arguments or data, or no memory.
 Under torchrun a stop is 0 too, since torchrun calls every other status a failure.

@@ -38,6 +38,11 @@ class Placed:
     recipe: Recipe
 
     @property
+    def first(self) -> int:
+        """How many of its policies come before the default augmentation, on images as stored."""
+        return int(self.contender.placement.startswith("before"))
+
+    @property
     def sha256(self) -> str:
         """Hash of every figure of its policies."""
         digest = hashlib.sha256()
@@ -47,11 +52,14 @@ class Placed:
 
 
 def place(policy: str, preset: Preset, recipe: Recipe, seed: int) -> Placed:
-    """Put a policy where the papers do.
+    """Put a policy where the papers' code does.
 
-    A policy that stands beside the default augmentation comes after it, and jitter, lighting and
-    Cutout after the policy; "cutout" is all of this without a policy, "default" leaves Cutout out
-    as well. A policy that replaces the default augmentation, and "none", stand alone.
+    Of the policies that stand beside the default augmentation, Fast AutoAugment's code puts
+    AutoAugment's and its own before it; DADA's, which the same code trains, and all others come
+    after it. DeepAA's code puts all of them before it. A random control stands where its policy
+    does. Jitter, lighting and Cutout come last; "cutout" is all of this without a policy, "default"
+    leaves Cutout out as well. A policy that replaces the default augmentation, and "none", stand
+    alone.
 
     Args:
         policy: a name or a path, as `placement.place_policy` takes it.
@@ -69,6 +77,8 @@ def place(policy: str, preset: Preset, recipe: Recipe, seed: int) -> Placed:
     found = place_policy(choice, facts.default, image_size=facts.side, name=policy, seed=seed)
     if found.placement in ("alone", "nothing"):
         return Placed(found, bare)
+    if found.placement == f"after {facts.default}" and _goes_first(found.policies[-1], preset):
+        found = Contender(policy, f"before {facts.default}", found.policies[::-1])
     shown = replace(recipe, cutout=0) if policy == "default" else recipe
     after = [f"jitter {preset.jitter}"] if preset.jitter else []
     after += [f"lighting {shown.lighting}"] if shown.lighting else []
@@ -76,6 +86,11 @@ def place(policy: str, preset: Preset, recipe: Recipe, seed: int) -> Placed:
     words = ", then ".join([found.placement, *after])
     policies = (*found.policies, *([_jitter(preset.jitter)] if preset.jitter else []))
     return Placed(Contender(policy, words, policies), shown)
+
+
+def _goes_first(policy: Policy, preset: Preset) -> bool:
+    of_theirs = policy.about.get("space") in ("autoaugment", "fast-autoaugment")
+    return preset.policy_first or of_theirs or policy.about.get("method") == "AutoAugment"
 
 
 def _jitter(reach: float) -> Policy:
@@ -181,7 +196,7 @@ def make_feed(
         settings = WorkerSettings(Augment(policies), Whole(), (), levels, workers)
         return WorkerFeed(train, test, len(data.classes), settings, device)
     inside, after = _parted(placed) if on_device else (policies, ())
-    prepare = Augment(inside, side) if inside else Centre(side)
+    prepare = Augment(inside, side, placed.first) if inside else Centre(side)
     settings = WorkerSettings(prepare, Centre(side), after, IMAGENET, workers)
     return WorkerFeed(data.train, data.test, len(data.classes), settings, device)
 
@@ -194,7 +209,7 @@ def _parted(placed: Placed) -> tuple[tuple[Policy, ...], tuple[Policy, ...]]:
             f"{placed.contender.name} crops by itself, from images of any size, which make no "
             "batch for the device: augment in workers."
         )
-    return policies[:1], policies[1:]
+    return policies[: placed.first + 1], policies[placed.first + 1 :]
 
 
 def sizes(data: Source) -> tuple[int, int]:

@@ -36,15 +36,23 @@ class Prepare(Protocol):
 
 @dataclass(frozen=True)
 class Augment:
-    """Applies policies in this order; `size` is the side that comes out, None keeps it."""
+    """Applies policies in this order.
+
+    Attributes:
+        policies: what to apply.
+        size: side in pixels that comes out; None keeps it.
+        first: how many policies see the image as it is stored, before it is brought to `size`.
+    """
 
     policies: tuple[Policy, ...]
     size: int | None = None
+    first: int = 0
 
     def __call__(self, image: Image.Image, generator: torch.Generator) -> Image.Image:
         """Return the image under an own draw."""
-        for policy in self.policies:
-            image = apply_image(image, policy.draw(generator), size=self.size)
+        for place, policy in enumerate(self.policies):
+            size = self.size if place >= self.first else None
+            image = apply_image(image, policy.draw(generator), size=size)
         return image
 
 
