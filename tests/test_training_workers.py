@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from test_training import CPU, linear, made_data
-from test_training_resume import worker_feed
+from test_training_resume import assert_equal, everything, worker_feed
 
 from learned_augment.builders import from_layers
 from learned_augment.placement import place_policy
@@ -128,21 +128,24 @@ def test_folders_of_images_of_any_size_are_trained_on(folders, tmp_path):
         assert trainer.result().accuracy == 100
 
 
-def test_a_broken_file_is_named_and_after_its_repair_nothing_is_lost(folders, tmp_path):
+@pytest.mark.parametrize("broken", ["train/dog/5.png", "val/dog/2.png"])
+def test_a_broken_file_is_named_and_after_its_repair_nothing_is_lost(folders, tmp_path, broken):
     with isolated(0):
         expected = folder_trainer(folders)
         run_training(expected, tmp_path / "whole.pt", {}, CPU)
-    victim = folders / "train" / "dog" / "5.png"
+    victim = folders / broken
     good = victim.read_bytes()
     victim.write_bytes(good[:60])
-    with isolated(0), pytest.raises(ValueError, match=r"dog/5.png cannot be read .*whole image"):
-        run_training(folder_trainer(folders), tmp_path / "run.pt", {}, CPU)
+    for _ in range(2):
+        with isolated(0), pytest.raises(ValueError, match=f"{broken} cannot be read .*whole image"):
+            run_training(folder_trainer(folders), tmp_path / "run.pt", {}, CPU)
     victim.write_bytes(good)
     assert (tmp_path / "run.pt").exists()
     with isolated(0):
         trainer = folder_trainer(folders)
         run_training(trainer, tmp_path / "run.pt", {}, CPU)
         assert trainer.result() == expected.result()
+        assert_equal(everything(trainer), everything(expected))
 
 
 def test_the_centre_of_a_test_image_is_cut_out():
