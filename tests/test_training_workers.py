@@ -148,6 +148,13 @@ def test_a_broken_file_is_named_and_after_its_repair_nothing_is_lost(folders, tm
         assert_equal(everything(trainer), everything(expected))
 
 
+def test_an_image_of_16_bits_is_refused_instead_of_clipped(folders):
+    path = folders / "train" / "cat" / "0.png"
+    Image.new("I;16", (40, 40), 30_000).save(path)
+    with pytest.raises(ValueError, match=r"cat/0.png cannot be read \(mode I;16 has more than 8"):
+        read_folders(folders).train.image(0)
+
+
 def test_the_centre_of_a_test_image_is_cut_out():
     image = Image.new("RGB", (100, 64))
     image.paste((255, 0, 0), (18, 0, 82, 64))  # the middle square

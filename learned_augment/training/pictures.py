@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from learned_augment.data.folders import class_files
+from learned_augment.data.folders import class_files, rgb_image
 from learned_augment.data.image_data import ImageData, stratified_order
 
 __all__ = ["FileImages", "ImageFolders", "MemoryImages", "Pictures", "in_memory", "read_folders"]
@@ -58,11 +58,12 @@ class FileImages:
         """
         try:
             with Image.open(self.paths[row]) as image:
-                return image.convert("RGB")
+                return rgb_image(image)
         except Exception as error:  # a broken file makes decoders raise nearly anything
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(
-                f"{self.paths[row]} cannot be read ({str(error).splitlines()[0]}); put a "
-                "whole image in its place."
+                f"{self.paths[row]} cannot be read ({reason}); put a whole image of 8 bits per "
+                "channel in its place."
             ) from None
 
 
