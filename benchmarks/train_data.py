@@ -132,7 +132,9 @@ def load_source(source: str, preset: Preset, *, classes: int, extra: bool) -> So
         if preset.data == "imagenet":
             return folders
     elif preset.data == "imagenet":
-        raise ValueError(f"ImageNet comes as folder:PATH with train/ and val/, got {source!r}.")
+        raise ValueError(
+            f"ImageNet comes as folder:PATH with train/ and test/ or val/, got {source!r}."
+        )
     elif kind != preset.data:
         raise ValueError(
             f"Expected {preset.data}:ROOT, which the preset is for, or folder:PATH, got "

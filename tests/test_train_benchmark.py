@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 
@@ -237,7 +238,7 @@ def test_a_checkpoint_of_another_configuration_is_refused_too(world, capsys):
     [
         ({"classes": None}, "expected 10 classes, got 3; cifar10 has 10"),
         ({"data": None}, "Which data?"),
-        ({"data": "folder:missing"}, "expected train/ and val/ (or test/)"),
+        ({"data": "folder:missing"}, "expected train/ and test/ (or val/)"),
         ({"data": "cifar10:missing"}, "cifar10:missing is missing or damaged"),
         ({"policy": "deepa"}, "No policy named 'deepa'"),
         ({"policy": "gone.safetensors"}, "No policy file at 'gone.safetensors'"),
@@ -289,6 +290,24 @@ def test_imagenet_comes_from_folders_through_workers_or_the_device(world, capsys
     options = ("--augment", "device")
     status = run(world, *options, preset="imagenet-small", policy="deepaa-imagenet")
     assert "crops by itself" in refused(capsys, status)
+
+
+@pytest.mark.parametrize("preset", ["cifar10-small", "imagenet-small"])
+def test_every_preset_tests_on_test_and_without_it_on_val(world, preset):
+    def images():
+        source = f"folder:{world / 'data'}"
+        return train_data.load_source(source, PRESETS[preset], classes=3, extra=False)
+
+    shutil.copytree(world / "data" / "test", world / "data" / "val")
+    for path in world.glob("data/val/*/0.png"):
+        path.unlink()
+    assert train_data.sizes(images()) == (30, 12)
+    shutil.rmtree(world / "data" / "test")
+    assert train_data.sizes(images()) == (30, 9)
+    if preset == "imagenet-small":  # whose test images come without labels
+        (world / "data" / "test").mkdir()
+        (world / "data" / "test" / "0.png").touch()
+        assert train_data.sizes(images()) == (30, 9)
 
 
 def test_svhn_asks_for_its_extra_images(world):

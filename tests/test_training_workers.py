@@ -179,5 +179,5 @@ def test_missing_parts_and_other_classes_are_refused(folders):
     with pytest.raises(ValueError, match=r"same two or more classes.*dog, wolf"):
         read_folders(folders)
     (folders / "val").rename(folders / "validation")
-    with pytest.raises(FileNotFoundError, match=r"expected train/ and val/ \(or test/\)"):
+    with pytest.raises(FileNotFoundError, match=r"expected train/ and test/ \(or val/\)"):
         read_folders(folders)

@@ -101,16 +101,18 @@ class ImageFolders:
 
 
 def read_folders(path: Path) -> ImageFolders:
-    """List the images of PATH/train and PATH/val (or PATH/test), one sub-folder per class.
+    """List the images of PATH/train and PATH/test (or PATH/val), one sub-folder per class.
+
+    A test/ without sub-folders, as ImageNet's images without labels come, counts as missing.
 
     Raises:
         FileNotFoundError: if a part is missing, or a class has no image.
         ValueError: if the parts hold different classes, or there is only one.
     """
-    tests = [path / part for part in ("val", "test") if (path / part).is_dir()]
+    tests = [path / part for part in ("test", "val") if any((path / part).glob("*/"))]
     if not tests or not (path / "train").is_dir():
         raise FileNotFoundError(
-            f"folder:{path}: expected train/ and val/ (or test/) in it, each with one sub-folder "
+            f"folder:{path}: expected train/ and test/ (or val/) in it, each with one sub-folder "
             "of images per class."
         )
     train, test = class_files(path / "train"), class_files(tests[0])
