@@ -131,9 +131,17 @@ def _train(
         print(
             f"Stopped ({stop}): seed {seed}, step {trainer.done} of {trainer.steps}, "
             f"{_hours(trainer)} left. The same command goes on:\n"
-            f"python {shlex.join(sys.argv)}"
+            f"{_launcher()} {shlex.join(sys.argv)}"
         )
     return stop
+
+
+def _launcher() -> str:
+    if world() == 1:
+        return "python"
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+    more = f"--nnodes {nodes} " if nodes > 1 else ""
+    return f"torchrun {more}--nproc-per-node {world() // nodes}"
 
 
 def _tell(trainer: Trainer, seed: int, epochs: int) -> None:

@@ -1,6 +1,7 @@
 """What a training learns from: images, the policy in its place, and their way to the network."""
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
 from itertools import permutations
 from pathlib import Path
@@ -140,7 +141,10 @@ def load_source(source: str, preset: Preset, *, classes: int, extra: bool) -> So
             f"Expected {preset.data}:ROOT, which the preset is for, or folder:PATH, got "
             f"{source!r}; --list shows the presets of other data."
         )
-    data = load_images(source)
+    try:
+        data = load_images(source)
+    except ValueError as error:
+        raise ValueError(_without_arguments(str(error))) from None
     _check_classes(data.name, len(data.classes), classes, preset)
     side = preset.facts.side
     if data.train_images.shape[2:] != (side, side):
@@ -149,6 +153,12 @@ def load_source(source: str, preset: Preset, *, classes: int, extra: bool) -> So
             f"{data.train_images.shape[3]} x {data.train_images.shape[2]}; resize them first."
         )
     return _with_extra(data, Path(where).expanduser()) if kind == "svhn" and extra else data
+
+
+def _without_arguments(message: str) -> str:
+    """Return a message of `load_images` without the ways out that ``train.py`` does not have."""
+    message = message.replace(", or leave them out with skip_unreadable=True", "")
+    return re.sub(r"(Give|Use a smaller) image_size=.*", "Resize the images first.", message)
 
 
 def _check_classes(name: str, found: int, expected: int, preset: Preset) -> None:

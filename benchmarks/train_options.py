@@ -109,6 +109,8 @@ def read_job(options: argparse.Namespace) -> Job:
         raise ValueError("Expected --time-budget above 0 and --workers of 0 or more.")
     if len(set(options.seeds)) < len(options.seeds) or min(options.seeds) < 0:
         raise ValueError(f"Expected different seeds from 0 up, got {options.seeds}.")
+    if options.checkpoints.exists() and not options.checkpoints.is_dir():
+        raise ValueError(f"Expected --checkpoints as a folder, got the file {options.checkpoints}.")
     preset = PRESETS[options.preset]
     name = options.name or f"{options.preset}-{_called(options.policy)}".replace(":", "-")
     if not re.fullmatch(r"[\w.-]+", name):

@@ -170,6 +170,14 @@ def test_too_little_memory_is_one_sentence(world, monkeypatch, capsys):
         run(world)
 
 
+def test_processes_go_on_by_the_command_that_started_them(world, monkeypatch):
+    assert train._launcher() == "python"
+    monkeypatch.setattr(train, "world", lambda: 8)
+    assert train._launcher() == "torchrun --nproc-per-node 8"
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
+    assert train._launcher() == "torchrun --nnodes 2 --nproc-per-node 4"
+
+
 def test_finished_seeds_are_kept_and_others_added(world, capsys):
     run(world)
     first = results()["rows"]
@@ -244,6 +252,7 @@ def test_a_checkpoint_of_another_configuration_is_refused_too(world, capsys):
         ({"policy": "gone.safetensors"}, "No policy file at 'gone.safetensors'"),
         ({"seeds": "-1"}, "different seeds from 0 up"),
         ({"name": "a/b"}, "A name has letters"),
+        ({"checkpoints": __file__}, "Expected --checkpoints as a folder, got the file"),
         ({"start": "1"}, "from 0 to the learning rate, 0.4, got 1.0"),
         ({"time-budget": "-2"}, "--time-budget above 0"),
         ({"images": "2"}, "a subset needs 3"),
@@ -263,12 +272,19 @@ def test_images_of_another_size_are_refused(world, capsys):
     for path in world.glob("data/*/*/*.png"):
         Image.open(path).resize((40, 36)).save(path)
     assert "32 x 32 pixels, these have 40 x 36" in refused(capsys, run(world))
+    path = world / "data" / "train" / "a" / "0.png"
+    Image.open(path).resize((32, 32)).save(path)
+    said = refused(capsys, run(world))
+    assert "is 40 x 36 pixels" in said
+    assert said.endswith(". Resize the images first.\n")
 
 
 def test_a_broken_image_is_named(world, capsys):
     victim = world / "data" / "train" / "b" / "3.png"
     victim.write_bytes(victim.read_bytes()[:50])
-    assert "b/3.png" in refused(capsys, run(world))
+    said = refused(capsys, run(world))
+    assert "b/3.png" in said
+    assert said.endswith(". Repair or remove them.\n")
     said = refused(capsys, run(world, "--workers", "0", preset="imagenet-small"))
     assert "b/3.png cannot be read" in said
 
