@@ -7,36 +7,36 @@
     torchrun --nproc-per-node 8 benchmarks/train.py ...   the processes share out every batch
 
 Policies: "default" (crop and flip alone), "cutout" (with Cutout), "none", a shipped name, a path.
+They stand where the papers' code puts them: AutoAugment's and Fast AutoAugment's before crop and
+flip, DADA's and all others after; in the presets ending "-deepaa" and "-deepaa-ba" all before.
+DeepAA's policies replace crop, flip and Cutout.
 Results: results/train-NAME.json after every seed, last and best epoch. Exit status: 0 all seeds
-are finished, 3 the time budget is over, 130 interrupted, 2 wrong arguments or data. Under torchrun
-a stop is 0 too, since torchrun calls every other status a failure.
+are finished, 3 the time budget is over, 130 interrupted, 2 wrong arguments or data, or no memory.
+Under torchrun a stop is 0 too, since torchrun calls every other status a failure.
 """
 
 import argparse
-import math
 import os
 import re
 import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from train_data import Placed, Source, fingerprint, load_source, make_feed, place, sizes
-from train_presets import PRESETS, Preset
+from train_data import Source, fingerprint, load_source, make_feed, sizes
+from train_options import Job, parser, read_job
 from train_records import Record
-from train_words import description, preset_table
+from train_words import preset_table
 
 from learned_augment.jobs.processes import connect, rank, world
 from learned_augment.training import Recipe, Trainer, find_device, isolated, run_training
 from learned_augment.training.loop import Stop
-from learned_augment.training.recipe import PRECISIONS
 
 OVER, INTERRUPTED, WRONG = 3, 130, 2
-_CHANGES = ("epochs", "batch_size", "learning_rate", "copies", "precision", "test_every")
-_SWITCHES = ("channels_last", "compile")
+# Torch has a class of its own for a GPU's memory only.
+_NO_MEMORY = re.compile("out of memory|allocate memory|enough memory")
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -47,97 +47,29 @@ def main(given: Sequence[str] | None = None) -> int:
         return 0
     try:
         return _run(options)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return INTERRUPTED
     except (ValueError, OSError, ModuleNotFoundError, ArithmeticError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return WRONG
+    except (RuntimeError, MemoryError) as error:
+        if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
+            raise
+        print(
+            f"error: out of memory ({str(error).partition(chr(10))[0]}); give a smaller "
+            "--batch-size, or fewer --images.",
+            file=sys.stderr,
+        )
+    return WRONG
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--list", action="store_true", help="show the presets")
-    add("--preset", choices=PRESETS, metavar="NAME", help="DATASET-NETWORK, see --list")
-    add("--policy", default="default", help="name or path")
-    add("--data", help="cifar10:ROOT, cifar100:ROOT, svhn:ROOT, folder:PATH with train/ and test/")
-    add("--seeds", type=int, nargs="+", default=[0])
-    add("--name", help="of results and checkpoints; else PRESET-POLICY")
-    add("--dry-run", action="store_true", help="say what would be trained; --data may be left out")
-    add("--time-budget", type=float, metavar="MIN", default=math.inf, help="stop after so long")
-    add("--checkpoints", type=Path, metavar="FOLDER", default=Path(__file__).parent / "checkpoints")
-    add("--images", type=int, help="train on so many, every class in proportion")
-    add("--classes", type=int, help="expect so many, instead of the preset's")
-    add("--without-extra", action="store_true", help="SVHN: leave out the extra images")
-    add("--augment", choices=("device", "workers"), help="else device; workers for ImageNet")
-    add("--workers", type=int, default=min(8, os.cpu_count() or 1), help="that augment, or decode")
-    add("--device", help="cpu, cuda, ...")
-    add("--epochs", type=int, help="fewer than the preset's keep the schedule's shape")
-    add("--batch-size", type=int)
-    add("--learning-rate", type=float)
-    add("--copies", type=int, help="of each image in a step: batch augmentation")
-    add("--test-every", type=int, metavar="EPOCHS")
-    add("--precision", choices=PRECISIONS)
-    add("--channels-last", action="store_true")
-    add("--compile", action="store_true", help="the network, by torch.compile")
-    return parser
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Everything that decides the numbers, and where they go."""
-
-    options: argparse.Namespace
-    preset: Preset
-    recipe: Recipe
-    name: str
-
-    @property
-    def augmented(self) -> str:
-        """Where images are augmented: "device" or "workers"."""
-        usual = "workers" if self.preset.data == "imagenet" else "device"
-        return str(self.options.augment or usual)
-
-    @property
-    def classes(self) -> int:
-        """Classes that there must be."""
-        return self.options.classes or self.preset.facts.classes
-
-    def placed(self, seed: int) -> Placed:
-        """Return the policy of one seed in its place."""
-        return place(self.options.policy, self.preset, self.recipe, seed)
-
-    def description(self, data: Source | None) -> str:
-        """Return what would be trained, in words."""
-        workers = f"in {self.options.workers} workers"
-        where = workers if self.augmented == "workers" else "on the device"
-        target = f"results/train-{self.name}.json; {self.options.checkpoints}/{self.name}-seedN.pt"
-        placed = self.placed(self.options.seeds[0])
-        return description(self.preset, placed, data, self.classes, where, target)
-
-
-def _job(options: argparse.Namespace) -> _Job:
-    if options.preset is None:
-        raise ValueError("Which preset? Give --preset NAME; --list shows the names.")
-    if not options.time_budget > 0 or options.workers < 0:
-        raise ValueError("Expected --time-budget above 0 and --workers of 0 or more.")
-    if len(set(options.seeds)) < len(options.seeds) or min(options.seeds) < 0:
-        raise ValueError(f"Expected different seeds from 0 up, got {options.seeds}.")
-    preset = PRESETS[options.preset]
-    changes = {key: getattr(options, key) for key in _CHANGES if getattr(options, key) is not None}
-    changes |= {key: True for key in _SWITCHES if getattr(options, key)}
-    policy = (
-        Path(options.policy).stem if options.policy.endswith(".safetensors") else options.policy
-    )
-    name = options.name or f"{options.preset}-{policy}".replace(":", "-")
-    if not re.fullmatch(r"[\w.-]+", name):
-        raise ValueError(f"A name has letters, digits, '.', '-' and '_' only, got {name!r}.")
-    return _Job(options, preset, replace(preset.recipe, **changes), name)
+    return parser(__doc__)
 
 
 def _run(options: argparse.Namespace) -> int:
     start = time.monotonic()
-    job = _job(options)
+    job = read_job(options)
     job.placed(options.seeds[0])  # a wrong policy fails before the data take their time
     if options.data is None and not options.dry_run:
         raise ValueError("Which data? Give --data; --dry-run does without.")
@@ -150,9 +82,7 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     record = Record.open(job.name, _configuration(job, data, device))
     options.checkpoints.mkdir(parents=True, exist_ok=True)
-    for seed in options.seeds:
-        if seed in record.seeds:
-            continue
+    for seed in [seed for seed in options.seeds if seed not in record.seeds]:
         stop = _train(job, data, seed, device, record, start + 60 * options.time_budget)
         if stop != "finished":
             code = OVER if stop == "time budget" else INTERRUPTED
@@ -170,7 +100,7 @@ def _device(name: str | None) -> torch.device:
     return device
 
 
-def _load(job: _Job) -> Source:
+def _load(job: Job) -> Source:
     options = job.options
     extra = not options.without_extra
     data = load_source(options.data, job.preset, classes=job.classes, extra=extra)
@@ -178,7 +108,7 @@ def _load(job: _Job) -> Source:
 
 
 def _train(
-    job: _Job, data: Source, seed: int, device: torch.device, record: Record, deadline: float
+    job: Job, data: Source, seed: int, device: torch.device, record: Record, deadline: float
 ) -> Stop:
     placed = job.placed(seed)
     path = job.options.checkpoints / f"{job.name}-seed{seed}.pt"
@@ -201,9 +131,17 @@ def _train(
         print(
             f"Stopped ({stop}): seed {seed}, step {trainer.done} of {trainer.steps}, "
             f"{_hours(trainer)} left. The same command goes on:\n"
-            f"python {shlex.join(sys.argv)}"
+            f"{_launcher()} {shlex.join(sys.argv)}"
         )
     return stop
+
+
+def _launcher() -> str:
+    if world() == 1:
+        return "python"
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+    more = f"--nnodes {nodes} " if nodes > 1 else ""
+    return f"torchrun {more}--nproc-per-node {world() // nodes}"
 
 
 def _tell(trainer: Trainer, seed: int, epochs: int) -> None:
@@ -222,7 +160,7 @@ def _hours(trainer: Trainer) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min {rest:02} s"
 
 
-def _configuration(job: _Job, data: Source, device: torch.device) -> dict[str, object]:
+def _configuration(job: Job, data: Source, device: torch.device) -> dict[str, object]:
     """Return what one name stands for: results of anything else do not go under it."""
     placed = job.placed(0)
     train, test = sizes(data)

@@ -1,6 +1,7 @@
 """What a training learns from: images, the policy in its place, and their way to the network."""
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
 from itertools import permutations
 from pathlib import Path
@@ -38,6 +39,11 @@ class Placed:
     recipe: Recipe
 
     @property
+    def first(self) -> int:
+        """How many of its policies come before the default augmentation, on images as stored."""
+        return int(self.contender.placement.startswith("before"))
+
+    @property
     def sha256(self) -> str:
         """Hash of every figure of its policies."""
         digest = hashlib.sha256()
@@ -47,11 +53,14 @@ class Placed:
 
 
 def place(policy: str, preset: Preset, recipe: Recipe, seed: int) -> Placed:
-    """Put a policy where the papers do.
+    """Put a policy where the papers' code does.
 
-    A policy that stands beside the default augmentation comes after it, and jitter, lighting and
-    Cutout after the policy; "cutout" is all of this without a policy, "default" leaves Cutout out
-    as well. A policy that replaces the default augmentation, and "none", stand alone.
+    Of the policies that stand beside the default augmentation, Fast AutoAugment's code puts
+    AutoAugment's and its own before it; DADA's, which the same code trains, and all others come
+    after it. DeepAA's code puts all of them before it. A random control stands where its policy
+    does. Jitter, lighting and Cutout come last; "cutout" is all of this without a policy, "default"
+    leaves Cutout out as well. A policy that replaces the default augmentation, and "none", stand
+    alone.
 
     Args:
         policy: a name or a path, as `placement.place_policy` takes it.
@@ -69,6 +78,8 @@ def place(policy: str, preset: Preset, recipe: Recipe, seed: int) -> Placed:
     found = place_policy(choice, facts.default, image_size=facts.side, name=policy, seed=seed)
     if found.placement in ("alone", "nothing"):
         return Placed(found, bare)
+    if found.placement == f"after {facts.default}" and _goes_first(found.policies[-1], preset):
+        found = Contender(policy, f"before {facts.default}", found.policies[::-1])
     shown = replace(recipe, cutout=0) if policy == "default" else recipe
     after = [f"jitter {preset.jitter}"] if preset.jitter else []
     after += [f"lighting {shown.lighting}"] if shown.lighting else []
@@ -76,6 +87,11 @@ def place(policy: str, preset: Preset, recipe: Recipe, seed: int) -> Placed:
     words = ", then ".join([found.placement, *after])
     policies = (*found.policies, *([_jitter(preset.jitter)] if preset.jitter else []))
     return Placed(Contender(policy, words, policies), shown)
+
+
+def _goes_first(policy: Policy, preset: Preset) -> bool:
+    of_theirs = policy.about.get("space") in ("autoaugment", "fast-autoaugment")
+    return preset.policy_first or of_theirs or policy.about.get("method") == "AutoAugment"
 
 
 def _jitter(reach: float) -> Policy:
@@ -100,13 +116,14 @@ def load_source(source: str, preset: Preset, *, classes: int, extra: bool) -> So
     """Load what a preset is trained and tested on, or list its files.
 
     Args:
-        source: as `datasets.load_images` takes it, with a test part.
-        preset: says whether the images fit in memory, and how large they are.
+        source: the preset's data as `datasets.load_images` takes them, or folder:PATH of any data
+            with a test part.
+        preset: says which data, whether the images fit in memory, and how large they are.
         classes: how many there must be.
         extra: whether SVHN's training images include the extra ones, as in the papers.
 
     Raises:
-        ValueError: if classes or sizes are not those of the preset.
+        ValueError: if data, classes or sizes are not those of the preset.
         FileNotFoundError: if a part is missing.
     """
     kind, _, where = source.partition(":")
@@ -116,8 +133,18 @@ def load_source(source: str, preset: Preset, *, classes: int, extra: bool) -> So
         if preset.data == "imagenet":
             return folders
     elif preset.data == "imagenet":
-        raise ValueError(f"ImageNet comes as folder:PATH with train/ and val/, got {source!r}.")
-    data = load_images(source)
+        raise ValueError(
+            f"ImageNet comes as folder:PATH with train/ and test/ or val/, got {source!r}."
+        )
+    elif kind != preset.data:
+        raise ValueError(
+            f"Expected {preset.data}:ROOT, which the preset is for, or folder:PATH, got "
+            f"{source!r}; --list shows the presets of other data."
+        )
+    try:
+        data = load_images(source)
+    except ValueError as error:
+        raise ValueError(_without_arguments(str(error))) from None
     _check_classes(data.name, len(data.classes), classes, preset)
     side = preset.facts.side
     if data.train_images.shape[2:] != (side, side):
@@ -126,6 +153,12 @@ def load_source(source: str, preset: Preset, *, classes: int, extra: bool) -> So
             f"{data.train_images.shape[3]} x {data.train_images.shape[2]}; resize them first."
         )
     return _with_extra(data, Path(where).expanduser()) if kind == "svhn" and extra else data
+
+
+def _without_arguments(message: str) -> str:
+    """Return a message of `load_images` without the ways out that ``train.py`` does not have."""
+    message = message.replace(", or leave them out with skip_unreadable=True", "")
+    return re.sub(r"(Give|Use a smaller) image_size=.*", "Resize the images first.", message)
 
 
 def _check_classes(name: str, found: int, expected: int, preset: Preset) -> None:
@@ -175,7 +208,7 @@ def make_feed(
         settings = WorkerSettings(Augment(policies), Whole(), (), levels, workers)
         return WorkerFeed(train, test, len(data.classes), settings, device)
     inside, after = _parted(placed) if on_device else (policies, ())
-    prepare = Augment(inside, side) if inside else Centre(side)
+    prepare = Augment(inside, side, placed.first) if inside else Centre(side)
     settings = WorkerSettings(prepare, Centre(side), after, IMAGENET, workers)
     return WorkerFeed(data.train, data.test, len(data.classes), settings, device)
 
@@ -188,7 +221,7 @@ def _parted(placed: Placed) -> tuple[tuple[Policy, ...], tuple[Policy, ...]]:
             f"{placed.contender.name} crops by itself, from images of any size, which make no "
             "batch for the device: augment in workers."
         )
-    return policies[:1], policies[1:]
+    return policies[: placed.first + 1], policies[placed.first + 1 :]
 
 
 def sizes(data: Source) -> tuple[int, int]:

@@ -51,6 +51,8 @@ class Preset:
         recipe: how it is trained.
         norm_momentum: of batch normalisation, in PyTorch's sense.
         jitter: largest change of brightness, contrast and colour after the policy; 0 for none.
+        policy_first: whether all policies come before the default augmentation, as in DeepAA's
+            code; else those that `train_data.place` names.
         source: where the figures come from.
     """
 
@@ -59,6 +61,7 @@ class Preset:
     recipe: Recipe
     norm_momentum: float = 0.1
     jitter: float = 0.0
+    policy_first: bool = False
     source: str = "DADA, evaluation; Fast AutoAugment's code"
 
     @property
@@ -126,7 +129,7 @@ def _other(data: str, network: str, recipe: Recipe, decay: float, rate: float = 
 
 
 def _deepaa(data: str, network: str, recipe: Recipe) -> Preset:
-    return Preset(data, network, recipe, source="DeepAA, evaluation; its code")
+    return Preset(data, network, recipe, policy_first=True, source="DeepAA, evaluation; its code")
 
 
 def _batch_augmented(epochs: int, rate: float) -> Recipe:

@@ -2,7 +2,8 @@
 
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import record
@@ -57,24 +58,17 @@ class Record:
         return [row["seed"] for row in self.rows]
 
     def add(self, seed: int, sha256: str, trainer: Trainer) -> None:
-        """Add a finished training and write the file, in process 0."""
-        trained = trainer.result()
-        epoch = next(epoch for epoch, found in trained.accuracies if found == trained.best)
-        self.rows.append(
-            {
-                "seed": seed,
-                "last_epoch_accuracy_percent": trained.accuracy,
-                "best_epoch_accuracy_percent": trained.best,
-                "best_epoch": epoch,
-                "steps": trainer.steps,
-                "training_seconds": round(trainer.seconds, 3),
-                "policy_sha256": sha256,
-                "epoch_losses": list(trained.losses),
-                "epoch_accuracies_percent": [list(test) for test in trained.accuracies],
-            }
-        )
-        self.rows.sort(key=lambda row: int(row["seed"]))
-        if rank() == 0:
+        """Add a finished training to what is in the file by now, in process 0.
+
+        Raises:
+            ValueError: if by now the file is of another configuration.
+        """
+        if rank() > 0:
+            return
+        with _alone(self.name):  # other seeds of this name may finish at the same time
+            rows = {row["seed"]: row for row in Record.open(self.name, self.configuration).rows}
+            rows[seed] = _row(seed, sha256, trainer)
+            self.rows = [rows[key] for key in sorted(rows)]
             name = f"train-{self.name}"
             record.save_result(name, self.rows, seeds=self.seeds, settings=self.configuration)
 
@@ -87,3 +81,32 @@ class Record:
             parts.append(f"{which} epoch {statistics.fmean(values):.2f} %{spread}")
         count = len(self.rows)
         return f"{self.name}: {', '.join(parts)}; {count} seed{'s' if count > 1 else ''}"
+
+
+def _row(seed: int, sha256: str, trainer: Trainer) -> dict[str, Any]:
+    trained = trainer.result()
+    return {
+        "seed": seed,
+        "last_epoch_accuracy_percent": trained.accuracy,
+        "best_epoch_accuracy_percent": trained.best,
+        "best_epoch": next(epoch for epoch, found in trained.accuracies if found == trained.best),
+        "steps": trainer.steps,
+        "training_seconds": round(trainer.seconds, 3),
+        "policy_sha256": sha256,
+        "epoch_losses": list(trained.losses),
+        "epoch_accuracies_percent": [list(test) for test in trained.accuracies],
+    }
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Let one process at a time read and write the results of a name."""
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows, where a second seed at the same moment is not held back
+        yield
+        return
+    record.RESULTS.mkdir(exist_ok=True)
+    with (record.RESULTS / f".train-{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
+        yield

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 
@@ -10,10 +11,13 @@ import record
 import torch
 import train
 import train_data
+import train_options
+import train_records
 from PIL import Image
 from train_presets import DATASETS, PRESETS
 
 from learned_augment.data.datasets import load_images
+from learned_augment.files import load
 
 SMALL = replace(PRESETS["cifar10-wrn-16-1"], network="small-cnn")
 
@@ -59,7 +63,8 @@ def test_every_preset_says_what_it_would_train(preset, capsys):
     steps = facts.images // recipe.batch_size
     assert f"{figures.network}, " in said
     assert f"{recipe.epochs} epochs of {steps:,} = {recipe.epochs * steps:,}" in said
-    assert f"trivialaugment: after {facts.default}" in said
+    place = "before" if "deepaa" in preset else "after"
+    assert f"trivialaugment: {place} {facts.default}" in said
     assert f"results/train-{preset}-trivialaugment.json" in said
 
 
@@ -70,45 +75,34 @@ def test_the_list_shows_every_preset(capsys):
     assert "26,210,842" in said  # PyramidNet-272 on 10 classes
 
 
+def test_a_policys_control_goes_under_a_name_of_its_own(world, capsys):
+    path = str(load("dada-cifar10").save(world / "mine.safetensors"))
+    for policy in (path, f"random:{path}", "random:dada-cifar10"):
+        assert train.main(["--preset", "cifar10-small", "--policy", policy, "--dry-run"]) == 0
+    said = capsys.readouterr().out
+    for name in ("mine", "random-mine", "random-dada-cifar10"):
+        assert f"results/train-cifar10-small-{name}.json" in said
+
+
 @pytest.mark.parametrize(
-    ("policy", "placement", "cutout"),
+    ("options", "rates"),
     [
-        ("none", "nothing", 0),
-        ("default", "crop-flip only", 0),
-        ("cutout", "crop-flip only, then Cutout 16", 16),
-        ("dada-cifar10", "after crop-flip, then Cutout 16", 16),
-        ("deepaa-cifar10", "alone", 0),
+        ((), "0.1 to 0.4 in 5 epochs, then cosine to 0; weight decay 0.0002"),
+        (("--learning-rate", "0.05"), "0.0125 to 0.05 in 5 epochs"),
+        (("--learning-rate", "0.05", "--start", "0.05"), "0.05 to 0.05 in 5 epochs"),
+        (("--start", "0"), "0 to 0.4 in 5 epochs"),
+        (("--weight-decay", "1e-3"), "weight decay 0.001"),
     ],
 )
-def test_policies_stand_where_the_papers_put_them(policy, placement, cutout):
-    placed = train_data.place(policy, PRESETS["cifar10-wrn-40-2"], SMALL.recipe, 0)
-    assert (placed.contender.placement, placed.recipe.cutout) == (placement, cutout)
+def test_rates_and_decay_can_be_chosen(options, rates, capsys):
+    assert train.main(["--preset", "cifar10-small", "--dry-run", *options]) == 0
+    assert rates in capsys.readouterr().out
 
 
-def test_on_imagenet_jitter_and_lighting_come_after_the_policy():
-    preset = PRESETS["imagenet-resnet50"]
-    placed = train_data.place("dada-imagenet", preset, preset.recipe, 0)
-    assert (
-        placed.contender.placement == "after resized-crop-flip, then jitter 0.4, then lighting 0.1"
-    )
-    assert [policy.name for policy in placed.contender.policies][1:] == ["dada-imagenet", "jitter"]
-    alone = train_data.place("deepaa-imagenet", preset, preset.recipe, 0)
-    assert (alone.contender.placement, alone.recipe.lighting) == ("alone", 0)
-    assert len(alone.contender.policies) == 1
-    with pytest.raises(ValueError, match="imagenet has no Cutout"):
-        train_data.place("cutout", preset, preset.recipe, 0)
-
-
-def test_jitter_changes_all_three_in_any_order_within_its_reach():
-    preset = PRESETS["imagenet-resnet50"]
-    jitter = train_data.place("default", preset, preset.recipe, 0).contender.policies[-1]
-    plan = jitter.sample(600)
-    assert sorted({tuple(row) for row in plan.op.tolist()}) == sorted(
-        {(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)}
-    )
-    assert plan.value.min() == pytest.approx(0.6)
-    assert plan.value.max() == pytest.approx(1.4)
-    assert plan.value.mean() == pytest.approx(1, abs=0.02)
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_no_option_changes_no_recipe(preset):
+    given = train_options.parser("").parse_args(["--preset", preset])
+    assert train_options.read_job(given).recipe == PRESETS[preset].recipe
 
 
 def test_results_hold_last_and_best_epoch_of_every_seed(world, capsys):
@@ -150,6 +144,40 @@ def test_ctrl_c_is_a_piece_too(world, monkeypatch, capsys):
     assert "Stopped (interrupted): seed 0, step 3 of 6" in capsys.readouterr().out
 
 
+def test_ctrl_c_before_the_training_is_one_sentence(world, monkeypatch, capsys):
+    def press(data):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "fingerprint", press)
+    assert run(world) == 130
+    assert capsys.readouterr().err == "Interrupted.\n"
+
+
+def test_too_little_memory_is_one_sentence(world, monkeypatch, capsys):
+    def full(*arguments, **options):
+        torch.empty(2**60, dtype=torch.uint8)
+
+    monkeypatch.setattr(train, "run_training", full)
+    said = refused(capsys, run(world))
+    assert said.startswith("error: out of memory (")
+    assert said.endswith("give a smaller --batch-size, or fewer --images.\n")
+
+    def broken(*arguments, **options):
+        raise RuntimeError("of another kind")
+
+    monkeypatch.setattr(train, "run_training", broken)
+    with pytest.raises(RuntimeError, match="of another kind"):
+        run(world)
+
+
+def test_processes_go_on_by_the_command_that_started_them(world, monkeypatch):
+    assert train._launcher() == "python"
+    monkeypatch.setattr(train, "world", lambda: 8)
+    assert train._launcher() == "torchrun --nproc-per-node 8"
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
+    assert train._launcher() == "torchrun --nnodes 2 --nproc-per-node 4"
+
+
 def test_finished_seeds_are_kept_and_others_added(world, capsys):
     run(world)
     first = results()["rows"]
@@ -158,6 +186,30 @@ def test_finished_seeds_are_kept_and_others_added(world, capsys):
     assert "seed 0, epoch" not in capsys.readouterr().out
     assert results()["rows"][0] == first[0]
     assert [row["seed"] for row in results()["rows"]] == [0, 2]
+
+
+def test_seeds_that_finish_meanwhile_are_kept(world, monkeypatch):
+    train_one = train.run_training
+
+    def overtaken(*arguments, **options):
+        monkeypatch.setattr(train, "run_training", train_one)
+        assert run(world, "--seeds", "1", "0") == 0  # by another process, say
+        return train_one(*arguments, **options)
+
+    monkeypatch.setattr(train, "run_training", overtaken)
+    assert run(world, "--seeds", "0", "2") == 0
+    assert [row["seed"] for row in results()["rows"]] == [0, 1, 2]
+    assert results()["seeds"] == [0, 1, 2]
+
+
+def test_one_process_at_a_time_adds_to_a_result_file(world):
+    fcntl = pytest.importorskip("fcntl", reason="Windows has no such locks")
+    with (
+        train_records._alone("x"),
+        (record.RESULTS / ".train-x.lock").open("w") as file,
+        pytest.raises(BlockingIOError),
+    ):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def refused(capsys, status):
@@ -194,16 +246,20 @@ def test_a_checkpoint_of_another_configuration_is_refused_too(world, capsys):
     [
         ({"classes": None}, "expected 10 classes, got 3; cifar10 has 10"),
         ({"data": None}, "Which data?"),
-        ({"data": "folder:missing"}, "expected train/ and val/ (or test/)"),
+        ({"data": "folder:missing"}, "expected train/ and test/ (or val/)"),
         ({"data": "cifar10:missing"}, "cifar10:missing is missing or damaged"),
         ({"policy": "deepa"}, "No policy named 'deepa'"),
         ({"policy": "gone.safetensors"}, "No policy file at 'gone.safetensors'"),
         ({"seeds": "-1"}, "different seeds from 0 up"),
         ({"name": "a/b"}, "A name has letters"),
+        ({"checkpoints": __file__}, "Expected --checkpoints as a folder, got the file"),
+        ({"start": "1"}, "from 0 to the learning rate, 0.4, got 1.0"),
         ({"time-budget": "-2"}, "--time-budget above 0"),
         ({"images": "2"}, "a subset needs 3"),
         ({"device": "cuda:99"}, "Device 'cuda:99' cannot be used"),
         ({"preset": "imagenet-small", "data": "digits"}, "ImageNet comes as folder:PATH"),
+        ({"data": "digits"}, "Expected cifar10:ROOT, which the preset is for, or folder:PATH"),
+        ({"data": "svhn:missing"}, "got 'svhn:missing'; --list shows"),
     ],
 )
 def test_wrong_arguments_are_refused_before_anything_is_written(world, capsys, changes, message):
@@ -216,12 +272,19 @@ def test_images_of_another_size_are_refused(world, capsys):
     for path in world.glob("data/*/*/*.png"):
         Image.open(path).resize((40, 36)).save(path)
     assert "32 x 32 pixels, these have 40 x 36" in refused(capsys, run(world))
+    path = world / "data" / "train" / "a" / "0.png"
+    Image.open(path).resize((32, 32)).save(path)
+    said = refused(capsys, run(world))
+    assert "is 40 x 36 pixels" in said
+    assert said.endswith(". Resize the images first.\n")
 
 
 def test_a_broken_image_is_named(world, capsys):
     victim = world / "data" / "train" / "b" / "3.png"
     victim.write_bytes(victim.read_bytes()[:50])
-    assert "b/3.png" in refused(capsys, run(world))
+    said = refused(capsys, run(world))
+    assert "b/3.png" in said
+    assert said.endswith(". Repair or remove them.\n")
     said = refused(capsys, run(world, "--workers", "0", preset="imagenet-small"))
     assert "b/3.png cannot be read" in said
 
@@ -243,6 +306,24 @@ def test_imagenet_comes_from_folders_through_workers_or_the_device(world, capsys
     options = ("--augment", "device")
     status = run(world, *options, preset="imagenet-small", policy="deepaa-imagenet")
     assert "crops by itself" in refused(capsys, status)
+
+
+@pytest.mark.parametrize("preset", ["cifar10-small", "imagenet-small"])
+def test_every_preset_tests_on_test_and_without_it_on_val(world, preset):
+    def images():
+        source = f"folder:{world / 'data'}"
+        return train_data.load_source(source, PRESETS[preset], classes=3, extra=False)
+
+    shutil.copytree(world / "data" / "test", world / "data" / "val")
+    for path in world.glob("data/val/*/0.png"):
+        path.unlink()
+    assert train_data.sizes(images()) == (30, 12)
+    shutil.rmtree(world / "data" / "test")
+    assert train_data.sizes(images()) == (30, 9)
+    if preset == "imagenet-small":  # whose test images come without labels
+        (world / "data" / "test").mkdir()
+        (world / "data" / "test" / "0.png").touch()
+        assert train_data.sizes(images()) == (30, 9)
 
 
 def test_svhn_asks_for_its_extra_images(world):

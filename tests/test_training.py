@@ -204,7 +204,7 @@ def test_steps_divide_the_rate_by_ten_at_the_milestones():
         ({"milestones": (0.5,)}, 'milestones belong to the schedule "steps"'),
         ({"schedule": "steps", "milestones": (0.5, 0.3)}, "that rise"),
         ({"schedule": "steps", "milestones": (0.05,)}, "that rise"),
-        ({"start": 0.2}, "start must be from 0 to the learning rate, got 0.2"),
+        ({"start": 0.2}, "start must be from 0 to the learning rate, 0.1, got 0.2"),
         ({"warm_up": 1.0}, "warm_up is a share"),
         ({"copies": 0}, "copies must be 1 or more"),
         ({"clip": -1.0}, "clip must be 0 or more"),

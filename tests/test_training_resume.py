@@ -110,17 +110,21 @@ def test_pieces_of_a_time_budget_make_the_same_training(tmp_path):
     assert_equal(state, whole()[1])
 
 
-def test_ctrl_c_finishes_the_step_and_saves(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_or_a_request_to_end_finishes_the_step_and_saves(tmp_path, number):
+    before = signal.getsignal(number)
     pressed = []
 
     def press(trainer):
-        if not pressed:
+        # Without a handler the signal would end the tests.
+        if not pressed and signal.getsignal(number) is not before:
             pressed.append(trainer.done)
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
     stops, result, _ = in_pieces(tmp_path / "run.pt", on_epoch=press)
     assert stops == ["interrupted", "finished"]
     assert result == whole()[0]
+    assert signal.getsignal(number) is before
 
 
 def test_a_killed_training_goes_on_from_its_last_checkpoint(tmp_path):

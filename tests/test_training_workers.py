@@ -1,10 +1,14 @@
 """DataLoader workers: the same images whoever makes them; broken files; image folders."""
 
+import multiprocessing
+import os
+import signal
+
 import pytest
 import torch
 from PIL import Image
 from test_training import CPU, linear, made_data
-from test_training_resume import worker_feed
+from test_training_resume import assert_equal, everything, worker_feed
 
 from learned_augment.builders import from_layers
 from learned_augment.placement import place_policy
@@ -28,6 +32,18 @@ def batches(feed, rows=ROWS, copies=2, first=0):
 def test_the_number_of_workers_changes_nothing():
     one, two = (batches(worker_feed(made_data(), workers)) for workers in (0, 2))
     torch.testing.assert_close(one, two, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_workers_leave_signals_to_the_process_that_trains(number):
+    feed = worker_feed(made_data(), workers=1)
+    rows = torch.arange(48).view(12, 4)
+    given = feed.batches(rows, 1, 0, draws())
+    found = [next(given)]
+    for worker in multiprocessing.active_children():
+        os.kill(worker.pid, number)
+    found += given
+    torch.testing.assert_close(found, batches(worker_feed(made_data()), rows, 1), rtol=0, atol=0)
 
 
 def test_draws_depend_on_the_step_not_on_where_an_epoch_was_entered():
@@ -112,21 +128,31 @@ def test_folders_of_images_of_any_size_are_trained_on(folders, tmp_path):
         assert trainer.result().accuracy == 100
 
 
-def test_a_broken_file_is_named_and_after_its_repair_nothing_is_lost(folders, tmp_path):
+@pytest.mark.parametrize("broken", ["train/dog/5.png", "val/dog/2.png"])
+def test_a_broken_file_is_named_and_after_its_repair_nothing_is_lost(folders, tmp_path, broken):
     with isolated(0):
         expected = folder_trainer(folders)
         run_training(expected, tmp_path / "whole.pt", {}, CPU)
-    victim = folders / "train" / "dog" / "5.png"
+    victim = folders / broken
     good = victim.read_bytes()
     victim.write_bytes(good[:60])
-    with isolated(0), pytest.raises(ValueError, match=r"dog/5.png cannot be read .*whole image"):
-        run_training(folder_trainer(folders), tmp_path / "run.pt", {}, CPU)
+    for _ in range(2):
+        with isolated(0), pytest.raises(ValueError, match=f"{broken} cannot be read .*whole image"):
+            run_training(folder_trainer(folders), tmp_path / "run.pt", {}, CPU)
     victim.write_bytes(good)
     assert (tmp_path / "run.pt").exists()
     with isolated(0):
         trainer = folder_trainer(folders)
         run_training(trainer, tmp_path / "run.pt", {}, CPU)
         assert trainer.result() == expected.result()
+        assert_equal(everything(trainer), everything(expected))
+
+
+def test_an_image_of_16_bits_is_refused_instead_of_clipped(folders):
+    path = folders / "train" / "cat" / "0.png"
+    Image.new("I;16", (40, 40), 30_000).save(path)
+    with pytest.raises(ValueError, match=r"cat/0.png cannot be read \(mode I;16 has more than 8"):
+        read_folders(folders).train.image(0)
 
 
 def test_the_centre_of_a_test_image_is_cut_out():
@@ -153,5 +179,5 @@ def test_missing_parts_and_other_classes_are_refused(folders):
     with pytest.raises(ValueError, match=r"same two or more classes.*dog, wolf"):
         read_folders(folders)
     (folders / "val").rename(folders / "validation")
-    with pytest.raises(FileNotFoundError, match=r"expected train/ and val/ \(or test/\)"):
+    with pytest.raises(FileNotFoundError, match=r"expected train/ and test/ \(or val/\)"):
         read_folders(folders)

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-__all__ = ["Decoded", "class_files", "decode_files", "rgb_pixels"]
+__all__ = ["Decoded", "class_files", "decode_files", "rgb_image", "rgb_pixels"]
 
 _NAMED_FILES = 5  # how many offending files a message names before it only counts
 _THREADS = 8
@@ -109,12 +109,22 @@ def rgb_pixels(image: Image.Image, image_size: int | None = None) -> NDArray[np.
     Raises:
         ValueError: if the image has more than 8 bits per channel.
     """
+    image = rgb_image(image)
+    if image_size is not None:
+        image = _resized(image, image_size)
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+def rgb_image(image: Image.Image) -> Image.Image:
+    """Return an image as RGB.
+
+    Raises:
+        ValueError: if the image has more than 8 bits per channel.
+    """
     if image.mode.startswith(("I", "F")):
         # Pillow would clip these to 255, which turns most of a 16-bit image white.
         raise ValueError(f"mode {image.mode} has more than 8 bits per channel")
-    if image_size is not None:
-        image = _resized(image.convert("RGB"), image_size)
-    return np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
+    return image.convert("RGB")
 
 
 def _resized(image: Image.Image, size: int) -> Image.Image:

@@ -57,7 +57,12 @@ def run_training(
     start = saved = time.monotonic()
     with interrupts() as interrupted:
         while trainer.done < trainer.steps:
-            _step(trainer, save)
+            try:
+                trainer.step()
+            except ValueError:  # an image that cannot be read, before anything was learnt from it
+                if world() == 1:
+                    save()
+                raise
             now = time.monotonic()
             if trainer.done % trainer.epoch_steps == 0:
                 _check_finite(trainer, checkpoint)
@@ -74,16 +79,6 @@ def run_training(
                 return "time budget"
     save()
     return "finished"
-
-
-def _step(trainer: Trainer, save: Callable[[], None]) -> None:
-    done = trainer.done
-    try:
-        trainer.step()
-    except ValueError:  # an image that cannot be read, before anything was learnt from its batch
-        if world() == 1 and trainer.done == done:
-            save()
-        raise
 
 
 def _check_finite(trainer: Trainer, checkpoint: Path) -> None:

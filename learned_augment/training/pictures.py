@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from learned_augment.data.folders import class_files
+from learned_augment.data.folders import class_files, rgb_image
 from learned_augment.data.image_data import ImageData, stratified_order
 
 __all__ = ["FileImages", "ImageFolders", "MemoryImages", "Pictures", "in_memory", "read_folders"]
@@ -58,11 +58,12 @@ class FileImages:
         """
         try:
             with Image.open(self.paths[row]) as image:
-                return image.convert("RGB")
+                return rgb_image(image)
         except Exception as error:  # a broken file makes decoders raise nearly anything
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(
-                f"{self.paths[row]} cannot be read ({str(error).splitlines()[0]}); put a "
-                "whole image in its place."
+                f"{self.paths[row]} cannot be read ({reason}); put a whole image of 8 bits per "
+                "channel in its place."
             ) from None
 
 
@@ -100,16 +101,18 @@ class ImageFolders:
 
 
 def read_folders(path: Path) -> ImageFolders:
-    """List the images of PATH/train and PATH/val (or PATH/test), one sub-folder per class.
+    """List the images of PATH/train and PATH/test (or PATH/val), one sub-folder per class.
+
+    A test/ without sub-folders, as ImageNet's images without labels come, counts as missing.
 
     Raises:
         FileNotFoundError: if a part is missing, or a class has no image.
         ValueError: if the parts hold different classes, or there is only one.
     """
-    tests = [path / part for part in ("val", "test") if (path / part).is_dir()]
+    tests = [path / part for part in ("test", "val") if any((path / part).glob("*/"))]
     if not tests or not (path / "train").is_dir():
         raise FileNotFoundError(
-            f"folder:{path}: expected train/ and val/ (or test/) in it, each with one sub-folder "
+            f"folder:{path}: expected train/ and test/ (or val/) in it, each with one sub-folder "
             "of images per class."
         )
     train, test = class_files(path / "train"), class_files(tests[0])

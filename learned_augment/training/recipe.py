@@ -86,7 +86,10 @@ class Recipe:
                 f"{self.learning_rate} and {self.weight_decay}."
             )
         if not 0 <= self.start <= self.learning_rate:
-            raise ValueError(f"start must be from 0 to the learning rate, got {self.start}.")
+            raise ValueError(
+                f"start must be from 0 to the learning rate, {self.learning_rate}, got "
+                f"{self.start}."
+            )
         if not 0 <= self.warm_up < 1:
             raise ValueError(f"warm_up is a share of the training in [0, 1), got {self.warm_up}.")
         shares = (self.warm_up, *self.milestones, 1.0)

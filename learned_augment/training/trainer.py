@@ -156,6 +156,8 @@ class Trainer:
         self.tests = [(int(epoch), accuracy) for epoch, accuracy in state["tests"]]
         # Within an epoch, its order is drawn again; between two, the next one is.
         self._batches = self._begin() if self.done % self.epoch_steps else None
+        if self._running and self._batches is None:
+            self._finish()
 
     def _begin(self) -> Iterator[Batch]:
         self._epoch_order = self._order.get_state()
@@ -182,14 +184,14 @@ class Trainer:
         return x
 
     def _finish(self) -> None:
-        """End an epoch."""
+        """End an epoch; what fails at a test image can be saved, and tests again when resumed."""
         self._batches = None
+        self._epoch_order = self._order.get_state()
+        if self._recipe.tests(self.epoch):
+            self.tests.append((self.epoch, self._accuracy()))
         mean = total(torch.stack(self._running).mean()) / world()
         self.losses.append(mean.item())
         self._running = []
-        if self._recipe.tests(self.epoch):
-            self.tests.append((self.epoch, self._accuracy()))
-        self._epoch_order = self._order.get_state()
 
     @torch.no_grad()
     def _accuracy(self) -> float:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from learned_augment.engines.pil import apply_image
+from learned_augment.jobs.interrupts import ignore_interrupts
 from learned_augment.jobs.processes import rank, share, world
 from learned_augment.policy import Policy
 from learned_augment.training.feeds import Batch, Draws, augmented
@@ -35,15 +36,23 @@ class Prepare(Protocol):
 
 @dataclass(frozen=True)
 class Augment:
-    """Applies policies in this order; `size` is the side that comes out, None keeps it."""
+    """Applies policies in this order.
+
+    Attributes:
+        policies: what to apply.
+        size: side in pixels that comes out; None keeps it.
+        first: how many policies see the image as it is stored, before it is brought to `size`.
+    """
 
     policies: tuple[Policy, ...]
     size: int | None = None
+    first: int = 0
 
     def __call__(self, image: Image.Image, generator: torch.Generator) -> Image.Image:
         """Return the image under an own draw."""
-        for policy in self.policies:
-            image = apply_image(image, policy.draw(generator), size=self.size)
+        for place, policy in enumerate(self.policies):
+            size = self.size if place >= self.first else None
+            image = apply_image(image, policy.draw(generator), size=size)
         return image
 
 
@@ -133,6 +142,7 @@ class WorkerFeed:
             num_workers=self._settings.workers,
             collate_fn=_collate,
             pin_memory=pinned,
+            worker_init_fn=ignore_interrupts,
             # Of its own: a loader otherwise draws from the generator that networks draw from.
             generator=torch.Generator(),
         )
