@@ -26,6 +26,7 @@ from torchvision.transforms import AutoAugmentPolicy, v2
 
 from learned_augment import LearnedAugment
 from learned_augment.engines.exact import apply_exact
+from learned_augment.engines.fused import works_on
 
 SAMPLE_S = 0.2
 
@@ -47,7 +48,7 @@ def gpu_cases(levels: Tensor) -> Iterator[Case]:
     yield case("uint8 batch", "ours, plain torch", "AutoAugment", "per image", plain)
     yield case("uint8 batch", "torchvision v2", "AutoAugment", "per batch", lambda: peer(levels))
     if (dali := dali_auto_augment(levels, threads=4, gpu=levels.is_cuda)) is not None:
-        yield case("uint8 batch", "DALI", "AutoAugment", "per image", dali)
+        yield case("uint8 batch, from the host", "DALI", "AutoAugment", "per image", dali)
     yield case("float batch", "copy", "-", "-", floats.clone)
     for whose, draws, transform in (("ours", "per image", auto), ("Kornia", "per batch", kornia)):
         yield case("float batch", whose, "AutoAugment", draws, lambda t=transform: t(floats))  # type: ignore[misc]
@@ -97,7 +98,7 @@ def time_cases(timed: Sequence[Case], rounds: int, device: torch.device) -> list
             "draws": case.draws,
             "batch": case.images,
             "images_per_s": round(case.images / median),
-            "copies": round(median / copy[case.given.removesuffix(", backward")], 1),
+            "copies": round(median / copy[case.given.partition(",")[0]], 1),
             "peak_mib": peak_memory(case, device),
             "first_call_s": round(start, 2),
         }
@@ -106,8 +107,8 @@ def time_cases(timed: Sequence[Case], rounds: int, device: torch.device) -> list
 
 
 def peak_memory(case: Case, device: torch.device) -> float | None:
-    """Return the most MiB that a call holds beside what is there already; None on a CPU."""
-    if device.type != "cuda":
+    """Return the most MiB that torch holds in a call beside what is there; None if it does not."""
+    if device.type != "cuda" or case.whose == "DALI":
         return None
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
@@ -125,6 +126,8 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", help="another one is a rehearsal: not saved")
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
+    if given.device != "cpu" and not works_on(torch.device(given.device)):
+        raise SystemExit(f"Triton does not work on {given.device}: nothing of ours to measure.")
     seed(SEED)
     device = torch.device(given.device)
     levels = batch_of(load(given.large, given.side), given.batch).to(device)

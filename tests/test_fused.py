@@ -27,9 +27,9 @@ def test_interpreted_the_kernel_gives_the_plain_engines_pixels():
     assert len(ran.stdout.splitlines()) == len(SIZES) + len(NAMES) + 5
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("capability", [75, 90])
-def test_it_compiles_for_devices_that_are_not_here(capability, channels):
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize(("capability", "channels"), [(75, 3), (90, 3), (90, 1)])
+def test_it_compiles_for_devices_that_are_not_here(capability, channels, aligned):
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
@@ -38,7 +38,10 @@ def test_it_compiles_for_devices_that_are_not_here(capability, channels):
     pointers = ["*u8", "*u8", "*u8", "*u8", "*i32", "*fp64", "*u8", "*u8"]
     types = [*pointers, "i32", "i32", "i32", "i32", "constexpr", "constexpr"]
     constants = {(12,): channels, (13,): fused.PIXELS}
-    source = ASTSource(run, dict(zip(run.arg_names, types, strict=True)), constants)
+    # Pointers always are, sides of 32 or 224 pixels too: then four levels are read at a time.
+    sixteen = {(i,): [["tt.divisibility", 16]] for i in (*range(8), 10, 11)} if aligned else {}
+    signature = dict(zip(run.arg_names, types, strict=True))
+    source = ASTSource(run, signature, constants, sixteen)
     options = {"num_warps": fused.WARPS, "enable_fp_fusion": False}
     made = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options).asm
     assert made["cubin"]
@@ -85,5 +88,27 @@ def test_without_triton_nothing_is_said(monkeypatch):
 
 
 def test_images_of_the_cpu_do_not_ask_for_triton(monkeypatch):
-    monkeypatch.setattr("learned_augment.engines.works_on", lambda device: pytest.fail("asked"))
+    monkeypatch.setattr(
+        "learned_augment.engines.fused.works_on", lambda device: pytest.fail("asked")
+    )
     apply_batch(images(4, 3, 8, 8), random_plan(4, 2))
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((1, 3, 224, 224), True), ((8, 3, 3000, 4000), False), ((64, 3, 1024, 1024), True)],
+)
+def test_a_few_large_images_are_left_to_plain_torch(shape, expected, monkeypatch):
+    monkeypatch.setattr(fused, "works_on", lambda device: True)
+
+    class OnGPU:
+        is_cuda, device = True, torch.device("cuda")
+
+        def __init__(self):
+            self.shape = shape
+
+        def __len__(self):
+            return shape[0]
+
+    assert fused.suits(OnGPU()) is expected
+    assert not fused.suits(torch.empty(shape, dtype=torch.uint8, device="meta"))

@@ -8,7 +8,7 @@ from torchvision.transforms import InterpolationMode
 
 from learned_augment.engines.exact import apply_exact
 from learned_augment.engines.fast import apply_fast, kernel
-from learned_augment.engines.fused import apply_fused, works_on
+from learned_augment.engines.fused import apply_fused, suits
 from learned_augment.engines.smooth import apply_smooth
 from learned_augment.plan import Plan
 
@@ -55,7 +55,7 @@ def apply_batch(
             levels = None if colour is None else tuple(colour.to(torch.uint8).tolist())
             if images.device.type == "cpu" and kernel() is not None:
                 return apply_fast(images, plan, levels)
-            if images.device.type == "cuda" and works_on(images.device):
+            if suits(images):
                 return apply_fused(images, plan, levels)
         outside = None if colour is None else colour.to(images, non_blocking=True)
         return apply_exact(images, plan, interpolation=interpolation, fill=outside, size=size)

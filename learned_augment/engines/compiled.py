@@ -46,7 +46,9 @@ def apply_compiled(
     if other.any():
         rows = torch.from_numpy(np.flatnonzero(other))
         index = rows.to(images.device, non_blocking=True)
-        outside = None if fill is None else torch.tensor(fill, dtype=torch.uint8).to(index.device)
+        outside = None if fill is None else torch.tensor(fill, dtype=torch.uint8)
+        if outside is not None:
+            outside = outside.to(images.device, non_blocking=True)
         out.index_copy_(0, index, apply_exact(source[index], plan.rows(rows), fill=outside))
     return out
 

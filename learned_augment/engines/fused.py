@@ -14,14 +14,18 @@ from learned_augment.engines.compiled import apply_compiled
 from learned_augment.engines.program import TABLE, WIDTH, Floats, Levels
 from learned_augment.plan import Plan
 
-__all__ = ["apply_fused", "works_on"]
+__all__ = ["apply_fused", "suits", "works_on"]
 
 BLOCKS = 384
 """Images under way at a time, which bounds the spare memory; the largest GPUs run as many."""
 
 PIXELS, WARPS = 1024, 8
-"""Pixels that a block of threads takes at a time, and its threads / 32. Four pixels a thread keep
-it at 80 registers on compute capability 9.0, so that three blocks share a processor."""
+"""Pixels that a block of threads takes at a time, and its threads / 32: at four pixels a thread two
+or three blocks share a processor."""
+
+FEW, LARGE = 64, 1 << 18
+"""Images fewer than ``FEW`` leave most of a GPU idle, one image a block; above ``LARGE`` pixels
+plain torch, which spreads an image over all of it, is to be preferred."""
 
 
 def apply_fused(images: Tensor, plan: Plan, fill: tuple[int, ...] | None = None) -> Tensor:
@@ -35,6 +39,12 @@ def apply_fused(images: Tensor, plan: Plan, fill: tuple[int, ...] | None = None)
     return apply_compiled(images, plan, _launch, fill)
 
 
+def suits(images: Tensor) -> bool:
+    """Return whether images (B, C, H, W) are on a GPU, small or many enough, and Triton works."""
+    small = images.shape[-2] * images.shape[-1] <= LARGE
+    return images.is_cuda and (small or len(images) >= FEW) and works_on(images.device)
+
+
 @cache
 def works_on(device: torch.device) -> bool:
     """Return whether Triton is there and can compile for ``device``; if it cannot, say so once."""
@@ -46,6 +56,8 @@ def works_on(device: torch.device) -> bool:
     nothing = np.zeros((1, 1, WIDTH)), np.zeros((1, 256), np.uint8), np.zeros((3, 3), np.uint8)
     try:
         _launch(image, torch.empty_like(image), *nothing)
+    except torch.OutOfMemoryError:
+        raise
     except Exception as problem:
         warnings.warn(
             f"Triton could not compile for {device} ({type(problem).__name__}: {problem}). uint8 "
@@ -59,7 +71,7 @@ def works_on(device: torch.device) -> bool:
 
 
 def _launch(source: Tensor, out: Tensor, steps: Floats, tables: Levels, colour: Levels) -> None:
-    """Run the kernel over the batch; waits for nothing."""
+    """Run the kernel over the batch, without waiting for the device."""
     from learned_augment.engines.fused_kernels import run
 
     count, channels, height, width = source.shape
@@ -68,18 +80,23 @@ def _launch(source: Tensor, out: Tensor, steps: Floats, tables: Levels, colour: 
     spare = torch.empty(blocks, channels, height, width, dtype=torch.uint8, device=device)
     spare_tables = torch.empty(blocks, 2, channels, 256, dtype=torch.uint8, device=device)
     axes = torch.empty(blocks, height + width, dtype=torch.int32, device=device)
-    program = [torch.from_numpy(part).to(device, non_blocking=True) for part in (steps, tables)]
-    outside = torch.from_numpy(colour).to(device, non_blocking=True)
+    program = [_sent(part, device) for part in (steps, tables, colour)]
     sizes = (count, steps.shape[1], height, width)
     with torch.cuda.device_of(source):
         # Contracted into one rounding, a product and a sum would not be what PIL computes.
         run[(blocks,)](
-            *(source, out, spare, spare_tables, axes, *program, outside, *sizes),
+            *(source, out, spare, spare_tables, axes, *program, *sizes),
             CHANNELS=channels,
             BLOCK=PIXELS,
             num_warps=WARPS,
             enable_fp_fusion=False,
         )
+
+
+def _sent(array: Floats | Levels, device: torch.device) -> Tensor:
+    """Return an array on the device; from pinned memory, since the driver may wait for other."""
+    host = torch.from_numpy(array)
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
 
 
 def _used(steps: Floats, tables: Levels) -> tuple[Floats, Levels]:

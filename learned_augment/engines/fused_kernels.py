@@ -30,27 +30,9 @@ def _positions(axis, offset, step, limit):
     """Write the source of each position of an axis, -1 outside: a running sum, as PIL's is."""
     position = offset + step * 0.5
     for k in range(limit):
-        inside = tl.minimum(tl.maximum(position, 0.0), tl.cast(limit, tl.float64)).to(tl.int32)
-        tl.store(axis + k, tl.where(position < 0, -1, inside))
+        source = tl.floor(position).to(tl.int64)  # below 0 wherever the position is
+        tl.store(axis + k, tl.minimum(tl.maximum(source, -1), limit).to(tl.int32))
         position += step
-
-
-@triton.jit
-def _sources(row, axes, column, line, height, width):
-    """Return where pixels come from, as column and line, as PIL finds them.
-
-    PIL sums in 16.16 fixed point, unless the matrix moves along the axes only: then the sums are
-    floating point, and in ``axes``.
-    """
-    a, b, c = tl.load(row + 1), tl.load(row + 2), tl.load(row + 3)
-    d, e, f = tl.load(row + 4), tl.load(row + 5), tl.load(row + 6)
-    if b == 0 and d == 0:
-        x, y = tl.load(axes + column), tl.load(axes + width + line)
-    else:
-        x0, y0 = _fixed(c + a * 0.5 + b * 0.5), _fixed(f + d * 0.5 + e * 0.5)
-        x = ((x0 + _fixed(a) * column + _fixed(b) * line) >> 16).to(tl.int32)
-        y = ((y0 + _fixed(d) * column + _fixed(e) * line) >> 16).to(tl.int32)
-    return x, y
 
 
 @triton.jit
@@ -60,7 +42,12 @@ def _move(
 ):  # fmt: skip
     size = height * width
     outside = colours + tl.load(row + 7).to(tl.int32) * CHANNELS
-    if tl.load(row + 2) == 0 and tl.load(row + 4) == 0:
+    a, b, c = tl.load(row + 1), tl.load(row + 2), tl.load(row + 3)
+    d, e, f = tl.load(row + 4), tl.load(row + 5), tl.load(row + 6)
+    straight = (b == 0) & (d == 0)
+    x0, y0 = _fixed(c + a * 0.5 + b * 0.5), _fixed(f + d * 0.5 + e * 0.5)
+    dx, dy, down_x, down_y = _fixed(a), _fixed(d), _fixed(b), _fixed(e)
+    if straight:
         _positions(axes, tl.load(row + 3), tl.load(row + 1), width)
         _positions(axes + width, tl.load(row + 6), tl.load(row + 5), height)
         tl.debug_barrier()
@@ -68,7 +55,11 @@ def _move(
         pixel = start + tl.arange(0, BLOCK)
         mask = pixel < size
         column, line = pixel % width, tl.minimum(pixel // width, height - 1)
-        x, y = _sources(row, axes, column, line, height, width)
+        if straight:
+            x, y = tl.load(axes + column), tl.load(axes + width + line)
+        else:
+            x = ((x0 + dx * column + down_x * line) >> 16).to(tl.int32)
+            y = ((y0 + dy * column + down_y * line) >> 16).to(tl.int32)
         inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
         for channel in range(CHANNELS):
             level = level_at(image, table, channel, tl.where(inside, y * width + x, 0), size, mask)
@@ -159,7 +150,8 @@ def _write(image, target, table, size, CHANNELS: tl.constexpr, BLOCK: tl.constex
             tl.store(target + channel * size + pixel, level.to(tl.uint8), mask=mask)
 
 
-@triton.jit
+# Neither decides how memory is read: compiled once, whatever the last batch of an epoch holds.
+@triton.jit(do_not_specialize=["count", "layers"])
 def run(
     images, out, spare, spare_tables, axes, steps, tables, colours,
     count, layers, height, width, CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
