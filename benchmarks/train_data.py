@@ -157,7 +157,9 @@ def load_source(source: str, preset: Preset, *, classes: int, extra: bool) -> So
 
 def _without_arguments(message: str) -> str:
     """Return a message of `load_images` without the ways out that ``train.py`` does not have."""
-    message = message.replace(", or leave them out with skip_unreadable=True", "")
+    message = message.replace(
+        ", or leave them out with skip_unreadable=True (--skip-unreadable)", ""
+    )
     return re.sub(r"(Give|Use a smaller) image_size=.*", "Resize the images first.", message)
 
 
