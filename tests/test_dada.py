@@ -201,6 +201,26 @@ def test_straight_through_magnitude_is_the_sum_over_the_finished_input():
     assert expected.abs().max() > 0
 
 
+def images_seen(**options):
+    """Return what the first step shows the network."""
+    one, seen = searcher(**options), []
+    judge = one.proxy.judge
+
+    def listen(x, labels, *, by_pixel):
+        seen.append(x)
+        return judge(x, labels, by_pixel=by_pixel)
+
+    one.proxy.judge = listen
+    one.step()
+    return seen[0]
+
+
+def test_straight_through_magnitudes_leave_the_images_as_they_are():
+    one, none = images_seen(magnitude="one"), images_seen(magnitude="none")
+    assert not one.requires_grad
+    assert torch.equal(one, none)
+
+
 def test_true_magnitude_gradients_follow_the_op_and_leave_unused_pairs_alone():
     one = searcher(magnitude="true")
     seen = {}
