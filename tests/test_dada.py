@@ -319,6 +319,29 @@ def test_the_policy_is_the_best_quarter_drawn_uniformly_with_what_made_it():
     )
 
 
+def test_pairs_that_tie_are_kept_in_an_order_of_the_seed_alone():
+    def kept(one):
+        policy = one.policy()
+        return [{policy.ops[o] for o in row.flatten().tolist()} - {"Identity"} for row in policy.op]
+
+    def seeded(seed):
+        return prepare(images(), **SMALL, seed=seed).searcher
+
+    one = seeded(3)
+    first = kept(one)
+    assert sum("ShearX" in pair for pair in first) < 14  # all of ShearX's pairs come first
+    assert first == kept(seeded(3)) != kept(seeded(4))
+    one.generator.manual_seed(9)
+    one.load_state_dict(seeded(3).state_dict())
+    before = one.generator.get_state()
+    assert kept(one) == first
+    assert torch.equal(one.generator.get_state(), before)
+    with torch.no_grad():
+        one.parameters.alpha[[100, 7]] += torch.tensor([1.0, 2.0], dtype=torch.float64)
+    best = [set(one.pairs.names(pair).split(" + ")) for pair in (7, 100)]
+    assert kept(one) == (best + [pair for pair in first if pair not in best])[: len(first)]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
