@@ -378,7 +378,14 @@ class Flops(TorchDispatchMode):
 
 @pytest.mark.parametrize(
     ("options", "limit"),
-    [({}, 10), ({"magnitude": "none"}, 8), ({"mode": "released"}, 10), ({"tangent": "here"}, 10)],
+    [
+        ({}, 10),
+        ({"magnitude": "none"}, 8),
+        ({"mode": "released"}, 10),
+        ({"tangent": "here"}, 10),
+        ({"derivative": "exact"}, 12),
+        ({"derivative": "exact", "magnitude": "none"}, 9),
+    ],
 )
 def test_a_step_costs_no_more_forwards_than_it_says(options, limit):
     one = searcher(**options)
