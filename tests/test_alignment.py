@@ -4,6 +4,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 from torch.func import functional_call
 
+from learned_augment.networks.shakes import ShakeDrop, ShakeShake
 from learned_augment.searchers.alignment import (
     gradient,
     look_ahead,
@@ -19,6 +20,7 @@ from learned_augment.searchers.alignment import (
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
 
 BATCH = 6
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 
 @pytest.fixture
@@ -38,8 +40,13 @@ def world():
     ).double()
     weights = {n: p.detach() for n, p in network.named_parameters()}
     tangent = {n: torch.randn_like(w) for n, w in weights.items()}
-    images = torch.rand(BATCH, 3, 8, 8, dtype=torch.float64)
-    labels = torch.randint(3, (BATCH,))
+    return problem(network, weights, tangent)
+
+
+def problem(network, weights, tangent):
+    device = next(iter(weights.values())).device
+    images = torch.rand(BATCH, 3, 8, 8, dtype=torch.float64, device=device)
+    labels = torch.randint(3, (BATCH,), device=device)
 
     def losses(w, x):
         buffers = {n: b.clone() for n, b in network.named_buffers()}
@@ -104,6 +111,69 @@ def test_running_statistics_are_untouched_by_every_pass(world):
     first = losses(weights, images)
     mixed_exact(losses, weights, tangent, images)
     torch.testing.assert_close(losses(weights, images), first, rtol=0, atol=0)
+
+
+class Shaken(nn.Module):
+    """Two branches mixed by Shake-Shake, and a third that ShakeDrop scales."""
+
+    def __init__(self):
+        super().__init__()
+        self.branches = nn.ModuleList(nn.Conv2d(3, 5, 3) for _ in range(3))
+        self.mix, self.drop = ShakeShake(), ShakeDrop(0.5)
+
+    def forward(self, x):
+        first, second, third = (branch(x) for branch in self.branches)
+        return torch.tanh(self.mix(first, second) + self.drop(third))
+
+
+def random_problem(first, device="cpu"):
+    network = nn.Sequential(
+        first, nn.BatchNorm2d(5), nn.Tanh(), nn.Dropout(0.2), nn.Flatten(), nn.Linear(5 * 36, 3)
+    )
+    network = network.double().to(device)
+    weights = {n: p.detach() for n, p in network.named_parameters()}
+    return problem(network, weights, {n: torch.randn_like(w) for n, w in weights.items()})
+
+
+def with_masks_of(seed, function, *args, **options):
+    """Call; return the result and what the global generators draw next."""
+    torch.manual_seed(seed)
+    result = function(*args, **options)
+    return result, [torch.rand(3, device=device).tolist() for device in DEVICES]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_slopes_through_dropout_are_those_of_one_mask(device):
+    losses, weights, tangent, images = random_problem(nn.Conv2d(3, 5, 3), device)
+    exact, after = with_masks_of(1, mixed_exact, losses, weights, tangent, images)
+    near, near_after = with_masks_of(1, mixed_difference, losses, weights, tangent, images)
+    for found, expected in zip(near, exact, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * expected.abs().max())
+
+    def of_weights(w):
+        return losses(w, images)
+
+    alone, alone_after = with_masks_of(1, slopes_by_difference, of_weights, weights, tangent)
+    forward, forward_after = with_masks_of(1, slopes_exact, of_weights, weights, tangent)
+    torch.testing.assert_close(forward, exact[0])
+    torch.testing.assert_close(alone, near[0])
+    # The next draws are new ones, the same for every form.
+    for rest in (near_after, alone_after, forward_after):
+        assert rest == after
+    assert after != with_masks_of(1, int)[1]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_differences_through_shakes_are_those_of_one_set_of_factors(seed):
+    losses, weights, tangent, images = random_problem(Shaken())
+    wide, _ = with_masks_of(seed, mixed_difference, losses, weights, tangent, images)
+    narrow, _ = with_masks_of(seed, mixed_difference, losses, weights, tangent, images, length=1e-4)
+    for found, expected in zip(wide, narrow, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * expected.abs().max())
+    alone, _ = with_masks_of(
+        seed, slopes_by_difference, lambda w: losses(w, images), weights, tangent
+    )
+    torch.testing.assert_close(alone, wide[0])
 
 
 def test_look_ahead_is_the_step_of_sgd_with_momentum():

@@ -7,7 +7,14 @@ import torch
 from conftest import run_on
 from torch import nn
 
-from learned_augment.jobs.processes import BatchNormOverAll, share, synchronise, total, world
+from learned_augment.jobs.processes import (
+    BatchNormOverAll,
+    connect,
+    share,
+    synchronise,
+    total,
+    world,
+)
 
 # Sums over processes are added up in another order; the policy's parameters differ by no more.
 TOLERANCE = 1e-4
@@ -70,6 +77,34 @@ def test_one_process_does_all_images_and_a_total_is_the_tensor_itself():
     assert share(7) == slice(0, 7)
     tensor = torch.randn(3)
     assert total(tensor) is tensor
+
+
+@pytest.fixture
+def chosen(monkeypatch):
+    """Two GPUs, of which every choice is noted."""
+    gpus = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", gpus.append)
+    return gpus
+
+
+def test_every_process_of_a_machine_takes_its_own_gpu(chosen, monkeypatch):
+    cuda = torch.device("cuda")
+    connect(cuda)
+    assert chosen == []  # not under torchrun
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    connect(torch.device("cpu"))
+    connect(torch.device("cuda", 0))  # asked for by number
+    assert chosen == []
+    connect(cuda)
+    assert chosen == [1]
+
+
+def test_more_processes_than_gpus_are_refused(chosen, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ValueError, match=r"got 2 for process 3; start 2 with --nproc-per-node"):
+        connect(torch.device("cuda"))
+    assert chosen == []
 
 
 def test_synchronised_batch_norm_is_batch_norm_on_one_process():

@@ -77,9 +77,12 @@ def test_arguments_of_another_kind_are_refused(wrong, message):
 
 
 def test_presets_hold_the_papers_figures():
-    cifar, svhn = PRESETS["cifar10"], PRESETS["svhn"]
-    assert (cifar.model, cifar.reduce, cifar.epochs) == ("wrn-40-2", 4000, 20)
-    assert (cifar.batch_size, cifar.learning_rate, cifar.weight_decay) == (128, 0.1, 2e-4)
+    for name, figures in (("cifar10", (128, 0.1, 2e-4)), ("cifar100", (32, 0.025, 5e-4))):
+        cifar = PRESETS[name]
+        assert (cifar.model, cifar.reduce, cifar.epochs) == ("wrn-40-2", 4000, 20)
+        assert (cifar.batch_size, cifar.learning_rate, cifar.weight_decay) == figures
+        assert (cifar.beside, cifar.cutout) == ("crop-flip", 16 / 32)
+    svhn = PRESETS["svhn"]
     assert (svhn.model, svhn.reduce, svhn.learning_rate) == ("wrn-28-10", 1000, 0.00125)
     assert PRESETS["imagenet"].cutout == 0
 

@@ -18,7 +18,21 @@ TorchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
 def connect(device: torch.device) -> None:
-    """Join the processes that ``torchrun`` started; nothing to do for a single one."""
+    """Join the processes that ``torchrun`` started; nothing to do for a single one.
+
+    Under ``torchrun``, ``device`` "cuda" is from now on this process's own GPU.
+
+    Raises:
+        ValueError: If a machine has fewer GPUs than processes.
+    """
+    if device.type == "cuda" and device.index is None and "LOCAL_RANK" in os.environ:
+        mine, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if mine >= count:
+            raise ValueError(
+                f"Expected a GPU for every process of a machine, got {count} for process "
+                f'{mine + 1}; start {count} with --nproc-per-node, or give device="cpu".'
+            )
+        torch.cuda.set_device(mine)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
 

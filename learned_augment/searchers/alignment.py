@@ -3,10 +3,14 @@
 Weights, gradients and tangents are dictionaries of tensors by parameter name. A *losses* function
 turns weights into one loss per image, (B,); the *slope* of an image along a tangent is the
 directional derivative of its loss. Slopes are small differences of large numbers: float32 at least.
+
+Random layers draw one set of masks for a slope. Where a shake's backward factors differ from its
+forward ones, as in `networks.shakes`, an exact slope follows the former, a difference the latter.
 """
 
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TypeAlias
 
 import torch
@@ -104,6 +108,15 @@ def _moved(weights: Tensors, tangent: Tensors, step: Tensor) -> Tensors:
     return {name: w.detach() + step.to(w.dtype) * tangent[name] for name, w in weights.items()}
 
 
+def _draws_again(weights: Tensors) -> AbstractContextManager[None]:
+    """Return a context after which random layers draw once more what they drew within.
+
+    With masks of its own at either side, a difference would be that of the masks.
+    """
+    devices = {w.device for w in weights.values() if w.is_cuda}
+    return torch.random.fork_rng(devices=list(devices))
+
+
 def slopes_exact(losses: Losses, weights: Tensors, tangent: Tensors) -> Tensor:
     """Return <grad loss_i, tangent> for every image, (B,), in one forward-mode pass (3F)."""
     with torch.no_grad(), warnings.catch_warnings():
@@ -126,7 +139,8 @@ def slopes_by_difference(
     """
     step = length / norm(tangent).clamp_min(1e-30)
     with torch.no_grad():
-        ahead = losses(_moved(weights, tangent, step))
+        with _draws_again(weights):
+            ahead = losses(_moved(weights, tangent, step))
         behind = losses(_moved(weights, tangent, -step))
     return (ahead - behind) / (2 * step).to(ahead.dtype)
 
@@ -151,14 +165,17 @@ def mixed_difference(
         length: Euclidean length of the step to either side.
     """
     step = length / norm(tangent).clamp_min(1e-30)
-    values, pixels = [], []
-    for side in (step, -step):
+
+    def at(side: Tensor) -> tuple[Tensor, Tensor]:
         live = images.detach().requires_grad_()
-        at = losses(_moved(weights, tangent, side), live)
-        pixels.append(torch.autograd.grad(at.sum(), live)[0])
-        values.append(at.detach())
+        values = losses(_moved(weights, tangent, side), live)
+        return values.detach(), torch.autograd.grad(values.sum(), live)[0]
+
+    with _draws_again(weights):
+        ahead, pixels_ahead = at(step)
+    behind, pixels_behind = at(-step)
     width = (2 * step).to(images.dtype)
-    return (values[0] - values[1]) / width, (pixels[0] - pixels[1]) / width
+    return (ahead - behind) / width, (pixels_ahead - pixels_behind) / width
 
 
 def mixed_exact(

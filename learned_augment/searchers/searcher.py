@@ -65,7 +65,7 @@ class Searcher(Protocol):
 
 
 class Method(Protocol):
-    """A row of `run.SEARCHERS`: what starts a searcher.
+    """A row of `task.SEARCHERS`: what starts a searcher.
 
     ``options`` are the method's own, by name, as the caller gave them; the method checks them.
     ``ops`` is None for the method's usual ones; ``exclude`` are left out of either.

@@ -43,7 +43,9 @@ class DADAOptions:
             "gumbel", "none" (plain score function) or "released".
         magnitude: Gradient of an image by a magnitude: "true", "one" (the paper) or "none".
         draw: A pair and bits for every "image", or one for the "batch".
-        derivative: Slopes by central "difference" or "exact" forward mode.
+        derivative: Slopes by central "difference", or "exact" in forward mode: a step then takes
+            two forwards more, 11.9 instead of 9.9 (without magnitudes one more, 8.9 instead of
+            7.9), and more memory.
         tangent: Validation gradient one training step "ahead" or "here", at the present weights.
         memory: Share of the past in the running average of the validation gradient, in [0, 1); 0
             uses that of the step's own batch alone.

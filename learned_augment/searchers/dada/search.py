@@ -34,6 +34,7 @@ from learned_augment.searchers.searcher import Halves
 __all__ = ["DADA", "dada"]
 
 ADAM_BETAS = (0.5, 0.999)
+TIES = 0x71E5  # sets the draws that break ties apart from the search's own
 
 
 class DADA:
@@ -172,7 +173,7 @@ class DADA:
         """Return the pairs of largest alpha, drawn uniformly, as the paper exports them."""
         alpha = self.parameters.alpha.detach()
         keep = min(self.options.keep, math.ceil(len(self.pairs) / 4))
-        best = alpha.argsort(descending=True, stable=True)[:keep].tolist()
+        best = self._by_preference(alpha)[:keep].tolist()
         probability = torch.sigmoid(self.parameters.chance().detach())
         magnitude = self.parameters.magnitude().detach()
         about = {
@@ -196,6 +197,12 @@ class DADA:
             [name for name in self.pairs.ops if SPACE[name].mirrored],
             about,
         )
+
+    def _by_preference(self, alpha: Tensor) -> Tensor:
+        """Return all pairs, best first; equal ones, as those never drawn, in the seed's order."""
+        generator = torch.Generator().manual_seed(self.generator.initial_seed() ^ TIES)
+        order = torch.randperm(len(alpha), generator=generator)
+        return order[alpha[order].argsort(descending=True, stable=True)]
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of everything that `step` changes."""
