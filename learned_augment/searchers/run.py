@@ -49,7 +49,9 @@ def search(
 
     A stratified part of the training images is halved; a network trains on one half under the
     policy, which is judged by the other. Ctrl-C ends the search after the step under way and
-    returns the policy so far. Under ``torchrun`` the processes share out every batch.
+    returns the policy so far. Under ``torchrun`` the processes share out every batch; their policy
+    is that of one process but for rounding, 1e-4 in every learned number (the magnitudes of mode
+    "released", which start without a slope, excepted).
 
     Args:
         data: "digits", "cifar10:ROOT", "folder:PATH", a data set of (PIL image or uint8 tensor,
