@@ -48,8 +48,8 @@ def _move(
     x0, y0 = _fixed(c + a * 0.5 + b * 0.5), _fixed(f + d * 0.5 + e * 0.5)
     dx, dy, down_x, down_y = _fixed(a), _fixed(d), _fixed(b), _fixed(e)
     if straight:
-        _positions(axes, tl.load(row + 3), tl.load(row + 1), width)
-        _positions(axes + width, tl.load(row + 6), tl.load(row + 5), height)
+        _positions(axes, c, a, width)
+        _positions(axes + width, f, e, height)
         tl.debug_barrier()
     for start in range(0, size, BLOCK):
         pixel = start + tl.arange(0, BLOCK)
