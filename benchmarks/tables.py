@@ -164,6 +164,7 @@ TABLES: dict[str, Callable[[Result], list[str]]] = {
     "import_cost": import_cost,
     "draws": draws,
     "compare": compare,
+    "single-ops": compare,
     "evidence": evidence,
     "gradient-cosine-cifar10": gradient_cosine,
     "planted": planted,

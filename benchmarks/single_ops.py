@@ -1,0 +1,58 @@
+"""Which ops help by themselves? The truth that a search of unchanged data is to be held to.
+
+    python benchmarks/single_ops.py [--data digits] [--train-size 449] [--seeds 12]
+
+One op at a time is applied to every second training image at a few moderate values; the network of
+`compare` trains on as many images as a search's half holds, paired by seed with none.
+"""
+
+import argparse
+import json
+
+import torch
+from record import save_result
+
+from learned_augment import Policy, compare
+from learned_augment.builders import from_layers
+
+VALUES = {
+    "Rotate": (-15.0, -8.0, 8.0, 15.0),
+    "Brightness": (0.5, 0.75, 1.25, 1.5),
+    "ShearY": (-0.2, -0.1, 0.1, 0.2),
+    "Color": (0.5, 0.75, 1.25, 1.5),
+    "TranslateX": (-0.2, -0.1, 0.1, 0.2),
+    "Flip": (1.0,),
+}
+CHANCE = 0.5
+
+
+def alone(op: str) -> Policy:
+    """Return the policy that applies one op to every second image."""
+    values = [(op, CHANCE / len(VALUES[op]), value) for value in VALUES[op]]
+    return from_layers([[*values, ("Identity", 1 - CHANCE, 0.0)]], {"name": op})
+
+
+def main() -> None:
+    """Train, print the verdict and save it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", default="digits")
+    parser.add_argument("--train-size", type=int, default=449)
+    parser.add_argument("--seeds", type=int, default=12)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    verdict = compare(
+        given.data,
+        {"none": "none"} | {op: alone(op) for op in VALUES},
+        train_size=given.train_size,
+        seeds=given.seeds,
+        beside="nothing",
+    )
+    print(verdict.table())
+    settings = {"values": VALUES, "chance": CHANCE}
+    save_result(
+        "single-ops", [json.loads(verdict.to_json())], seeds=range(given.seeds), settings=settings
+    )
+
+
+if __name__ == "__main__":
+    main()
