@@ -119,7 +119,8 @@ def planted(result: Result) -> list[str]:
         shares = f"{row['share']:.2f} ({row['control_share']:.2f})"
         method = f"{row['method']}, {row['mode']}"
         rows.append([row["data"], method, row["change"], row["op"], *counts, shares])
-    luck = " and ".join(f"{x:.0%}" for x in sorted({row["luck"] for row in result["rows"]}))
+    chances = [row["luck"] for row in result["rows"]]
+    luck = f"{min(chances):.0%} to {max(chances):.0%}"
     note = (
         "Top three: the op that does to training images what was done to validation images is "
         f"among the three applied most often; by luck in {luck} of the seeds. Above every control: "
