@@ -167,6 +167,7 @@ TABLES: dict[str, Callable[[Result], list[str]]] = {
     "compare": compare,
     "single-ops": compare,
     "evidence": evidence,
+    "evidence-long": evidence,
     "gradient-cosine-cifar10": gradient_cosine,
     "planted": planted,
     "throughput": throughput,
