@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from learned_augment.engines.exact import apply_exact
-from learned_augment.engines.groups import grey_levels
+from learned_augment.engines.groups import grey_levels, sent
 from learned_augment.engines.program import OTHER, Floats, Levels, book
 from learned_augment.plan import Plan
 
@@ -44,12 +44,11 @@ def apply_compiled(
         steps[other] = 0
     kernel(source, out, steps, tables, colours(images.shape[1], fill))
     if other.any():
-        rows = torch.from_numpy(np.flatnonzero(other))
-        index = rows.to(images.device, non_blocking=True)
-        outside = None if fill is None else torch.tensor(fill, dtype=torch.uint8)
-        if outside is not None:
-            outside = outside.to(images.device, non_blocking=True)
-        out.index_copy_(0, index, apply_exact(source[index], plan.rows(rows), fill=outside))
+        rows = np.flatnonzero(other)
+        index = sent(rows, images.device)
+        outside = None if fill is None else sent(np.array(fill, np.uint8), images.device)
+        rest = plan.rows(torch.from_numpy(rows))
+        out.index_copy_(0, index, apply_exact(source[index], rest, fill=outside))
     return out
 
 

@@ -18,6 +18,7 @@ from learned_augment.engines.groups import (
     index_of,
     layer_groups,
     matrices,
+    sent,
 )
 from learned_augment.engines.resample import PRECISION, resize_weights, whole_weights
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
@@ -132,12 +133,7 @@ def _stepped(
     sums = np.repeat(step[:, None], length, axis=1)
     sums[:, 0] = first
     positions = np.cumsum(sums, axis=1)
-    return _sent(np.where(positions < 0, -1, np.trunc(positions)).astype(np.int64), device)
-
-
-def _sent(array: np.ndarray, device: torch.device) -> Tensor:  # type: ignore[type-arg]
-    """Return an array as a tensor on ``device``, without waiting for it."""
-    return torch.from_numpy(array).to(device, non_blocking=True)
+    return sent(np.where(positions < 0, -1, np.trunc(positions)).astype(np.int64), device)
 
 
 def gather(images: Tensor, x: Tensor, y: Tensor, outside: Tensor) -> Tensor:
@@ -161,7 +157,7 @@ def _tables(images: Tensor, groups: list[Group]) -> Tensor:
         law, stop = group.op.law, start + len(group.index)
         assert isinstance(law, Pointwise)
         if law.statistics == "none":
-            table = _sent(law.table(group.arrays[0], None), images.device)
+            table = sent(law.table(group.arrays[0], None), images.device)
         else:
             statistics = _STATISTICS[law.statistics](images[start:stop])
             value = group.value.detach().to(images.device, non_blocking=True)

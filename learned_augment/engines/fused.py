@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from learned_augment.engines.compiled import apply_compiled
+from learned_augment.engines.groups import sent
 from learned_augment.engines.program import TABLE, WIDTH, Floats, Levels
 from learned_augment.plan import Plan
 
@@ -80,7 +81,7 @@ def _launch(source: Tensor, out: Tensor, steps: Floats, tables: Levels, colour: 
     spare = torch.empty(blocks, channels, height, width, dtype=torch.uint8, device=device)
     spare_tables = torch.empty(blocks, 2, channels, 256, dtype=torch.uint8, device=device)
     axes = torch.empty(blocks, height + width, dtype=torch.int32, device=device)
-    program = [_sent(part, device) for part in (steps, tables, colour)]
+    program = [sent(part, device) for part in (steps, tables, colour)]
     sizes = (count, steps.shape[1], height, width)
     with torch.cuda.device_of(source):
         # Contracted into one rounding, a product and a sum would not be what PIL computes.
@@ -91,12 +92,6 @@ def _launch(source: Tensor, out: Tensor, steps: Floats, tables: Levels, colour: 
             num_warps=WARPS,
             enable_fp_fusion=False,
         )
-
-
-def _sent(array: Floats | Levels, device: torch.device) -> Tensor:
-    """Return an array on the device; from pinned memory, since the driver may wait for other."""
-    host = torch.from_numpy(array)
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
 
 
 def _used(steps: Floats, tables: Levels) -> tuple[Floats, Levels]:

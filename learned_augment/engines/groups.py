@@ -17,7 +17,16 @@ from learned_augment.ops.blend import luma
 from learned_augment.ops.op import GREY
 from learned_augment.plan import Plan
 
-__all__ = ["Group", "boxes", "colours", "grey_levels", "index_of", "layer_groups", "matrices"]
+__all__ = [
+    "Group",
+    "boxes",
+    "colours",
+    "grey_levels",
+    "index_of",
+    "layer_groups",
+    "matrices",
+    "sent",
+]
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -62,6 +71,15 @@ def layer_groups(plan: Plan, layer: int) -> dict[type[Law], list[Group]]:
 
 def _or_nan(neutral: float | None) -> float:
     return float("nan") if neutral is None else neutral
+
+
+def sent(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:
+    """Return an array as a tensor on ``device``, without waiting for it.
+
+    From pinned memory to a GPU: the driver may wait for what lies in any other.
+    """
+    host = torch.from_numpy(array)
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
 
 
 def index_of(groups: Sequence[Group], device: torch.device) -> Tensor:
