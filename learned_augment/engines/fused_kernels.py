@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 
 from learned_augment.engines import program
-from learned_augment.engines.fused_levels import follow, level_at, luma, measure, mix, reset
+from learned_augment.engines.fused_levels import follow, level_at, luma_at, measure, mix, reset
 
 __all__ = ["run"]
 
@@ -90,10 +90,7 @@ def _colour(image, target, table, factor, size, CHANNELS: tl.constexpr, BLOCK: t
     for start in range(0, size, BLOCK):
         pixel = start + tl.arange(0, BLOCK)
         mask = pixel < size
-        low = level_at(image, table, 0, pixel, size, mask)
-        if CHANNELS == 3:
-            green = level_at(image, table, 1, pixel, size, mask)
-            low = luma(low, green, level_at(image, table, 2, pixel, size, mask))
+        low = luma_at(image, table, pixel, size, mask, CHANNELS)
         for channel in range(CHANNELS):
             level = mix(low, level_at(image, table, channel, pixel, size, mask), factor)
             tl.store(target + channel * size + pixel, level.to(tl.uint8), mask=mask)

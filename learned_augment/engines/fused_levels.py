@@ -9,7 +9,7 @@ import triton.language as tl
 
 from learned_augment.engines import program
 
-__all__ = ["follow", "level_at", "luma", "measure", "mix", "reset"]
+__all__ = ["follow", "level_at", "luma_at", "measure", "mix", "reset"]
 
 AUTO_CONTRAST = tl.constexpr(program.AUTO_CONTRAST)
 CONTRAST = tl.constexpr(program.CONTRAST)
@@ -23,9 +23,14 @@ def level_at(image, table, channel, pixel, size, mask):
 
 
 @triton.jit
-def luma(red, green, blue):
-    """Return the luma of levels in int32."""
-    return (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16
+def luma_at(image, table, pixel, size, mask, CHANNELS: tl.constexpr):
+    """Read the luma of pixels through the waiting tables, as int32."""
+    luma = level_at(image, table, 0, pixel, size, mask)
+    if CHANNELS == 3:
+        green = level_at(image, table, 1, pixel, size, mask)
+        blue = level_at(image, table, 2, pixel, size, mask)
+        luma = (19595 * luma + 38470 * green + 7471 * blue + 32768) >> 16
+    return luma
 
 
 @triton.jit
@@ -42,12 +47,7 @@ def _mean_luma(image, table, size, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
     for start in range(0, size, BLOCK):
         pixel = start + tl.arange(0, BLOCK)
         mask = pixel < size
-        level = level_at(image, table, 0, pixel, size, mask)
-        if CHANNELS == 3:
-            green = level_at(image, table, 1, pixel, size, mask)
-            blue = level_at(image, table, 2, pixel, size, mask)
-            level = luma(level, green, blue)
-        total += tl.where(mask, level, 0)
+        total += tl.where(mask, luma_at(image, table, pixel, size, mask, CHANNELS), 0)
     return tl.floor(tl.sum(total).to(tl.float64) / size + 0.5)
 
 
