@@ -80,6 +80,8 @@ def prepare(
     if method not in SEARCHERS:
         raise ValueError(f"No search method {method!r}. Available: {', '.join(SEARCHERS)}.")
     _check_whole(epochs=epochs, batch_size=batch_size, reduce=reduce, seed=seed)
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"Expected seed from 0 to 2**63 - 1, got {seed}.")
     _check_names(ops=ops, exclude=exclude)
     where = find_device(device)
     connect(where)
@@ -104,7 +106,8 @@ def prepare(
     check_network(figures.model, images, where)
     with isolated(seed):
         network = deepcopy(build_network(figures.model, len(images.classes)))
-        start = module_hash(network)
+        # A name says what network it is; a module of the user's is known by its weights.
+        own = {} if isinstance(figures.model, str) else {"network": module_hash(network)}
         searcher = SEARCHERS[method](
             halves,
             network,
@@ -124,9 +127,8 @@ def prepare(
         "seed": seed,
         "data": images.name,
         "images": fingerprint(halves),
+        **own,
     }
-    if not isinstance(figures.model, str):
-        config["network"] = start
     skipped = images.skipped + (() if judges is None else judges.skipped)
     title = f"{method}-{images.name.partition(':')[0]}"
     return Task(title, searcher, halves, figures, config, skipped, where)
@@ -136,9 +138,6 @@ def _check_whole(**numbers: int | None) -> None:
     for name, number in numbers.items():
         if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
             raise TypeError(f"Expected {name} as a whole number, got {number!r}.")
-    seed = numbers["seed"]
-    if seed is None or not 0 <= seed < 2**63:
-        raise ValueError(f"Expected seed from 0 to 2**63 - 1, got {seed}.")
 
 
 def _check_names(**names: Collection[str] | None) -> None:
