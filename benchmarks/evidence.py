@@ -1,6 +1,6 @@
 """Do learned policies help, and because they are learned? One table on a reduced CIFAR-10.
 
-    python benchmarks/evidence.py folder:PATH [--seeds 5] [--epochs 50] [--workers 2]
+    python benchmarks/evidence.py folder:PATH [--seeds 5] [--epochs 60] [--workers 2]
         [--found NAME.safetensors ...]
 
 4,000 fixed training images, every class in proportion, and all test images; a small Wide-ResNet
@@ -38,7 +38,7 @@ POLICIES = (
     "deepaa-cifar10",
     "random:deepaa-cifar10",
 )
-RECIPE = {"network": "wrn-16-1", "precision": "bfloat16", "channels_last": True, "test_every": 10}
+RECIPE = {"network": "wrn-16-1", "precision": "bfloat16", "channels_last": True, "test_every": 20}
 
 
 def contenders(names: Sequence[str], found: Sequence[Path]) -> Mapping[str, PolicyChoice]:
@@ -51,7 +51,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", help="folder:PATH, with train/ and test/")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--policies", nargs="+", default=POLICIES)
     parser.add_argument("--found", nargs="+", type=Path, default=[])
     parser.add_argument("--workers", type=int, default=2)
