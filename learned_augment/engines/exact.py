@@ -104,19 +104,16 @@ def nearest_sources(
     PIL steps along rows in 16.16 fixed point, and along separate axes in floating point where the
     matrix does not mix them. Both sums are exact here, ties included.
     """
-    a, b, c, d, e, f = (torch.from_numpy(column.copy()) for column in matrix.T)
-    separate = torch.from_numpy((matrix[:, 1] == 0) & (matrix[:, 3] == 0))
-
-    def fixed(value: Tensor) -> Tensor:
-        whole = torch.floor(value * 65536.0 + 0.5).long()
-        return whole.to(device, non_blocking=True)[:, None, None]
-
-    columns = torch.arange(width, device=device)[None, None, :]
-    rows = torch.arange(height, device=device)[None, :, None]
-    x = (fixed(c + a * 0.5 + b * 0.5) + fixed(a) * columns + fixed(b) * rows) >> 16
-    y = (fixed(f + d * 0.5 + e * 0.5) + fixed(d) * columns + fixed(e) * rows) >> 16
-    if bool(separate.any()):
-        mask = separate.to(device, non_blocking=True)[:, None, None]
+    a, b, c, d, e, f = matrix.T
+    steps = np.stack([a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5])
+    fixed = sent(np.floor(steps * 65536.0 + 0.5).astype(np.int64), device)
+    across, down, first = fixed.view(2, 3, -1, 1, 1).unbind(1)  # each for x and for y
+    columns = torch.arange(width, device=device)
+    rows = torch.arange(height, device=device)[:, None]
+    x, y = (first + across * columns + down * rows) >> 16
+    separate = (b == 0) & (d == 0)
+    if separate.any():
+        mask = sent(separate, device)[:, None, None]
         x = torch.where(mask, _stepped(matrix[:, [0, 2]], width, device)[:, None, :], x)
         y = torch.where(mask, _stepped(matrix[:, [4, 5]], height, device)[:, :, None], y)
     return x, y

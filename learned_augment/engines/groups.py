@@ -6,6 +6,8 @@ Host side only: plans live on the CPU, so nothing here waits for an accelerator.
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -39,38 +41,40 @@ class Group:
         op: The op.
         index: (n,) int64 CPU tensor, which images of the batch.
         value: (n,) float64 tensor, in the op's unit; keeps its gradient.
-        noise: four tensors (n,) float64.
+        noise: (n, 4) float64 tensor.
     """
 
     op: Op
     index: Tensor
     value: Tensor
-    noise: tuple[Tensor, Tensor, Tensor, Tensor]
+    noise: Tensor
 
     @property
     def arrays(self) -> tuple[Floats, tuple[Floats, ...]]:
         """Value and noise as NumPy arrays."""
-        return self.value.detach().cpu().numpy(), tuple(n.numpy() for n in self.noise)
+        return self.value.detach().cpu().numpy(), tuple(self.noise.numpy().T)
 
 
 def layer_groups(plan: Plan, layer: int) -> dict[type[Law], list[Group]]:
     """Return the groups of one layer by their law; images that nothing changes are in none."""
     op, value, noise = plan.op[:, layer], plan.value[:, layer], plan.noise[:, layer].double()
-    neutral = torch.tensor([_or_nan(OPS[name].neutral) for name in plan.ops], dtype=torch.float64)
     # A differentiable value keeps its op even where it changes nothing: its slope counts.
-    index = (value.requires_grad | (value != neutral[op])).nonzero().squeeze(1)
+    index = (value.requires_grad | (value != _neutral(plan.ops)[op])).nonzero().squeeze(1)
     index = index[op[index].argsort(stable=True)]
     which, counts = op[index].unique_consecutive(return_counts=True)
     parts = (part.split(counts.tolist()) for part in (index, value[index], noise[index]))
     groups: dict[type[Law], list[Group]] = defaultdict(list)
     for number, rows, values, places in zip(which.tolist(), *parts, strict=True):
         row = OPS[plan.ops[number]]
-        groups[type(row.law)].append(Group(row, rows, values, places.unbind(-1)))  # type: ignore[arg-type]
+        groups[type(row.law)].append(Group(row, rows, values, places))
     return groups
 
 
-def _or_nan(neutral: float | None) -> float:
-    return float("nan") if neutral is None else neutral
+@cache
+def _neutral(ops: tuple[str, ...]) -> Tensor:
+    """Return the value at which each op changes nothing; NaN for an op without one."""
+    values = (OPS[name].neutral for name in ops)
+    return torch.tensor([nan if value is None else value for value in values], dtype=torch.float64)
 
 
 def sent(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:
@@ -96,8 +100,10 @@ def _matrix(group: Group, width: int, height: int) -> Floats:
     law = group.op.law
     assert isinstance(law, Geometric)
     value, noise = group.arrays
-    rows = law.matrix(value, noise, width, height)  # type: ignore[arg-type]
-    return np.stack(np.broadcast_arrays(*rows, value)[:6], axis=1)
+    out = np.empty((len(value), 6))
+    for column, coefficient in enumerate(law.matrix(value, noise, width, height)):
+        out[:, column] = coefficient
+    return out
 
 
 def boxes(group: Group, width: int, height: int, relative: float) -> Floats:

@@ -52,7 +52,9 @@ def apply_smooth(
         fill: (1,) or (C,) in [0, 1], outside the image; None is 0, and grey for crop padding.
         size: If given, B must be 1: resized crops and the result have this side.
     """
-    rows = len(images) if images.device.type != "cpu" else max(1, CHUNK // images[0].nbytes)
+    rows = max(1, CHUNK // images[0].nbytes)
+    if len(images) <= rows or images.device.type != "cpu":
+        return _run(images, plan, interpolation, fill, size)
     chunks = [
         _run(part, plan.rows(slice(start, start + rows)), interpolation, fill, size)
         for start, part in zip(range(0, len(images), rows), images.split(rows), strict=True)
@@ -73,7 +75,7 @@ def _run(
         if turned is not None:
             # The plan follows the images, so that the order is undone once, at the end.
             plan, order = plan.rows(turned), order[turned]
-    images = _sorted(images, order.argsort())
+    images = images.index_select(0, order.argsort().to(images.device, non_blocking=True))
     return images if size is None else crop_to(images, size)
 
 
@@ -93,7 +95,9 @@ def _layer(
     rest = torch.ones(len(images), dtype=torch.bool).index_fill_(0, changed, False)
     order = torch.cat([changed, rest.nonzero().squeeze(1)])
     counts = [sum(len(group.index) for group in part) for part in acting]
-    *parts, kept = _sorted(images, order).split([*counts, len(images) - len(changed)])
+    if len(images) > 1:
+        images = images.index_select(0, order.to(images.device, non_blocking=True))
+    *parts, kept = images.split([*counts, len(images) - len(changed)])
     done = [
         _change(part, given, interpolation, fill, size)
         for part, given in zip(parts, acting, strict=True)
@@ -103,12 +107,6 @@ def _layer(
 
 _ONE_BY_ONE = (Pointwise, Blend, Erase, Resample)
 """Laws whose ops act group by group; geometric ones move all images of a layer together."""
-
-
-def _sorted(images: Tensor, order: Tensor) -> Tensor:
-    if len(order) == 1:
-        return images
-    return images.index_select(0, order.to(images.device, non_blocking=True))
 
 
 def _change(
@@ -132,7 +130,7 @@ def _change(
 
 
 def _value(group: Group, images: Tensor) -> Tensor:
-    return group.value.to(images.device, images.dtype, non_blocking=True)[:, None, None, None]
+    return group.value.to(images.device, images.dtype, non_blocking=True).view(-1, 1, 1, 1)
 
 
 def _grey(images: Tensor) -> Tensor:
@@ -163,7 +161,7 @@ def _matrix(groups: list[Group], images: Tensor) -> Tensor:
     for group in groups:
         law = group.op.law
         assert isinstance(law, Geometric)
-        coefficients = law.matrix(group.value, group.noise, width, height)
+        coefficients = law.matrix(group.value, group.noise.unbind(1), width, height)
         rows.append(torch.stack([c + 0 * group.value for c in coefficients], 1))
     return torch.cat(rows).to(images.device, non_blocking=True)
 
@@ -195,7 +193,7 @@ def _erase(images: Tensor, group: Group, size: int | None) -> Tensor:
         return erased
     law = group.op.law
     assert isinstance(law, Erase)
-    edges = torch.stack(law.box(group.value, group.noise, width, height, side), 1)
+    edges = torch.stack(law.box(group.value, group.noise.unbind(1), width, height, side), 1)
     edges = edges.to(images, non_blocking=True)
     cover = _soft_inside(edges, width, height)
     twin = cover * (grey - images.detach())

@@ -5,7 +5,7 @@ engine runs the same definition. Pixels are grey levels 0 to 255; coordinates pu
 +0.5, as PIL does.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal, TypeAlias
@@ -31,9 +31,9 @@ __all__ = [
     "namespace",
 ]
 
-# A float, a NumPy array or a tensor: the formulas broadcast over all three.
+# A float, a NumPy array or a tensor: the formulas broadcast over all three. Noise is four of them.
 Array: TypeAlias = Any
-Noise: TypeAlias = tuple[Array, Array, Array, Array]
+Noise: TypeAlias = Sequence[Array]
 
 GREY = (125, 123, 114)
 """What cutout and crop padding paint, as (R, G, B): CIFAR-10's mean colour, as in the papers."""
