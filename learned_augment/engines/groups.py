@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import nan
 from typing import Any
 
 import numpy as np
@@ -57,12 +56,14 @@ class Group:
 
 def layer_groups(plan: Plan, layer: int) -> dict[type[Law], list[Group]]:
     """Return the groups of one layer by their law; images that nothing changes are in none."""
-    op, value, noise = plan.op[:, layer], plan.value[:, layer], plan.noise[:, layer].double()
+    op, value, noise = plan.op[:, layer].numpy(), plan.value[:, layer], plan.noise[:, layer]
     # A differentiable value keeps its op even where it changes nothing: its slope counts.
-    index = (value.requires_grad | (value != _neutral(plan.ops)[op])).nonzero().squeeze(1)
-    index = index[op[index].argsort(stable=True)]
-    which, counts = op[index].unique_consecutive(return_counts=True)
-    parts = (part.split(counts.tolist()) for part in (index, value[index], noise[index]))
+    acting = value.requires_grad | (value.detach().numpy() != _neutral(plan.ops)[op])
+    order = np.flatnonzero(acting)
+    order = order[op[order].argsort(kind="stable")]
+    which, counts = np.unique(op[order], return_counts=True)
+    index = torch.from_numpy(order)
+    parts = (part.split(counts.tolist()) for part in (index, value[index], noise[index].double()))
     groups: dict[type[Law], list[Group]] = defaultdict(list)
     for number, rows, values, places in zip(which.tolist(), *parts, strict=True):
         row = OPS[plan.ops[number]]
@@ -71,10 +72,10 @@ def layer_groups(plan: Plan, layer: int) -> dict[type[Law], list[Group]]:
 
 
 @cache
-def _neutral(ops: tuple[str, ...]) -> Tensor:
+def _neutral(ops: tuple[str, ...]) -> Floats:
     """Return the value at which each op changes nothing; NaN for an op without one."""
     values = (OPS[name].neutral for name in ops)
-    return torch.tensor([nan if value is None else value for value in values], dtype=torch.float64)
+    return np.array([np.nan if value is None else value for value in values])
 
 
 def sent(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:

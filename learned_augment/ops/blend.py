@@ -34,15 +34,15 @@ def smooth_mix(degenerate: Tensor, image: Tensor, factor: Tensor) -> Tensor:
 
 
 def grey(image: Tensor) -> Tensor:
-    """Return the grey version (..., 1, H, W) of floats; a NaN counts as black.
+    """Return the grey version (..., 1, H, W) of floats; black where a channel is NaN.
 
     Otherwise the NaN of one channel would spread to the others.
     """
     # Imported here because it brings all of Kornia, which only floats need.
     from kornia.color import rgb_to_grayscale
 
-    image = image.nan_to_num(nan=0.0)
-    return image if image.shape[-3] == 1 else rgb_to_grayscale(image)
+    shades = image if image.shape[-3] == 1 else rgb_to_grayscale(image)
+    return shades.nan_to_num(nan=0.0)
 
 
 def _neighbours(image: Array) -> Array:
