@@ -32,8 +32,9 @@ from detect_training import Schedule, Training
 from learned_augment import Policy, builders
 from learned_augment.files import encode
 from learned_augment.jobs.checkpoints import differences
+from learned_augment.jobs.isolation import isolated
 from learned_augment.placement import place_policy
-from learned_augment.training import find_device, isolated, run_training
+from learned_augment.training import find_device, run_training
 
 OVER, INTERRUPTED, WRONG = 3, 130, 2
 TYPICAL_SIDE = 480

@@ -28,11 +28,12 @@ from learned_augment.builders import deep_trivial_augment
 from learned_augment.comparison.paired import paired_difference
 from learned_augment.data.datasets import ImageData, load_images
 from learned_augment.engines import apply_batch
+from learned_augment.jobs.isolation import isolated
 from learned_augment.searchers.alignment import inner, norm
 from learned_augment.searchers.batches import Normalise
 from learned_augment.searchers.deepaa.frozen import Frozen
 from learned_augment.searchers.deepaa.search import DeepAA
-from learned_augment.searchers.task import Task, isolated, prepare
+from learned_augment.searchers.task import Task, prepare
 
 JUDGES = 64
 
@@ -97,7 +98,7 @@ def searched(data: ImageData, seed: int, options: argparse.Namespace) -> tuple[P
         options={"depth": str(options.depth), **dict(o.split("=", 1) for o in options.option)},
         seed=seed,
     )
-    with isolated(seed):
+    with isolated(seed, precise=True):
         while task.searcher.done < task.searcher.steps:
             task.searcher.step()
     return task.searcher.policy(), task, time.perf_counter() - start

@@ -39,7 +39,7 @@ def main() -> None:
     parser = arguments(__doc__, "control,rotated,darkened,mirrored,translated")
     parser.add_argument("--model", default="small-cnn")
     parser.add_argument("--epochs", type=int, default=20, help="of the network's training")
-    parser.add_argument("--steps", type=int, default=16, help="of the layer, eight pairs each")
+    parser.add_argument("--steps", type=int, default=16, help="of the layer, four pairs each")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -144,7 +144,8 @@ def gradient_cosine(result: Result) -> list[str]:
     rows = [[name, *cells[: len(depths)]] for name, cells in lines.items()]
     note = (
         f"Gain of the cosine with clean gradients of the class over no augmentation, on "
-        f"{result['settings']['pairs']} held-out pairs; lead: over DeepTA, paired, 95 %. "
+        f"{result['settings']['pairs']} held-out pairs, one search; lead: over DeepTA, paired, "
+        "95 % over pairs. "
     )
     return [*markdown(heads, rows), "", note + measured(result)]
 

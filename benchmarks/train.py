@@ -30,8 +30,9 @@ from train_options import Job, parser, read_job
 from train_records import Record
 from train_words import preset_table
 
+from learned_augment.jobs.isolation import isolated
 from learned_augment.jobs.processes import connect, rank, world
-from learned_augment.training import Recipe, Trainer, find_device, isolated, run_training
+from learned_augment.training import Recipe, Trainer, find_device, run_training
 from learned_augment.training.loop import Stop
 
 OVER, INTERRUPTED, WRONG = 3, 130, 2

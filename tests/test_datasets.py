@@ -254,6 +254,7 @@ def test_other_kinds_of_sources_are_refused(source):
     [
         (Image.new("RGB", (9, 9)), TypeError, r"item 0 .* as \(image, class\)"),
         ((Image.new("RGB", (9, 9)), "cat"), TypeError, "the class a whole number"),
+        ((Image.new("RGB", (9, 9)), 0.5), TypeError, "the class a whole number"),
         ((Image.new("RGB", (9, 9)), -1), ValueError, "classes from 0, got -1 at item 0"),
     ],
 )

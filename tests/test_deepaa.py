@@ -138,9 +138,13 @@ class TestLayers:
         for layer in searcher.layers:
             assert layer[0].item() == pytest.approx(0.956, abs=1e-3)
 
-    def test_depth_auto_ends_before_a_layer_that_stays_identity(self):
-        options = {**GRAM, "depth": "auto", "policy_rate": 1e-9, "steps": 2}
-        searcher = task(options).searcher
+    def test_depth_auto_ends_before_a_layer_that_becomes_identity(self):
+        def toward_identity(frozen, layers, logits):
+            logits.improve(torch.nn.functional.one_hot(torch.tensor(0), len(logits.theta)).double())
+            return {"cosine": 1.0}
+
+        searcher = task({**GRAM, "depth": "auto", "steps": 2}).searcher
+        searcher.rewards.step = toward_identity
         assert searcher.steps == PRETRAINING + 8 * 2
         run(searcher)
         # The first layer is kept, so that there is a policy.

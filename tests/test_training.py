@@ -155,6 +155,17 @@ def test_a_network_for_other_classes_is_noticed():
         check_network(linear(5), made_data(), CPU)
 
 
+def test_a_network_that_returns_something_else_or_takes_other_images_is_noticed():
+    class Two(torch.nn.Flatten):
+        def forward(self, x):
+            return super().forward(x), x
+
+    with pytest.raises(ValueError, match=r"Expected logits \(2, 3\).*returned a tuple"):
+        check_network(Two(), made_data(), CPU)
+    with pytest.raises(ValueError, match=r"takes images \(2, 3, .*but it failed on them: "):
+        check_network(torch.nn.Conv2d(7, 3, 3), made_data(), CPU)
+
+
 def test_epochs_are_tested_where_asked_and_the_best_is_reported_beside_the_last():
     trained = train(epochs=7, test_every=3)
     assert [epoch for epoch, _ in trained.accuracies] == [3, 6, 7]

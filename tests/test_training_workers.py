@@ -11,8 +11,9 @@ from test_training import CPU, linear, made_data
 from test_training_resume import assert_equal, everything, worker_feed
 
 from learned_augment.builders import from_layers
+from learned_augment.jobs.isolation import isolated
 from learned_augment.placement import place_policy
-from learned_augment.training import MemoryFeed, Recipe, Trainer, isolated, run_training
+from learned_augment.training import MemoryFeed, Recipe, Trainer, run_training
 from learned_augment.training.feeds import Draws
 from learned_augment.training.pictures import read_folders
 from learned_augment.training.pixels import IMAGENET

@@ -46,6 +46,8 @@ def _labelled(item: Any, index: int) -> tuple[object, int]:
     try:
         image, given = item
         label = int(given)
+        if label != given:
+            raise ValueError
     except (TypeError, ValueError):
         raise TypeError(
             f"Expected item {index} of the data set as (image, class), the class a whole number, "

@@ -34,7 +34,8 @@ def connect(device: torch.device) -> None:
             )
         torch.cuda.set_device(mine)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        # Some totals of a search on GPUs lie on the CPU.
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
 
 
 def world() -> int:

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from learned_augment.jobs.isolation import isolated
 from learned_augment.searchers.live_bytes import most_bytes
 from learned_augment.searchers.phases import Phase, Phased
-from learned_augment.searchers.task import Task, isolated
+from learned_augment.searchers.task import Task
 
 __all__ = ["Estimate", "estimate"]
 
@@ -62,12 +63,12 @@ def estimate(task: Task) -> Estimate:
         task: As from `task.prepare`.
     """
     if isinstance(task.searcher, Phased):
-        with isolated(int(task.config["seed"])):
+        with isolated(int(task.config["seed"]), precise=True):
             phases = tuple(task.searcher.phases())
         seconds = sum(phase.steps * phase.seconds for phase in phases)
         return _estimate(task, _data_bytes(task) + task.searcher.memory, seconds, phases)
     searcher = task.searcher
-    with isolated(int(task.config["seed"])):
+    with isolated(int(task.config["seed"]), precise=True):
         searcher.step()  # makes what lasts from step to step
         memory = most_bytes(searcher.step, task.halves, searcher)
         trials = max(1, min(TRIALS, searcher.steps - searcher.done))

@@ -95,7 +95,7 @@ def run_search(
             for watcher in watchers if rank() == 0 else ():
                 watcher(report)
             over = time_budget is not None and now - start + pace > time_budget
-            if agree(interrupted(), device):
+            if agree(interrupted(), device) and searcher.done < searcher.steps:
                 save()
                 return "interrupted"
             if agree(over, device) and searcher.done < searcher.steps:

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 
 from learned_augment.data.datasets import Source
+from learned_augment.jobs.isolation import isolated
 from learned_augment.jobs.processes import rank
 from learned_augment.networks import NetworkChoice
 from learned_augment.policy import Policy
 from learned_augment.searchers.loop import Watcher, run_search
-from learned_augment.searchers.task import isolated, prepare, sign
+from learned_augment.searchers.task import prepare, sign
 from learned_augment.searchers.watchers import JsonLines, Line, tensorboard
 
 __all__ = ["search"]
@@ -125,7 +126,7 @@ def search(
         watchers.append(JsonLines(Path(log)))
     if tensorboard_folder is not None and rank() == 0:
         watchers.append(tensorboard(Path(tensorboard_folder)))
-    with isolated(seed), Line(progress) as line:
+    with isolated(seed, precise=True), Line(progress) as line:
         stop = run_search(
             task.searcher,
             config=task.config,

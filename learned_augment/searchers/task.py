@@ -1,8 +1,7 @@
 """A search, prepared: data loaded and halved, network built, method started; nothing run yet."""
 
 import platform
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -14,6 +13,7 @@ import learned_augment
 from learned_augment.data.datasets import Source, load_images
 from learned_augment.data.image_data import ImageData
 from learned_augment.jobs.hashes import module_hash
+from learned_augment.jobs.isolation import isolated
 from learned_augment.jobs.processes import connect
 from learned_augment.networks import NetworkChoice, build_network
 from learned_augment.placement import DEFAULTS
@@ -26,7 +26,7 @@ from learned_augment.searchers.presets import Preset, find_preset
 from learned_augment.searchers.searcher import Halves, Method, Searcher
 from learned_augment.training import check_network, find_device
 
-__all__ = ["SEARCHERS", "Task", "isolated", "prepare", "sign"]
+__all__ = ["SEARCHERS", "Task", "prepare", "sign"]
 
 SEARCHERS: dict[str, Method] = {"dada": dada, "deepaa": deepaa}
 """Search methods by name. Adding one is one file and one row."""
@@ -104,7 +104,7 @@ def prepare(
     options = {**figures.options, **(options or {})}
     halves = make_halves(images, judges, figures.reduce, seed, where)
     check_network(figures.model, images, where)
-    with isolated(seed):
+    with isolated(seed, precise=True):
         network = deepcopy(build_network(figures.model, len(images.classes)))
         # A name says what network it is; a module of the user's is known by its weights.
         own = {} if isinstance(figures.model, str) else {"network": module_hash(network)}
@@ -182,20 +182,3 @@ def sign(task: Task, stop: Stop) -> Policy:
     if stop != "finished":
         about["stopped"] = f"{stop} after step {task.searcher.done} of {task.searcher.steps}"
     return replace(found, about=about)
-
-
-@contextmanager
-def isolated(seed: int) -> Iterator[None]:
-    """Seed torch's global generators, for initial weights and dropout, and restore them after.
-
-    TF32 is off meanwhile: slopes are small differences of large numbers.
-    """
-    gpus = range(torch.cuda.device_count())
-    with (
-        torch.random.fork_rng(devices=gpus),
-        torch.backends.cudnn.flags(
-            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-        ),
-    ):
-        torch.manual_seed(seed)
-        yield

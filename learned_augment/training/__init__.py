@@ -7,7 +7,7 @@ policies at one seed differ in nothing else.
 from learned_augment.training.feeds import MemoryFeed
 from learned_augment.training.loop import run_training
 from learned_augment.training.recipe import Recipe
-from learned_augment.training.single import check_network, find_device, isolated, train_network
+from learned_augment.training.single import check_network, find_device, train_network
 from learned_augment.training.trainer import Trained, Trainer
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "Trainer",
     "check_network",
     "find_device",
-    "isolated",
     "run_training",
     "train_network",
 ]

@@ -1,19 +1,20 @@
 """One training from start to end in memory, and what is checked before."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from copy import deepcopy
 
 import torch
+from torch import Tensor
 
 from learned_augment.data.image_data import ImageData
+from learned_augment.jobs.isolation import isolated
 from learned_augment.networks import NetworkChoice, build_network
 from learned_augment.placement import Contender
 from learned_augment.training.feeds import MemoryFeed
 from learned_augment.training.recipe import Recipe
 from learned_augment.training.trainer import Trained, Trainer
 
-__all__ = ["check_network", "find_device", "isolated", "train_network"]
+__all__ = ["check_network", "find_device", "train_network"]
 
 
 def train_network(
@@ -71,24 +72,20 @@ def check_network(network: NetworkChoice, data: ImageData, device: torch.device)
     Raises:
         ValueError: if the network does not turn them into one logit per class.
     """
+    images = data.train_images[:2]
     with isolated(0), torch.no_grad():
         model = deepcopy(build_network(network, len(data.classes))).to(device).eval()
-        logits = model(data.train_images[:2].to(device) / 255)
-    expected = (len(data.train_images[:2]), len(data.classes))
-    if tuple(logits.shape) != expected:
+        try:
+            logits = model(images.to(device) / 255)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            raise ValueError(
+                f"Expected a network that takes images {tuple(images.shape)} of {data.name}, but "
+                f"it failed on them: {str(error).splitlines()[0]}"
+            ) from error
+    expected = (len(images), len(data.classes))
+    found = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"
+    if found != expected:
         raise ValueError(
             f"Expected logits {expected}, one per class of {data.name}, but the network returned "
-            f"{tuple(logits.shape)}."
+            f"{found}."
         )
-
-
-@contextmanager
-def isolated(seed: int) -> Iterator[None]:
-    """Seed torch's global generators, for initial weights and dropout, and restore them after."""
-    gpus = range(torch.cuda.device_count())
-    with (
-        torch.random.fork_rng(devices=gpus),
-        torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True),
-    ):
-        torch.manual_seed(seed)
-        yield

@@ -69,6 +69,7 @@ class ClassPairs:
                 "pretrain_images."
             )
         self.kept: dict[int, Tensors] = {}
+        _warn_of_left_out([name for c, name in enumerate(halves.classes) if c not in self.classes])
         _warn_of_small(halves.classes, self.judges, val_batch)
 
     def draw(self, count: int) -> list[Pair]:
@@ -109,6 +110,17 @@ class ClassPairs:
         device = self.halves.val_images.device
         images = self.normalise(self.halves.val_images[judges.to(device)])
         return frozen.gradient(images, torch.full((len(judges),), label, device=device))
+
+
+def _warn_of_left_out(names: Sequence[str]) -> None:
+    if names:
+        rest = f" and {len(names) - 10} more" if len(names) > 10 else ""
+        warnings.warn(
+            f"No image is left to augment, or to judge by, of {', '.join(names[:10])}{rest}: the "
+            "policy is learned from the other classes. Raise reduce, or lower pretrain_images.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def _warn_of_small(classes: Sequence[str], judges: Sequence[Tensor], needed: int) -> None:

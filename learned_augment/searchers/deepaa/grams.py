@@ -35,6 +35,9 @@ from learned_augment.searchers.deepaa.options import DeepAAOptions
 
 __all__ = ["GramRewards", "Grams", "products"]
 
+# Least length that is divided by: a network that is sure of an image may have no gradient there.
+TINY = 1e-15
+
 # The least ratio of squared lengths without and with the noise of the draws.
 FLOOR = 0.02
 WINDOW = 8
@@ -66,12 +69,12 @@ class Grams:
     def cosines(self, chances: Tensor) -> Tensor:
         """Return the cosine of every pair, (P,), for chances (M,) of the kinds."""
         length = (self.means @ chances @ chances * self._ratio(chances)).sqrt()
-        return (self.pulls @ chances) / length
+        return (self.pulls @ chances) / length.clamp_min(TINY)
 
     def rewards(self, chances: Tensor) -> Tensor:
         """Return the gradient of every pair's cosine by the chances, (P, M)."""
         turned = self.means @ chances  # (P, M)
-        square = turned @ chances
+        square = (turned @ chances).clamp_min(TINY**2)
         length = (square * self._ratio(chances)).sqrt()
         cosine = (self.pulls @ chances) / length
         clean, noisy = (part.mean(0) @ chances for part in (self.crossed, self.means))
@@ -85,7 +88,7 @@ class Grams:
     def _ratio(self, chances: Tensor) -> Tensor:
         """Return what part of the squared length is not noise, over all pairs, a scalar."""
         clean, noisy = (part.mean(0) @ chances @ chances for part in (self.crossed, self.means))
-        return (clean / noisy).clamp(FLOOR, 1.0)
+        return (clean / noisy.clamp_min(TINY**2)).clamp(FLOOR, 1.0)
 
 
 def products(gradients: Tensor) -> tuple[Tensor, Tensor]:
@@ -212,7 +215,7 @@ class GramRewards:
         means, crossed, pulls = (
             torch.stack(parts).double().sum(0).cpu() for parts in zip(*found, strict=True)
         )
-        return means / size, crossed / size, pulls / (float(norm(target)) * size**0.5)
+        return means / size, crossed / size, pulls / (max(float(norm(target)), TINY) * size**0.5)
 
     def passes(self, first: bool) -> dict[str, int]:
         """Return how many images a step sends through the network, by purpose."""

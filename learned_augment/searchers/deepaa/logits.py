@@ -52,6 +52,11 @@ class Logits:
         """Return the distribution, (N,)."""
         return torch.softmax(self.theta, 0)
 
+    def in_play(self) -> float:
+        """Return the perplexity of the distribution: how many candidates it spreads over."""
+        chances = self.chances()
+        return float(torch.exp(-torch.special.xlogy(chances, chances).sum()))
+
     def improve(self, rewards: Tensor, scale: float = 1.0) -> None:
         """Take one step of Adam up the expected reward, the rewards (N,) held fixed.
 

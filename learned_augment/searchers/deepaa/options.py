@@ -2,7 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from math import isfinite
+from pathlib import Path
 from typing import Any, Literal
+
+from learned_augment.files import check_target
 
 __all__ = ["DeepAAOptions", "read_deepaa_options"]
 
@@ -35,7 +39,8 @@ class DeepAAOptions:
         rewards: "gram" keeps, of every pair of training image and validation gradient, all inner
             products among the candidates' gradients, and learns from all pairs of the layer so far;
             "forward" is the published way: forward-mode rewards of the step's own pairs.
-        depth: Layers to search, or "auto": until a layer's Identity holds 0.9 or more, 8 at most.
+        depth: Layers to search, or "auto": until a layer's Identity holds 0.9 or more, and no less
+            than it started with; 8 at most.
         variant: "deep", or "simple": one layer, to be used beside the default augmentation.
         steps: Steps a layer.
         pairs: Pairs a step.
@@ -54,14 +59,16 @@ class DeepAAOptions:
         distinct: Whether candidates that are the same change are evaluated once.
         space: A name of `spaces.SPACES`; "auto" is "deepaa" up to 64 pixels, else its ImageNet one.
         levels: Evenly spaced values an op, the one that changes nothing left out.
-        pretrain: Whether to train the network first; without, it is used as it comes.
+        pretrain: Whether to train the network first; without, it is used as it comes, and pairs are
+            made of all of the training half.
         pretrain_images: How many of the training half it is trained on; 0 is half. Pairs are made
             of the others.
         network_file: Where the trained network is kept; read instead of training if it exists.
         memory: MiB that the network's intermediate results may take.
 
     Raises:
-        ValueError: If a value is out of range, or options contradict each other.
+        ValueError: If a value is out of range, options contradict each other, or there is no folder
+            for the network.
     """
 
     rewards: str = "gram"
@@ -99,6 +106,10 @@ class DeepAAOptions:
             raise ValueError(f'depth must be 1 or more, or "auto", got {self.depth}.')
         if not 0 < self.policy_rate < float("inf"):
             raise ValueError(f"policy_rate must be above 0, got {self.policy_rate}.")
+        if not isfinite(self.identity):
+            raise ValueError(f"Expected identity as a finite number, got {self.identity}.")
+        if self.network_file:
+            check_target(Path(self.network_file))
         self._check_together()
 
     def _check_together(self) -> None:
@@ -112,6 +123,11 @@ class DeepAAOptions:
                 'Rewards "gram" need every candidate after two or more prefixes: expected subset 0 '
                 f"and prefixes of at least 2, got {self.subset} and {self.prefixes}; change them, "
                 'or use rewards "forward".'
+            )
+        if self.rewards == "forward" and self.tolerance:
+            raise ValueError(
+                'Rewards "forward" see too few pairs to tell when a layer stands still: expected '
+                f'tolerance 0, got {self.tolerance}; leave it out, or use rewards "gram".'
             )
 
     @property
@@ -143,6 +159,10 @@ def _read(name: str, value: Any, kind: type) -> Any:
             raise ValueError(f"Expected {name} as true or false, got {value!r}.")
         return value.lower() == "true"
     try:
-        return kind(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"Expected {name} as {kind.__name__}, got {value!r}.") from None
+        read = kind(value)
+    except (TypeError, ValueError, OverflowError):
+        read = None
+    cut = kind is int and isinstance(value, float) and read != value
+    if read is None or value is None or cut:
+        raise ValueError(f"Expected {name} as {kind.__name__}, got {value!r}.")
+    return read

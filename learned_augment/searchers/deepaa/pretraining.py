@@ -23,7 +23,7 @@ from learned_augment.searchers.searcher import Halves
 __all__ = ["Pretraining", "part", "read_network", "split", "write_network"]
 
 MOMENTUM, CLIP, FINAL_RATE = 0.9, 5.0, 1e-7
-FORMAT = 1
+FORMAT = 2
 
 
 class Pretraining:
@@ -74,6 +74,12 @@ class Pretraining:
         self._update(slope, rate)
         self.done += 1
         return {"train_loss": loss, "learning_rate": rate}
+
+    @property
+    def recipe(self) -> dict[str, float | str]:
+        """What the trained network depends on beside its start and its images."""
+        names = ("epochs", "batch_size", "learning_rate", "weight_decay", "beside", "cutout")
+        return {name: getattr(self.preset, name) for name in names}
 
     def _rate(self) -> float:
         high = self.preset.learning_rate
@@ -134,7 +140,8 @@ def write_network(path: Path, pretraining: Pretraining, images: str) -> None:
     if rank() == 0:
         learner, buffer = pretraining.learner, io.BytesIO()
         state = {**learner.weights, **learner.buffers}
-        torch.save({"format": FORMAT, "images": images, "state": state}, buffer)
+        written = {"format": FORMAT, "images": images, "recipe": pretraining.recipe, "state": state}
+        torch.save(written, buffer)
         write_atomically(path, buffer.getvalue())
 
 
@@ -142,12 +149,13 @@ def read_network(path: Path, pretraining: Pretraining, images: str) -> None:
     """Use the network of a file instead of training one.
 
     Raises:
-        ValueError: If the file does not hold this network, trained on these images.
+        ValueError: If the file does not hold this network, trained like this on these images.
     """
     try:
         # Weights only: a file from elsewhere must not execute anything.
         read = torch.load(path, map_location="cpu", weights_only=True)
         version, trained_on, state = read["format"], read["images"], read["state"]
+        recipe = read["recipe"]
     except Exception as error:  # torch.load raises whatever the broken bytes lead to
         raise ValueError(
             f"{path} does not hold a trained network ({type(error).__name__}); delete it, or give "
@@ -166,6 +174,15 @@ def read_network(path: Path, pretraining: Pretraining, images: str) -> None:
         raise ValueError(
             f"{path} was trained on other images, which the policy would now be learned from; give "
             "the same data, reduce and seed, or another network_file."
+        )
+    other = [
+        f"{name} {recipe.get(name)} instead of {value}"
+        for name, value in pretraining.recipe.items()
+        if recipe.get(name) != value
+    ]
+    if other:
+        raise ValueError(
+            f"{path} was trained with {', '.join(other)}; give the same, or another network_file."
         )
     pretraining.take_over(state)
 

@@ -38,6 +38,9 @@ class ForwardRewards:
         candidates: Of every layer.
         options: Of the search.
         generator: Of the augmented copies; CPU.
+
+    Raises:
+        ValueError: If a subset is larger than the whole.
     """
 
     def __init__(
@@ -49,6 +52,11 @@ class ForwardRewards:
     ) -> None:
         self.pairs, self.candidates, self.options = pairs, candidates, options
         self.generator = generator
+        kinds = len(candidates.first)
+        if options.subset > kinds:
+            raise ValueError(
+                f"Expected subset to be at most {kinds}, the kinds there are, got {options.subset}."
+            )
 
     def step(self, frozen: Frozen, layers: Sequence[Tensor], logits: Logits) -> dict[str, float]:
         """Draw pairs, measure, and improve the layer that comes after ``layers``."""

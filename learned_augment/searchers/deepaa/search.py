@@ -38,7 +38,7 @@ from learned_augment.searchers.searcher import Halves
 
 __all__ = ["DeepAA", "deepaa"]
 
-# depth="auto": a layer that leaves images as they are this often ends the pipeline.
+# depth="auto": a layer that has come to leave images as they are this often ends the pipeline.
 CONVERGED = 0.9
 
 
@@ -74,7 +74,9 @@ class DeepAA:
         check_suitable(network, sample, gram=gram)
         together = options.prefixes * len(candidates.first) if gram else 0
         check_memory(network, sample, self.memory, together)
-        fitted, free = split(halves.train_labels, options.pretrain_images, generator)
+        fitted = free = torch.arange(len(halves.train_labels))
+        if options.pretrain:
+            fitted, free = split(halves.train_labels, options.pretrain_images, generator)
         images, labels = part(halves, fitted)
         self.images = fingerprint(halves._replace(train_images=images, train_labels=labels))
         self.pretraining = Pretraining(network, images, labels, self.normalise, preset, generator)
@@ -125,7 +127,7 @@ class DeepAA:
             "layer": float(len(self.layers) + 1),
             **found,
             "identity": float(self.logits.chances()[0]),
-            "candidates_in_play": _perplexity(self.logits.chances()),
+            "candidates_in_play": self.logits.in_play(),
         }
         if self._layer_ends():
             self._end_layer()
@@ -147,7 +149,9 @@ class DeepAA:
     def _end_layer(self) -> None:
         chances = self.logits.chances()
         self.by_layer.append({**self.metrics, "steps": float(self.in_layer)})
-        converged = self.options.depth == "auto" and float(chances[0]) >= CONVERGED
+        # A layer that has hardly learned yet holds most of the Identity that it started with.
+        needed = max(CONVERGED, self._new_logits().chances()[0].item())
+        converged = self.options.depth == "auto" and chances[0].item() >= needed
         if not converged or not self.layers:
             self.layers.append(chances)
         self.finished = converged or len(self.layers) == self.options.most_layers
@@ -219,10 +223,6 @@ class DeepAA:
         self.in_layer, self.searched = state["in_layer"], state["searched"]
         self.finished, self.metrics = state["finished"], dict(state["metrics"])
         self.generator.set_state(state["generator"])
-
-
-def _perplexity(chances: Tensor) -> float:
-    return float(torch.exp(-torch.special.xlogy(chances, chances).sum()))
 
 
 def deepaa(
