@@ -12,6 +12,7 @@ import torch
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
 from learned_augment.ops import OPS
+from learned_augment.plan import HOST
 from learned_augment.policy import Policy
 from learned_augment.spaces import SPACES, Range, Space, levels, mirror
 
@@ -54,8 +55,11 @@ def from_sub_policies(
         about: The policy's provenance.
 
     Raises:
-        ValueError: If a probability is outside [0, 1].
+        ValueError: If a probability is outside [0, 1], or `mirrored` names no op.
     """
+    unknown = sorted(set(mirrored) - set(OPS))
+    if unknown:
+        raise ValueError(f"Unknown op {unknown[0]!r} in mirrored. Known ops: {', '.join(OPS)}.")
     return _build(
         [[_applied(*triple, triple[0] in mirrored) for triple in sub] for sub in sub_policies],
         about,
@@ -189,18 +193,23 @@ def _build(sub_policies: Sequence[Sequence[Layer]], about: Mapping[str, Any] | N
     weights = torch.tensor(
         [[[weight for _, weight, _ in layer] for layer in sub] for sub in rows],
         dtype=torch.float64,
+        device=HOST,
     )
     sums = weights.sum(-1, keepdim=True)
     if (weights < 0).any() or not (sums > 0).all():
         raise ValueError("Expected weights of each layer that are not negative and not all 0.")
     return Policy(
         ops=ops,
-        mixture=torch.full((len(rows),), 1 / len(rows), dtype=torch.float64),
+        mixture=torch.full((len(rows),), 1 / len(rows), dtype=torch.float64, device=HOST),
         weights=weights / sums,
-        op=torch.tensor([[[ops.index(n) for n, _, _ in layer] for layer in sub] for sub in rows]),
+        op=torch.tensor(
+            [[[ops.index(name) for name, _, _ in layer] for layer in sub] for sub in rows],
+            device=HOST,
+        ),
         value=torch.tensor(
             [[[value for _, _, value in layer] for layer in sub] for sub in rows],
             dtype=torch.float64,
+            device=HOST,
         ),
         about=about or {},
     )

@@ -4,6 +4,7 @@ What is refused is refused always, whatever op would have been drawn.
 """
 
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import PIL.Image
@@ -17,12 +18,14 @@ from learned_augment.engines.pil import MODES
 
 __all__ = [
     "check_fill",
+    "check_generator",
     "check_image",
     "check_interpolation",
     "check_sample",
     "check_size",
     "fill_for",
     "is_image",
+    "mask_fill",
 ]
 
 DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -32,7 +35,7 @@ _MODES = {0: InterpolationMode.NEAREST, 2: InterpolationMode.BILINEAR, 3: Interp
 
 def check_interpolation(interpolation: InterpolationMode | str | int) -> InterpolationMode:
     """Return the mode for an enum, its name, or Pillow's number; ValueError for any other."""
-    wanted = _MODES.get(interpolation) if isinstance(interpolation, int) else interpolation
+    wanted = _MODES.get(interpolation) if type(interpolation) is int else interpolation
     for mode in _MODES.values():
         if wanted in (mode, mode.value):
             return mode
@@ -47,11 +50,27 @@ def check_size(size: int | None) -> int | None:
     return size
 
 
+def check_generator(generator: Any) -> torch.Generator | None:
+    """Return ``generator`` if it is None or a generator of the CPU.
+
+    Raises:
+        TypeError: If it is anything else.
+    """
+    cpu = isinstance(generator, torch.Generator) and generator.device.type == "cpu"
+    if generator is not None and not cpu:
+        raise TypeError(
+            f"Expected generator to be None or a torch.Generator on the CPU, got {generator!r}; "
+            "for a seed, give torch.Generator().manual_seed(seed)."
+        )
+    return generator  # type: ignore[no-any-return]
+
+
 def check_fill(fill: Any) -> FillValue | dict[type | str, FillValue]:
     """Return a copy of ``fill``: None, a number, a sequence, or {type or "others": one of these}.
 
     Raises:
         TypeError: If it is anything else.
+        ValueError: If a number is not finite.
     """
     if isinstance(fill, Mapping):
         return {_fill_key(key): _fill_value(value) for key, value in fill.items()}
@@ -65,16 +84,24 @@ def _fill_key(key: Any) -> type | str:
 
 
 def _fill_value(fill: Any) -> FillValue:
-    if fill is None or (isinstance(fill, int | float) and not isinstance(fill, bool)):
-        return fill
+    if fill is None:
+        return None
+    if isinstance(fill, int | float) and not isinstance(fill, bool):
+        return _finite(fill)
     if isinstance(fill, Sequence) and not isinstance(fill, str):
         numbers = tuple(fill)
         if len(numbers) in (1, 3) and all(isinstance(level, int | float) for level in numbers):
-            return numbers
+            return tuple(map(_finite, numbers))
     raise TypeError(
         "Expected fill to be None, a number, 1 or 3 numbers, or a dict of these by type, "
         f"got {fill!r}."
     )
+
+
+def _finite(level: float) -> float:
+    if not isfinite(level):
+        raise ValueError(f"Expected finite numbers in fill, got {level}.")
+    return level
 
 
 def fill_for(fill: FillValue | dict[type | str, FillValue], kind: type) -> tuple[float, ...] | None:
@@ -87,6 +114,25 @@ def fill_for(fill: FillValue | dict[type | str, FillValue], kind: type) -> tuple
     return (fill,)
 
 
+def mask_fill(fill: FillValue | dict[type | str, FillValue], mask: Tensor) -> float:
+    """Return what shows outside a mask: what the dict names for masks, else 0.
+
+    Raises:
+        ValueError: If it is more than one number, or none of the mask's dtype.
+    """
+    named = fill.get(tv_tensors.Mask) if isinstance(fill, dict) else None
+    numbers = (0,) if named is None else named if isinstance(named, Sequence) else (named,)
+    level = numbers[0]
+    whole = not mask.dtype.is_floating_point and mask.dtype != torch.bool
+    limits = torch.iinfo(mask.dtype) if whole else None
+    fits = limits is None or (limits.min <= level <= limits.max and level == int(level))
+    if len(numbers) > 1 or not fits:
+        raise ValueError(
+            f"Expected one number of {mask.dtype} as the fill of masks, got {named!r}."
+        )
+    return level
+
+
 def is_image(item: Any) -> bool:
     """Say whether an item is what the transform augments, rather than a target."""
     kinds = (PIL.Image.Image, tv_tensors.Image, tv_tensors.Video)
@@ -94,14 +140,22 @@ def is_image(item: Any) -> bool:
 
 
 def check_image(image: Any, fill: tuple[float, ...] | None) -> None:
-    """Check mode or dtype and shape of an image, and that ``fill`` fits its channels.
+    """Check mode or dtype and shape of an image, and that ``fill`` fits channels and levels.
 
     Raises:
         TypeError: For a mode or dtype that is not supported.
         ValueError: For a shape or fill that does not fit.
     """
-    channels = _pil_channels(image) if isinstance(image, PIL.Image.Image) else _channels(image)
-    if fill is not None and len(fill) not in (1, channels):
+    pil = isinstance(image, PIL.Image.Image)
+    channels = _pil_channels(image) if pil else _channels(image)
+    if 0 in (image.size if pil else image.shape[-2:]):
+        given = f"{image.width} x {image.height}" if pil else tuple(image.shape)
+        raise ValueError(f"Expected an image of at least one pixel, got {given}.")
+    if fill is None:
+        return
+    if (pil or image.dtype == torch.uint8) and not all(0 <= level <= 255 for level in fill):
+        raise ValueError(f"Expected fill from 0 to 255 for an image of these levels, got {fill}.")
+    if len(fill) not in (1, channels):
         raise ValueError(
             f"Expected fill of 1 or {channels} numbers for an image of {channels} colour "
             f"channel{'s' if channels > 1 else ''}, got {len(fill)}: {fill}."
@@ -131,8 +185,10 @@ def _channels(image: Tensor) -> int:
     return image.shape[-3]
 
 
-def check_sample(images: list[Any], targets: list[Any]) -> None:
-    """Check that a sample holds one image and that its targets lie on that image.
+def check_sample(
+    images: list[Any], targets: list[Any], fill: FillValue | dict[type | str, FillValue] = None
+) -> None:
+    """Check that a sample holds one image, and that targets and ``fill`` fit.
 
     Raises:
         TypeError: If there is no image or more than one.
@@ -150,10 +206,11 @@ def check_sample(images: list[Any], targets: list[Any]) -> None:
     for target in targets:
         if isinstance(target, tv_tensors.Mask):
             _check_mask(target, image, batched)
+            mask_fill(fill, target)
             continue
-        if batched and not isinstance(image, tv_tensors.Video):
+        if batched and not (isinstance(image, tv_tensors.Video) and image.dim() == 4):
             raise ValueError(
-                f"Expected a single image beside {type(target).__name__}, got a batch of shape "
+                f"Expected one image or video beside {type(target).__name__}, got a batch of shape "
                 f"{tuple(image.shape)}; transform the images one by one."
             )
         _check_same_size(type(target).__name__, tuple(target.canvas_size), size)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from learned_augment.ops import OPS
+from learned_augment.plan import HOST
 from learned_augment.policy import Policy
 from learned_augment.spaces import SPACES, Range, mirror
 
@@ -37,12 +38,19 @@ def random_control(policy: Policy, seed: int = 0) -> Policy:
     Raises:
         ValueError: if the policy does not say its space, or has an op that is not of that space.
     """
+    with HOST:
+        return _drawn(policy, seed)
+
+
+def _drawn(policy: Policy, seed: int) -> Policy:
     table = _Table.of(policy)
     generator = torch.Generator().manual_seed(seed)
     shape = (*policy.weights.shape[:2], len(policy.ops))
     names = torch.arange(len(policy.ops)).expand(shape).clone()  # (S, L, O): what each op becomes
     for members in _kinds(policy):
-        order = torch.rand(*shape[:2], len(members), generator=generator).argsort(-1)
+        order = torch.rand(
+            *shape[:2], len(members), generator=generator, dtype=torch.float32
+        ).argsort(-1)
         names[:, :, members] = torch.tensor(members)[order]
     sides = torch.randint(0, 2, shape, generator=generator).double() * 2 - 1
     op = names.gather(2, policy.op)

@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from learned_augment.ops import OPS, Op
 
-__all__ = ["NOISE", "Plan", "Step"]
+__all__ = ["HOST", "NOISE", "Plan", "Step"]
+
+HOST = torch.device("cpu")
+"""Where policies and plans live, whatever the user's default device is."""
 
 NOISE = 4
 """Uniform numbers that every image and layer gets for choosing a place."""

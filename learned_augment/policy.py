@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from learned_augment.ops import OPS, Op
-from learned_augment.plan import NOISE, Plan, Step
+from learned_augment.plan import HOST, NOISE, Plan, Step
 
 if TYPE_CHECKING:
     from torchvision.transforms import AutoAugmentPolicy
@@ -55,8 +55,9 @@ class Policy:
     def __post_init__(self) -> None:
         object.__setattr__(self, "ops", tuple(self.ops))
         for name, dtype in _DTYPES.items():
-            tensor = torch.as_tensor(getattr(self, name)).detach().to("cpu", dtype, copy=True)
-            object.__setattr__(self, name, tensor.contiguous())
+            tensor = torch.as_tensor(getattr(self, name), dtype=dtype, device=HOST)
+            own = tensor.detach().clone(memory_format=torch.contiguous_format)
+            object.__setattr__(self, name, own)
         object.__setattr__(self, "about", _frozen_about(self.about))
         _validate(self)
 
@@ -98,7 +99,7 @@ class Policy:
             generator: CPU generator; torch's global one by default.
         """
         layers = self.depth
-        u = torch.rand(n, 1 + (1 + NOISE) * layers, generator=generator)
+        u = torch.rand((n, 1 + (1 + NOISE) * layers), generator=generator, **_DRAWN)
         uniform = u[:, : 1 + layers].numpy().astype(np.float64)
         s = np.searchsorted(self._mixture_sums, uniform[:, 0], side="right")
         row = s[:, None] * layers + np.arange(layers)
@@ -112,7 +113,7 @@ class Policy:
         """Draw the steps of one image: ``sample(1).steps(0)``, same numbers, a few microseconds."""
         layers, (mixture_sums, weight_sums, candidates) = self.depth, self._lists
         width = self.weights.shape[2]
-        u = torch.rand(1 + (1 + NOISE) * layers, generator=generator).tolist()
+        u = torch.rand(1 + (1 + NOISE) * layers, generator=generator, **_DRAWN).tolist()
         row = bisect_right(mixture_sums, u[0]) * layers
         steps, noise = [], 1 + layers
         for layer in range(layers):
@@ -126,9 +127,9 @@ class Policy:
 
     def op_shares(self) -> dict[str, Tensor]:
         """Return each op's chance in each layer, (L,) float64, averaged over sub-policies."""
-        shares = torch.zeros(len(self.ops), self.depth, dtype=torch.float64)
+        shares = torch.zeros(len(self.ops), self.depth, dtype=torch.float64, device=HOST)
         weights = self.mixture[:, None, None] * self.weights  # (S, L, C)
-        layer = torch.arange(self.depth)[None, :, None].expand_as(self.op)
+        layer = torch.arange(self.depth, device=HOST)[None, :, None].expand_as(self.op)
         shares.index_put_((self.op, layer), weights, accumulate=True)
         return dict(zip(self.ops, shares, strict=True))
 
@@ -139,7 +140,8 @@ class Policy:
         return same and self.ops == other.ops and dict(self.about) == dict(other.about)
 
     def __hash__(self) -> int:
-        return hash((self.ops, self.value.numpy().tobytes(), self.weights.numpy().tobytes()))
+        # Adding 0 makes -0.0, which equals 0.0, the same bytes.
+        return hash((self.ops, *((t + 0.0).numpy().tobytes() for t in (self.value, self.weights))))
 
     def __repr__(self) -> str:
         s, layers, c = self.weights.shape
@@ -176,6 +178,9 @@ class Policy:
         return self._mixture_sums.tolist(), self._weight_sums.tolist(), candidates
 
 
+# A draw has 24 bits and comes from the CPU, whatever the default dtype and device.
+_DRAWN: Any = {"dtype": torch.float32, "device": HOST}
+
 _DTYPES = {
     "mixture": torch.float64,
     "weights": torch.float64,
@@ -187,7 +192,7 @@ _DTYPES = {
 def _frozen_about(about: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         return MappingProxyType(json.loads(json.dumps(dict(about))))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"Expected plain JSON data in about, got {error}.") from error
 
 
@@ -229,8 +234,8 @@ def _validate_chances(name: str, chances: Tensor) -> None:
 def _validate_values(policy: Policy) -> None:
     if (policy.op < 0).any() or (policy.op >= len(policy.ops)).any():
         raise ValueError(f"Expected op to count 0 to {len(policy.ops) - 1}, the listed ops.")
-    low = torch.tensor([OPS[name].low for name in policy.ops], dtype=torch.float64)[policy.op]
-    high = torch.tensor([OPS[name].high for name in policy.ops], dtype=torch.float64)[policy.op]
+    limits = [(OPS[name].low, OPS[name].high) for name in policy.ops]
+    low, high = torch.tensor(limits, dtype=torch.float64, device=HOST)[policy.op].unbind(-1)
     wrong = ~((policy.value >= low) & (policy.value <= high)) & (policy.weights > 0)
     if wrong.any() or not torch.isfinite(policy.value).all():
         where = (wrong | ~torch.isfinite(policy.value)).nonzero()[0].tolist()

@@ -15,10 +15,10 @@ from torchvision.transforms.v2.functional import is_pure_tensor
 from learned_augment import checks, files
 from learned_augment.builders import from_torchvision
 from learned_augment.engines import apply_batch
-from learned_augment.engines.boxes import move_boxes, move_key_points, move_mask
+from learned_augment.engines.boxes import move_boxes, move_key_points, move_masks
 from learned_augment.engines.fast import apply_steps
 from learned_augment.engines.pil import apply_image
-from learned_augment.plan import Plan, Step
+from learned_augment.plan import HOST, Plan, Step
 from learned_augment.policy import Policy
 
 __all__ = ["LearnedAugment"]
@@ -45,7 +45,8 @@ class LearnedAugment(v2.Transform):
             padding is the papers' grey. Masks get 0 unless the dict names ``tv_tensors.Mask``.
         same_on_batch: Draw once for a whole batch, as torchvision does.
         size: Side of the output in pixels: resized crops come out at it, anything else is
-            centre-cropped to it, as DeepAA does on ImageNet with 224. None keeps the input's size.
+            centre-cropped to it, as DeepAA does on ImageNet with 224, a smaller image padded with
+            0. None keeps the input's size.
         generator: CPU generator to draw from instead of the global one. In a DataLoader's worker
             its seed is combined with the worker's, so that workers draw differently.
 
@@ -57,8 +58,8 @@ class LearnedAugment(v2.Transform):
     Raises:
         ValueError: For an unknown policy (the message lists the shipped ones), interpolation or
             size; when called, for shapes, fills or targets that do not fit.
-        TypeError: For a fill of another type; when called, for unsupported modes and dtypes, and
-            for samples without exactly one image.
+        TypeError: For a fill or generator of another type; when called, for unsupported modes and
+            dtypes, and for samples without exactly one image.
 
     Example:
         >>> import torch
@@ -77,6 +78,14 @@ class LearnedAugment(v2.Transform):
         tv_tensors.KeyPoints,
     )
 
+    _shortcuts = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let what a subclass overrides see every input."""
+        super().__init_subclass__(**options)
+        own = LearnedAugment.make_params, LearnedAugment.transform, LearnedAugment.check_inputs
+        cls._shortcuts = own == (cls.make_params, cls.transform, cls.check_inputs)
+
     def __init__(
         self,
         policy: str | Path | Policy | AutoAugmentPolicy = "deepaa-cifar10",
@@ -93,18 +102,22 @@ class LearnedAugment(v2.Transform):
         self.fill = checks.check_fill(fill)
         self.same_on_batch = same_on_batch
         self.size = checks.check_size(size)
-        self.generator = generator
+        self.generator = checks.check_generator(generator)
         self._worker: tuple[int, torch.Generator] | None = None
 
     def forward(self, *inputs: Any) -> Any:
         """Augment the one image in ``inputs`` and move its targets; the rest passes through."""
+        if torch.compiler.is_compiling():
+            return _uncompiled(self, *inputs)
+        if len(inputs) != 1 or not self._shortcuts:
+            return super().forward(*inputs)
         # A lone image needs neither the sample's structure nor, often, a plan of tensors.
-        if len(inputs) == 1 and isinstance(inputs[0], PIL.Image.Image):
+        if isinstance(inputs[0], PIL.Image.Image):
             image = inputs[0]
             fill = checks.fill_for(self.fill, PIL.Image.Image)
             checks.check_image(image, fill)
             return self._apply_pil(image, self.policy.draw(self._source()), fill)
-        if len(inputs) == 1 and is_pure_tensor(inputs[0]):
+        if is_pure_tensor(inputs[0]):
             return self._forward_tensor(inputs[0])
         return super().forward(*inputs)
 
@@ -122,7 +135,8 @@ class LearnedAugment(v2.Transform):
         needed = zip(flat_inputs, self._needs_transform_list(flat_inputs), strict=True)
         items = [item for item, need in needed if need]
         images = [item for item in items if checks.is_image(item)]
-        checks.check_sample(images, [item for item in items if not checks.is_image(item)])
+        targets = [item for item in items if not checks.is_image(item)]
+        checks.check_sample(images, targets, self.fill)
         checks.check_image(images[0], self._fill(images[0]))
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
@@ -140,7 +154,7 @@ class LearnedAugment(v2.Transform):
         plan = self.policy.sample(draws, self._source())
         if draws == count:
             return {"plan": plan}
-        repeats = [0] * count if self.same_on_batch else torch.arange(count) // frames
+        repeats = [0] * count if self.same_on_batch else torch.arange(count, device=HOST) // frames
         return {"plan": plan.rows(repeats)}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
@@ -149,7 +163,9 @@ class LearnedAugment(v2.Transform):
         if isinstance(inpt, PIL.Image.Image):
             return self._apply_pil(inpt, plan.steps(0), self._fill(inpt))
         if isinstance(inpt, tv_tensors.Mask):
-            return self._apply_mask(inpt, plan)
+            fill = checks.mask_fill(self.fill, inpt)
+            moved = move_masks(inpt.as_subclass(torch.Tensor), plan, self.size, fill)
+            return tv_tensors.wrap(moved, like=inpt)
         if isinstance(inpt, tv_tensors.BoundingBoxes):
             return move_boxes(inpt, plan.steps(0), self.size)
         if isinstance(inpt, tv_tensors.KeyPoints):
@@ -201,30 +217,18 @@ class LearnedAugment(v2.Transform):
     def _apply_tensor(self, image: Tensor, plan: Plan) -> Tensor:
         plain = image.as_subclass(torch.Tensor)
         batch = plain.reshape(prod(plain.shape[:-3]), *plain.shape[-3:])
-        out = apply_batch(
-            batch,
-            plan,
-            interpolation=self.interpolation,
-            fill=self._fill(image),
-            size=self.size,
-        )
+        fill, mode = self._fill(image), self.interpolation
+        out = apply_batch(batch, plan, interpolation=mode, fill=fill, size=self.size)
         out = out.reshape(*plain.shape[:-2], *out.shape[-2:])
         if plain.dim() == 4 and _is_channels_last(plain):
             out = out.contiguous(memory_format=torch.channels_last)
         return out if is_pure_tensor(image) else tv_tensors.wrap(out, like=image)  # type: ignore[no-any-return]
 
-    def _apply_mask(self, mask: tv_tensors.Mask, plan: Plan) -> tv_tensors.Mask:
-        named = self.fill.get(tv_tensors.Mask) if isinstance(self.fill, dict) else None
-        fill = named if isinstance(named, int | float) else 0
-        plain = mask.as_subclass(torch.Tensor)
-        if len(plan) == 1:
-            out = move_mask(plain, plan.steps(0), self.size, fill)
-            return tv_tensors.wrap(out, like=mask)  # type: ignore[no-any-return]
-        each = plain.reshape(len(plan), -1, *plain.shape[-2:])
-        out = torch.stack(
-            [move_mask(m, plan.steps(i), self.size, fill) for i, m in enumerate(each)]
-        )
-        return tv_tensors.wrap(out.reshape(*plain.shape[:-2], *out.shape[-2:]), like=mask)  # type: ignore[no-any-return]
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _uncompiled(transform: LearnedAugment, *inputs: Any) -> Any:
+    """Augment outside of the graph, in one piece: the plan is data of the host."""
+    return transform.forward(*inputs)
 
 
 def _resolve(policy: str | Path | Policy | AutoAugmentPolicy) -> Policy:

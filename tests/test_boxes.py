@@ -106,7 +106,8 @@ def test_boxes_are_clamped_and_integers_rounded():
     assert away.tolist() == [[76, 10, 80, 30]]
     assert away.dtype == torch.int64
     point = tv_tensors.KeyPoints(torch.tensor([[78, 10]]), canvas_size=(HEIGHT, WIDTH))
-    assert move_key_points(point, [step("TranslateX", -0.2)], None).tolist() == [[79, 10]]
+    # Not clamped: a point of nothing in the image must not be taken for one on its border.
+    assert move_key_points(point, [step("TranslateX", -0.2)], None).tolist() == [[94, 10]]
 
 
 def test_empty_targets_and_ops_that_do_not_move_pixels():

@@ -341,7 +341,7 @@ def test_targets_that_do_not_fit_are_refused():
             LearnedAugment()(image, target)
         if name != "mask":
             batch = tv_tensors.Image(noise_images(2, 40, 48))
-            with pytest.raises(ValueError, match="single image beside"):
+            with pytest.raises(ValueError, match="one image or video beside"):
                 LearnedAugment()(batch, target)
     with pytest.raises(ValueError, match="leading dimensions of the batch"):
         LearnedAugment()(tv_tensors.Image(noise_images(3, 40, 48)), targets()["mask"])

@@ -1,5 +1,6 @@
 """Plan + images -> images: one meaning, executed three ways. The kind of input picks the engine."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -10,7 +11,7 @@ from learned_augment.engines.exact import apply_exact
 from learned_augment.engines.fast import apply_fast, kernel
 from learned_augment.engines.fused import apply_fused, suits
 from learned_augment.engines.smooth import apply_smooth
-from learned_augment.plan import Plan
+from learned_augment.plan import HOST, Plan
 
 __all__ = ["apply_batch"]
 
@@ -39,6 +40,19 @@ def apply_batch(
     Raises:
         ValueError: If the plan does not have one row an image.
     """
+    if torch.get_default_device() != HOST:  # what an engine makes belongs beside its images
+        with images.device:
+            return _apply(images, plan, interpolation, fill, size)
+    return _apply(images, plan, interpolation, fill, size)
+
+
+def _apply(
+    images: Tensor,
+    plan: Plan,
+    interpolation: InterpolationMode,
+    fill: float | tuple[float, ...] | None,
+    size: int | None,
+) -> Tensor:
     if len(plan) != len(images):
         raise ValueError(f"Expected a plan of {len(images)} rows, one an image, got {len(plan)}.")
     if images.numel() == 0:
@@ -46,9 +60,12 @@ def apply_batch(
     if size is not None and len(images) > 1:
         # Images part ways in size after a resized crop: each runs alone.
         parts = [(images[i : i + 1], plan.rows(slice(i, i + 1))) for i in range(len(images))]
-        options = {"interpolation": interpolation, "fill": fill, "size": size}
-        return torch.cat([apply_batch(*part, **options) for part in parts])  # type: ignore[arg-type]
-    colour = None if fill is None else torch.as_tensor(fill, dtype=torch.float64).reshape(-1)
+        return torch.cat([_apply(*part, interpolation, fill, size) for part in parts])
+    colour = (
+        None
+        if fill is None
+        else torch.as_tensor(fill, dtype=torch.float64, device=HOST).reshape(-1)
+    )
     if images.dtype == torch.uint8:
         plan = replace(plan, value=plan.value.detach())
         if interpolation == InterpolationMode.NEAREST and size is None:
@@ -61,5 +78,12 @@ def apply_batch(
         return apply_exact(images, plan, interpolation=interpolation, fill=outside, size=size)
     floats = images if images.dtype in (torch.float32, torch.float64) else images.float()
     outside = None if colour is None else colour.to(floats, non_blocking=True)
-    result = apply_smooth(floats, plan, interpolation=interpolation, fill=outside, size=size)
+    with _full_precision(images.device.type):
+        result = apply_smooth(floats, plan, interpolation=interpolation, fill=outside, size=size)
     return result.to(images.dtype)
+
+
+def _full_precision(device: str) -> AbstractContextManager[object]:
+    """Switch autocast off: a resized crop's products would lose levels."""
+    lossy = torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if lossy else nullcontext()

@@ -18,9 +18,9 @@ from torchvision.transforms.v2 import functional
 from learned_augment.engines.exact import crop_to, gather, nearest_sources
 from learned_augment.ops import Geometric, Resample
 from learned_augment.ops.region import centre_crop
-from learned_augment.plan import Step
+from learned_augment.plan import HOST, Plan, Step
 
-__all__ = ["move_boxes", "move_key_points", "move_mask"]
+__all__ = ["move_boxes", "move_key_points", "move_mask", "move_masks"]
 
 Boxes: TypeAlias = tv_tensors.BoundingBoxes
 Format = tv_tensors.BoundingBoxFormat
@@ -44,6 +44,18 @@ def move_mask(mask: Tensor, steps: Sequence[Step], size: int | None, fill: float
     return out.reshape(*mask.shape[:-2], *out.shape[-2:])
 
 
+def move_masks(masks: Tensor, plan: Plan, size: int | None, fill: float = 0) -> Tensor:
+    """Move masks (..., H, W) with their images, a row of the plan for each, or one for all."""
+    if len(plan) == 1:
+        return move_mask(masks, plan.steps(0), size, fill)
+    shape = (*masks.shape[:-2], *(masks.shape[-2:] if size is None else (size, size)))
+    if masks.numel() == 0:
+        return masks.new_zeros(shape)
+    each = masks.reshape(len(plan), -1, *masks.shape[-2:])
+    moved = [move_mask(mask, plan.steps(i), size, fill) for i, mask in enumerate(each)]
+    return torch.stack(moved).reshape(shape)
+
+
 def _resized(mask: Tensor, target: tuple[int, int]) -> Tensor:
     # Doubles hold every label below 2**53; interpolation knows few whole-number types.
     return interpolate(mask.double(), target, mode="nearest-exact").to(mask.dtype)
@@ -52,12 +64,13 @@ def _resized(mask: Tensor, target: tuple[int, int]) -> Tensor:
 def move_key_points(
     points: tv_tensors.KeyPoints, steps: Sequence[Step], size: int | None
 ) -> tv_tensors.KeyPoints:
-    """Move key points (..., 2), clamped to the canvas."""
+    """Move key points (..., 2); those that leave the canvas lie outside of it, and are not lost."""
     matrix, canvas = _forward(steps, points.canvas_size, size)
-    moved = _transformed(points.as_subclass(torch.Tensor).double() + 0.5, matrix) - 0.5
-    back = _like(moved, points.dtype)
-    result = tv_tensors.wrap(back, like=points, canvas_size=canvas)
-    return functional.clamp_keypoints(result) if matrix is not None else result  # type: ignore[no-any-return]
+    plain = points.as_subclass(torch.Tensor)
+    if matrix is None:
+        return tv_tensors.wrap(plain.clone(), like=points, canvas_size=canvas)  # type: ignore[no-any-return]
+    moved = _like(_transformed(plain.double() + 0.5, matrix) - 0.5, points.dtype)
+    return tv_tensors.wrap(moved, like=points, canvas_size=canvas)  # type: ignore[no-any-return]
 
 
 def move_boxes(boxes: Boxes, steps: Sequence[Step], size: int | None) -> Boxes:
@@ -98,9 +111,7 @@ def _like(coordinates: Tensor, dtype: torch.dtype) -> Tensor:
     return coordinates.to(dtype) if dtype.is_floating_point else coordinates.round().to(dtype)
 
 
-def _transformed(points: Tensor, matrix: Tensor | None) -> Tensor:
-    if matrix is None:
-        return points
+def _transformed(points: Tensor, matrix: Tensor) -> Tensor:
     matrix = matrix.to(points)
     return points @ matrix[:2, :2].T + matrix[:2, 2]
 
@@ -110,13 +121,14 @@ def _forward(
 ) -> tuple[Tensor | None, tuple[int, int]]:
     """Return the 3x3 matrix from input to output points, None if nothing moves, and the canvas."""
     height, width = canvas
-    total = torch.eye(3, dtype=torch.float64)
+    total = torch.eye(3, dtype=torch.float64, device=HOST)
     moved = False
     for step in steps:
         law = step.op.law
         if isinstance(law, Geometric):
             rows = law.matrix(step.value, step.noise, width, height)
-            backward = torch.tensor([*(float(c) for c in rows), 0.0, 0.0, 1.0]).double()
+            edges = [*(float(c) for c in rows), 0.0, 0.0, 1.0]
+            backward = torch.tensor(edges, dtype=torch.float64, device=HOST)
             total, moved = torch.linalg.inv(backward.reshape(3, 3)) @ total, True
         elif isinstance(law, Resample):
             x0, y0, x1, y1 = _crop(step, law, width, height, size)
@@ -138,4 +150,4 @@ def _crop(
 
 def _zoom(x0: float, y0: float, across: float, down: float) -> Tensor:
     rows = [[across, 0.0, -x0 * across], [0.0, down, -y0 * down], [0.0, 0.0, 1.0]]
-    return torch.tensor(rows, dtype=torch.float64)
+    return torch.tensor(rows, dtype=torch.float64, device=HOST)

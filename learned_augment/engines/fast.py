@@ -21,7 +21,7 @@ from learned_augment.engines.compiled import apply_compiled, colours
 from learned_augment.engines.exact import apply_exact
 from learned_augment.engines.program import Floats, Levels, book
 from learned_augment.ops import OPS
-from learned_augment.plan import Plan, Step
+from learned_augment.plan import HOST, Plan, Step
 
 __all__ = ["apply_fast", "apply_pixels", "apply_steps", "kernel"]
 
@@ -62,7 +62,7 @@ def apply_steps(
     channels, height, width = image.shape
     program = _program(steps, width, height)
     if program is None or 0 in image.shape:
-        outside = None if fill is None else torch.tensor(fill, dtype=torch.uint8)
+        outside = None if fill is None else torch.tensor(fill, dtype=torch.uint8, device=HOST)
         return apply_exact(image[None], _plan(steps), fill=outside)[0]
     source = image.contiguous()
     out = torch.empty_like(source)
@@ -120,10 +120,10 @@ def _run_one(
 
 
 def _plan(steps: Sequence[Step]) -> Plan:
-    op = torch.tensor([[ALL.index(step.op.name) for step in steps]], dtype=torch.int64)
-    value = torch.tensor([[step.value for step in steps]], dtype=torch.float64)
-    noise = torch.tensor([step.noise for step in steps]).reshape(1, len(steps), 4)
-    return Plan(ALL, op, value, noise)
+    op = np.array([[ALL.index(step.op.name) for step in steps]], np.int64)
+    value = np.array([[step.value for step in steps]], np.float64)
+    noise = np.array([step.noise for step in steps], np.float32).reshape(1, len(steps), 4)
+    return Plan(ALL, *map(torch.from_numpy, (op, value, noise)))
 
 
 def _spread(source: Tensor, out: Tensor, steps: Floats, tables: Levels, colour: Levels) -> None:

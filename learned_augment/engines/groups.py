@@ -84,7 +84,7 @@ def sent(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:
     From pinned memory to a GPU: the driver may wait for what lies in any other.
     """
     host = torch.from_numpy(array)
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
+    return (host.pin_memory() if device.type == "cuda" else host).to(device, non_blocking=True)
 
 
 def index_of(groups: Sequence[Group], device: torch.device) -> Tensor:

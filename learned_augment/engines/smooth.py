@@ -27,7 +27,7 @@ from learned_augment.engines.groups import (
 )
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
 from learned_augment.ops.blend import smooth_mix
-from learned_augment.plan import Plan
+from learned_augment.plan import HOST, Plan
 
 __all__ = ["apply_smooth", "warp"]
 
@@ -69,7 +69,7 @@ def _run(
     fill: Tensor | None,
     size: int | None,
 ) -> Tensor:
-    order = torch.arange(len(images))
+    order = torch.arange(len(images), device=HOST)
     for layer in range(plan.op.shape[1]):
         images, turned = _layer(images, layer_groups(plan, layer), interpolation, fill, size)
         if turned is not None:
@@ -92,7 +92,7 @@ def _layer(
     if not acting:
         return images, None
     changed = torch.cat([group.index for part in acting for group in part])
-    rest = torch.ones(len(images), dtype=torch.bool).index_fill_(0, changed, False)
+    rest = torch.ones(len(images), dtype=torch.bool, device=HOST).index_fill_(0, changed, False)
     order = torch.cat([changed, rest.nonzero().squeeze(1)])
     counts = [sum(len(group.index) for group in part) for part in acting]
     if len(images) > 1:
