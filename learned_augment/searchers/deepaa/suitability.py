@@ -1,15 +1,13 @@
 """Whether a network's per-image derivatives mean anything, and can be computed: checked at once."""
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from learned_augment.networks import ShakeDrop, ShakeShake
 from learned_augment.networks.norms import NORMS, norm_parameters
-from learned_augment.searchers.alignment import Tensors, slopes_exact
+from learned_augment.searchers.deepaa.exactness import check_each, check_slopes
 from learned_augment.searchers.deepaa.image_gradients import check_layer
 
 __all__ = ["check_suitable"]
@@ -21,11 +19,11 @@ def check_suitable(network: nn.Module, images: Tensor, *, gram: bool) -> None:
     Args:
         network: In whatever mode; left as it was.
         images: (2, C, H, W) network input.
-        gram: Whether every image's own gradient will be asked for.
+        gram: Whether every image's own gradient will be asked for, or forward-mode slopes.
 
     Raises:
-        ValueError: If a layer drops out, works in place, draws at random or refuses forward mode,
-            or if nothing normalises; names the layer and the way out.
+        ValueError: If a layer drops out or draws at random, if nothing normalises, or if the
+            derivatives asked for are not found; names the way out and, where known, the layer.
     """
     if not any(isinstance(layer, NORMS) for layer in network.modules()):
         kinds = sorted({type(m).__name__ for m in network.modules() if not any(m.children())})
@@ -65,39 +63,26 @@ def check_suitable(network: nn.Module, images: Tensor, *, gram: bool) -> None:
                 check_layer(name, layer)
     training = network.training
     try:
-        _try_forward_mode(network.eval(), images)
+        _check_steady(network.eval(), images)
+        (check_each if gram else check_slopes)(network, images)
     finally:
         network.train(training)
 
 
-def _try_forward_mode(network: nn.Module, images: Tensor) -> None:
-    entered: list[str] = []
-    handles = [
-        layer.register_forward_pre_hook(lambda m, g, name=name: entered.append(name))  # type: ignore[misc]
-        for name, layer in network.named_modules()
-    ]
-    weights = {name: w.detach() for name, w in network.named_parameters()}
-    labels = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-
-    def losses(w: Tensors) -> Tensor:
-        return F.cross_entropy(functional_call(network, w, (images,)), labels, reduction="none")
-
-    try:
-        slopes_exact(losses, weights, weights)
-    except (RuntimeError, NotImplementedError) as error:
-        where = entered[-1] if entered else ""
-        raise ValueError(
-            f"Forward-mode differentiation stops in or after layer {where!r}: "
-            f"{str(error).splitlines()[0]} Write that operation without inplace=True, += or a name "
-            "ending in _."
-        ) from error
-    finally:
-        for handle in handles:
-            handle.remove()
+def _check_steady(network: nn.Module, images: Tensor) -> None:
     with torch.no_grad():
-        steady = torch.equal(losses(weights), losses(weights))
+        before = _generators(images.device)
+        first = network(images)
+        # A rare draw may leave two passes equal, but not the generator.
+        still = all(map(torch.equal, before, _generators(images.device)))
+        steady = still and torch.equal(first, network(images))
     if not steady:
         raise ValueError(
-            "The network gives the same images different losses in inference mode; take out what "
-            "draws at random there."
+            "The network draws at random, or gives the same images different logits, in inference "
+            "mode; take out what draws at random there."
         )
+
+
+def _generators(device: torch.device) -> list[Tensor]:
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
