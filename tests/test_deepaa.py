@@ -251,10 +251,6 @@ class TestRefusals:
     def test_dropout_naming_the_layer(self):
         self.refuse(r"Layer '2' is Dropout", nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.1))
 
-    def test_an_inplace_layer_naming_it(self):
-        layers = nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.ReLU(inplace=True)
-        self.refuse(r"Layer '2' is ReLU\(inplace=True\).*inplace=False", *layers)
-
     def test_statistics_of_the_batch(self):
         norm = nn.BatchNorm2d(2, track_running_stats=False)
         self.refuse("Layer '1'.*track_running_stats=True", nn.Conv2d(3, 2, 3), norm)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 import torchvision
-from test_deepaa import FORWARD, GRAM, STEADY, Shortcut, task
+from test_deepaa import FORWARD, GRAM, STEADY, Shortcut, found, task
 from torch import nn
 from torch.nn.utils import spectral_norm
 from torchvision.ops import StochasticDepth
@@ -84,6 +84,25 @@ def test_an_addition_in_place_is_refused_before_the_network_is_trained():
     with pytest.raises(ValueError, match=r"layer 'second' is changed in place.*\"forward\""):
         task(GRAM, model=Shortcut)
     task(FORWARD, model=Shortcut)
+
+
+@METHODS
+def test_an_activation_in_place_changes_nothing(gram):
+    options = {**(GRAM if gram else FORWARD), "depth": 1}
+
+    def network(inplace):
+        built = STEADY(3)
+        built[2] = nn.ReLU(inplace=inplace)
+        return built
+
+    torch.manual_seed(0)
+    plain = found(options, model=lambda classes: network(False))
+    assert torch.equal(found(options, model=lambda classes: network(True)).weights, plain.weights)
+
+
+@METHODS
+def test_torchvisions_networks_are_taken_as_they_are(gram):
+    check_suitable(torchvision.models.resnet18(num_classes=3), torch.randn(2, 3, 32, 32), gram=gram)
 
 
 @METHODS

@@ -48,11 +48,6 @@ def check_suitable(network: nn.Module, images: Tensor, *, gram: bool) -> None:
                 f"Layer {name!r} is {layer}, through which the images of a batch meet also in "
                 "inference; build it with track_running_stats=True."
             )
-        if getattr(layer, "inplace", False):
-            raise ValueError(
-                f"Layer {name!r} is {layer}, which overwrites what derivatives need; build it with "
-                "inplace=False."
-            )
     if gram:
         fixed = norm_parameters(network)
         for name, layer in network.named_modules():
