@@ -135,9 +135,14 @@ def test_a_step_climbs_the_mean_less_the_deviation_over_pairs_from_layer_two_on(
     torch.testing.assert_close(logits.mean, 0.1 * downhill, rtol=1e-9, atol=1e-15)
 
 
-def test_depth_auto_drops_the_layer_that_stays_identity():
-    options = {**EXACT, "depth": "auto", "policy_rate": 1e-9, "steps": 2}
-    searcher = task(options, ops=OPS).searcher
+def test_depth_auto_drops_the_layer_that_becomes_identity():
+    def toward_identity(frozen, layers, logits):
+        if layers:
+            logits.improve(F.one_hot(torch.tensor(0), len(logits.theta)).double())
+        return {"cosine": 1.0}
+
+    searcher = task({**EXACT, "depth": "auto", "steps": 2}, ops=OPS).searcher
+    searcher.rewards.step = toward_identity
     searcher.logits.theta.zero_()
     run(searcher)
     (layer,) = searcher.policy().weights[0]
