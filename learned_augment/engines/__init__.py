@@ -40,19 +40,6 @@ def apply_batch(
     Raises:
         ValueError: If the plan does not have one row an image.
     """
-    if torch.get_default_device() != HOST:  # what an engine makes belongs beside its images
-        with images.device:
-            return _apply(images, plan, interpolation, fill, size)
-    return _apply(images, plan, interpolation, fill, size)
-
-
-def _apply(
-    images: Tensor,
-    plan: Plan,
-    interpolation: InterpolationMode,
-    fill: float | tuple[float, ...] | None,
-    size: int | None,
-) -> Tensor:
     if len(plan) != len(images):
         raise ValueError(f"Expected a plan of {len(images)} rows, one an image, got {len(plan)}.")
     if images.numel() == 0:
@@ -60,20 +47,33 @@ def _apply(
     if size is not None and len(images) > 1:
         # Images part ways in size after a resized crop: each runs alone.
         parts = [(images[i : i + 1], plan.rows(slice(i, i + 1))) for i in range(len(images))]
-        return torch.cat([_apply(*part, interpolation, fill, size) for part in parts])
-    colour = (
-        None
-        if fill is None
-        else torch.as_tensor(fill, dtype=torch.float64, device=HOST).reshape(-1)
-    )
+        options = {"interpolation": interpolation, "fill": fill, "size": size}
+        return torch.cat([apply_batch(*part, **options) for part in parts])  # type: ignore[arg-type]
+    colour = None
+    if fill is not None:
+        colour = torch.as_tensor(fill, dtype=torch.float64, device=HOST).reshape(-1)
     if images.dtype == torch.uint8:
         plan = replace(plan, value=plan.value.detach())
-        if interpolation == InterpolationMode.NEAREST and size is None:
-            levels = None if colour is None else tuple(colour.to(torch.uint8).tolist())
-            if images.device.type == "cpu" and kernel() is not None:
-                return apply_fast(images, plan, levels)
-            if suits(images):
-                return apply_fused(images, plan, levels)
+    if images.dtype == torch.uint8 and interpolation == InterpolationMode.NEAREST and size is None:
+        levels = None if colour is None else tuple(colour.to(torch.uint8).tolist())
+        if images.device.type == "cpu" and kernel() is not None:
+            return apply_fast(images, plan, levels)
+        if suits(images):
+            return apply_fused(images, plan, levels)
+    if torch.get_default_device() == HOST:
+        return _by_torch(images, plan, interpolation, colour, size)
+    with images.device:  # what an engine makes belongs beside its images
+        return _by_torch(images, plan, interpolation, colour, size)
+
+
+def _by_torch(
+    images: Tensor,
+    plan: Plan,
+    interpolation: InterpolationMode,
+    colour: Tensor | None,
+    size: int | None,
+) -> Tensor:
+    if images.dtype == torch.uint8:
         outside = None if colour is None else colour.to(images, non_blocking=True)
         return apply_exact(images, plan, interpolation=interpolation, fill=outside, size=size)
     floats = images if images.dtype in (torch.float32, torch.float64) else images.float()
