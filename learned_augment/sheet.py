@@ -4,6 +4,7 @@ PIL images of any mode that ``LearnedAugment`` takes; all randomness is the tran
 """
 
 import io
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -81,16 +82,16 @@ def copy_paths(pictures: Sequence[Picture], folder: Path, label: str, variants: 
         ValueError: If two pictures would share a copy's name, or a copy would replace a picture.
     """
     stems = [picture.name.with_suffix("") for picture in pictures]
-    names = [
-        stem if stems.count(stem) == 1 else picture.name
-        for stem, picture in zip(stems, pictures, strict=True)
-    ]
-    for place, name in enumerate(names):
-        if name in names[:place]:
+    shared = Counter(stems)
+    names: dict[Path, Path] = {}
+    for stem, picture in zip(stems, pictures, strict=True):
+        name = stem if shared[stem] == 1 else picture.name
+        if name in names:
             raise ValueError(
-                f"{pictures[names.index(name)].path} and {pictures[place].path} would have copies "
-                "of the same name; name the folder that holds both instead."
+                f"{names[name]} and {picture.path} would have copies of the same name; name the "
+                "folder that holds both instead."
             )
+        names[name] = picture.path
     paths = [
         folder / name.parent / f"{name.name}-{label}-{variant + 1}.png"
         for name in names

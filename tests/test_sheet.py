@@ -1,4 +1,4 @@
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 import pytest
@@ -74,6 +74,19 @@ def test_copies_keep_folders_and_never_share_a_name(tmp_path):
     twins = [Picture(Path("one/a.png"), Path("a.png")), Picture(Path("two/a.png"), Path("a.png"))]
     with pytest.raises(ValueError, match=r"one/a.png and two/a.png would have copies of the same"):
         copy_paths(twins, Path("out"), "p", 1)
+
+
+def test_naming_the_copies_takes_time_in_step_with_the_images(monkeypatch):
+    asked, same = [], PurePath.__eq__
+
+    def counted(one, other):
+        asked.append(one)
+        return same(one, other)
+
+    names = [Path("one", f"{index}.png") for index in range(1000)]
+    monkeypatch.setattr(PurePath, "__eq__", counted)
+    assert len(copy_paths([Picture(name, name) for name in names], Path("out"), "p", 1)) == 1000
+    assert len(asked) < 10_000
 
 
 def test_a_copy_never_replaces_an_original(tmp_path):
