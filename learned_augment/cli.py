@@ -112,6 +112,7 @@ def _add_apply(children: _Commands) -> None:
     add("--size", metavar="PIXELS", type=_count, help="side of the copies (the image's own)")
     add("--interpolation", choices=("nearest", "bilinear", "bicubic"), help="(nearest)")
     add("--fill", metavar="R,G,B", type=_colour, help="colour outside the image, or one grey (0)")
+    _add_skip(child)
     add("--overwrite", action="store_true", help="replace files that exist")
 
 
@@ -186,12 +187,17 @@ def _add_data(child: argparse.ArgumentParser, required: bool) -> None:
     )
     add = child.add_argument
     add("--image-size", metavar="PIXELS", type=int, help="resize the images of a folder")
-    add("--skip-unreadable", action="store_true", help="leave out files that cannot be read")
+    _add_skip(child)
     add(
         "--progress",
         action=argparse.BooleanOptionalAction,
         help="show how far it is (on a terminal)",
     )
+
+
+def _add_skip(child: argparse.ArgumentParser) -> None:
+    text = "leave out files that cannot be read"
+    child.add_argument("--skip-unreadable", action="store_true", help=text)
 
 
 def _add_option(child: argparse.ArgumentParser) -> None:

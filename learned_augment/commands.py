@@ -162,8 +162,10 @@ def _write_sheet(
     path = _vacant(check_suffix(check_target(given["grid"])), given)
     if path.resolve() in {picture.path.resolve() for picture in pictures}:
         raise ValueError(f"{path} is one of the images to augment; choose another file.")
-    sheet = contact_sheet(pictures, augment, given.get("variants", 8), policy.name)
+    skipped: list[str] | None = [] if given.get("skip_unreadable") else None
+    sheet = contact_sheet(pictures, augment, given.get("variants", 8), policy.name, skipped)
     write_atomically(path, encode_image(sheet, path.suffix))
+    _tell_skipped(skipped or [])
     _say(f"Wrote {path}.")
     return 0
 
@@ -171,7 +173,7 @@ def _write_sheet(
 def _write_copies(
     policy: Policy, augment: Callable[[Any], Any], pictures: list[Any], given: Given
 ) -> int:
-    from learned_augment.sheet import copy_paths, encode_image, read_image
+    from learned_augment.sheet import copy_paths, encode_image, read_pictures
 
     folder, variants = Path(given["out"]), given.get("variants", 1)
     # A name comes from a file that anyone may have made; it must not lead out of the folder.
@@ -179,12 +181,14 @@ def _write_copies(
     paths = copy_paths(pictures, folder, label, variants)
     for path in paths:
         _vacant(path, given)
-    for place, picture in enumerate(pictures):
-        image = read_image(picture.path)
+    skipped: list[str] | None = [] if given.get("skip_unreadable") else None
+    for place, image in read_pictures(pictures, skipped):
         for path in paths[place * variants : (place + 1) * variants]:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, encode_image(augment(image)))
-    _say(f"Wrote {len(paths)} image{'' if len(paths) == 1 else 's'} to {folder}.")
+    _tell_skipped(skipped or [])
+    count = len(paths) - variants * len(skipped or [])
+    _say(f"Wrote {count} image{'' if count == 1 else 's'} to {folder}.")
     return 0
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "encode_image",
     "find_pictures",
     "read_image",
+    "read_pictures",
 ]
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -47,6 +48,8 @@ class Picture(NamedTuple):
 def find_pictures(places: Sequence[str | Path]) -> list[Picture]:
     """Return the image files among ``places``; folders are searched to the bottom, by name.
 
+    Hidden files of a folder are left out: macOS puts a ``._a.jpg`` beside ``a.jpg``, no image.
+
     Raises:
         ValueError: If a place does not exist, or a folder holds no image.
     """
@@ -65,12 +68,40 @@ def read_image(path: Path) -> Image.Image:
             upright = ImageOps.exif_transpose(image)
     except UnidentifiedImageError as error:
         raise ValueError(f"{path} is not an image that Pillow can read.") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read: {error}.") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # a broken file makes decoders raise nearly anything
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path} cannot be read: {reason}.") from error
     if upright.mode not in MODES:
         known = ", ".join(MODES)
         raise ValueError(f"{path} is of mode {upright.mode}; convert it to one of {known}.")
     return upright
+
+
+def read_pictures(
+    pictures: Sequence[Picture], skipped: list[str] | None = None
+) -> Iterator[tuple[int, Image.Image]]:
+    """Yield each picture's place and its pixels.
+
+    Args:
+        pictures: What to read, one at a time.
+        skipped: Takes in why a file was left out; without it an unreadable file is an error.
+
+    Raises:
+        ValueError: As ``read_image``, or if no picture at all can be read.
+    """
+    for place, picture in enumerate(pictures):
+        try:
+            image = read_image(picture.path)
+        except ValueError as error:
+            if skipped is None:
+                raise ValueError(f"{error} Leave such files out with --skip-unreadable.") from error
+            skipped.append(str(error).removesuffix("."))
+        else:
+            yield place, image
+    if skipped and len(skipped) == len(pictures):
+        raise ValueError(f"None of {len(pictures)} image files can be read: {skipped[0]}.")
 
 
 def copy_paths(pictures: Sequence[Picture], folder: Path, label: str, variants: int) -> list[Path]:
@@ -128,13 +159,15 @@ def contact_sheet(
     augment: Callable[[Image.Image], Image.Image],
     variants: int,
     title: str,
+    skipped: list[str] | None = None,
 ) -> Image.Image:
     """Return one RGB image: for each picture a row of its label, itself and ``variants`` copies.
 
-    Small pictures are enlarged by whole factors, large ones reduced to the cell.
+    Small pictures are enlarged by whole factors, large ones reduced to the cell; those that were
+    ``skipped``, as ``read_pictures`` does, have no row.
 
     Raises:
-        ValueError: As ``read_image``, or if there are more than ``LONGEST`` pictures.
+        ValueError: As ``read_pictures``, or if there are more than ``LONGEST`` pictures.
     """
     if len(pictures) > LONGEST:
         raise ValueError(
@@ -151,12 +184,13 @@ def contact_sheet(
     for column, head in enumerate(heads):
         middle = margin + column * step + CELL // 2
         draw.text((middle, top - GAP), head, "black", font, anchor="ms")
-    for row, (picture, label) in enumerate(zip(pictures, labels, strict=True)):
-        y = top + row * step
-        draw.text((margin - GAP, y + CELL // 2), label, "black", font, anchor="rm")
-        for column, image in enumerate(_row(picture, augment, variants)):
-            sheet.paste(_fitted(image), _placed(image, margin + column * step, y))
-    return sheet
+    end = top
+    for place, original in read_pictures(pictures, skipped):
+        draw.text((margin - GAP, end + CELL // 2), labels[place], "black", font, anchor="rm")
+        for column, image in enumerate(_row(original, augment, variants)):
+            sheet.paste(_fitted(image), _placed(image, margin + column * step, end))
+        end += step
+    return sheet.crop((0, 0, sheet.width, end))
 
 
 def _pictures_at(place: Path) -> Iterator[Picture]:
@@ -165,16 +199,20 @@ def _pictures_at(place: Path) -> Iterator[Picture]:
         return
     if not place.is_dir():
         raise ValueError(f"No image or folder at {str(place)!r}.")
-    files = sorted(path for path in place.rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = sorted(path for path in place.rglob("*") if _is_picture(path))
     if not files:
         raise ValueError(f"No images in the folder {str(place)!r}: {', '.join(SUFFIXES)}.")
     yield from (Picture(path, path.relative_to(place)) for path in files)
 
 
+def _is_picture(path: Path) -> bool:
+    named = path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    return named and path.is_file()
+
+
 def _row(
-    picture: Picture, augment: Callable[[Image.Image], Image.Image], variants: int
+    original: Image.Image, augment: Callable[[Image.Image], Image.Image], variants: int
 ) -> Iterator[Image.Image]:
-    original = read_image(picture.path)
     yield original
     for _ in range(variants):
         yield augment(original)

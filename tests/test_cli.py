@@ -132,6 +132,23 @@ def test_apply_replaces_nothing_unasked(capsys, tmp_path, photo, flip):
     assert "is one of the images to augment" in err
 
 
+def test_apply_tells_the_files_that_it_left_out(capsys, tmp_path, photo, flip):
+    (photo.parent / "broken.png").write_text("no image")
+    given = ["apply", "--policy", flip, photo.parent, "--skip-unreadable", "--variants", 2]
+    told = f"1 unreadable file left out: {photo.parent / 'broken.png'} is not an image"
+    status, _, err = run(capsys, *given, "--out", tmp_path / "o")
+    assert (status, len(list((tmp_path / "o").iterdir()))) == (0, 2)
+    assert err.startswith(told)
+    assert err.endswith(f"\nWrote 2 images to {tmp_path / 'o'}.\n")
+    status, _, err = run(capsys, *given, "--grid", tmp_path / "s.png")
+    assert status == 0
+    assert err.startswith(told)
+    photo.unlink()
+    status, _, err = run(capsys, *given, "--out", tmp_path / "o")
+    assert status == 2
+    assert "None of 1 image files can be read: " in err
+
+
 def test_compare_prints_and_writes_the_verdict(capsys, tmp_path):
     path = tmp_path / "verdict.json"
     small = ["--epochs", 1, "--seeds", 2, "--train-size", 40, "--batch-size", 20]

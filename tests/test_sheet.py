@@ -13,6 +13,7 @@ from learned_augment.sheet import (
     encode_image,
     find_pictures,
     read_image,
+    read_pictures,
 )
 
 
@@ -28,6 +29,13 @@ def test_folders_are_searched_to_the_bottom_by_name(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     found = find_pictures([tmp_path])
     assert [str(picture.name) for picture in found] == ["a/c.JPG", "b.png"]
+
+
+def test_only_files_that_are_not_hidden_are_images_of_a_folder(tmp_path):
+    save(tmp_path / "sub.png" / "a.png")
+    hidden = save(tmp_path / "._a.jpg")
+    assert [str(picture.name) for picture in find_pictures([tmp_path])] == ["sub.png/a.png"]
+    assert [picture.path for picture in find_pictures([hidden])] == [hidden]
 
 
 def test_missing_places_and_empty_folders_are_named(tmp_path):
@@ -49,6 +57,27 @@ def test_unreadable_files_are_named(tmp_path):
     deep = save(tmp_path / "deep.png", mode="I;16", colour=70)
     with pytest.raises(ValueError, match=r"deep.png is of mode I;16; convert it"):
         read_image(deep)
+
+
+def test_whatever_a_decoder_raises_the_file_is_unreadable(tmp_path, monkeypatch):
+    def broken(image):
+        raise KeyError
+
+    monkeypatch.setattr(sheet.ImageOps, "exif_transpose", broken)
+    with pytest.raises(ValueError, match=r"a.png cannot be read: KeyError\.$"):
+        read_image(save(tmp_path / "a.png"))
+
+
+def test_unreadable_pictures_are_left_out_where_that_was_asked(tmp_path):
+    save(tmp_path / "b.png")
+    (tmp_path / "a.png").write_text("no image")
+    pictures, skipped = find_pictures([tmp_path]), []
+    with pytest.raises(ValueError, match=r"a.png is not an image .* out with --skip-unreadable"):
+        list(read_pictures(pictures))
+    assert [place for place, _ in read_pictures(pictures, skipped)] == [1]
+    assert skipped == [f"{tmp_path / 'a.png'} is not an image that Pillow can read"]
+    with pytest.raises(ValueError, match=r"None of 1 image files can be read: .*a.png is not"):
+        list(read_pictures(pictures[:1], []))
 
 
 def test_photographs_are_turned_upright(tmp_path):
@@ -112,6 +141,18 @@ def test_a_sheet_has_a_row_for_each_picture_and_a_column_for_each_variant(tmp_pa
     assert blue.sum() == CELL * round(CELL * 200 / 300)
     assert red.nonzero()[1].min() == blue.nonzero()[1].min()
     assert red.nonzero()[0].max() < blue.nonzero()[0].min()
+
+
+def test_a_sheet_has_no_row_for_what_was_left_out(tmp_path):
+    paths = [save(tmp_path / "a.png"), tmp_path / "b.png", save(tmp_path / "c.png")]
+    paths[1].write_text("no image")
+    skipped = []
+    page = contact_sheet(find_pictures(paths), ImageOps.invert, 1, "inverted", skipped)
+    whole = contact_sheet(find_pictures([paths[0], paths[2]]), ImageOps.invert, 1, "inverted")
+    red = (np.asarray(page)[..., :3] == (255, 0, 0)).all(2)
+    assert red.sum() == 2 * CELL * CELL
+    assert page.size == whole.size
+    assert len(skipped) == 1
 
 
 def test_a_sheet_has_an_end(tmp_path, monkeypatch):
