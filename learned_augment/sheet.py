@@ -149,7 +149,9 @@ def check_suffix(path: Path) -> Path:
 def encode_image(image: Image.Image, suffix: str = ".png") -> bytes:
     """Return an image as the bytes of a file of the kind that ``suffix`` names."""
     buffer = io.BytesIO()
-    image = image.convert("RGB") if image.mode == "CMYK" else image
+    if image.mode == "CMYK":
+        image = image.convert("RGB")
+        image.info.pop("icc_profile", None)  # it speaks of inks
     image.save(buffer, format=Image.registered_extensions()[suffix.lower()])
     return buffer.getvalue()
 

@@ -11,11 +11,12 @@ from torchvision.transforms import InterpolationMode
 from learned_augment.builders import uniform_layer
 from learned_augment.engines import apply_batch
 from learned_augment.engines.exact import apply_exact
+from learned_augment.engines.pil import MODES as PIL_MODES
 from learned_augment.engines.pil import apply_image
 from learned_augment.engines.shortcuts import _NATIVE
 from learned_augment.engines.smooth import apply_smooth
 from learned_augment.ops import OPS, Geometric, Resample
-from learned_augment.plan import Plan
+from learned_augment.plan import Plan, Step
 from learned_augment.spaces import SPACES
 
 MODES = [InterpolationMode.NEAREST, InterpolationMode.BILINEAR, InterpolationMode.BICUBIC]
@@ -260,3 +261,16 @@ def test_size_crops_like_pil_and_resizes_resized_crops():
 def test_a_plan_of_another_length_is_refused():
     with pytest.raises(ValueError, match="plan of 3 rows"):
         apply_batch(noise_images(3), chains(2, 1))
+
+
+@pytest.mark.parametrize("mode", PIL_MODES)
+def test_a_colour_profile_goes_along_whatever_is_drawn(mode):
+    image = Image.fromarray(noise_images(1)[0].permute(1, 2, 0).numpy()).convert(mode)
+    image.info = {"icc_profile": b"profile"}
+    for op in OPS.values():
+        step = Step(op, op.high, (0.5, 0.5, 0.5, 0.5))
+        for steps in ([], [step], [step] * 4):
+            assert apply_image(image, steps).info.get("icc_profile") == b"profile", steps
+            plain = Image.frombytes(mode, image.size, image.tobytes())
+            assert "icc_profile" not in apply_image(plain, steps).info
+    assert image.info == {"icc_profile": b"profile"}

@@ -1,3 +1,4 @@
+import io
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -128,6 +129,15 @@ def test_a_copy_never_replaces_an_original(tmp_path):
 def test_every_mode_can_be_written(mode):
     data = encode_image(Image.new("RGB", (4, 4), "blue").convert(mode))
     assert data.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("mode", "kept"), [("RGB", b"profile"), ("CMYK", None)])
+def test_a_profile_is_written_with_the_pixels_that_it_describes(mode, kept):
+    image = Image.new(mode, (4, 4))
+    image.info["icc_profile"] = b"profile"
+    with Image.open(io.BytesIO(encode_image(image))) as written:
+        assert written.info.get("icc_profile") == kept
+    assert image.info == {"icc_profile": b"profile"}
 
 
 def test_a_sheet_has_a_row_for_each_picture_and_a_column_for_each_variant(tmp_path):

@@ -46,6 +46,8 @@ def apply_image(
 ) -> Image.Image:
     """Apply the steps to one image of a mode in ``MODES``; a new image of the same mode.
 
+    Its ICC profile goes along, which says what colours the levels of that mode stand for.
+
     Args:
         image: The image; never written to.
         steps: What ``Policy.draw`` or ``Plan.steps`` returned.
@@ -53,6 +55,20 @@ def apply_image(
         fill: Colour outside the image, 0 to 255.
         size: If given, resized crops come out at this side, and so does the result.
     """
+    result = _applied(image, steps, interpolation, fill, size)
+    # Of the ways through here some keep it and some do not.
+    if "icc_profile" in image.info:
+        result.info["icc_profile"] = image.info["icc_profile"]
+    return result
+
+
+def _applied(
+    image: Image.Image,
+    steps: Sequence[Step],
+    interpolation: InterpolationMode,
+    fill: Fill,
+    size: int | None,
+) -> Image.Image:
     if not steps and size is None:
         return image.copy()
     if image.mode in ("RGB", "L"):
@@ -68,8 +84,7 @@ def apply_image(
         colour, moved = _Canvas(interpolation, fill, size).run(colour, alpha, steps)
         return Image.merge(image.mode, [*colour.split(), moved or alpha])
     between = "RGBA" if image.mode == "P" and "transparency" in image.info else "RGB"
-    options = {"interpolation": interpolation, "fill": fill, "size": size}
-    moved = apply_image(image.convert(between), steps, **options)  # type: ignore[arg-type]
+    moved = _applied(image.convert(between), steps, interpolation, fill, size)
     return moved.quantize() if image.mode == "P" else moved.convert(image.mode)
 
 
