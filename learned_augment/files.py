@@ -95,8 +95,9 @@ def write_atomically(path: Path, data: bytes) -> Path:
         OSError: If the disk refuses; what was at ``path`` is then still there.
     """
     check_target(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    name = None
     try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
@@ -107,7 +108,8 @@ def write_atomically(path: Path, data: bytes) -> Path:
         Path(name).chmod(0o666 & ~umask)
         return Path(name).replace(path)
     except BaseException as error:
-        Path(name).unlink(missing_ok=True)
+        if name is not None:
+            Path(name).unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise

@@ -204,6 +204,16 @@ def test_a_disk_that_refuses_is_named_with_the_file(tmp_path, monkeypatch):
         write_atomically(tmp_path / "x.bin", b"1")
 
 
+def test_a_folder_that_takes_no_files_is_named_with_the_file(tmp_path, monkeypatch):
+    def closed(name, *_):
+        raise PermissionError(13, "Permission denied", name)
+
+    monkeypatch.setattr(learned_augment.files.tempfile._os, "open", closed)
+    with pytest.raises(PermissionError) as caught:
+        write_atomically(tmp_path / "x.bin", b"1")
+    assert caught.value.filename == str(tmp_path / "x.bin")
+
+
 def test_a_folder_is_no_file_to_write(tmp_path):
     with pytest.raises(ValueError, match="Expected a file to write, got the folder"):
         write_atomically(tmp_path, b"1")
