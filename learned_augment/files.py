@@ -22,6 +22,8 @@ FORMAT = 1
 KEY = "learned_augment"
 TENSORS = {"mixture": "F64", "weights": "F64", "op": "I64", "value": "F64"}
 MAX_BYTES = 256 * 2**20
+DEEPEST = 100
+"""Levels that ``about`` may have, far under what writing it out as JSON can bear."""
 
 
 def list_policies() -> list[str]:
@@ -61,7 +63,12 @@ def save(policy: Policy, path: str | Path) -> Path:
 
 
 def encode(policy: Policy) -> bytes:
-    """Return the policy's file as bytes; equal policies give equal bytes."""
+    """Return the policy's file as bytes; equal policies give equal bytes.
+
+    Raises:
+        ValueError: If ``about`` is nested deeper than a file may be.
+    """
+    _check_depth(dict(policy.about))
     document = {
         "format": FORMAT,
         "ops": [{"name": name, "unit": OPS[name].unit} for name in policy.ops],
@@ -78,7 +85,10 @@ def decode(data: bytes) -> Policy:
     Raises:
         ValueError: As ``load``.
     """
-    document = _document(data)
+    try:
+        document = _document(data)
+    except RecursionError as error:
+        raise ValueError("its metadata is nested too deeply for a policy's.") from error
     ops = _ops(document)
     try:
         tensors = safetensors.torch.load(data)
@@ -162,10 +172,22 @@ def _document(data: bytes) -> dict[str, Any]:
         raise ValueError(f"expected format version {FORMAT}, got {version!r}; update the package.")
     if not isinstance(about, dict):
         raise ValueError(f"expected 'about' to be a mapping, got {type(about).__name__}.")
+    _check_depth(about)
     dtypes = {name: row.get("dtype") for name, row in header.items() if name != "__metadata__"}
     if dtypes != TENSORS:
         raise ValueError(f"expected tensors {TENSORS}, got {dtypes}.")
     return dict(document)
+
+
+def _check_depth(about: dict[str, Any]) -> None:
+    level: list[Any] = [about]
+    for _ in range(DEEPEST):
+        nested = [part for part in level if isinstance(part, dict | list)]
+        parts = (part.values() if isinstance(part, dict) else part for part in nested)
+        level = [value for values in parts for value in values]
+        if not level:
+            return
+    raise ValueError(f"expected 'about' to be nested at most {DEEPEST} levels deep.")
 
 
 def _header(data: bytes) -> dict[str, Any]:

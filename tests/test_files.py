@@ -39,6 +39,10 @@ def reheaded(change):
     return safetensors.torch.save(tensors, {KEY: json.dumps(document)})
 
 
+def nested(depth):
+    return '{"format": 1, "about": ' + '{"a": ' * depth + "1" + "}" * depth + "}"
+
+
 ROTATE_UNIT = "degrees, counter-clockwise"
 
 
@@ -104,6 +108,9 @@ def test_unknown_names_list_the_known_ones(tmp_path):
         (forged({}), "but not a policy"),
         (forged({"__metadata__": {KEY: "no json"}}), "JSON document"),
         (forged({"__metadata__": {KEY: "[]"}}), "JSON document"),
+        (forged({"__metadata__": {KEY: "[" * 100_000}}), "nested too deeply"),
+        (forged({"__metadata__": {KEY: nested(100_000)}}), "nested too deeply"),
+        (forged({"__metadata__": {KEY: nested(500)}}), "nested at most 100 levels"),
         (forged({"__metadata__": {KEY: '{"format": 1}'}}), "JSON document"),
         (forged({"__metadata__": {KEY: '{"format": 9, "about": {}}'}}), "format version 1, got 9"),
         (forged({"__metadata__": {KEY: '{"format": 1, "about": []}'}}), "mapping, got list"),
@@ -152,6 +159,14 @@ def test_changed_documents_are_refused(change, message):
     assert decode(reheaded(lambda d: None)).ops == ("Identity", "Rotate")
     with pytest.raises(ValueError, match=message):
         decode(reheaded(change))
+
+
+def test_what_is_nested_too_deeply_to_be_read_is_not_written(tmp_path):
+    about = json.loads(nested(99))["about"]
+    path = save(from_layers([[("Invert", 1, 0)]], about), tmp_path / "p.safetensors")
+    assert load(path).about == about
+    with pytest.raises(ValueError, match="nested at most 100 levels"):
+        save(from_layers([[("Invert", 1, 0)]], {"a": about, "b": 1}), path)
 
 
 def test_wrong_figures_in_a_file_are_refused():
@@ -208,7 +223,7 @@ def test_a_folder_that_takes_no_files_is_named_with_the_file(tmp_path, monkeypat
     def closed(name, *_):
         raise PermissionError(13, "Permission denied", name)
 
-    monkeypatch.setattr(learned_augment.files.tempfile._os, "open", closed)
+    monkeypatch.setattr(learned_augment.files.os, "open", closed)
     with pytest.raises(PermissionError) as caught:
         write_atomically(tmp_path / "x.bin", b"1")
     assert caught.value.filename == str(tmp_path / "x.bin")
