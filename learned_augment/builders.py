@@ -6,7 +6,8 @@ probability, value) becomes a layer {op at value: p, Identity: 1 - p}, a mirrore
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, SupportsFloat
 
 import torch
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
@@ -38,7 +39,12 @@ def from_layers(layers: Sequence[Layer], about: Mapping[str, Any] | None = None)
     Args:
         layers: For each layer its candidates (op, weight, value); weights need not sum to 1.
         about: The policy's provenance.
+
+    Raises:
+        ValueError: If a candidate is not such a triple, or its op or figures are no policy's.
     """
+    for layer in layers:
+        _check_layer(layer)
     return _build([layers], about)
 
 
@@ -98,10 +104,10 @@ def rand_augment(n: int = 2, m: float = 9) -> Policy:
     Cubuk et al., RandAugment, NeurIPS 2020, arXiv:1909.13719.
 
     Raises:
-        ValueError: If n < 1 or m is outside 0 to 30.
+        ValueError: If n is not a whole number of at least 1, or m is outside 0 to 30.
     """
-    if not 0 <= m <= 30:
-        raise ValueError(f"Expected a magnitude m from 0 to 30, got {m}.")
+    if not isinstance(m, Real) or not 0 <= m <= 30:
+        raise ValueError(f"Expected a magnitude m from 0 to 30, got {m!r}.")
     layer = [
         candidate
         for name, span in SPACES["randaugment"].items()
@@ -116,7 +122,12 @@ def deep_trivial_augment(depth: int, space: str = "deepaa") -> Policy:
     """Return DeepTA: ``depth`` layers, each a uniform op of DeepAA's space at a uniform level.
 
     Zheng et al., Deep AutoAugment, ICLR 2022, arXiv:2203.06172, section 5.4.
+
+    Raises:
+        ValueError: If depth is not a whole number of at least 1, or there is no such space.
     """
+    if space not in SPACES:
+        raise ValueError(f"No space of ops named {space!r}. Available: {', '.join(SPACES)}.")
     layer = uniform_layer(SPACES[space])
     about = _about(f"deepta-{depth}", f"DeepTA({depth})", "2203.06172", placement="replaces")
     return from_layers([layer] * _positive("depth", depth), about | {"space": space})
@@ -157,9 +168,27 @@ def _about(name: str, method: str, arxiv: str, placement: str = "beside") -> dic
 
 
 def _positive(name: str, number: int) -> int:
-    if number < 1:
-        raise ValueError(f"Expected {name} of at least 1, got {number}.")
-    return number
+    if not isinstance(number, Integral) or isinstance(number, bool) or number < 1:
+        raise ValueError(f"Expected {name} of at least 1, a whole number, got {number!r}.")
+    return int(number)
+
+
+def _check_layer(layer: Any) -> None:
+    if not isinstance(layer, Sequence):
+        raise ValueError(f"Expected each layer as a list of candidates, got {layer!r}.")
+    for candidate in layer:
+        if not _is_candidate(candidate):
+            raise ValueError(
+                "Expected each candidate as (op, weight, value), such as ('Rotate', 0.5, 20.0), "
+                f"got {candidate!r}."
+            )
+
+
+def _is_candidate(candidate: Any) -> bool:
+    if not isinstance(candidate, Sequence) or len(candidate) != 3:
+        return False
+    op, *figures = candidate
+    return isinstance(op, str) and all(isinstance(figure, SupportsFloat) for figure in figures)
 
 
 def _sides(op: str, weight: float, value: float, mirrored: bool) -> list[Candidate]:

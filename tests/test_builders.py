@@ -1,5 +1,6 @@
 """Ways to write a policy, each against figures from its paper."""
 
+import numpy as np
 import pytest
 import torch
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
@@ -54,18 +55,38 @@ def test_layers_are_normalised_and_padded():
         (lambda: from_layers([[("Invert", 0, 0)]]), "not all 0"),
         (lambda: from_layers([[("Invert", -1, 0), ("Identity", 2, 0)]]), "not negative"),
         (lambda: from_layers([[("Rotate", 1, 1000)]]), "Rotate from -360 to 360"),
+        (
+            lambda: from_layers([[("Rotate", 1.0)]]),
+            r"as \(op, weight, value\).*got \('Rotate', 1.0",
+        ),
+        (lambda: from_layers([[("Rotate", 1.0, "a")]]), r"as \(op, weight, value\)"),
+        (lambda: from_layers([[(1.0, "Rotate", 1.0)]]), r"as \(op, weight, value\)"),
+        (lambda: from_layers([("Rotate", 1.0, 2.0)]), r"as \(op, weight, value\).*got 'Rotate'"),
+        (lambda: from_layers([{"Rotate": 1.0}]), "each layer as a list of candidates, got {'Rot"),
         (lambda: from_sub_policies([[("Invert", 1.2, 0)]]), r"probability in \[0, 1\] for Invert"),
         (lambda: from_sub_policies([[("Nope", 0.2, 0)]]), "Unknown op 'Nope'"),
         (lambda: rand_augment(0), "n of at least 1"),
+        (lambda: rand_augment(2.0), "n of at least 1, a whole number, got 2.0"),
+        (lambda: rand_augment(True), "n of at least 1, a whole number, got True"),
         (lambda: rand_augment(2, 31), "from 0 to 30"),
+        (lambda: rand_augment(2, "9"), "from 0 to 30, got '9'"),
+        (lambda: trivial_augment("32"), "image_size of at least 1, a whole number, got '32'"),
         (lambda: trivial_augment(0), "image_size of at least 1"),
         (lambda: deep_trivial_augment(0), "depth of at least 1"),
+        (lambda: deep_trivial_augment(2.0), "depth of at least 1, a whole number, got 2.0"),
+        (lambda: deep_trivial_augment(2, "imagenet"), "No space of ops named 'imagenet'. Avail"),
         (lambda: from_torchvision("imagenet"), "Expected one of"),
     ],
 )
 def test_bad_figures_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_figures_of_numpy_and_torch_are_figures():
+    policy = from_layers([[("Rotate", torch.tensor(1.0), np.float32(5))]])
+    assert layer_of(policy) == [("Rotate", 5.0, 1.0)]
+    assert rand_augment(np.int64(2)) == rand_augment(2)
 
 
 @pytest.mark.parametrize("which", AutoAugmentPolicy)
