@@ -150,8 +150,10 @@ def _augmentation(policy: Policy, given: Given) -> Callable[[Any], Any]:
     from learned_augment.transform import LearnedAugment
 
     options = {key: given[key] for key in ("interpolation", "fill", "size") if key in given}
-    generator = torch.Generator().manual_seed(given.get("seed", 0))
-    return LearnedAugment(policy, **options, generator=generator)
+    seed = given.get("seed", 0)
+    if not -(2**63) <= seed < 2**64:
+        raise ValueError(f"Expected --seed from -2**63 to 2**64 - 1, got {seed}.")
+    return LearnedAugment(policy, **options, generator=torch.Generator().manual_seed(seed))
 
 
 def _write_sheet(

@@ -96,6 +96,8 @@ def test_apply_repeats_its_seed_and_leaves_the_originals(capsys, tmp_path, photo
     first = copy("one")
     assert (first == copy("two")).all()
     assert (first != copy("three", "--seed", 7)).any()
+    copy("lowest", "--seed", -(2**63))
+    copy("highest", "--seed", 2**64 - 1)
     assert photo.read_bytes() == before
 
 
@@ -260,6 +262,18 @@ MISTAKES = {
     "bad fill": (["apply", "--policy", "p", "x", "--out", "o", "--fill", "1,2"], "got '1,2'"),
     "bright fill": (["apply", "--policy", "p", "x", "--out", "o", "--fill", "256"], "0 to 255"),
     "no variants": (["apply", "--policy", "p", "x", "--out", "o", "--variants", "0"], "got '0'"),
+    "high seed": (
+        ["apply", "--policy", "dada-svhn", "x", "--out", "o", "--seed", str(2**64)],
+        f"--seed from -2**63 to 2**64 - 1, got {2**64}.",
+    ),
+    "low seed": (
+        ["apply", "--policy", "dada-svhn", "x", "--out", "o", "--seed", str(-(2**63) - 1)],
+        "--seed from -2**63 to 2**64 - 1",
+    ),
+    "high seed of a search": (
+        ["search", "--data", "digits", "--out", "p.safetensors", "--seed", str(2**63)],
+        "seed from 0 to 2**63 - 1",
+    ),
     "abbreviation": (["apply", "--pol", "p", "x", "--out", "o"], "--policy"),
     "bad data": (["compare", "--data", "frob"], "No data source 'frob'. Expected one of: digits"),
     "missing data": (["compare", "--data", "folder:no"], "No folder 'no'"),
