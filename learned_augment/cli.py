@@ -4,6 +4,7 @@ A user's mistake is one sentence on standard error and exit status 2, never a tr
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: What follows the program's name; ``sys.argv`` by default.
     """
+    _show_what_can_be_shown()
     try:
         given = vars(_parser().parse_args(arguments))
         status: int = given.pop("run")(given)
@@ -49,6 +51,12 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "Out of memory; use fewer or smaller images."
     return " ".join(str(error).split())
+
+
+def _show_what_can_be_shown() -> None:
+    # Policies have signs such as ± that not every terminal knows; columns stay in line with "?".
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def _close_quietly() -> None:

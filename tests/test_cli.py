@@ -1,4 +1,5 @@
 import inspect
+import io
 import json
 import re
 import subprocess
@@ -16,6 +17,7 @@ from learned_augment.cli import main
 from learned_augment.comparison import verdict
 from learned_augment.comparison.results import Run, Verdict
 from learned_augment.comparison.verdict import compare
+from learned_augment.report import policy_text
 from learned_augment.searchers.run import search
 
 FLIP = from_layers([[("Flip", 1.0, 1.0)]], {"name": "always/flip"})
@@ -68,6 +70,16 @@ def test_show_prints_text_and_json(capsys):
     data = json.loads(out)
     assert data["ops"]["Cutout"]["unit"] == "fraction of the width"
     assert len(data["sub_policies"]) == 25
+
+
+def test_a_terminal_without_a_sign_shows_a_question_mark(monkeypatch):
+    plain = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", plain)
+    assert main(["show", "dada-cifar10"]) == 0
+    lines = plain.buffer.getvalue().decode().splitlines()
+    whole = policy_text(Policy.load("dada-cifar10"))
+    assert "±" in whole
+    assert lines == whole.replace("±", "?").splitlines()
 
 
 def test_show_draws_a_figure(capsys, tmp_path, flip):
