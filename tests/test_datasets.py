@@ -65,6 +65,11 @@ def test_a_folder_with_parts_reads_levels_labels_and_order(split_folder):
     assert data.mirrors
 
 
+def test_hidden_files_are_no_images(split_folder):
+    (split_folder / "train" / "cat" / "._0.png").write_bytes(b"a fork of resources")
+    assert len(load_images(f"folder:{split_folder}").train_labels) == 8
+
+
 def test_val_stands_in_for_test(split_folder):
     (split_folder / "test").rename(split_folder / "val")
     assert len(load_images(f"folder:{split_folder}").test_labels) == 4

@@ -41,7 +41,7 @@ class Decoded(NamedTuple):
 def class_files(folder: Path) -> dict[str, list[Path]]:
     """Return the image files under each class folder of `folder`, sorted by name.
 
-    Hidden folders are ignored, and so are files that do not end like an image.
+    What is hidden is ignored, and so are files that do not end like an image.
 
     Raises:
         FileNotFoundError: if `folder` is no folder, has no class folders, or one of them has no
@@ -139,7 +139,9 @@ def _image_files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in IMG_EXTENSIONS and path.is_file()
+        if path.suffix.lower() in IMG_EXTENSIONS
+        and not path.name.startswith(".")  # macOS puts a ._a.jpg beside a.jpg
+        and path.is_file()
     )
 
 
