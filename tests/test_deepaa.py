@@ -358,8 +358,20 @@ class TestCost:
             told_gradients = told["validation gradients"] + told["training gradients"]
             assert (frozen.gradients, frozen.forwards) == (3 * told_gradients, 3 * told["rewards"])
 
+    @pytest.mark.parametrize("options", [GRAM, FORWARD])
+    def test_counts_the_gradient_of_a_whole_class_once(self, options):
+        options = {**options, "val_batch": 0, "pretrain": False}
+        searcher = task(options).searcher
+        frozen = searcher.freeze()
+        frozen.gradients = frozen.forwards = 0
+        run(searcher)
+        told = sum(phase.steps * phase.images for phase in task(options).searcher.phases())
+        assert len(searcher.rewards.pairs.kept) == 3
+        assert frozen.gradients + frozen.forwards == told
+
     def test_is_told_by_phase(self):
         found = estimate(task(GRAM))
-        assert [phase.name for phase in found.phases] == ["network", "layer 1", "each later layer"]
-        assert [phase.steps for phase in found.phases] == [3, 3, 3]
+        names = ["network", "whole classes", "layer 1", "each later layer"]
+        assert [phase.name for phase in found.phases] == names
+        assert [phase.steps for phase in found.phases] == [3, 1, 3, 3]
         assert "layer 1: 3 steps of 780 images through the network (780 training grad" in str(found)

@@ -95,6 +95,13 @@ class ClassPairs:
         """Return the pair's training image, (1, C, H, W) uint8."""
         return self.halves.train_images[pair.image : pair.image + 1]
 
+    @property
+    def in_whole_classes(self) -> int:
+        """Validation images whose gradients are taken class by class, once for the whole search."""
+        if self.val_batch:
+            return 0
+        return sum(len(self.judges[label]) for label in self.classes)
+
     def target(self, frozen: Frozen, pair: Pair) -> Tensors:
         """Return the validation gradient of a pair; that of a whole class is computed once."""
         if pair.judges is not None:

@@ -32,8 +32,9 @@ def layer_phases(
     steps: int,
     layers: int,
     gram: bool,
+    judges: int,
 ) -> list[Phase]:
-    """Return what the layers cost, the first and all others.
+    """Return what validation gradients of whole classes cost, the first layer, and all others.
 
     Args:
         frozen: The network, trained or not.
@@ -42,6 +43,7 @@ def layer_phases(
         steps: A layer.
         layers: At most.
         gram: Whether training gradients are taken image by image.
+        judges: Validation images that are seen once for the whole search.
     """
     inputs = images[: min(SAMPLE if gram else SLOW_SAMPLE, frozen.chunk, len(images))]
     inputs = inputs[: len(inputs) // 2 * 2]
@@ -54,7 +56,8 @@ def layer_phases(
     else:
         forward = _seconds(lambda: frozen.slopes(inputs, labels, tangent)) / len(inputs)
     pace = {"validation gradients": together, "training gradients": alone, "rewards": forward}
-    found = []
+    once = {"validation gradients": judges}
+    found = [Phase("whole classes", 1, once, together * judges)] if judges else []
     for name, first, count in (("layer 1", True, 1), ("each later layer", False, layers - 1)):
         each = passes(first)
         seconds = sum(pace[what] * images for what, images in each.items())

@@ -188,6 +188,7 @@ class DeepAA:
             steps=self.options.steps,
             layers=self.options.most_layers,
             gram=self.options.rewards == "gram",
+            judges=self.rewards.pairs.in_whole_classes,
         )
 
     @property
