@@ -93,12 +93,11 @@ class Frozen:
         """Yield every image's own gradient, a few rows of a layer at a time; see `Rows`."""
         parts = [recorded(self.network, self.layers, x, y) for x, y in self._chunks(images, labels)]
         self.gradients += len(images)
-        calls = [
-            Call(
-                same[0].name, torch.cat([c.given for c in same]), torch.cat([c.slope for c in same])
-            )
-            for same in zip(*parts, strict=True)
-        ]
+        calls: list[Call] = []
+        while parts[0]:  # taken out one by one: both, chunks and whole, would take twice the memory
+            same = [part.pop(0) for part in parts]
+            given, slope = (torch.cat(t) for t in zip(*[call[1:] for call in same], strict=True))
+            calls.append(Call(same[0].name, given, slope))
         for name, layer in self.layers.items():
             if mine := [call for call in calls if call.name == name]:
                 yield from gradient_rows(layer, mine)
