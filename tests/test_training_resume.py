@@ -9,9 +9,10 @@ import torch
 from test_training import CPU, made_data
 from torch import nn
 
+from learned_augment.jobs.isolation import isolated
 from learned_augment.networks import ShakeDrop, ShakeShake
 from learned_augment.placement import place_policy
-from learned_augment.training import MemoryFeed, Recipe, Trainer, isolated, run_training
+from learned_augment.training import MemoryFeed, Recipe, Trainer, run_training
 from learned_augment.training.pictures import in_memory
 from learned_augment.training.pixels import level_statistics
 from learned_augment.training.workers import Augment, Whole, WorkerFeed, WorkerSettings
