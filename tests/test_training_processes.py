@@ -7,7 +7,8 @@ from test_training import CPU, made_data
 from test_training_resume import FEEDS, Restless
 from torch import nn
 
-from learned_augment.training import Recipe, Trainer, isolated
+from learned_augment.jobs.isolation import isolated
+from learned_augment.training import Recipe, Trainer
 
 # Sums over processes are added up in another order, and nine steps enlarge the difference.
 TOLERANCE = 1e-5
