@@ -63,9 +63,7 @@ def from_sub_policies(
     Raises:
         ValueError: If a probability is outside [0, 1], or `mirrored` names no op.
     """
-    unknown = sorted(set(mirrored) - set(OPS))
-    if unknown:
-        raise ValueError(f"Unknown op {unknown[0]!r} in mirrored. Known ops: {', '.join(OPS)}.")
+    _check_ops(mirrored)
     return _build(
         [[_applied(*triple, triple[0] in mirrored) for triple in sub] for sub in sub_policies],
         about,
@@ -173,6 +171,11 @@ def _positive(name: str, number: int) -> int:
     return int(number)
 
 
+def _check_ops(names: Collection[str]) -> None:
+    if unknown := set(names) - set(OPS):
+        raise ValueError(f"Unknown op {min(unknown)!r}. Known ops: {', '.join(OPS)}.")
+
+
 def _check_layer(layer: Any) -> None:
     if not isinstance(layer, Sequence):
         raise ValueError(f"Expected each layer as a list of candidates, got {layer!r}.")
@@ -200,8 +203,7 @@ def _sides(op: str, weight: float, value: float, mirrored: bool) -> list[Candida
 def _applied(op: str, probability: float, value: float, mirrored: bool) -> Layer:
     if not 0 <= probability <= 1:
         raise ValueError(f"Expected a probability in [0, 1] for {op}, got {probability}.")
-    if op not in OPS:
-        raise ValueError(f"Unknown op {op!r}. Known ops: {', '.join(OPS)}.")
+    _check_ops([op])
     return [*_sides(op, probability, value, mirrored), ("Identity", 1 - probability, 0.0)]
 
 
@@ -216,9 +218,8 @@ def _build(sub_policies: Sequence[Sequence[Layer]], about: Mapping[str, Any] | N
         for sub in sub_policies
     ]
     used = {name for sub in rows for layer in sub for name, _, _ in layer}
-    ops = tuple(name for name in OPS if name in used) or tuple(used)
-    if unknown := used - set(ops):
-        raise ValueError(f"Unknown op {min(unknown)!r}. Known ops: {', '.join(OPS)}.")
+    _check_ops(used)
+    ops = tuple(name for name in OPS if name in used)
     weights = torch.tensor(
         [[[weight for _, weight, _ in layer] for layer in sub] for sub in rows],
         dtype=torch.float64,

@@ -173,7 +173,7 @@ def test_a_compiled_call_runs_outside_the_graph_with_the_same_result():
 
 
 def test_misspelt_mirrored_ops_are_refused():
-    with pytest.raises(ValueError, match="Unknown op 'rotate' in mirrored"):
+    with pytest.raises(ValueError, match="Unknown op 'rotate'"):
         from_sub_policies([[("Rotate", 1.0, 30.0)]], mirrored=["rotate"])
 
 
