@@ -5,11 +5,12 @@ probability, value) becomes a layer {op at value: p, Identity: 1 - p}, a mirrore
 {value: p/2, its mirror: p/2, Identity: 1 - p}.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, SupportsFloat
 
 import torch
+from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
 from learned_augment.ops import OPS
@@ -220,11 +221,7 @@ def _build(sub_policies: Sequence[Sequence[Layer]], about: Mapping[str, Any] | N
     used = {name for sub in rows for layer in sub for name, _, _ in layer}
     _check_ops(used)
     ops = tuple(name for name in OPS if name in used)
-    weights = torch.tensor(
-        [[[weight for _, weight, _ in layer] for layer in sub] for sub in rows],
-        dtype=torch.float64,
-        device=HOST,
-    )
+    weights = _table(rows, lambda candidate: candidate[1])
     sums = weights.sum(-1, keepdim=True)
     if (weights < 0).any() or not (sums > 0).all():
         raise ValueError("Expected weights of each layer that are not negative and not all 0.")
@@ -232,17 +229,16 @@ def _build(sub_policies: Sequence[Sequence[Layer]], about: Mapping[str, Any] | N
         ops=ops,
         mixture=torch.full((len(rows),), 1 / len(rows), dtype=torch.float64, device=HOST),
         weights=weights / sums,
-        op=torch.tensor(
-            [[[ops.index(name) for name, _, _ in layer] for layer in sub] for sub in rows],
-            device=HOST,
-        ),
-        value=torch.tensor(
-            [[[value for _, _, value in layer] for layer in sub] for sub in rows],
-            dtype=torch.float64,
-            device=HOST,
-        ),
+        op=_table(rows, lambda candidate: ops.index(candidate[0])),
+        value=_table(rows, lambda candidate: candidate[2]),
         about=about or {},
     )
+
+
+def _table(rows: Sequence[Sequence[Layer]], figure: Callable[[Candidate], float]) -> Tensor:
+    """Return a figure of every candidate, (S, L, C) float64."""
+    figures = [[[figure(candidate) for candidate in layer] for layer in sub] for sub in rows]
+    return torch.tensor(figures, dtype=torch.float64, device=HOST)
 
 
 _NOTHING: Layer = [("Identity", 1.0, 0.0)]
