@@ -10,6 +10,7 @@ from torchvision.transforms import InterpolationMode
 from learned_augment.engines.exact import apply_exact
 from learned_augment.engines.fast import apply_fast, kernel
 from learned_augment.engines.fused import apply_fused, suits
+from learned_augment.engines.groups import beside
 from learned_augment.engines.smooth import apply_smooth
 from learned_augment.plan import HOST, Plan
 
@@ -60,25 +61,12 @@ def apply_batch(
             return apply_fast(images, plan, levels)
         if suits(images):
             return apply_fused(images, plan, levels)
-    if torch.get_default_device() == HOST:
-        return _by_torch(images, plan, interpolation, colour, size)
-    with images.device:  # what an engine makes belongs beside its images
-        return _by_torch(images, plan, interpolation, colour, size)
-
-
-def _by_torch(
-    images: Tensor,
-    plan: Plan,
-    interpolation: InterpolationMode,
-    colour: Tensor | None,
-    size: int | None,
-) -> Tensor:
     if images.dtype == torch.uint8:
         outside = None if colour is None else colour.to(images, non_blocking=True)
         return apply_exact(images, plan, interpolation=interpolation, fill=outside, size=size)
     floats = images if images.dtype in (torch.float32, torch.float64) else images.float()
     outside = None if colour is None else colour.to(floats, non_blocking=True)
-    with _full_precision(images.device.type):
+    with beside(images), _full_precision(images.device.type):
         result = apply_smooth(floats, plan, interpolation=interpolation, fill=outside, size=size)
     return result.to(images.dtype)
 

@@ -12,6 +12,7 @@ from torchvision.transforms import InterpolationMode
 from learned_augment.engines import taps
 from learned_augment.engines.groups import (
     Group,
+    beside,
     boxes,
     colours,
     grey_levels,
@@ -53,6 +54,17 @@ def apply_exact(
         fill: (1,) or (C,) levels outside the image; None is 0, and grey for crop padding.
         size: If given, B must be 1: resized crops and the result have this side.
     """
+    with beside(images):
+        return _run(images, plan, interpolation, fill, size)
+
+
+def _run(
+    images: Tensor,
+    plan: Plan,
+    interpolation: InterpolationMode,
+    fill: Tensor | None,
+    size: int | None,
+) -> Tensor:
     out = images.clone(memory_format=torch.contiguous_format)
     for layer in range(plan.op.shape[1]):
         groups = layer_groups(plan, layer)

@@ -5,6 +5,7 @@ Host side only: plans live on the CPU, so nothing here waits for an accelerator.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,10 +17,11 @@ from torch import Tensor
 from learned_augment.ops import OPS, Erase, Geometric, Law, Op, Resample
 from learned_augment.ops.blend import luma
 from learned_augment.ops.op import GREY
-from learned_augment.plan import Plan
+from learned_augment.plan import HOST, Plan
 
 __all__ = [
     "Group",
+    "beside",
     "boxes",
     "colours",
     "grey_levels",
@@ -85,6 +87,11 @@ def sent(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:
     """
     host = torch.from_numpy(array)
     return (host.pin_memory() if device.type == "cuda" else host).to(device, non_blocking=True)
+
+
+def beside(images: Tensor) -> AbstractContextManager[object]:
+    """Let new tensors lie on the images' device, whatever the user's default device is."""
+    return nullcontext() if torch.get_default_device() == HOST else images.device
 
 
 def index_of(groups: Sequence[Group], device: torch.device) -> Tensor:
