@@ -55,13 +55,12 @@ def apply_batch(
         colour = torch.as_tensor(fill, dtype=torch.float64, device=HOST).reshape(-1)
     if images.dtype == torch.uint8:
         plan = replace(plan, value=plan.value.detach())
-    if images.dtype == torch.uint8 and interpolation == InterpolationMode.NEAREST and size is None:
-        levels = None if colour is None else tuple(colour.to(torch.uint8).tolist())
-        if images.device.type == "cpu" and kernel() is not None:
-            return apply_fast(images, plan, levels)
-        if suits(images):
-            return apply_fused(images, plan, levels)
-    if images.dtype == torch.uint8:
+        if interpolation == InterpolationMode.NEAREST and size is None:
+            levels = None if colour is None else tuple(colour.to(torch.uint8).tolist())
+            if images.device.type == "cpu" and kernel() is not None:
+                return apply_fast(images, plan, levels)
+            if suits(images):
+                return apply_fused(images, plan, levels)
         outside = None if colour is None else colour.to(images, non_blocking=True)
         return apply_exact(images, plan, interpolation=interpolation, fill=outside, size=size)
     floats = images if images.dtype in (torch.float32, torch.float64) else images.float()

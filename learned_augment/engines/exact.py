@@ -55,30 +55,20 @@ def apply_exact(
         size: If given, B must be 1: resized crops and the result have this side.
     """
     with beside(images):
-        return _run(images, plan, interpolation, fill, size)
-
-
-def _run(
-    images: Tensor,
-    plan: Plan,
-    interpolation: InterpolationMode,
-    fill: Tensor | None,
-    size: int | None,
-) -> Tensor:
-    out = images.clone(memory_format=torch.contiguous_format)
-    for layer in range(plan.op.shape[1]):
-        groups = layer_groups(plan, layer)
-        if moved := groups.get(Geometric):
-            _replace(out, moved, _move(out, moved, interpolation, fill))
-        if recoloured := groups.get(Pointwise):
-            _recolour(out, recoloured)
-        for group in groups.get(Blend, []):
-            _replace(out, [group], _blend(out, group))
-        for group in groups.get(Erase, []):
-            _replace(out, [group], _erase(out, group, size))
-        for group in groups.get(Resample, []):
-            out = _resample(out, group, size)
-    return out if size is None else crop_to(out, size)
+        out = images.clone(memory_format=torch.contiguous_format)
+        for layer in range(plan.op.shape[1]):
+            groups = layer_groups(plan, layer)
+            if moved := groups.get(Geometric):
+                _replace(out, moved, _move(out, moved, interpolation, fill))
+            if recoloured := groups.get(Pointwise):
+                _recolour(out, recoloured)
+            for group in groups.get(Blend, []):
+                _replace(out, [group], _blend(out, group))
+            for group in groups.get(Erase, []):
+                _replace(out, [group], _erase(out, group, size))
+            for group in groups.get(Resample, []):
+                out = _resample(out, group, size)
+        return out if size is None else crop_to(out, size)
 
 
 def _replace(out: Tensor, groups: list[Group], images: Tensor) -> None:
