@@ -121,22 +121,24 @@ class ClassPairs:
 
 def _warn_of_left_out(names: Sequence[str]) -> None:
     if names:
-        rest = f" and {len(names) - 10} more" if len(names) > 10 else ""
-        warnings.warn(
-            f"No image is left to augment, or to judge by, of {', '.join(names[:10])}{rest}: the "
-            "policy is learned from the other classes. Raise reduce, or lower pretrain_images.",
-            RuntimeWarning,
-            stacklevel=2,
+        _warn(
+            f"No image is left to augment, or to judge by, of {_named(names)}: the policy is "
+            "learned from the other classes. Raise reduce, or lower pretrain_images."
         )
 
 
 def _warn_of_small(classes: Sequence[str], judges: Sequence[Tensor], needed: int) -> None:
     small = [f"{n} ({len(j)})" for n, j in zip(classes, judges, strict=True) if len(j) < needed]
     if small:
-        rest = f" and {len(small) - 10} more" if len(small) > 10 else ""
-        warnings.warn(
-            f"Fewer than val_batch = {needed} validation images of {', '.join(small[:10])}{rest}: "
-            "theirs are drawn with replacement. Raise reduce, or lower val_batch.",
-            RuntimeWarning,
-            stacklevel=2,
+        _warn(
+            f"Fewer than val_batch = {needed} validation images of {_named(small)}: theirs are "
+            "drawn with replacement. Raise reduce, or lower val_batch."
         )
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, RuntimeWarning, stacklevel=3)
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
