@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
+from learned_augment.data.folders import image_files
 from learned_augment.engines.pil import MODES
 
 __all__ = [
@@ -201,15 +202,10 @@ def _pictures_at(place: Path) -> Iterator[Picture]:
         return
     if not place.is_dir():
         raise ValueError(f"No image or folder at {str(place)!r}.")
-    files = sorted(path for path in place.rglob("*") if _is_picture(path))
+    files = image_files(place, SUFFIXES)
     if not files:
         raise ValueError(f"No images in the folder {str(place)!r}: {', '.join(SUFFIXES)}.")
     yield from (Picture(path, path.relative_to(place)) for path in files)
-
-
-def _is_picture(path: Path) -> bool:
-    named = path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    return named and path.is_file()
 
 
 def _row(

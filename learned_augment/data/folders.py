@@ -5,7 +5,7 @@ by threads (Pillow decodes outside the interpreter lock), always in the order of
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-__all__ = ["Decoded", "class_files", "decode_files", "rgb_image", "rgb_pixels"]
+__all__ = ["Decoded", "class_files", "decode_files", "image_files", "rgb_image", "rgb_pixels"]
 
 _NAMED_FILES = 5  # how many offending files a message names before it only counts
 _THREADS = 8
@@ -56,7 +56,7 @@ def class_files(folder: Path) -> dict[str, list[Path]]:
         raise FileNotFoundError(
             f"{str(folder)!r} has no sub-folders. Expected one sub-folder of images per class."
         )
-    files = {path.name: _image_files(path) for path in classes}
+    files = {path.name: image_files(path, IMG_EXTENSIONS) for path in classes}
     empty = [name for name, found in files.items() if not found]
     if empty:
         raise FileNotFoundError(
@@ -135,11 +135,12 @@ def _resized(image: Image.Image, size: int) -> Image.Image:
     return resized.crop((left, top, left + size, top + size))
 
 
-def _image_files(folder: Path) -> list[Path]:
+def image_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Return the files of a folder and all folders in it that end so, by name; hidden ones not."""
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in IMG_EXTENSIONS
+        if path.suffix.lower() in suffixes
         and not path.name.startswith(".")  # macOS puts a ._a.jpg beside a.jpg
         and path.is_file()
     )
