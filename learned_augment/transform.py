@@ -109,16 +109,14 @@ class LearnedAugment(v2.Transform):
         """Augment the one image in ``inputs`` and move its targets; the rest passes through."""
         if torch.compiler.is_compiling():
             return _uncompiled(self, *inputs)
-        if len(inputs) != 1 or not self._shortcuts:
-            return super().forward(*inputs)
         # A lone image needs neither the sample's structure nor, often, a plan of tensors.
-        if isinstance(inputs[0], PIL.Image.Image):
-            image = inputs[0]
+        image: Any = inputs[0] if len(inputs) == 1 and self._shortcuts else None
+        if isinstance(image, PIL.Image.Image):
             fill = checks.fill_for(self.fill, PIL.Image.Image)
             checks.check_image(image, fill)
             return self._apply_pil(image, self.policy.draw(self._source()), fill)
-        if is_pure_tensor(inputs[0]):
-            return self._forward_tensor(inputs[0])
+        if is_pure_tensor(image):
+            return self._forward_tensor(image)
         return super().forward(*inputs)
 
     def _forward_tensor(self, image: Tensor) -> Tensor:
