@@ -165,6 +165,13 @@ def test_a_network_that_returns_something_else_or_takes_other_images_is_noticed(
     with pytest.raises(ValueError, match=r"takes images \(2, 3, .*but it failed on them: "):
         check_network(torch.nn.Conv2d(7, 3, 3), made_data(), CPU)
 
+    class Mute(torch.nn.Flatten):
+        def forward(self, x):
+            raise RuntimeError
+
+    with pytest.raises(ValueError, match="failed on them: RuntimeError"):
+        check_network(Mute(), made_data(), CPU)
+
 
 def test_epochs_are_tested_where_asked_and_the_best_is_reported_beside_the_last():
     trained = train(epochs=7, test_every=3)

@@ -17,6 +17,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from learned_augment.jobs.errors import first_line
+
 __all__ = ["Decoded", "class_files", "decode_files", "image_files", "rgb_image", "rgb_pixels"]
 
 _NAMED_FILES = 5  # how many offending files a message names before it only counts
@@ -167,7 +169,7 @@ def _decode(path: Path, image_size: int | None) -> NDArray[np.uint8] | str:
                 image.draft(None, (2 * image_size, 2 * image_size))
             return rgb_pixels(image, image_size)
     except Exception as error:  # a broken file makes decoders raise nearly anything
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
+        return first_line(error)
 
 
 def _room_for(count: int, first: NDArray[np.uint8]) -> NDArray[np.uint8]:

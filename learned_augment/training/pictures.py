@@ -13,6 +13,7 @@ from torch import Tensor
 
 from learned_augment.data.folders import class_files, rgb_image
 from learned_augment.data.image_data import ImageData, stratified_order
+from learned_augment.jobs.errors import first_line
 
 __all__ = ["FileImages", "ImageFolders", "MemoryImages", "Pictures", "in_memory", "read_folders"]
 
@@ -60,10 +61,9 @@ class FileImages:
             with Image.open(self.paths[row]) as image:
                 return rgb_image(image)
         except Exception as error:  # a broken file makes decoders raise nearly anything
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(
-                f"{self.paths[row]} cannot be read ({reason}); put a whole image of 8 bits per "
-                "channel in its place."
+                f"{self.paths[row]} cannot be read ({first_line(error)}); put a whole image of "
+                "8 bits per channel in its place."
             ) from None
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from learned_augment.data.image_data import ImageData
+from learned_augment.jobs.errors import first_line
 from learned_augment.jobs.isolation import isolated
 from learned_augment.networks import NetworkChoice, build_network
 from learned_augment.placement import Contender
@@ -61,7 +62,7 @@ def find_device(device: str | torch.device | None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         # torch asserts when it was built without CUDA.
         raise ValueError(
-            f"Device {str(device)!r} cannot be used: {str(error).splitlines()[0]} Use 'cpu'."
+            f"Device {str(device)!r} cannot be used: {first_line(error)} Use 'cpu'."
         ) from None
     return found
 
@@ -80,7 +81,7 @@ def check_network(network: NetworkChoice, data: ImageData, device: torch.device)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise ValueError(
                 f"Expected a network that takes images {tuple(images.shape)} of {data.name}, but "
-                f"it failed on them: {str(error).splitlines()[0]}"
+                f"it failed on them: {first_line(error)}"
             ) from error
     expected = (len(images), len(data.classes))
     found = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from learned_augment.jobs.errors import first_line
 from learned_augment.searchers.alignment import Tensors, inner, norm
 from learned_augment.searchers.deepaa.frozen import Frozen
 
@@ -39,7 +40,7 @@ def check_each(network: nn.Module, images: Tensor) -> None:
             reason = _differing(frozen, images, expected)
         except Exception as error:  # whatever a forward of the user's makes of the hooks
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-            reason = kind + _first_line(error)
+            reason = kind + first_line(error)
     if reason:
         raise ValueError(
             'Rewards "gram" need convolutions and linear layers that are called as modules, with '
@@ -107,7 +108,7 @@ def _slopes(frozen: Frozen, images: Tensor, tangent: Tensors) -> Tensor:
     except (RuntimeError, NotImplementedError) as error:
         where = entered[-1] if entered else ""
         raise ValueError(
-            f"Forward-mode differentiation stops in or after layer {where!r}: {_first_line(error)} "
+            f"Forward-mode differentiation stops in or after layer {where!r}: {first_line(error)} "
             "Write that operation without inplace=True, += or a name ending in _."
         ) from error
     finally:
@@ -122,7 +123,7 @@ def _own_gradients(frozen: Frozen, images: Tensor) -> list[Tensors]:
         return [frozen.gradient(images, labels, share) for share in shares]
     except (RuntimeError, NotImplementedError) as error:
         raise ValueError(
-            f"The network has no gradients: {_first_line(error)} Write operations that overwrite "
+            f"The network has no gradients: {first_line(error)} Write operations that overwrite "
             "what others need without inplace=True, += or a name ending in _."
         ) from error
 
@@ -132,10 +133,6 @@ def _labels(frozen: Frozen, images: Tensor) -> Tensor:
     with torch.no_grad():
         worst: Tensor = frozen.network(images).argmin(1)
     return worst
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), "")
 
 
 @contextmanager
