@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from learned_augment.data.folders import rgb_pixels
+from learned_augment.wording import leading
 
 __all__ = ["Item", "Photo", "Split", "annotations_sha256", "read_split", "with_objects"]
 
@@ -132,12 +133,12 @@ def _annotations(folder: Path, name: str) -> Path:
         there = sorted(path.name for path in (folder / "annotations").glob("*.json"))
         raise FileNotFoundError(
             f"No split {name!r}: expected {folder}/annotations/instances_{name}*.json, found "
-            f"{_few(there) if there else 'no .json file there'}."
+            f"{leading(there) if there else 'no .json file there'}."
         )
     if len(found) > 1:
         raise ValueError(
             f"Expected one file annotations/instances_{name}*.json in {folder}, got "
-            f"{_few([path.name for path in found])}; move the others away."
+            f"{leading([path.name for path in found])}; move the others away."
         )
     return found[0]
 
@@ -158,7 +159,9 @@ def _image_folder(folder: Path, name: str) -> Path:
     for place in places:
         if place.is_dir():
             return place
-    raise FileNotFoundError(f"No folder of images: expected one of {_few(list(map(str, places)))}.")
+    raise FileNotFoundError(
+        f"No folder of images: expected one of {leading(list(map(str, places)))}."
+    )
 
 
 def _split(path: Path, document: Mapping[str, Any], images: Path) -> Split:
@@ -189,7 +192,7 @@ def _check_files(path: Path, images: Path, names: Sequence[str]) -> None:
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} of {len(names)} images of {path.name} are not in {images}: "
-            f"{_few(missing)}. Add them, or take them out of the annotations."
+            f"{leading(missing)}. Add them, or take them out of the annotations."
         )
 
 
@@ -218,8 +221,3 @@ def _item(path: Path, row: Mapping[str, Any], label: int) -> Item | None:
     area = float(row.get("area", width * height))
     outline, crowd = row.get("segmentation"), bool(row.get("iscrowd", 0))
     return Item(label, (x, y, x + width, y + height), outline, crowd, area)
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

@@ -16,14 +16,13 @@ import torch
 from learned_augment.files import check_target, list_policies, load, write_atomically
 from learned_augment.policy import Policy
 from learned_augment.report import columns, policy_data, policy_text
+from learned_augment.wording import leading
 
 __all__ = ["Given", "run_apply", "run_compare", "run_list", "run_search", "run_show"]
 
 Given = dict[str, Any]
 
 INTERRUPTED = 130
-NAMED = 5
-"""Unreadable files that are named before they are only counted."""
 
 
 def run_list(given: Given) -> int:
@@ -127,9 +126,8 @@ def run_search(given: Given) -> int:
 
 def _tell_skipped(names: Sequence[str]) -> None:
     if names:
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
         files = f"{len(names)} unreadable file{'' if len(names) == 1 else 's'}"
-        _say(f"{files} left out: {', '.join(names[:NAMED])}{more}.")
+        _say(f"{files} left out: {leading(names)}.")
 
 
 def _estimate_search(given: Given) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from learned_augment.ops import OPS
 from learned_augment.policy import Policy
 from learned_augment.spaces import mirror
+from learned_augment.wording import leading
 
 __all__ = ["Candidate", "candidates", "columns", "policy_data", "policy_text"]
 
@@ -199,13 +200,12 @@ def _likeliest(group: list[Candidate]) -> str:
     op = OPS[group[0].op]
     if not op.unit:
         return ""
-    numbers = [_number(c.op, c.value, c.mirrored) for c in group[:NAMED_VALUES]]
+    numbers = [_number(c.op, c.value, c.mirrored) for c in group]
     if len(group) == 1:
         return numbers[0]
     chances = [_percent(candidate.chance) for candidate in group]
-    named = [f"{number} ({chance} %)" for number, chance in zip(numbers, chances, strict=False)]
-    more = len(group) - len(named)
-    return ", ".join(named) + (f" and {more} more" if more else "")
+    named = [f"{number} ({chance} %)" for number, chance in zip(numbers, chances, strict=True)]
+    return leading(named, NAMED_VALUES)
 
 
 def _sub_policies(policy: Policy) -> list[str]:
@@ -218,9 +218,8 @@ def _sub_policies(policy: Policy) -> list[str]:
 
 def _cell(policy: Policy, sub_policy: int, layer: int) -> str:
     acting = [c for c in candidates(policy, sub_policy, layer) if c.op != "Identity"]
-    named = [f"{candidate}: {_percent(candidate.chance)} %" for candidate in acting[:NAMED_VALUES]]
-    more = len(acting) - len(named)
-    return (", ".join(named) or "nothing") + (f" and {more} more" if more else "")
+    named = [f"{candidate}: {_percent(candidate.chance)} %" for candidate in acting]
+    return leading(named, NAMED_VALUES) or "nothing"
 
 
 def _number(op: str, value: float, mirrored: bool) -> str:

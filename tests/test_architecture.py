@@ -9,6 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "learned_augment"
 FLOORS = [
+    ["wording"],
     ["ops"],
     ["spaces"],
     ["plan", "policy"],

@@ -17,11 +17,10 @@ from PIL import Image
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from learned_augment.jobs.errors import first_line
+from learned_augment.wording import first_line, leading
 
 __all__ = ["Decoded", "class_files", "decode_files", "image_files", "rgb_image", "rgb_pixels"]
 
-_NAMED_FILES = 5  # how many offending files a message names before it only counts
 _THREADS = 8
 _PIECE = 64  # files per task: small images cost less than handing them to a thread
 
@@ -59,11 +58,11 @@ def class_files(folder: Path) -> dict[str, list[Path]]:
             f"{str(folder)!r} has no sub-folders. Expected one sub-folder of images per class."
         )
     files = {path.name: image_files(path, IMG_EXTENSIONS) for path in classes}
-    empty = [name for name, found in files.items() if not found]
+    empty = [str(folder / name) for name, found in files.items() if not found]
     if empty:
         raise FileNotFoundError(
-            f"No images in {_few([str(folder / name) for name in empty])}. Expected files ending "
-            f"in {', '.join(IMG_EXTENSIONS)}; remove class folders that are not used."
+            f"No images in {leading(empty)}. Expected files ending in "
+            f"{', '.join(IMG_EXTENSIONS)}; remove class folders that are not used."
         )
     return files
 
@@ -95,13 +94,14 @@ def decode_files(
             raise ValueError(_sizes_differ(files[kept[0]], images[0], files[place], pixels))
         images[len(kept)] = pixels
         kept.append(place)
+    broken = leading(skipped, separator="; ")
     if skipped and not skip_unreadable:
         raise ValueError(
-            f"{len(skipped)} of {len(files)} image files cannot be read: {_few(skipped)}. Repair "
-            "or remove them, or leave them out with skip_unreadable=True (--skip-unreadable)."
+            f"{len(skipped)} of {len(files)} image files cannot be read: {broken}. Repair or "
+            "remove them, or leave them out with skip_unreadable=True (--skip-unreadable)."
         )
     if images is None:
-        raise ValueError(f"None of {len(files)} image files can be read: {_few(skipped)}.")
+        raise ValueError(f"None of {len(files)} image files can be read: {broken}.")
     return Decoded(torch.from_numpy(images[: len(kept)]), tuple(kept), tuple(skipped))
 
 
@@ -191,8 +191,3 @@ def _sizes_differ(
         f"{first} is {expected.shape[2]} x {expected.shape[1]}. Give image_size=, for example "
         f"image_size={min(expected.shape[1:])}, to resize the shorter side and crop the centre."
     )
-
-
-def _few(items: Sequence[str]) -> str:
-    more = len(items) - _NAMED_FILES
-    return "; ".join(items[:_NAMED_FILES]) + (f"; and {more} more" if more > 0 else "")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from learned_augment.data.folders import class_files, rgb_image
 from learned_augment.data.image_data import ImageData, stratified_order
-from learned_augment.jobs.errors import first_line
+from learned_augment.wording import first_line
 
 __all__ = ["FileImages", "ImageFolders", "MemoryImages", "Pictures", "in_memory", "read_folders"]
 

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from learned_augment.data.image_data import ImageData
-from learned_augment.jobs.errors import first_line
 from learned_augment.jobs.isolation import isolated
 from learned_augment.networks import NetworkChoice, build_network
 from learned_augment.placement import Contender
 from learned_augment.training.feeds import MemoryFeed
 from learned_augment.training.recipe import Recipe
 from learned_augment.training.trainer import Trained, Trainer
+from learned_augment.wording import first_line
 
 __all__ = ["check_network", "find_device", "train_network"]
 

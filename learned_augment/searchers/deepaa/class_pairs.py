@@ -14,6 +14,7 @@ from learned_augment.searchers.alignment import Tensors
 from learned_augment.searchers.batches import Normalise
 from learned_augment.searchers.deepaa.frozen import Frozen
 from learned_augment.searchers.searcher import Halves
+from learned_augment.wording import leading
 
 __all__ = ["ClassPairs", "Pair"]
 
@@ -122,7 +123,7 @@ class ClassPairs:
 def _warn_of_left_out(names: Sequence[str]) -> None:
     if names:
         _warn(
-            f"No image is left to augment, or to judge by, of {_named(names)}: the policy is "
+            f"No image is left to augment, or to judge by, of {leading(names)}: the policy is "
             "learned from the other classes. Raise reduce, or lower pretrain_images."
         )
 
@@ -131,14 +132,10 @@ def _warn_of_small(classes: Sequence[str], judges: Sequence[Tensor], needed: int
     small = [f"{n} ({len(j)})" for n, j in zip(classes, judges, strict=True) if len(j) < needed]
     if small:
         _warn(
-            f"Fewer than val_batch = {needed} validation images of {_named(small)}: theirs are "
+            f"Fewer than val_batch = {needed} validation images of {leading(small)}: theirs are "
             "drawn with replacement. Raise reduce, or lower val_batch."
         )
 
 
 def _warn(text: str) -> None:
     warnings.warn(text, RuntimeWarning, stacklevel=3)
-
-
-def _named(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from learned_augment.jobs.errors import first_line
 from learned_augment.searchers.alignment import Tensors, inner, norm
 from learned_augment.searchers.deepaa.frozen import Frozen
+from learned_augment.wording import first_line
 
 __all__ = ["check_each", "check_slopes"]
 

@@ -1,0 +1,16 @@
+"""What messages cut short: the first line of an error, the first few of many names."""
+
+from collections.abc import Sequence
+
+__all__ = ["first_line", "leading"]
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the error's kind if it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def leading(items: Sequence[str], most: int = 5, separator: str = ", ") -> str:
+    """Return the first ``most`` items as a text that says how many more there are."""
+    shown, left = separator.join(items[:most]), len(items) - most
+    return f"{shown} and {left} more" if left > 0 else shown
