@@ -369,6 +369,18 @@ class TestCost:
         assert len(searcher.rewards.pairs.kept) == 3
         assert frozen.gradients + frozen.forwards == told
 
+    def test_counts_a_phase_that_has_not_begun_as_unknown(self):
+        heard = []
+        found(FORWARD, callbacks=[heard.append])
+        network = [report for report in heard if report.phase == "network"]
+        layers = heard[len(network) :]
+        assert network
+        assert {report.phase for report in layers} == {"policy"}
+        assert len(layers) == FORWARD["steps"] * FORWARD["depth"]
+        assert not any(report.left_is_all for report in network)
+        assert network[-1].left == 0
+        assert all(report.left_is_all for report in layers)
+
     def test_is_told_by_phase(self):
         found = estimate(task(GRAM))
         names = ["network", "whole classes", "layer 1", "each later layer"]

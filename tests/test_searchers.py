@@ -123,6 +123,7 @@ def test_callbacks_hear_of_every_step_with_finite_figures(method):
     found(method, callbacks=[heard.append])
     assert [report.step for report in heard] == list(range(1, heard[-1].steps + 1))
     assert heard[-1].left == 0
+    assert heard[-1].left_is_all
     assert isinstance(heard[0].policy(), Policy)
     json.dumps([report.metrics for report in heard], allow_nan=False)
 

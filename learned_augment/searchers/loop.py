@@ -12,6 +12,7 @@ from learned_augment.files import check_target
 from learned_augment.jobs.checkpoints import load_checkpoint, save_checkpoint
 from learned_augment.jobs.interrupts import interrupts
 from learned_augment.jobs.processes import agree, rank
+from learned_augment.jobs.progress import Pace
 from learned_augment.policy import Policy
 from learned_augment.searchers.searcher import Searcher
 
@@ -27,7 +28,9 @@ class StepReport(NamedTuple):
         step: Steps taken, from 1.
         steps: Steps of the whole search.
         seconds: Time since this run of the search started.
+        phase: Of the method, that the step belongs to.
         left: Estimated seconds to the end.
+        left_is_all: Whether ``left`` counts every phase; one that has not begun is not counted.
         metrics: The step's figures, by name.
         policy: Returns the best policy so far.
     """
@@ -35,7 +38,9 @@ class StepReport(NamedTuple):
     step: int
     steps: int
     seconds: float
+    phase: str
     left: float
+    left_is_all: bool
     metrics: dict[str, float]
     policy: Callable[[], Policy]
 
@@ -81,20 +86,26 @@ def run_search(
             save_checkpoint(checkpoint, config, _state(searcher, device))
 
     start = saved = time.monotonic()
-    first = searcher.done
+    pace = Pace()
     with interrupts() as interrupted:
         while searcher.done < searcher.steps:
+            phase = next(phase for phase, steps in searcher.ahead.items() if steps)
             metrics = searcher.step()
+            pace.step(phase)
             now = time.monotonic()
             _check_finite(metrics, searcher.done, checkpoint)
-            pace = (now - start) / (searcher.done - first)
-            left = pace * (searcher.steps - searcher.done)
             report = StepReport(
-                searcher.done, searcher.steps, now - start, left, metrics, searcher.policy
+                searcher.done,
+                searcher.steps,
+                now - start,
+                phase,
+                *pace.left(searcher.ahead),
+                metrics,
+                searcher.policy,
             )
             for watcher in watchers if rank() == 0 else ():
                 watcher(report)
-            over = time_budget is not None and now - start + pace > time_budget
+            over = time_budget is not None and now - start + pace.seconds(phase) > time_budget
             if agree(interrupted(), device) and searcher.done < searcher.steps:
                 save()
                 return "interrupted"

@@ -47,6 +47,11 @@ class Searcher(Protocol):
         """Number of steps taken."""
         ...
 
+    @property
+    def ahead(self) -> Mapping[str, int]:
+        """Steps still to take, by phase in their order; those of a phase take about as long."""
+        ...
+
     def step(self) -> dict[str, float]:
         """Take one step and return what there is to log; a value that is not finite is an error."""
         ...

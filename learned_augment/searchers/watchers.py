@@ -31,8 +31,7 @@ class Line:
     """
 
     def __init__(self, shown: bool | None = None) -> None:
-        self.shown = shown
-        self.progress: Progress | None = None
+        self.progress = Progress(shown=shown)
         self.last = -SHOWN_EVERY
         self.best = ""
 
@@ -40,14 +39,10 @@ class Line:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self.progress is not None:
-            self.progress.close()
+        self.progress.close()
 
     def __call__(self, report: StepReport) -> None:
         """Show one step."""
-        if self.progress is None:
-            # Only now is it known how many steps a checkpoint has spared.
-            self.progress = Progress(report.steps - report.step + 1, self.shown)
         if report.seconds - self.last >= SHOWN_EVERY:
             self.last = report.seconds
             self.best = ", ".join(f"{name} {share:.2f}" for name, share in best_ops(report))
@@ -56,7 +51,10 @@ class Line:
             for name in ("train_loss", "val_loss")
             if name in report.metrics
         )
-        self.progress.step(f"step {report.step}/{report.steps},{losses} most applied: {self.best}")
+        text = (
+            f"{report.phase}: step {report.step}/{report.steps},{losses} most applied: {self.best}"
+        )
+        self.progress.show(text, report.left, report.left_is_all)
 
 
 class JsonLines:

@@ -82,6 +82,11 @@ class DADA:
         """Number of steps taken."""
         return self.proxy.done
 
+    @property
+    def ahead(self) -> dict[str, int]:
+        """Steps still to take: each trains both the network and the policy."""
+        return {"network and policy": self.steps - self.done}
+
     def step(self) -> dict[str, float]:
         """Train the network by one batch, and the policy by what that batch did for validation."""
         alpha, chance = self.parameters.alpha.detach(), self.parameters.chance().detach()
@@ -150,10 +155,8 @@ class DADA:
         evidence = Evidence(cost, pull, self.surrogate, self.options.temperature)
         found = ESTIMATORS[self.options.estimator](alpha.detach(), chance.detach(), drawn, evidence)
         self.adam.zero_grad()
-        torch.autograd.backward(
-            [alpha, chance, magnitude],
-            [found.alpha.mean(0), found.chance.mean(0), by_magnitude],
-        )
+        slopes = [found.alpha.mean(0), found.chance.mean(0), by_magnitude]
+        torch.autograd.backward([alpha, chance, magnitude], slopes)
         if found.spread is not None:
             torch.autograd.backward(found.spread, inputs=list(self.surrogate.values()))
         self.adam.step()

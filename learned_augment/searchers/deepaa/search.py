@@ -87,11 +87,8 @@ class DeepAA:
         pairs = ClassPairs(
             halves, free, options.val_batch, self.normalise, options.memory << 20, generator
         )
-        self.rewards: GramRewards | ForwardRewards = (
-            GramRewards(pairs, candidates, options, generator)
-            if options.rewards == "gram"
-            else ForwardRewards(pairs, candidates, options, generator)
-        )
+        rewards = GramRewards if gram else ForwardRewards
+        self.rewards = rewards(pairs, candidates, options, generator)
         self.layers: list[Tensor] = []
         self.logits = self._new_logits()
         self.in_layer = self.searched = 0
@@ -103,15 +100,19 @@ class DeepAA:
     @property
     def steps(self) -> int:
         """Number of steps of the whole search, if no layer ends early."""
-        if self.finished:
-            return self.done
-        left = self.options.most_layers - len(self.layers)
-        return self.pretraining.steps + self.searched + left * self.options.steps - self.in_layer
+        return self.done + sum(self.ahead.values())
 
     @property
     def done(self) -> int:
         """Number of steps taken."""
         return self.pretraining.done + self.searched
+
+    @property
+    def ahead(self) -> dict[str, int]:
+        """Steps still to take, if no layer ends early: of the network's training, of the layers."""
+        layers = 0 if self.finished else self.options.most_layers - len(self.layers)
+        network = self.pretraining.steps - self.pretraining.done
+        return {"network": network, "policy": layers * self.options.steps - self.in_layer}
 
     def step(self) -> dict[str, float]:
         """Train the network by one batch or, once that is done, the layer by a few pairs."""
