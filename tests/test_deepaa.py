@@ -381,6 +381,11 @@ class TestCost:
         assert network[-1].left == 0
         assert all(report.left_is_all for report in layers)
 
+    def test_counts_the_pairs_that_are_kept(self):
+        few, many = (task({**GRAM, "steps": steps}).searcher for steps in (3, 103))
+        assert many.memory - few.memory == 2 * 100 * GRAM["pairs"] * 130**2 * 8
+        assert task(FORWARD).searcher.memory == task({**FORWARD, "steps": 103}).searcher.memory
+
     def test_is_told_by_phase(self):
         found = estimate(task(GRAM))
         names = ["network", "whole classes", "layer 1", "each later layer"]

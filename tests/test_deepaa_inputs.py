@@ -92,7 +92,7 @@ def test_a_class_without_an_image_to_augment_is_named():
 
 def test_a_network_without_a_gradient_gives_no_reward():
     square, pulls = torch.zeros(2, 3, 3).double(), torch.zeros(2, 3).double()
-    empty = Grams(square, square, pulls)
+    empty = Grams(square, square.sum(0), pulls)
     chances = torch.full((3,), 1 / 3).double()
     assert empty.cosines(chances).tolist() == [0, 0]
     assert not empty.rewards(chances).any()

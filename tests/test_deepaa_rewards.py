@@ -180,7 +180,7 @@ def grams_of(each, v):
     """Pairs of exact gradients (P, N, D), all judged by v."""
     size = each.square().sum(2).mean(1)
     means = each @ each.mT / size[:, None, None]
-    return Grams(means, means, each @ v / (v.norm() * size.sqrt()[:, None]))
+    return Grams(means, means.sum(0), each @ v / (v.norm() * size.sqrt()[:, None]))
 
 
 def test_inner_products_know_all_rewards():
@@ -200,7 +200,7 @@ def test_rewards_are_the_gradient_of_the_cosine_also_where_noise_is_taken_off():
     draws = draws.unflatten(0, (3, 2)) + torch.randn(40)
     parts = [products(pair) for pair in draws]
     means, crossed = (torch.stack(part) for part in zip(*parts, strict=True))
-    grams = Grams(means, crossed, torch.randn(3, 5, dtype=torch.float64))
+    grams = Grams(means, crossed.sum(0), torch.randn(3, 5, dtype=torch.float64))
     p = torch.softmax(torch.randn(5, dtype=torch.float64), 0).requires_grad_()
     (expected,) = torch.autograd.grad(grams.cosines(p).mean(), p)
     p = p.detach()
@@ -211,7 +211,7 @@ def test_rewards_are_the_gradient_of_the_cosine_also_where_noise_is_taken_off():
 
 
 def grams_without_noise(grams):
-    return Grams(grams.means, grams.means, grams.pulls)
+    return Grams(grams.means, grams.means.sum(0), grams.pulls)
 
 
 @pytest.mark.parametrize("draws", [2, 3, 4])

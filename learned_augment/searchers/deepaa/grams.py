@@ -18,6 +18,7 @@ the ratio of both over all pairs of the layer.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -48,19 +49,22 @@ class Grams:
 
     Attributes:
         means: Of the mean gradients over the draws, (P, M, M) float64.
-        crossed: Of gradients under different draws, (P, M, M); means without their noise.
+        crossed: Of gradients under different draws, summed over the pairs, (M, M): the sum of
+            means without their noise.
         pulls: Of the mean gradients with the validation gradient over its length, (P, M).
     """
 
     def __init__(self, means: Tensor, crossed: Tensor, pulls: Tensor) -> None:
         self.means, self.crossed, self.pulls = means, crossed, pulls
+        self.noisy = means.sum(0)
 
     def __len__(self) -> int:
         return len(self.pulls)
 
     def joined(self, other: "Grams") -> "Grams":
         """Return the pairs of both."""
-        return Grams(*(torch.cat(both) for both in zip(self.parts(), other.parts(), strict=True)))
+        means, pulls = torch.cat([self.means, other.means]), torch.cat([self.pulls, other.pulls])
+        return Grams(means, self.crossed + other.crossed, pulls)
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return all tensors."""
@@ -77,7 +81,7 @@ class Grams:
         square = (turned @ chances).clamp_min(TINY**2)
         length = (square * self._ratio(chances)).sqrt()
         cosine = (self.pulls @ chances) / length
-        clean, noisy = (part.mean(0) @ chances for part in (self.crossed, self.means))
+        clean, noisy = self.crossed @ chances, self.noisy @ chances
         by_ratio = clean / (clean @ chances) - noisy / (noisy @ chances)
         if float(self._ratio(chances)) in (FLOOR, 1.0):
             by_ratio = torch.zeros_like(by_ratio)
@@ -87,7 +91,7 @@ class Grams:
 
     def _ratio(self, chances: Tensor) -> Tensor:
         """Return what part of the squared length is not noise, over all pairs, a scalar."""
-        clean, noisy = (part.mean(0) @ chances @ chances for part in (self.crossed, self.means))
+        clean, noisy = self.crossed @ chances @ chances, self.noisy @ chances @ chances
         return (clean / noisy.clamp_min(TINY**2)).clamp(FLOOR, 1.0)
 
 
@@ -112,6 +116,12 @@ def products(gradients: Tensor) -> tuple[Tensor, Tensor]:
     return means, (crossed + crossed.mT) / (count * (count - 1))
 
 
+def _no_pairs(count: int, kinds: int) -> Grams:
+    """Return ``count`` pairs of which nothing is known yet."""
+    zeros = partial(torch.zeros, dtype=torch.float64)
+    return Grams(zeros(count, kinds, kinds), zeros(kinds, kinds), zeros(count, kinds))
+
+
 class GramRewards:
     """Rewards of all pairs of the layer so far, several updates a step.
 
@@ -133,12 +143,16 @@ class GramRewards:
         self.generator = generator
         self.start_layer()
 
+    @property
+    def memory(self) -> int:
+        """Bytes that the pairs of a whole layer take, at most: twice, while new ones join them."""
+        pairs, kinds = self.options.steps * self.options.pairs, len(self.candidates.first)
+        return 2 * pairs * kinds * kinds * torch.float64.itemsize
+
     def start_layer(self) -> None:
         """Forget the pairs of the layer before."""
         kinds = len(self.candidates.first)
-        empty = torch.zeros(0, kinds, dtype=torch.float64)
-        square = empty[:, :, None].expand(-1, -1, kinds)
-        self.pool = Grams(square, square, empty)
+        self.pool = _no_pairs(0, kinds)
         self.past: list[Tensor] = []
 
     def step(self, frozen: Frozen, layers: Sequence[Tensor], logits: Logits) -> dict[str, float]:
@@ -181,17 +195,15 @@ class GramRewards:
         if layers:
             begun = self.candidates.policy(layers).sample(count * draws, self.generator)
         noise = torch.rand(count, draws, kinds, NOISE, generator=self.generator)
-        square = torch.zeros(count, kinds, kinds, dtype=torch.float64)
-        found = Grams(square, square.clone(), square[:, :, 0].clone())
+        means, crossed, pulls = _no_pairs(count, kinds).parts()
         for number in range(count)[share(count)]:
             pair, rows = chosen[number], slice(number * draws, (number + 1) * draws)
             images = self.pairs.pixels(pair).expand(draws, -1, -1, -1)
             images = images if begun is None else apply_batch(images, begun.rows(rows))
             images = self.candidates.apply_kinds(images, noise[number])
-            of_pair = self._of_pair(frozen, pair, images, draws)
-            for part, mine in zip(found.parts(), of_pair, strict=True):
-                part[number] = mine
-        return Grams(*(total(part) for part in found.parts()))
+            means[number], of_pair, pulls[number] = self._of_pair(frozen, pair, images, draws)
+            crossed += of_pair
+        return Grams(total(means), total(crossed), total(pulls))
 
     def _draws(self, layers: Sequence[Tensor]) -> int:
         # Before layer 1 there is nothing to draw; its few random candidates still need two.

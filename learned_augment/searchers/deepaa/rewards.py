@@ -101,6 +101,11 @@ class ForwardRewards:
             "rewards": count * kinds * (1 if first else options.prefixes),
         }
 
+    @property
+    def memory(self) -> int:
+        """Bytes kept from step to step: none."""
+        return 0
+
     def start_layer(self) -> None:
         """Nothing to forget: every step stands for itself."""
 

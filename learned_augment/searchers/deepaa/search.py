@@ -73,7 +73,7 @@ class DeepAA:
         sample = self.normalise(halves.train_images[:2])
         check_suitable(network, sample, gram=gram)
         together = options.prefixes * len(candidates.first) if gram else 0
-        check_memory(network, sample, self.memory, together)
+        check_memory(network, sample, options.memory << 20, together)
         fitted = free = torch.arange(len(halves.train_labels))
         if options.pretrain:
             fitted, free = split(halves.train_labels, options.pretrain_images, generator)
@@ -195,7 +195,7 @@ class DeepAA:
     @property
     def memory(self) -> int:
         """Bytes that a step may take beside the data."""
-        return self.options.memory << 20
+        return (self.options.memory << 20) + self.rewards.memory
 
     def state_dict(self) -> dict[str, Any]:
         """Return a copy of everything that `step` changes."""
