@@ -9,8 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "learned_augment"
 FLOORS = [
-    ["wording"],
-    ["ops"],
+    ["ops", "wording"],
     ["spaces"],
     ["plan", "policy"],
     ["builders", "controls", "files", "engines"],
