@@ -64,11 +64,10 @@ def apply_steps(
     if program is None or 0 in image.shape:
         outside = None if fill is None else torch.tensor(fill, dtype=torch.uint8, device=HOST)
         return apply_exact(image[None], _plan(steps), fill=outside)[0]
-    source = image.contiguous()
-    out = torch.empty_like(source)
-    colour = colours(channels, fill)
-    _run_one(source.numpy(), out.numpy(), (channels, height, width), False, program, colour)
-    return out
+    shape = channels, height, width
+    out = np.empty(shape, np.uint8)
+    _run_one(image.contiguous().numpy(), out, shape, False, program, colours(channels, fill))
+    return torch.from_numpy(out)
 
 
 def apply_pixels(
