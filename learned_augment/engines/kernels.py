@@ -140,22 +140,25 @@ def _run_image(
 
 @compiled
 def _split(pixels: Bytes, planes: Bytes) -> None:
-    """Turn levels that lie pixel by pixel into levels that lie plane by plane."""
-    channels, size = planes.shape[0], planes.size // planes.shape[0]
-    flat = planes.ravel()
-    for c in range(channels):
-        for k in range(size):
-            flat[np.uint64(c * size + k)] = pixels[np.uint64(k * channels + c)]
+    """Turn pixels of four bytes, red, green, blue and one more, into three planes."""
+    red, green, blue = planes[0].ravel(), planes[1].ravel(), planes[2].ravel()
+    for k in range(red.size):
+        first = np.uint64(4 * k)
+        red[k] = pixels[first]
+        green[k] = pixels[first + np.uint64(1)]
+        blue[k] = pixels[first + np.uint64(2)]
 
 
 @compiled
 def _merge(planes: Bytes, pixels: Bytes) -> None:
-    """Turn levels that lie plane by plane into levels that lie pixel by pixel."""
-    channels, size = planes.shape[0], planes.size // planes.shape[0]
-    flat = planes.ravel()
-    for c in range(channels):
-        for k in range(size):
-            pixels[np.uint64(k * channels + c)] = flat[np.uint64(c * size + k)]
+    """Turn three planes into pixels of four bytes, the last one 255."""
+    red, green, blue = planes[0].ravel(), planes[1].ravel(), planes[2].ravel()
+    for k in range(red.size):
+        first = np.uint64(4 * k)
+        pixels[first] = red[k]
+        pixels[first + np.uint64(1)] = green[k]
+        pixels[first + np.uint64(2)] = blue[k]
+        pixels[first + np.uint64(3)] = 255
 
 
 def _sources() -> int:
@@ -184,8 +187,6 @@ def _compiled_run(checksum: int) -> Run:
         channels = shape[0]
         spare, planes = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
         table = np.empty((channels, 256), np.uint8)
-        batch = (len(images), shape[0], shape[1], shape[2])
-        sources, targets = images.reshape(batch), out.reshape(batch)
         if not checksum:
             return
         i = take(turns)
@@ -196,7 +197,8 @@ def _compiled_run(checksum: int) -> Run:
                 _run_image(source, planes, spare, program[i], tables, colours, table)
                 _merge(planes, out[i])
             else:
-                _run_image(sources[i], targets[i], spare, program[i], tables, colours, table)
+                source, target = images[i].reshape(shape), out[i].reshape(shape)
+                _run_image(source, target, spare, program[i], tables, colours, table)
             finish(turns)
             i = take(turns)
         if stay:
@@ -209,8 +211,9 @@ run: Run = _compiled_run(_sources())
 """Run the images of a batch that no other thread has taken into another batch.
 
 Arguments: images (B, C * H * W) uint8, contiguous, never written to; out, likewise, sharing no
-memory with images; shape (C, H, W); interleaved, whether levels lie pixel by pixel, not plane by
-plane; program (B, L, 8) float64; tables (T, 256) uint8 that ``TABLE`` steps name; colours (3, C)
-uint8, what shows outside a moved image, around a padded crop, in an erased box; turns, see
-``turns.Turns``; stay, whether to return only when all threads have finished their images.
+memory with images; shape (C, H, W); interleaved, whether both are (B, H * W * 4), pixels of red,
+green, blue and one more byte, not planes; program (B, L, 8) float64; tables (T, 256) uint8 that
+``TABLE`` steps name; colours (3, C) uint8, what shows outside a moved image, around a padded crop,
+in an erased box; turns, see ``turns.Turns``; stay, whether to return only when all threads have
+finished their images.
 """
