@@ -187,6 +187,9 @@ def _compiled_run(checksum: int) -> Run:
         channels = shape[0]
         spare, planes = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
         table = np.empty((channels, 256), np.uint8)
+        count = 0 if interleaved else len(images)
+        batch = (count, shape[0], shape[1], shape[2])  # reshaped at once: by image it takes time
+        sources, targets = images[:count].reshape(batch), out[:count].reshape(batch)
         if not checksum:
             return
         i = take(turns)
@@ -197,8 +200,7 @@ def _compiled_run(checksum: int) -> Run:
                 _run_image(source, planes, spare, program[i], tables, colours, table)
                 _merge(planes, out[i])
             else:
-                source, target = images[i].reshape(shape), out[i].reshape(shape)
-                _run_image(source, target, spare, program[i], tables, colours, table)
+                _run_image(sources[i], targets[i], spare, program[i], tables, colours, table)
             finish(turns)
             i = take(turns)
         if stay:
