@@ -167,7 +167,7 @@ TABLES: dict[str, Callable[[Result], list[str]]] = {
     "draws": draws,
     "compare": compare,
     "single-ops": compare,
-    "evidence": evidence,
+    "evidence-60": evidence,
     "evidence-long": evidence,
     "gradient-cosine-cifar10": gradient_cosine,
     "planted": planted,
