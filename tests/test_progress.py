@@ -43,6 +43,14 @@ def test_a_line_is_cut_to_the_terminal_and_keeps_its_time(capsys, monkeypatch):
     assert line.endswith(", 1 min 01 s left")
 
 
+def test_a_terminal_too_narrow_for_the_time_is_not_overrun(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "10")
+    Progress().show("step 3/20", 61.0)
+    (line,) = capsys.readouterr().err.split("\r")[1:]
+    assert line == ", 1 min 0"
+
+
 def test_each_phase_has_a_pace_of_its_own(monkeypatch):
     clock(monkeypatch, 0.0, 1.0, 4.0, 14.0)
     pace = Pace()

@@ -12,7 +12,8 @@ from learned_augment.files import write_atomically
 
 __all__ = ["differences", "load_checkpoint", "save_checkpoint"]
 
-FORMAT = 1
+FORMAT = 2
+"""Counts the changes of what a state holds, so that an older one is refused, not misread."""
 
 
 def save_checkpoint(path: Path, config: Mapping[str, Any], state: Mapping[str, Any]) -> bool:

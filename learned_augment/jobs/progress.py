@@ -62,8 +62,8 @@ class Progress:
         """Show ``text`` with the time left: ``seconds``, or if not ``whole`` at least so many."""
         left = f", {'' if whole else 'at least '}{_duration(seconds)} left"
         # A line that wraps could not be rewritten; what matters least stands at the text's end.
-        room = shutil.get_terminal_size().columns - 1 - len(left) if self._terminal else None
-        self._write(text[:room] + left)
+        room = shutil.get_terminal_size().columns - 1 if self._terminal else len(text + left)
+        self._write((text[: max(0, room - len(left))] + left)[:room])
 
     def close(self) -> None:
         """Wipe the line."""
