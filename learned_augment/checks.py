@@ -106,6 +106,8 @@ def _finite(level: float) -> float:
 
 def fill_for(fill: FillValue | dict[type | str, FillValue], kind: type) -> tuple[float, ...] | None:
     """Return the fill of one type of input as a tuple of numbers, or None."""
+    if fill is None:
+        return None
     if isinstance(fill, dict):
         named = [value for key, value in fill.items() if isinstance(key, type) and kind is key]
         fill = named[0] if named else fill.get("others")
@@ -148,7 +150,7 @@ def check_image(image: Any, fill: tuple[float, ...] | None) -> None:
     """
     pil = isinstance(image, PIL.Image.Image)
     channels = _pil_channels(image) if pil else _channels(image)
-    if 0 in (image.size if pil else image.shape[-2:]):
+    if 0 in (image.size if pil else image.shape) and 0 in (image.size if pil else image.shape[-2:]):
         given = f"{image.width} x {image.height}" if pil else tuple(image.shape)
         raise ValueError(f"Expected an image of at least one pixel, got {given}.")
     if fill is None:
@@ -177,12 +179,13 @@ def _channels(image: Tensor) -> int:
             f"Expected an image tensor of dtype uint8 or floating point in [0, 1], got "
             f"{image.dtype}; convert it first, for example with v2.ToDtype(torch.uint8)."
         )
-    if image.dim() < 3 or image.shape[-3] not in (1, 3):
+    channels = image.shape[-3] if image.dim() >= 3 else 0
+    if channels not in (1, 3):
         raise ValueError(
             "Expected an image tensor of shape [..., C, H, W] with 1 or 3 channels, got "
             f"{tuple(image.shape)}."
         )
-    return image.shape[-3]
+    return channels
 
 
 def check_sample(

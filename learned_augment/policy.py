@@ -1,31 +1,28 @@
 """The policy: a mixture of sub-policies, as four tensors.
 
-All randomness of the package is in ``Policy.sample`` and ``Policy.draw``. Shapes: S sub-policies,
+All randomness of the package is in ``chances.random_numbers``. Shapes: S sub-policies,
 L layers, C candidates, O ops, B images.
 """
 
 import json
-from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from learned_augment.ops import OPS, Op
-from learned_augment.plan import HOST, NOISE, Plan, Step
+from learned_augment.chances import Chances, random_numbers
+from learned_augment.ops import OPS
+from learned_augment.plan import HOST, Plan, Step
 
 if TYPE_CHECKING:
     from torchvision.transforms import AutoAugmentPolicy
 
 __all__ = ["Plan", "Policy"]
-
-Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,32 +95,17 @@ class Policy:
             n: Number of images B; 0 gives an empty plan.
             generator: CPU generator; torch's global one by default.
         """
-        layers = self.depth
-        u = torch.rand((n, 1 + (1 + NOISE) * layers), generator=generator, **_DRAWN)
-        uniform = u[:, : 1 + layers].numpy().astype(np.float64)
-        s = np.searchsorted(self._mixture_sums, uniform[:, 0], side="right")
-        row = s[:, None] * layers + np.arange(layers)
-        # u has 24 bits, so row + u is exact and cannot round up into the next row.
-        flat = np.searchsorted(self._weight_sums, row + uniform[:, 1:], side="right")
-        op, value = (t.numpy().reshape(-1)[flat] for t in (self.op, self.value))
-        noise = u[:, 1 + layers :].unflatten(1, (layers, NOISE))
-        return Plan(self.ops, torch.from_numpy(op), torch.from_numpy(value), noise)
+        return self.chances.plan(random_numbers((n, self.chances.numbers), generator))
 
     def draw(self, generator: torch.Generator | None = None) -> list[Step]:
         """Draw the steps of one image: ``sample(1).steps(0)``, same numbers, a few microseconds."""
-        layers, (mixture_sums, weight_sums, candidates) = self.depth, self._lists
-        width = self.weights.shape[2]
-        u = torch.rand(1 + (1 + NOISE) * layers, generator=generator, **_DRAWN).tolist()
-        row = bisect_right(mixture_sums, u[0]) * layers
-        steps, noise = [], 1 + layers
-        for layer in range(layers):
-            low = (row + layer) * width
-            flat = bisect_right(weight_sums, row + layer + u[1 + layer], low, low + width)
-            candidate = candidates[flat]
-            if candidate is not None:
-                steps.append(Step(*candidate, tuple(u[noise : noise + NOISE])))
-            noise += NOISE
-        return steps
+        chances = self.chances
+        return chances.steps(random_numbers((chances.numbers,), generator).tolist())
+
+    @cached_property
+    def chances(self) -> Chances:
+        """What random numbers choose; made once."""
+        return Chances(self.ops, self.mixture, self.weights, self.op, self.value)
 
     def op_shares(self) -> dict[str, Tensor]:
         """Return each op's chance in each layer, (L,) float64, averaged over sub-policies."""
@@ -154,32 +136,6 @@ class Policy:
         tensors = (self.mixture, self.weights, self.op, self.value)
         return Policy, (self.ops, *tensors, json.loads(json.dumps(dict(self.about))))
 
-    @cached_property
-    def _mixture_sums(self) -> Floats:
-        sums: Floats = np.cumsum(self.mixture.numpy())
-        scaled: Floats = sums / sums[-1]
-        return scaled
-
-    @cached_property
-    def _weight_sums(self) -> Floats:
-        """Running sums of every layer, layer r shifted by r: one sorted array for all."""
-        sums: Floats = np.cumsum(self.weights.numpy().reshape(-1, self.weights.shape[2]), axis=1)
-        shifted: Floats = sums / sums[:, -1:] + np.arange(len(sums))[:, None]
-        return shifted.reshape(-1)
-
-    @cached_property
-    def _lists(self) -> tuple[list[float], list[float], list[tuple[Op, float] | None]]:
-        ops = [OPS[self.ops[op]] for op in self.op.view(-1).tolist()]
-        values = self.value.view(-1).tolist()
-        candidates = [
-            None if value == op.neutral else (op, value)
-            for op, value in zip(ops, values, strict=True)
-        ]
-        return self._mixture_sums.tolist(), self._weight_sums.tolist(), candidates
-
-
-# A draw has 24 bits and comes from the CPU, whatever the default dtype and device.
-_DRAWN: Any = {"dtype": torch.float32, "device": HOST}
 
 _DTYPES = {
     "mixture": torch.float64,

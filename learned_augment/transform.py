@@ -1,5 +1,6 @@
 """LearnedAugment: a torchvision v2 transform around one draw from a policy and one engine."""
 
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from learned_augment import checks, files
 from learned_augment.builders import from_torchvision
 from learned_augment.engines import apply_batch
 from learned_augment.engines.boxes import move_boxes, move_key_points, move_masks
-from learned_augment.engines.fast import apply_steps
 from learned_augment.engines.pil import apply_image
+from learned_augment.engines.single import apply_steps, draw_steps
 from learned_augment.plan import HOST, Plan, Step
 from learned_augment.policy import Policy
 
@@ -114,18 +115,20 @@ class LearnedAugment(v2.Transform):
         if isinstance(image, PIL.Image.Image):
             fill = checks.fill_for(self.fill, PIL.Image.Image)
             checks.check_image(image, fill)
-            return self._apply_pil(image, self.policy.draw(self._source()), fill)
+            steps = draw_steps(self.policy, self._source(), *image.size)
+            return self._apply_pil(image, steps, fill)
         if is_pure_tensor(image):
             return self._forward_tensor(image)
         return super().forward(*inputs)
 
     def _forward_tensor(self, image: Tensor) -> Tensor:
-        fill = self._fill(image)
+        fill = checks.fill_for(self.fill, Tensor)
         checks.check_image(image, fill)
-        whole = image.dtype == torch.uint8 and image.device.type == "cpu" and image.dim() == 3
-        if whole and self.interpolation == InterpolationMode.NEAREST and self.size is None:
+        whole = image.dtype == torch.uint8 and image.is_cpu and image.dim() == 3
+        if whole and self.interpolation is InterpolationMode.NEAREST and self.size is None:
             outside = None if fill is None else tuple(map(int, fill))
-            return apply_steps(image, self.policy.draw(self._source()), outside)
+            steps = draw_steps(self.policy, self._source(), image.shape[2], image.shape[1])
+            return apply_steps(image, steps, outside)
         return self._apply_tensor(image, self.make_params([image])["plan"])
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:
@@ -193,7 +196,7 @@ class LearnedAugment(v2.Transform):
 
     def _source(self) -> torch.Generator | None:
         """Return the generator to draw from; each DataLoader worker gets one of its own."""
-        worker = get_worker_info()
+        worker = None if self.generator is None else get_worker_info()
         if self.generator is None or worker is None:
             return self.generator
         if self._worker is None or self._worker[0] != worker.seed:
@@ -207,7 +210,7 @@ class LearnedAugment(v2.Transform):
         return checks.fill_for(self.fill, type(item))
 
     def _apply_pil(
-        self, image: PIL.Image.Image, steps: list[Step], fill: tuple[float, ...] | None
+        self, image: PIL.Image.Image, steps: Sequence[Step], fill: tuple[float, ...] | None
     ) -> PIL.Image.Image:
         mode = self.interpolation
         return apply_image(image, steps, interpolation=mode, fill=fill, size=self.size)

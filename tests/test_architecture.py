@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "learned_augment"
 FLOORS = [
     ["ops", "wording"],
     ["spaces"],
-    ["plan", "policy"],
+    ["plan", "chances", "policy"],
     ["builders", "controls", "files", "engines"],
     ["checks", "transform", "jobs", "networks", "data", "placement", "training"],
     ["searchers"],

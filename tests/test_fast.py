@@ -8,12 +8,12 @@ from plans import NAMES, SIZES, images, random_plan
 from torch.utils.data import DataLoader, Dataset
 
 from learned_augment import Policy
-from learned_augment.engines import apply_batch, fast, program
+from learned_augment.builders import from_layers
+from learned_augment.engines import apply_batch, fast, program, single
 from learned_augment.engines.exact import apply_exact
-from learned_augment.engines.fast import apply_fast, apply_pixels, apply_steps
+from learned_augment.engines.fast import apply_fast
 from learned_augment.engines.pil import apply_image
-from learned_augment.ops import OPS
-from learned_augment.plan import Step
+from learned_augment.engines.single import apply_pixels, apply_steps, draw_steps
 
 pytest.importorskip("numba")
 
@@ -49,20 +49,23 @@ def test_pil_images_come_out_of_the_kernel_as_out_of_pils_calls(mode, fill, monk
         picture = Image.fromarray(image.permute(1, 2, 0).squeeze().numpy())
         assert picture.mode == mode
         results = []
-        for heavy in (0, float("inf")):
-            monkeypatch.setattr(fast, "HEAVY", heavy)
+        for small in (float("inf"), -1):
+            monkeypatch.setattr(single, "SMALL", small)
+            monkeypatch.setattr(single, "HEAVY", float("inf"))
             results.append(np.asarray(apply_image(picture, steps, fill=fill)))
         assert (results[0] == results[1]).all(), [step.op.name for step in steps]
 
 
-def test_pil_images_take_the_kernel_for_slow_steps_only(monkeypatch):
-    picture, calls = Image.new("RGB", (8, 8)), []
-    monkeypatch.setattr(fast, "kernel", lambda: calls.append(1))
-    noise = (0.0, 0.0, 0.0, 0.0)
-    assert apply_pixels(picture, [Step(OPS["Rotate"], 20.0, noise)]) is None
-    assert not calls
-    assert apply_pixels(picture, [Step(OPS["Equalize"], 0.0, noise)]) is None
-    assert calls
+@pytest.mark.parametrize(("op", "value", "heavy"), [("Rotate", 20.0, 0), ("Equalize", 0.0, 1)])
+def test_pil_images_take_the_kernel_for_slow_steps_or_where_the_program_is_at_hand(
+    op: str, value: float, heavy: int
+) -> None:
+    policy = from_layers([[(op, 1, value)]])
+    for side, near in ((128, 1), (129, 0)):
+        picture = Image.new("RGB", (side, side))
+        assert (apply_pixels(picture, policy.draw()) is not None) == heavy
+        at_hand = draw_steps(policy, None, side, side)
+        assert (apply_pixels(picture, at_hand) is not None) == (heavy or near)
 
 
 @pytest.mark.parametrize("layout", ["channels_last", "every second column", "expanded", "empty"])
@@ -92,7 +95,7 @@ def test_an_unknown_op_takes_the_plain_engine(monkeypatch: pytest.MonkeyPatch) -
 def test_without_numba_the_plain_engine_does_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     batch, plan = images(16, 3, 16, 16), random_plan(16, 3)
     compiled = apply_batch(batch, plan)
-    monkeypatch.setattr("learned_augment.engines.kernel", lambda: None)
+    monkeypatch.setattr("learned_augment.engines.compiled_code", lambda: None)
     assert torch.equal(apply_batch(batch, plan), compiled)
 
 
@@ -173,4 +176,4 @@ def test_threads_do_not_change_pixels() -> None:
 
 
 def test_the_kernel_is_made_once() -> None:
-    assert fast.kernel() is fast.kernel()
+    assert fast.compiled_code() is fast.compiled_code()

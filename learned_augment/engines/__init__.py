@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from learned_augment.engines.exact import apply_exact
-from learned_augment.engines.fast import apply_fast, kernel
+from learned_augment.engines.fast import apply_fast, compiled_code
 from learned_augment.engines.fused import apply_fused, suits
 from learned_augment.engines.groups import beside
 from learned_augment.engines.smooth import apply_smooth
@@ -57,7 +57,7 @@ def apply_batch(
         plan = replace(plan, value=plan.value.detach())
         if interpolation == InterpolationMode.NEAREST and size is None:
             levels = None if colour is None else tuple(colour.to(torch.uint8).tolist())
-            if images.device.type == "cpu" and kernel() is not None:
+            if images.device.type == "cpu" and compiled_code() is not None:
                 return apply_fast(images, plan, levels)
             if suits(images):
                 return apply_fused(images, plan, levels)

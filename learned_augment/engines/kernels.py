@@ -3,13 +3,11 @@
 A step is eight float64: its kind, then parameters as ``program`` lays them out.
 """
 
-import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-from numba import njit
+from numba import carray, njit
 
 from learned_augment.engines.levels import (
     Floats,
@@ -21,15 +19,17 @@ from learned_augment.engines.levels import (
     mix,
     reset,
 )
-from learned_augment.engines.lookup import Bytes, compiled
+from learned_augment.engines.lookup import Bytes, bytes_at, checksum, compiled
 from learned_augment.engines.moves import move
 from learned_augment.engines.program import COLOUR, CONTRAST, ERASE, KEEP, MOVE, TABLE
 from learned_augment.engines.turns import Turns, finish, take, wait
 
-__all__ = ["run"]
+__all__ = ["run", "run_one", "run_pixels"]
 
 Shape: TypeAlias = tuple[int, int, int]
-Run: TypeAlias = Callable[[Bytes, Bytes, Shape, bool, Floats, Bytes, Bytes, Turns, bool], None]
+Run: TypeAlias = Callable[[Bytes, Bytes, Shape, Floats, Bytes, Bytes, Turns, bool], None]
+RunOne: TypeAlias = Callable[[int, Bytes, Floats, Bytes, Bytes], None]
+RunPixels: TypeAlias = Callable[[bytes, Bytes, Shape, Floats, Bytes, Bytes], None]
 
 
 @compiled
@@ -139,83 +139,99 @@ def _run_image(
 
 
 @compiled
-def _split(pixels: Bytes, planes: Bytes) -> None:
-    """Turn pixels of four bytes, red, green, blue and one more, into three planes."""
-    red, green, blue = planes[0].ravel(), planes[1].ravel(), planes[2].ravel()
-    for k in range(red.size):
-        first = np.uint64(4 * k)
-        red[k] = pixels[first]
-        green[k] = pixels[first + np.uint64(1)]
-        blue[k] = pixels[first + np.uint64(2)]
+def _split(pixels: bytes, planes: Bytes) -> None:
+    """Turn pixels of one byte, or of red, green, blue and one more, into planes."""
+    first = planes[0].ravel()
+    if len(planes) == 1:
+        for k in range(first.size):
+            first[k] = pixels[k]
+        return
+    green, blue = planes[1].ravel(), planes[2].ravel()
+    for k in range(first.size):
+        place = np.uint64(4 * k)
+        first[k] = pixels[place]
+        green[k] = pixels[place + np.uint64(1)]
+        blue[k] = pixels[place + np.uint64(2)]
 
 
 @compiled
 def _merge(planes: Bytes, pixels: Bytes) -> None:
-    """Turn three planes into pixels of four bytes, the last one 255."""
-    red, green, blue = planes[0].ravel(), planes[1].ravel(), planes[2].ravel()
-    for k in range(red.size):
-        first = np.uint64(4 * k)
-        pixels[first] = red[k]
-        pixels[first + np.uint64(1)] = green[k]
-        pixels[first + np.uint64(2)] = blue[k]
-        pixels[first + np.uint64(3)] = 255
+    """Undo ``_split``; the fourth byte of a pixel becomes 255."""
+    first = planes[0].ravel()
+    if len(planes) == 1:
+        copy(first, pixels)
+        return
+    green, blue = planes[1].ravel(), planes[2].ravel()
+    for k in range(first.size):
+        place = np.uint64(4 * k)
+        pixels[place] = first[k]
+        pixels[place + np.uint64(1)] = green[k]
+        pixels[place + np.uint64(2)] = blue[k]
+        pixels[place + np.uint64(3)] = 255
 
 
-def _sources() -> int:
-    """Return a checksum, not 0, of everything that is compiled into ``run``."""
-    names = ("kernels.py", "levels.py", "lookup.py", "moves.py", "program.py", "turns.py")
-    here = Path(__file__).parent
-    return 1 + zlib.crc32(b"".join((here / name).read_bytes() for name in names))
-
-
-def _compiled_run(checksum: int) -> Run:
-    """Compile ``run``; Numba's cache notices changes of this file and of what ``run`` encloses."""
-    kept: Callable[[Run], Run] = njit(nogil=True, error_model="numpy", cache=True)
+def _compiled_runs(version: int) -> tuple[Run, RunOne, RunPixels]:
+    kept: Callable[[Any], Any] = njit(nogil=True, error_model="numpy", cache=True)
 
     @kept
     def run(
         images: Bytes,
         out: Bytes,
         shape: Shape,
-        interleaved: bool,
         program: Floats,
         tables: Bytes,
         colours: Bytes,
         turns: Turns,
         stay: bool,
     ) -> None:
-        channels = shape[0]
-        spare, planes = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
-        table = np.empty((channels, 256), np.uint8)
-        count = 0 if interleaved else len(images)
-        batch = (count, shape[0], shape[1], shape[2])  # reshaped at once: by image it takes time
-        sources, targets = images[:count].reshape(batch), out[:count].reshape(batch)
-        if not checksum:
+        spare, table = np.empty(shape, np.uint8), np.empty((shape[0], 256), np.uint8)
+        batch = (len(images), shape[0], shape[1], shape[2])
+        sources, targets = images.reshape(batch), out.reshape(batch)  # by image it takes time
+        if not version:
             return
         i = take(turns)
         while i < len(images):
-            if interleaved:
-                source = np.empty(shape, np.uint8)
-                _split(images[i], source)
-                _run_image(source, planes, spare, program[i], tables, colours, table)
-                _merge(planes, out[i])
-            else:
-                _run_image(sources[i], targets[i], spare, program[i], tables, colours, table)
+            _run_image(sources[i], targets[i], spare, program[i], tables, colours, table)
             finish(turns)
             i = take(turns)
         if stay:
             wait(turns, len(images))
 
-    return run
+    @kept
+    def run_one(address: int, out: Bytes, program: Floats, tables: Bytes, colours: Bytes) -> None:
+        spare, table = np.empty(out.shape, np.uint8), np.empty((len(out), 256), np.uint8)
+        if not version:
+            return
+        source = carray(bytes_at(address), out.shape)
+        _run_image(source, out, spare, program[0], tables, colours, table)
+
+    @kept
+    def run_pixels(
+        pixels: bytes, out: Bytes, shape: Shape, program: Floats, tables: Bytes, colours: Bytes
+    ) -> None:
+        source, target = np.empty(shape, np.uint8), np.empty(shape, np.uint8)
+        spare, table = np.empty(shape, np.uint8), np.empty((shape[0], 256), np.uint8)
+        if not version:
+            return
+        _split(pixels, source)
+        _run_image(source, target, spare, program[0], tables, colours, table)
+        _merge(target, out)
+
+    return run, run_one, run_pixels
 
 
-run: Run = _compiled_run(_sources())
-"""Run the images of a batch that no other thread has taken into another batch.
+_NAMES = ("kernels", "levels", "lookup", "moves", "program", "turns")
 
-Arguments: images (B, C * H * W) uint8, contiguous, never written to; out, likewise, sharing no
-memory with images; shape (C, H, W); interleaved, whether both are (B, H * W * 4), pixels of red,
-green, blue and one more byte, not planes; program (B, L, 8) float64; tables (T, 256) uint8 that
-``TABLE`` steps name; colours (3, C) uint8, what shows outside a moved image, around a padded crop,
-in an erased box; turns, see ``turns.Turns``; stay, whether to return only when all threads have
-finished their images.
+run, run_one, run_pixels = _compiled_runs(checksum(*(f"engines/{name}.py" for name in _NAMES)))
+"""Three ways to run programs: a batch, one image of planes, one of a PIL image's pixels.
+
+``run`` runs the images of a batch that no other thread has taken. Its arguments: images
+(B, C * H * W) uint8, contiguous, never written to; out, likewise, sharing no memory with images;
+shape (C, H, W); program (B, L, 8) float64; tables (T, 256) uint8 that ``TABLE`` steps name; colours
+(3, C) uint8, what shows outside a moved image, around a padded crop, in an erased box; turns, see
+``turns.Turns``; stay, whether to return only when all threads have finished their images.
+
+``run_one`` takes the address of contiguous planes of the shape of ``out`` (C, H, W), for a view of
+an array takes half a microsecond; ``run_pixels`` bytes, as ``out`` (n,), one a grey pixel or four a
+pixel of red, green, blue and one more. Both then program (1, L, 8), tables and colours.
 """

@@ -12,9 +12,9 @@ from math import floor
 from PIL import Image
 from torchvision.transforms import InterpolationMode
 
-from learned_augment.engines.fast import apply_pixels
 from learned_augment.engines.groups import grey_levels
 from learned_augment.engines.shortcuts import degenerate, recoloured
+from learned_augment.engines.single import apply_pixels
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
 from learned_augment.ops.op import GREY
 from learned_augment.ops.region import centre_crop
@@ -69,14 +69,15 @@ def _applied(
     fill: Fill,
     size: int | None,
 ) -> Image.Image:
+    if image.mode in ("RGB", "L") and size is None and interpolation == InterpolationMode.NEAREST:
+        levels = None if fill is None else tuple(map(int, fill))
+        result = apply_pixels(image, steps, levels)
+        if result is not None:
+            return result
+    steps = list(steps)
     if not steps and size is None:
         return image.copy()
     if image.mode in ("RGB", "L"):
-        if interpolation == InterpolationMode.NEAREST and size is None:
-            levels = None if fill is None else tuple(map(int, fill))
-            result = apply_pixels(image, steps, levels)
-            if result is not None:
-                return result
         return _Canvas(interpolation, fill, size).run(image, None, steps)[0]
     if image.mode in ("RGBA", "LA"):
         *bands, alpha = image.split()

@@ -18,7 +18,7 @@ __all__ = ["Book", "book"]
 KEEP, TABLE, AUTO_CONTRAST, EQUALIZE, CONTRAST, MOVE, COLOUR, SHARPEN, ERASE, DRAWN, OTHER = range(
     11
 )
-"""Kinds of steps; up to ``CONTRAST`` they only compose tables."""
+"""Kinds of steps; up to ``CONTRAST`` they only compose tables. No program has the last two."""
 
 WIDTH = 8
 CAPACITY = 4096
@@ -46,6 +46,9 @@ class Book:
         ops: Names that a plan's ``op`` counts through.
         width: Of the images, pixels.
         height: Of the images, pixels.
+
+    Attributes:
+        tables: (T, 256), of the steps so far.
     """
 
     def __init__(self, ops: tuple[str, ...], width: int, height: int) -> None:
@@ -66,26 +69,32 @@ class Book:
                 rows = drawn[op[drawn] == number]
                 places = tuple(noise[rows].T)
                 steps[rows] = self._rows(self.ops[number], value[rows], places, len(rows))
-        return steps.reshape(*plan.op.shape, WIDTH), self._tables
+        return steps.reshape(*plan.op.shape, WIDTH), self.tables
 
     def image(self, steps: Sequence[Step]) -> tuple[Floats, Levels] | None:
         """Return the steps (1, L, 8) of one image and the tables; None if one is ``OTHER``."""
         if len(self._steps) + len(self._single) > CAPACITY:
             self._clear()
-        rows = np.zeros((1, len(steps), WIDTH))
-        for place, step in enumerate(steps):
-            key = (step.op.name, step.value)
-            row = self._single.get(key)
-            if row is None:
-                row = self._single[key] = self._resolve(step.op, np.array([step.value]))[0]
-            if row[0] >= DRAWN:
-                if row[0] == OTHER:
-                    return None
-                numbers = self._placed(step.op, step.value, step.noise)
-                rows[0, place, : len(numbers)] = numbers
-            else:
-                rows[0, place] = row
-        return rows, self._tables
+        rows = np.empty((1, len(steps), WIDTH))
+        for row, (op, value, noise) in zip(rows[0], steps, strict=True):
+            row[:] = self.step(op, value)
+            if row[0] == OTHER:
+                return None
+            if row[0] == DRAWN:
+                self.place(row, op, value, noise)
+        return rows, self.tables
+
+    def step(self, op: Op, value: float) -> Floats:
+        """Return the step (8,) of one op at one value, as far as nothing is drawn."""
+        row = self._single.get((op.name, value))
+        if row is None:
+            row = self._single[op.name, value] = self._resolve(op, np.array([value]))[0]
+        return row
+
+    def place(self, row: Floats, op: Op, value: float, noise: Sequence[float]) -> None:
+        """Write a step (8,) whose place is drawn."""
+        numbers = self._placed(op, value, noise)
+        row[: len(numbers)] = numbers
 
     def _placed(self, op: Op, value: Any, noise: Any) -> tuple[Any, ...]:
         """Return kind and parameters of a step that moves or erases; numbers or arrays (n,)."""
@@ -99,7 +108,7 @@ class Book:
         self._single: dict[tuple[str, float], Floats] = {}
         self._pairs: Any = np.empty(0, np.complex128)
         self._steps: Floats = np.empty((0, WIDTH))
-        self._tables: Levels = np.empty((0, 256), np.uint8)
+        self.tables: Levels = np.empty((0, 256), np.uint8)
 
     def _look_up(self, op: Whole, value: Floats) -> Floats:
         """Return a copy of the steps (n, 8) of ops and values (n,)."""
@@ -137,8 +146,8 @@ class Book:
             kind, *parameters = self._placed(op, values, noise)
             return _steps(kind, count, *parameters)
         if isinstance(law, Pointwise) and law.statistics == "none":
-            start = len(self._tables)
-            self._tables = np.concatenate([self._tables, law.table(values, None).astype(np.uint8)])
+            start = len(self.tables)
+            self.tables = np.concatenate([self.tables, law.table(values, None).astype(np.uint8)])
             return _steps(TABLE, count, np.arange(start, start + count))
         return _steps(_NAMED.get(op.name, OTHER), count, values)
 
