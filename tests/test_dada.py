@@ -364,6 +364,15 @@ def test_options_may_come_as_text():
     )
 
 
+def test_a_longer_search_moves_the_policy_by_less_a_step():
+    options = {}, {"policy_rate": "0.1"}, {"mode": "released"}
+    default, own, released = map(read_options, options)
+    assert default.rate(1) == default.rate(200) == 0.03
+    assert default.rate(800) * 800 == pytest.approx(default.rate(200) * 200)
+    assert (own.rate(10), own.rate(10_000)) == (0.1, 0.1)
+    assert released.rate(10_000) == 5e-3
+
+
 class Flops(TorchDispatchMode):
     """Counts the multiply-adds of convolutions and matrix products."""
 

@@ -29,6 +29,9 @@ RELEASED: dict[str, Any] = {
 
 RELEASED_RATE = 5e-3
 
+RATE, STEPS = 0.03, 200
+"""Adam's rate, and the number of steps above which it is lower."""
+
 
 @dataclass(frozen=True)
 class DADAOptions:
@@ -49,7 +52,10 @@ class DADAOptions:
         tangent: Validation gradient one training step "ahead" or "here", at the present weights.
         memory: Share of the past in the running average of the validation gradient, in [0, 1); 0
             uses that of the step's own batch alone.
-        policy_rate: Adam's rate for all of the policy's parameters; 0.005 in mode "released".
+        policy_rate: Adam's rate for all of the policy's parameters. None is 0.03, but 6 divided by
+            the number of steps in a search of more than 200: Adam moves a logit by no more than
+            its rate a step, so a longer search weighs more evidence instead of going further on
+            chance. 0.005 in mode "released".
         temperature: Of the relaxed samples of "relax" and "gumbel".
         keep: Most pairs in the exported policy, of which there are at most a quarter.
 
@@ -64,7 +70,7 @@ class DADAOptions:
     derivative: str = "difference"
     tangent: str = "ahead"
     memory: float = 0.9
-    policy_rate: float = 0.03
+    policy_rate: float | None = None
     temperature: float = 0.5
     keep: int = 25
 
@@ -75,8 +81,9 @@ class DADAOptions:
                     f"Expected {name} to be one of {', '.join(known)}, got {getattr(self, name)!r}."
                 )
         for name in ("policy_rate", "temperature", "keep"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}.")
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise ValueError(f"{name} must be above 0, got {value}.")
         if not 0 <= self.memory < 1:
             raise ValueError(f"memory must be in [0, 1), got {self.memory}.")
         if self.draw == "batch" and self.estimator == "loo":
@@ -85,6 +92,10 @@ class DADAOptions:
                 'estimator "relax", "gumbel" or "none", or draw="image".'
             )
 
+    def rate(self, steps: int) -> float:
+        """Return Adam's rate in a search of so many steps."""
+        return RATE * min(1, STEPS / steps) if self.policy_rate is None else self.policy_rate
+
 
 def read_options(given: Mapping[str, Any]) -> DADAOptions:
     """Return the options that ``given`` names; texts become numbers where numbers are expected.
@@ -92,7 +103,7 @@ def read_options(given: Mapping[str, Any]) -> DADAOptions:
     Raises:
         ValueError: If there is no such option, its value is wrong, or it contradicts the mode.
     """
-    kinds = {f.name: type(f.default) for f in fields(DADAOptions)}
+    kinds = {f.name: float if f.default is None else type(f.default) for f in fields(DADAOptions)}
     unknown = sorted(set(given) - set(kinds))
     if unknown:
         raise ValueError(f"DADA has no option {unknown[0]!r}. Options: {', '.join(kinds)}.")

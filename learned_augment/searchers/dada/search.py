@@ -8,7 +8,7 @@ S pairs, K = 2 slots. What is learned about the policy is on the CPU in float64.
 import math
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -60,15 +60,16 @@ class DADA:
         ops: tuple[str, ...],
         generator: torch.Generator,
     ) -> None:
-        self.options, self.generator = options, generator
         self.proxy = Proxy(halves, network, preset, options, generator)
+        rate = options.rate(self.proxy.steps)
+        self.options, self.generator = replace(options, policy_rate=rate), generator
         self.pairs = Pairs.of(ops)
         self.parameters = new_parameters(self.pairs, options.mode, generator)
         self.surrogate = new_surrogate(len(self.pairs), SLOTS, generator, torch.float64)
         leaves = list(self.parameters.tensors().values())
         if options.estimator == "relax":
             leaves += [weight.requires_grad_() for weight in self.surrogate.values()]
-        self.adam = torch.optim.Adam(leaves, lr=options.policy_rate, betas=ADAM_BETAS)
+        self.adam = torch.optim.Adam(leaves, lr=rate, betas=ADAM_BETAS)
         self.cost_square = 0.0
         self.metrics: dict[str, float] = {}
 
