@@ -139,7 +139,7 @@ def gather(images: Tensor, x: Tensor, y: Tensor, outside: Tensor) -> Tensor:
     """Read images (n, C, H, W) at columns and rows (n, H, W); ``outside`` (n, C, 1, 1) beyond."""
     height, width = images.shape[-2:]
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    flat = torch.where(inside, y * width + x, 0).flatten(1)[:, None, :]
+    flat = ((y * width + x) * inside).flatten(1)[:, None, :]
     read = images.flatten(2).gather(2, flat.expand(-1, images.shape[1], -1))
     return torch.where(inside[:, None], read.view_as(images), outside)
 

@@ -63,9 +63,10 @@ def layer_groups(plan: Plan, layer: int) -> dict[type[Law], list[Group]]:
     acting = value.requires_grad | (value.detach().numpy() != _neutral(plan.ops)[op])
     order = np.flatnonzero(acting)
     order = order[op[order].argsort(kind="stable")]
-    which, counts = np.unique(op[order], return_counts=True)
-    index = torch.from_numpy(order)
-    parts = (part.split(counts.tolist()) for part in (index, value[index], noise[index].double()))
+    counts = np.bincount(op[order])
+    which = np.flatnonzero(counts)
+    index, sizes = torch.from_numpy(order), counts[which].tolist()
+    parts = (part.split(sizes) for part in (index, value[index], noise[index].double()))
     groups: dict[type[Law], list[Group]] = defaultdict(list)
     for number, rows, values, places in zip(which.tolist(), *parts, strict=True):
         row = OPS[plan.ops[number]]
