@@ -34,6 +34,7 @@ from learned_augment.jobs.isolation import isolated
 from learned_augment.jobs.processes import connect, rank, world
 from learned_augment.training import Recipe, Trainer, find_device, run_training
 from learned_augment.training.loop import Stop
+from learned_augment.wording import duration
 
 OVER, INTERRUPTED, WRONG = 3, 130, 2
 # Torch has a class of its own for a GPU's memory only.
@@ -131,7 +132,7 @@ def _train(
     elif rank() == 0:
         print(
             f"Stopped ({stop}): seed {seed}, step {trainer.done} of {trainer.steps}, "
-            f"{_hours(trainer)} left. The same command goes on:\n"
+            f"{_time_left(trainer)} left. The same command goes on:\n"
             f"{_launcher()} {shlex.join(sys.argv)}"
         )
     return stop
@@ -150,15 +151,13 @@ def _tell(trainer: Trainer, seed: int, epochs: int) -> None:
     accuracy = f", tested {trainer.tests[-1][1]:.2f} %" if tested else ""
     print(
         f"seed {seed}, epoch {trainer.epoch} of {epochs}: loss {trainer.losses[-1]:.4f}"
-        f"{accuracy}, {_hours(trainer)} left",
+        f"{accuracy}, {_time_left(trainer)} left",
         flush=True,
     )
 
 
-def _hours(trainer: Trainer) -> str:
-    seconds = trainer.seconds / trainer.done * (trainer.steps - trainer.done)
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60} h {minutes % 60:02} min {rest:02} s"
+def _time_left(trainer: Trainer) -> str:
+    return duration(trainer.seconds / trainer.done * (trainer.steps - trainer.done))
 
 
 def _configuration(job: Job, data: Source, device: torch.device) -> dict[str, object]:

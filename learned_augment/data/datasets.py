@@ -20,6 +20,7 @@ from torchvision import datasets as torchvision_datasets
 from learned_augment.data.folders import class_files, decode_files
 from learned_augment.data.image_data import ImageData, split_images
 from learned_augment.data.items import read_items
+from learned_augment.wording import leading
 
 __all__ = ["ImageData", "Source", "load_images"]
 
@@ -189,7 +190,7 @@ def _read_classes(
 
 def _classes_differ(name: str, part: str, train: set[str], test: set[str]) -> str:
     both = (("train", sorted(train - test)), (part, sorted(test - train)))
-    alone = [f"only in {where}/: {', '.join(names[:10])}" for where, names in both if names]
+    alone = [f"only in {where}/: {leading(names)}" for where, names in both if names]
     return f"{name}: train/ and {part}/ must hold the same classes; {'; '.join(alone)}."
 
 

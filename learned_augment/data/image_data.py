@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from learned_augment.wording import leading
+
 __all__ = ["ImageData", "split_images", "stratified_order"]
 
 
@@ -57,7 +59,7 @@ class ImageData:
         present = set(self.train_labels.tolist())
         absent = [name for label, name in enumerate(self.classes) if label not in present]
         if absent:
-            raise ValueError(f"{self.name}: no training image of {', '.join(absent[:10])}.")
+            raise ValueError(f"{self.name}: no training image of {leading(absent)}.")
 
     def __repr__(self) -> str:
         channels, height, width = self.train_images.shape[1:]
@@ -117,8 +119,7 @@ def split_images(
     small = [f"{classes[c]} ({counts[c]})" for c in range(len(classes)) if counts[c] < 2]
     if small:
         raise ValueError(
-            f"{name}: a split needs 2 or more images of every class, got fewer of "
-            f"{', '.join(small[:10])}."
+            f"{name}: a split needs 2 or more images of every class, got fewer of {leading(small)}."
         )
     order = stratified_order(labels, seed)
     count = max(len(classes), round(test_share * len(labels)))

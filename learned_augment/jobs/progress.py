@@ -6,6 +6,8 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 
+from learned_augment.wording import duration
+
 __all__ = ["Pace", "Progress"]
 
 
@@ -60,7 +62,7 @@ class Progress:
 
     def show(self, text: str, seconds: float, whole: bool = True) -> None:
         """Show ``text`` with the time left: ``seconds``, or if not ``whole`` at least so many."""
-        left = f", {'' if whole else 'at least '}{_duration(seconds)} left"
+        left = f", {'' if whole else 'at least '}{duration(seconds)} left"
         # A line that wraps could not be rewritten; what matters least stands at the text's end.
         room = shutil.get_terminal_size().columns - 1 if self._terminal else len(text + left)
         self._write((text[: max(0, room - len(left))] + left)[:room])
@@ -74,9 +76,3 @@ class Progress:
             sys.stderr.write("\r" + text.ljust(self._width) + ("" if text else "\r"))
             sys.stderr.flush()
             self._width = len(text)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

@@ -6,6 +6,7 @@ from torch import Tensor
 from learned_augment.data.image_data import ImageData
 from learned_augment.jobs.hashes import hashed
 from learned_augment.searchers.searcher import Halves
+from learned_augment.wording import leading
 
 __all__ = ["fingerprint", "make_halves"]
 
@@ -73,7 +74,7 @@ def _check_enough(data: ImageData) -> None:
     if few:
         raise ValueError(
             f"{data.name}: each half needs an image of every class, and of {sum(counts)} training "
-            f"images too few are of {', '.join(few[:10])}; raise reduce (--reduce), add images, or "
+            f"images too few are of {leading(few)}; raise reduce (--reduce), add images, or "
             "give the validation half as val (--val)."
         )
 

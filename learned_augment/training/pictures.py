@@ -13,7 +13,7 @@ from torch import Tensor
 
 from learned_augment.data.folders import class_files, rgb_image
 from learned_augment.data.image_data import ImageData, stratified_order
-from learned_augment.wording import first_line
+from learned_augment.wording import first_line, leading
 
 __all__ = ["FileImages", "ImageFolders", "MemoryImages", "Pictures", "in_memory", "read_folders"]
 
@@ -120,7 +120,7 @@ def read_folders(path: Path) -> ImageFolders:
         alone = sorted(set(train) ^ set(test))
         raise ValueError(
             f"folder:{path}: expected the same two or more classes in train/ ({len(train)}) and "
-            f"{tests[0].name}/ ({len(test)}); only in one of them: {', '.join(alone[:10])}."
+            f"{tests[0].name}/ ({len(test)}); only in one of them: {leading(alone)}."
         )
     return ImageFolders(f"folder:{path}", tuple(train), _listed(train), _listed(test))
 

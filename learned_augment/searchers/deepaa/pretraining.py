@@ -19,6 +19,7 @@ from learned_augment.searchers.batches import Beside, Normalise, Stream
 from learned_augment.searchers.learner import Learner
 from learned_augment.searchers.presets import Preset
 from learned_augment.searchers.searcher import Halves
+from learned_augment.wording import leading
 
 __all__ = ["Pretraining", "part", "read_network", "split", "write_network"]
 
@@ -167,7 +168,7 @@ def read_network(path: Path, pretraining: Pretraining, images: str) -> None:
     if version != FORMAT or expected != found:
         differs = sorted(n for n in {*expected, *found} if expected.get(n) != found.get(n))
         raise ValueError(
-            f"{path} holds another network: {', '.join(differs[:3]) or version} differ; give "
+            f"{path} holds another network: {leading(differs, 3) or version} differ; give "
             "its model, or another network_file."
         )
     if trained_on != images:
