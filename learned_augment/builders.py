@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
-from learned_augment.ops import OPS
+from learned_augment.ops import OPS, check_ops
 from learned_augment.plan import HOST
 from learned_augment.policy import Policy
 from learned_augment.spaces import SPACES, Range, Space, levels, mirror
@@ -64,7 +64,7 @@ def from_sub_policies(
     Raises:
         ValueError: If a probability is outside [0, 1], or `mirrored` names no op.
     """
-    _check_ops(mirrored)
+    check_ops(mirrored)
     return _build(
         [[_applied(*triple, triple[0] in mirrored) for triple in sub] for sub in sub_policies],
         about,
@@ -172,11 +172,6 @@ def _positive(name: str, number: int) -> int:
     return int(number)
 
 
-def _check_ops(names: Collection[str]) -> None:
-    if unknown := set(names) - set(OPS):
-        raise ValueError(f"Unknown op {min(unknown)!r}. Known ops: {', '.join(OPS)}.")
-
-
 def _check_layer(layer: Any) -> None:
     if not isinstance(layer, Sequence):
         raise ValueError(f"Expected each layer as a list of candidates, got {layer!r}.")
@@ -204,7 +199,7 @@ def _sides(op: str, weight: float, value: float, mirrored: bool) -> list[Candida
 def _applied(op: str, probability: float, value: float, mirrored: bool) -> Layer:
     if not 0 <= probability <= 1:
         raise ValueError(f"Expected a probability in [0, 1] for {op}, got {probability}.")
-    _check_ops([op])
+    check_ops([op])
     return [*_sides(op, probability, value, mirrored), ("Identity", 1 - probability, 0.0)]
 
 
@@ -219,7 +214,7 @@ def _build(sub_policies: Sequence[Sequence[Layer]], about: Mapping[str, Any] | N
         for sub in sub_policies
     ]
     used = {name for sub in rows for layer in sub for name, _, _ in layer}
-    _check_ops(used)
+    check_ops(used)
     ops = tuple(name for name in OPS if name in used)
     weights = _table(rows, lambda candidate: candidate[1])
     sums = weights.sum(-1, keepdim=True)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from learned_augment.chances import Chances, random_numbers
-from learned_augment.ops import OPS
+from learned_augment.ops import OPS, check_ops
 from learned_augment.plan import HOST, Plan, Step
 
 if TYPE_CHECKING:
@@ -161,9 +161,7 @@ def _validate(policy: Policy) -> None:
 
 
 def _validate_ops(ops: tuple[str, ...]) -> None:
-    unknown = [name for name in ops if name not in OPS]
-    if unknown:
-        raise ValueError(f"Unknown op {unknown[0]!r}. Known ops: {', '.join(OPS)}.")
+    check_ops(ops)
     if not ops or len(set(ops)) != len(ops):
         raise ValueError(f"Expected distinct op names, at least one, got {list(ops)}.")
 

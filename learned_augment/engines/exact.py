@@ -14,11 +14,11 @@ from learned_augment.engines.groups import (
     Group,
     beside,
     boxes,
-    colours,
     grey_levels,
     index_of,
     layer_groups,
     matrices,
+    outside_colours,
     sent,
 )
 from learned_augment.engines.resample import PRECISION, resize_weights, whole_weights
@@ -88,7 +88,7 @@ def _move(
 ) -> Tensor:
     images, (height, width) = _picked(out, groups), out.shape[-2:]
     matrix = matrices(groups, width, height)
-    outside = colours(groups, fill, _grey(out))[:, :, None, None]
+    outside = outside_colours(groups, fill, _grey(out))[:, :, None, None]
     if interpolation != InterpolationMode.NEAREST:
         return taps.interpolate(images, matrix, outside, interpolation)
     x, y = nearest_sources(matrix, width, height, out.device)

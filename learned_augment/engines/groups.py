@@ -23,11 +23,11 @@ __all__ = [
     "Group",
     "beside",
     "boxes",
-    "colours",
     "grey_levels",
     "index_of",
     "layer_groups",
     "matrices",
+    "outside_colours",
     "sent",
 ]
 
@@ -126,7 +126,7 @@ def boxes(group: Group, width: int, height: int, relative: float) -> Floats:
     return np.stack(law.box(value, noise, width, height, relative), axis=1)  # type: ignore[arg-type]
 
 
-def colours(groups: Sequence[Group], fill: Tensor | None, grey: Tensor) -> Tensor:
+def outside_colours(groups: Sequence[Group], fill: Tensor | None, grey: Tensor) -> Tensor:
     """Return what shows outside each moved image, (n, C): ``fill``, 0, or the papers' grey."""
     outside = torch.zeros_like(grey) if fill is None else fill.expand_as(grey)
     rows = []

@@ -122,7 +122,9 @@ class _Canvas:
         self, image: Image.Image, alpha: Image.Image | None, step: Step, law: Geometric
     ) -> tuple[Image.Image, Image.Image | None]:
         matrix = law.matrix(step.value, step.noise, *image.size)
-        colour = grey(image.mode) if law.fill == "grey" and self.fill is None else self._fill(image)
+        colour = (
+            paint(image.mode) if law.fill == "grey" and self.fill is None else self._fill(image)
+        )
         moved = _moved(image, matrix, self.resampling, colour)
         return moved, alpha and _moved(alpha, matrix, self.resampling, 0)
 
@@ -136,7 +138,7 @@ class _Canvas:
         width, height = image.size
         box = law.box(step.value, step.noise, width, height, self.size or min(width, height))
         image = image.copy()
-        image.paste(grey(image.mode), tuple(int(edge) for edge in box))  # type: ignore[arg-type]
+        image.paste(paint(image.mode), tuple(int(edge) for edge in box))  # type: ignore[arg-type]
         return image
 
     def _resample(
@@ -178,7 +180,7 @@ def _clear(offset: float) -> bool:
     return 1e-4 < (offset + 0.5) % 1 < 1 - 1e-4
 
 
-def grey(mode: str) -> Colour:
+def paint(mode: str) -> Colour:
     """Return the papers' grey for an RGB or L image."""
     if mode == "RGB":
         return GREY

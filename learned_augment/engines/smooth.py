@@ -20,10 +20,10 @@ from learned_augment.engines.exact import (
 from learned_augment.engines.groups import (
     Group,
     boxes,
-    colours,
     grey_levels,
     layer_groups,
     matrices,
+    outside_colours,
 )
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
 from learned_augment.ops.blend import smooth_mix
@@ -140,7 +140,7 @@ def _grey(images: Tensor) -> Tensor:
 def _move(
     images: Tensor, groups: list[Group], interpolation: InterpolationMode, fill: Tensor | None
 ) -> Tensor:
-    outside = colours(groups, fill, _grey(images))[:, :, None, None]
+    outside = outside_colours(groups, fill, _grey(images))[:, :, None, None]
     if interpolation != InterpolationMode.NEAREST:
         mode = "bilinear" if interpolation == InterpolationMode.BILINEAR else "bicubic"
         return warp(images, _matrix(groups, images), outside, mode)
