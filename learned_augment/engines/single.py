@@ -95,9 +95,9 @@ def _pixels(image: Image.Image) -> bytes:
     layout, (width, height) = _LAYOUT[image.mode], image.size
     image.load()
     try:
-        encoder = Image._getencoder(image.mode, "raw", (layout,))
+        encoder = Image.core.raw_encoder(image.mode, layout)  # type: ignore[attr-defined]
         encoder.setimage(image.im, (0, 0, width, height))
-        return encoder.encode(width * height * len(layout))[2]
+        return encoder.encode(width * height * len(layout))[2]  # type: ignore[no-any-return]
     except (AttributeError, TypeError):
         return image.tobytes("raw", layout)
 
@@ -107,7 +107,7 @@ def _image(like: Image.Image, pixels: Levels) -> Image.Image:
     layout = _LAYOUT[like.mode]
     try:
         core = Image.core.new(like.mode, like.size)  # type: ignore[attr-defined]
-        decoder = Image._getdecoder(like.mode, "raw", (layout,))
+        decoder = Image.core.raw_decoder(like.mode, layout)  # type: ignore[attr-defined]
         decoder.setimage(core, (0, 0, *like.size))
         decoder.decode(pixels.data)
         return like._new(core)
