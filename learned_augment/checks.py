@@ -150,7 +150,7 @@ def check_image(image: Any, fill: tuple[float, ...] | None) -> None:
     """
     pil = isinstance(image, PIL.Image.Image)
     channels = _pil_channels(image) if pil else _channels(image)
-    if 0 in (image.size if pil else image.shape) and 0 in (image.size if pil else image.shape[-2:]):
+    if 0 in (image.size if pil else image.shape[-2:]):
         given = f"{image.width} x {image.height}" if pil else tuple(image.shape)
         raise ValueError(f"Expected an image of at least one pixel, got {given}.")
     if fill is None:

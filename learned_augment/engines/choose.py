@@ -8,10 +8,9 @@ from math import floor
 from typing import Any, TypeAlias
 
 import numpy as np
-from numba import njit
 
+from learned_augment.engines.compiling import checksum, compiled, kept
 from learned_augment.engines.hand import CUTOUT, FLIP, PAD_CROP
-from learned_augment.engines.lookup import checksum, compiled
 from learned_augment.engines.program import ERASE, KEEP, MOVE
 from learned_augment.ops.region import CENTRE_WINDOW
 from learned_augment.plan import NOISE
@@ -65,8 +64,6 @@ def _place(row: Floats, kind: float, value: float, noise: Singles, width: int, h
 
 
 def _compiled_choose(version: int) -> Choose:
-    kept: Callable[[Choose], Choose] = njit(nogil=True, error_model="numpy", cache=True)
-
     @kept
     def choose(
         numbers: Singles,
@@ -98,7 +95,14 @@ def _compiled_choose(version: int) -> Choose:
     return choose
 
 
-_NAMES = ("engines/choose", "engines/hand", "engines/program", "ops/region", "plan")
+_NAMES = (
+    "engines/choose",
+    "engines/compiling",
+    "engines/hand",
+    "engines/program",
+    "ops/region",
+    "plan",
+)
 
 choose: Choose = _compiled_choose(checksum(*(f"{name}.py" for name in _NAMES)))
 """Do what ``Chances.steps`` does; return the highest kind of step that was written.

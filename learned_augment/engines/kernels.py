@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
-from numba import carray, njit
+from numba import carray
 
+from learned_augment.engines.compiling import Bytes, bytes_at, checksum, compiled, kept
 from learned_augment.engines.levels import (
     Floats,
     compose,
@@ -19,7 +20,6 @@ from learned_augment.engines.levels import (
     mix,
     reset,
 )
-from learned_augment.engines.lookup import Bytes, bytes_at, checksum, compiled
 from learned_augment.engines.moves import move
 from learned_augment.engines.program import COLOUR, CONTRAST, ERASE, KEEP, MOVE, TABLE
 from learned_augment.engines.turns import Turns, finish, take, wait
@@ -171,8 +171,6 @@ def _merge(planes: Bytes, pixels: Bytes) -> None:
 
 
 def _compiled_runs(version: int) -> tuple[Run, RunOne, RunPixels]:
-    kept: Callable[[Any], Any] = njit(nogil=True, error_model="numpy", cache=True)
-
     @kept
     def run(
         images: Bytes,
@@ -220,7 +218,7 @@ def _compiled_runs(version: int) -> tuple[Run, RunOne, RunPixels]:
     return run, run_one, run_pixels
 
 
-_NAMES = ("kernels", "levels", "lookup", "moves", "program", "turns")
+_NAMES = ("compiling", "kernels", "levels", "lookup", "moves", "program", "turns")
 
 run, run_one, run_pixels = _compiled_runs(checksum(*(f"engines/{name}.py" for name in _NAMES)))
 """Three ways to run programs: a batch, one image of planes, one of a PIL image's pixels.

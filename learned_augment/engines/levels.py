@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from learned_augment.engines.lookup import Bytes, compiled, map_levels
+from learned_augment.engines.compiling import Bytes, compiled
+from learned_augment.engines.lookup import map_levels
 from learned_augment.engines.program import CONTRAST, EQUALIZE
 
 __all__ = [

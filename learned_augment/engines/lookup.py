@@ -4,55 +4,19 @@ An optimiser turns no loop over a table into vector code. x86 with AVX-512 VBMI 
 that looks up 64 levels in 128 entries; two and a choice by the top bit make one table.
 """
 
-import zlib
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
-import numpy as np
 from llvmlite import binding, ir
-from numba import config, njit, types
+from numba import config, types
 from numba.extending import intrinsic
 
-__all__ = [
-    "Bytes",
-    "bytes_at",
-    "checksum",
-    "compiled",
-    "look_up_each",
-    "look_up_wide",
-    "map_levels",
-]
+from learned_augment.engines.compiling import Bytes, compiled
 
-Function = TypeVar("Function")
-Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+__all__ = ["look_up_each", "look_up_wide", "map_levels"]
 
 LANES = 64
 PERMUTE = "llvm.x86.avx512.vpermi2var.qi.512"
-
-compiled: Callable[[Function], Function] = njit(nogil=True, error_model="numpy")
-"""Compile a loop: no interpreter lock, no checks for division by zero."""
-
-
-def checksum(*names: str) -> int:
-    """Return a checksum, not 0, of files of the package.
-
-    Numba's cache of compiled code notices changes of a function's own file and of what it encloses:
-    a function that encloses this is compiled anew when one of the files has changed.
-    """
-    here = Path(__file__).parents[1]
-    return 1 + zlib.crc32(b"".join((here / name).read_bytes() for name in names))
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def bytes_at(typing: Any, address: Any) -> tuple[Any, Callable[..., Any]]:
-    """Return a pointer to the bytes at an address."""
-    pointer = types.CPointer(types.uint8)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
-
-    return pointer(types.int64), generate
 
 
 @intrinsic  # type: ignore[untyped-decorator]

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from learned_augment.engines.compiling import Bytes, compiled
 from learned_augment.engines.levels import Floats
-from learned_augment.engines.lookup import Bytes, compiled
 
 __all__ = ["move"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
-from learned_augment.engines.lookup import compiled
+from learned_augment.engines.compiling import compiled
 
 __all__ = ["Turns", "finish", "take", "wait"]
 

@@ -1,0 +1,42 @@
+"""How code is compiled, and kept on disk until what it was made of changes."""
+
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from numba import njit, types
+from numba.extending import intrinsic
+
+__all__ = ["Bytes", "bytes_at", "checksum", "compiled", "kept"]
+
+Function = TypeVar("Function")
+Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+
+compiled: Callable[[Function], Function] = njit(nogil=True, error_model="numpy")
+"""Compile a loop: no interpreter lock, no checks for division by zero."""
+
+kept: Callable[[Function], Function] = njit(nogil=True, error_model="numpy", cache=True)
+"""Compile what Python calls, and keep it on disk; see ``checksum``."""
+
+
+def checksum(*names: str) -> int:
+    """Return a checksum, not 0, of files of the package.
+
+    Numba's cache of compiled code notices changes of a function's own file and of what it encloses:
+    a function that encloses this is compiled anew when one of the files has changed.
+    """
+    here = Path(__file__).parents[1]
+    return 1 + zlib.crc32(b"".join((here / name).read_bytes() for name in names))
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def bytes_at(typing: Any, address: Any) -> tuple[Any, Callable[..., Any]]:
+    """Return a pointer to the bytes at an address."""
+    pointer = types.CPointer(types.uint8)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
+
+    return pointer(types.int64), generate
