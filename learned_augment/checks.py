@@ -104,11 +104,13 @@ def _finite(level: float) -> float:
     return level
 
 
-def fill_for(fill: FillValue | dict[type | str, FillValue], kind: type) -> tuple[float, ...] | None:
-    """Return the fill of one type of input as a tuple of numbers, or None."""
+def fill_for(fill: FillValue | dict[type | str, FillValue], image: Any) -> tuple[float, ...] | None:
+    """Return the fill of an image, by its type, as a tuple of numbers, or None."""
     if fill is None:
         return None
     if isinstance(fill, dict):
+        # Files that Pillow opens are of types of their own.
+        kind = PIL.Image.Image if isinstance(image, PIL.Image.Image) else type(image)
         named = [value for key, value in fill.items() if isinstance(key, type) and kind is key]
         fill = named[0] if named else fill.get("others")
     if fill is None or isinstance(fill, Sequence):

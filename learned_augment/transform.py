@@ -1,6 +1,5 @@
 """LearnedAugment: a torchvision v2 transform around one draw from a policy and one engine."""
 
-from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,11 @@ from learned_augment import checks, files
 from learned_augment.builders import from_torchvision
 from learned_augment.engines import apply_batch
 from learned_augment.engines.boxes import move_boxes, move_key_points, move_masks
+from learned_augment.engines.fast import draw_images
+from learned_augment.engines.hand import Hand
 from learned_augment.engines.pil import apply_image
-from learned_augment.engines.single import apply_steps, draw_steps
-from learned_augment.plan import HOST, Plan, Step
+from learned_augment.engines.single import Steps, apply_steps, draw_steps
+from learned_augment.plan import HOST, Plan
 from learned_augment.policy import Policy
 
 __all__ = ["LearnedAugment"]
@@ -113,7 +114,7 @@ class LearnedAugment(v2.Transform):
         # A lone image needs neither the sample's structure nor, often, a plan of tensors.
         image: Any = inputs[0] if len(inputs) == 1 and self._shortcuts else None
         if isinstance(image, PIL.Image.Image):
-            fill = checks.fill_for(self.fill, PIL.Image.Image)
+            fill = checks.fill_for(self.fill, image)
             checks.check_image(image, fill)
             steps = draw_steps(self.policy, self._source(), *image.size)
             return self._apply_pil(image, steps, fill)
@@ -122,13 +123,17 @@ class LearnedAugment(v2.Transform):
         return super().forward(*inputs)
 
     def _forward_tensor(self, image: Tensor) -> Tensor:
-        fill = checks.fill_for(self.fill, Tensor)
+        fill = checks.fill_for(self.fill, image)
         checks.check_image(image, fill)
-        whole = image.dtype == torch.uint8 and image.is_cpu and image.dim() == 3
-        if whole and self.interpolation is InterpolationMode.NEAREST and self.size is None:
-            outside = None if fill is None else tuple(map(int, fill))
-            steps = draw_steps(self.policy, self._source(), image.shape[2], image.shape[1])
-            return apply_steps(image, steps, outside)
+        plain = self.interpolation is InterpolationMode.NEAREST and self.size is None
+        plain = plain and image.dtype == torch.uint8 and image.is_cpu
+        *lead, _, height, width = image.shape
+        if plain and not lead:
+            steps = draw_steps(self.policy, self._source(), width, height)
+            return apply_steps(image, steps, None if fill is None else tuple(map(int, fill)))
+        if plain and not self.same_on_batch:
+            drawn = draw_images(self.policy, self._source(), prod(lead), width, height)
+            return self._apply_tensor(image, drawn)
         return self._apply_tensor(image, self.make_params([image])["plan"])
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:
@@ -138,7 +143,7 @@ class LearnedAugment(v2.Transform):
         images = [item for item in items if checks.is_image(item)]
         targets = [item for item in items if not checks.is_image(item)]
         checks.check_sample(images, targets, self.fill)
-        checks.check_image(images[0], self._fill(images[0]))
+        checks.check_image(images[0], checks.fill_for(self.fill, images[0]))
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Draw everything: a plan with one row an image of the batch.
@@ -162,7 +167,7 @@ class LearnedAugment(v2.Transform):
         """Apply a plan to one image or target; nothing is drawn."""
         plan: Plan = params["plan"]
         if isinstance(inpt, PIL.Image.Image):
-            return self._apply_pil(inpt, plan.steps(0), self._fill(inpt))
+            return self._apply_pil(inpt, plan.steps(0), checks.fill_for(self.fill, inpt))
         if isinstance(inpt, tv_tensors.Mask):
             fill = checks.mask_fill(self.fill, inpt)
             moved = move_masks(inpt.as_subclass(torch.Tensor), plan, self.size, fill)
@@ -204,21 +209,16 @@ class LearnedAugment(v2.Transform):
             self._worker = (worker.seed, torch.Generator().manual_seed(seed))
         return self._worker[1]
 
-    def _fill(self, item: Any) -> tuple[float, ...] | None:
-        if isinstance(item, PIL.Image.Image):
-            return checks.fill_for(self.fill, PIL.Image.Image)
-        return checks.fill_for(self.fill, type(item))
-
     def _apply_pil(
-        self, image: PIL.Image.Image, steps: Sequence[Step], fill: tuple[float, ...] | None
+        self, image: PIL.Image.Image, steps: Steps, fill: tuple[float, ...] | None
     ) -> PIL.Image.Image:
         mode = self.interpolation
         return apply_image(image, steps, interpolation=mode, fill=fill, size=self.size)
 
-    def _apply_tensor(self, image: Tensor, plan: Plan) -> Tensor:
+    def _apply_tensor(self, image: Tensor, plan: Plan | Hand) -> Tensor:
         plain = image.as_subclass(torch.Tensor)
         batch = plain.reshape(prod(plain.shape[:-3]), *plain.shape[-3:])
-        fill, mode = self._fill(image), self.interpolation
+        fill, mode = checks.fill_for(self.fill, image), self.interpolation
         out = apply_batch(batch, plan, interpolation=mode, fill=fill, size=self.size)
         out = out.reshape(*plain.shape[:-2], *out.shape[-2:])
         if plain.dim() == 4 and _is_channels_last(plain):

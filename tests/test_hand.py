@@ -61,8 +61,7 @@ def test_a_hand_holds_the_steps_and_pixels_of_a_plain_draw(name, size):
         torch.manual_seed(seed)
         held = single.draw_steps(policy, None, width, height)
         out = single.apply_steps(image, held)
-        assert list(held) == steps
-        assert len(held) == len(steps)
+        assert single.listed(held) == steps
         torch.manual_seed(seed)
         plan = policy.sample(1)
         assert torch.equal(out, apply_exact(image[None], plan)[0]), steps
@@ -145,11 +144,43 @@ def test_images_of_many_sizes_take_the_same_draws():
 
 def test_places_that_compiled_code_does_not_know_are_drawn_all_the_same(monkeypatch):
     monkeypatch.setattr(hand, "PLACED", {})
-    hand._unresolved.cache_clear()
     policy = Policy.load("deepaa-cifar10")  # chances of its own: no hand is kept for it
     for seed, image in enumerate(images(80, 3, 25, 31)):
         torch.manual_seed(seed)
         out = single.apply_steps(image, single.draw_steps(policy, None, 31, 25))
         torch.manual_seed(seed)
         assert torch.equal(out, apply_exact(image[None], policy.sample(1))[0])
-    hand._unresolved.cache_clear()
+
+
+@pytest.mark.parametrize("fill", [None, 7, (1, 2, 3)], ids=str)
+@pytest.mark.parametrize("name", ALL)
+def test_a_batch_comes_out_as_its_plan_says(name, fill):
+    transform = LearnedAugment(policy_of(name), fill=fill)
+    for count in (40, 1, 40, 0, 3):
+        batch = images(40, 3, 19, 26)[:count]
+        torch.manual_seed(count)
+        out, after = transform(batch), torch.get_rng_state()
+        torch.manual_seed(count)
+        expected = transform.transform(batch, transform.make_params([batch]))
+        assert torch.equal(out, expected)
+        assert torch.equal(torch.get_rng_state(), after)
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "every second column", "more dimensions"])
+def test_batches_keep_their_layout(layout):
+    batch = images(12, 3, 24, 40)
+    given = {
+        "channels_last": batch.contiguous(memory_format=torch.channels_last),
+        "every second column": batch[..., ::2],
+        "more dimensions": batch.reshape(3, 4, 3, 24, 40),
+    }[layout]
+    transform, before = LearnedAugment("dada-cifar10"), given.clone()
+    torch.manual_seed(0)
+    out = transform(given)
+    torch.manual_seed(0)
+    expected = transform.transform(before, transform.make_params([before]))
+    assert torch.equal(out, expected)
+    assert out.shape == given.shape
+    last = torch.channels_last
+    assert layout != "channels_last" or out.is_contiguous(memory_format=last)
+    assert torch.equal(given, before)

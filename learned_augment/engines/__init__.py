@@ -11,6 +11,7 @@ from learned_augment.engines.exact import apply_exact
 from learned_augment.engines.fast import apply_fast, compiled_code
 from learned_augment.engines.fused import apply_fused, suits
 from learned_augment.engines.groups import beside
+from learned_augment.engines.hand import Hand
 from learned_augment.engines.smooth import apply_smooth
 from learned_augment.plan import HOST, Plan
 
@@ -19,7 +20,7 @@ __all__ = ["apply_batch"]
 
 def apply_batch(
     images: Tensor,
-    plan: Plan,
+    plan: Plan | Hand,
     *,
     interpolation: InterpolationMode = InterpolationMode.NEAREST,
     fill: float | tuple[float, ...] | None = None,
@@ -29,7 +30,7 @@ def apply_batch(
 
     Args:
         images: (B, C, H, W) with C = 1 or 3; uint8, or floats in [0, 1]. Never written to.
-        plan: One row an image.
+        plan: One row an image; what ``draw_images`` drew serves nearest neighbour without a size.
         interpolation: Nearest, bilinear or bicubic, for geometric ops.
         fill: Colour outside the image in the image's own scale; None is 0, and the papers' grey
             for crop padding.
@@ -45,22 +46,23 @@ def apply_batch(
         raise ValueError(f"Expected a plan of {len(images)} rows, one an image, got {len(plan)}.")
     if images.numel() == 0:
         return images.clone() if size is None else images.new_zeros(*images.shape[:2], size, size)
+    colour = None
+    if fill is not None:
+        colour = torch.as_tensor(fill, dtype=torch.float64, device=HOST).reshape(-1)
+    if isinstance(plan, Hand):
+        return apply_fast(images, plan, _levels(colour))
     if size is not None and len(images) > 1:
         # Images part ways in size after a resized crop: each runs alone.
         parts = [(images[i : i + 1], plan.rows(slice(i, i + 1))) for i in range(len(images))]
         options = {"interpolation": interpolation, "fill": fill, "size": size}
         return torch.cat([apply_batch(*part, **options) for part in parts])  # type: ignore[arg-type]
-    colour = None
-    if fill is not None:
-        colour = torch.as_tensor(fill, dtype=torch.float64, device=HOST).reshape(-1)
     if images.dtype == torch.uint8:
         plan = replace(plan, value=plan.value.detach())
         if interpolation == InterpolationMode.NEAREST and size is None:
-            levels = None if colour is None else tuple(colour.to(torch.uint8).tolist())
             if images.device.type == "cpu" and compiled_code() is not None:
-                return apply_fast(images, plan, levels)
+                return apply_fast(images, plan, _levels(colour))
             if suits(images):
-                return apply_fused(images, plan, levels)
+                return apply_fused(images, plan, _levels(colour))
         outside = None if colour is None else colour.to(images, non_blocking=True)
         return apply_exact(images, plan, interpolation=interpolation, fill=outside, size=size)
     floats = images if images.dtype in (torch.float32, torch.float64) else images.float()
@@ -68,6 +70,10 @@ def apply_batch(
     with beside(images), _full_precision(images.device.type):
         result = apply_smooth(floats, plan, interpolation=interpolation, fill=outside, size=size)
     return result.to(images.dtype)
+
+
+def _levels(colour: Tensor | None) -> tuple[int, ...] | None:
+    return None if colour is None else tuple(colour.to(torch.uint8).tolist())
 
 
 def _full_precision(device: str) -> AbstractContextManager[object]:

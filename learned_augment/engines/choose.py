@@ -1,4 +1,4 @@
-"""Compiled: one image's random numbers -> which candidates they choose, and their steps.
+"""Compiled: random numbers -> which candidates they choose, and their steps.
 
 The places of four ops are drawn here, too, in the same arithmetic as in their rows.
 """
@@ -75,21 +75,23 @@ def _compiled_choose(version: int) -> Choose:
         chosen: Whole,
         program: Floats,
     ) -> float:
-        layers, count, highest = len(chosen), weight_sums.shape[1], 0.0
+        layers, count, highest = chosen.shape[1], weight_sums.shape[1], 0.0
         if not version:
             return highest
-        first = np.searchsorted(mixture_sums, np.float64(numbers[0]), side="right") * layers
-        for layer in range(layers):
-            sums, number = weight_sums[first + layer], np.float64(numbers[1 + layer])
-            place = np.searchsorted(sums, first + layer + number, side="right")
-            chosen[layer] = (first + layer) * count + place
-            step, row = candidates[chosen[layer]], program[0, layer]
-            if step[0] >= FLIP:
-                noise = 1 + layers + NOISE * layer
-                _place(row, step[0], step[1], numbers[noise : noise + NOISE], width, height)
-            else:
-                row[:] = step
-            highest = max(highest, row[0])
+        for i in range(len(numbers)):
+            drawn = numbers[i]
+            first = np.searchsorted(mixture_sums, np.float64(drawn[0]), side="right") * layers
+            for layer in range(layers):
+                sums, number = weight_sums[first + layer], np.float64(drawn[1 + layer])
+                place = np.searchsorted(sums, first + layer + number, side="right")
+                chosen[i, layer] = (first + layer) * count + place
+                step, row = candidates[chosen[i, layer]], program[i, layer]
+                if step[0] >= FLIP:
+                    noise = 1 + layers + NOISE * layer
+                    _place(row, step[0], step[1], drawn[noise : noise + NOISE], width, height)
+                else:
+                    row[:] = step
+                highest = max(highest, row[0])
         return highest
 
     return choose
@@ -105,10 +107,10 @@ _NAMES = (
 )
 
 choose: Choose = _compiled_choose(checksum(*(f"{name}.py" for name in _NAMES)))
-"""Do what ``Chances.steps`` does; return the highest kind of step that was written.
+"""Do what ``Chances.plan`` does; return the highest kind of step that was written.
 
-Arguments: numbers (1 + 5 L,) float32; mixture_sums (S,) and weight_sums (S * L, C) of ``Chances``;
-candidates (S * L * C, 8) float64, their steps, or a kind of ``hand.PLACED`` and the value; width
-and height of the image, pixels; chosen (L,) int64, where the chosen candidates are written; program
-(1, L, 8) float64, where their steps are written.
+Arguments: numbers (B, 1 + 5 L) float32; mixture_sums (S,) and weight_sums (S * L, C) of
+``Chances``; candidates (S * L * C, 8) float64, their steps, or a kind of ``hand.PLACED`` and the
+value; width and height of the images, pixels; chosen (B, L) int64, where the chosen candidates are
+written; program (B, L, 8) float64, where their steps are written.
 """

@@ -17,7 +17,7 @@ from learned_augment.engines.groups import grey_levels, sent
 from learned_augment.engines.program import OTHER, Floats, Levels, book
 from learned_augment.plan import Plan
 
-__all__ = ["Kernel", "apply_compiled", "colours"]
+__all__ = ["Kernel", "apply_compiled", "colours", "run_program"]
 
 Kernel: TypeAlias = Callable[[Tensor, Tensor, Floats, Levels, Levels], None]
 """Takes the images, a tensor for the result, both contiguous, the steps (B, L, 8), the tables
@@ -35,20 +35,32 @@ def apply_compiled(
         kernel: What runs the program.
         fill: 1 or C levels outside the image; None is 0, and grey for crop padding.
     """
-    source = images.contiguous()
-    out = torch.empty_like(source)
     height, width = images.shape[-2:]
     steps, tables = book(plan.ops, width, height, get_ident()).batch(plan)
     other = (steps[:, :, 0] == OTHER).any(1)
     if other.any():
         steps[other] = 0
-    kernel(source, out, steps, tables, colours(images.shape[1], fill))
+    out = run_program(images, steps, tables, kernel, fill)
     if other.any():
         rows = np.flatnonzero(other)
         index = sent(rows, images.device)
         outside = None if fill is None else sent(np.array(fill, np.uint8), images.device)
         rest = plan.rows(torch.from_numpy(rows))
-        out.index_copy_(0, index, apply_exact(source[index], rest, fill=outside))
+        out.index_copy_(0, index, apply_exact(images[index], rest, fill=outside))
+    return out
+
+
+def run_program(
+    images: Tensor,
+    steps: Floats,
+    tables: Levels,
+    kernel: Kernel,
+    fill: tuple[int, ...] | None = None,
+) -> Tensor:
+    """Run a program that the kernel knows on images as for ``apply_compiled``; a new tensor."""
+    source = images.contiguous()
+    out = torch.empty_like(source)
+    kernel(source, out, steps, tables, colours(images.shape[1], fill))
     return out
 
 

@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learned_augment.engines.compiled import apply_compiled
+from learned_augment.engines.compiled import apply_compiled, run_program
+from learned_augment.engines.hand import Hand, drawn
 from learned_augment.engines.program import Floats, Levels
 from learned_augment.plan import Plan
+from learned_augment.policy import Policy
 
-__all__ = ["apply_fast", "compiled_code"]
-
+__all__ = ["apply_fast", "compiled_code", "draw_images"]
 
 SMALL = 1 << 20
 """Bytes times layers under which a second thread costs more than it gains."""
@@ -35,15 +36,32 @@ def compiled_code() -> Any:
     return kernels
 
 
-def apply_fast(images: Tensor, plan: Plan, fill: tuple[int, ...] | None = None) -> Tensor:
+def draw_images(
+    policy: Policy, generator: torch.Generator | None, images: int, width: int, height: int
+) -> Plan | Hand:
+    """Draw for uint8 CPU images of a size, for ``apply_fast``.
+
+    The result is good until the same thread draws for as many of that size.
+    """
+    if compiled_code() is None:
+        return policy.sample(images, generator)
+    return drawn(policy, generator, images, width, height)
+
+
+def apply_fast(images: Tensor, plan: Plan | Hand, fill: tuple[int, ...] | None = None) -> Tensor:
     """Apply a plan to a uint8 CPU batch (B, C, H, W), nearest neighbour; a new tensor.
 
     Args:
         images: Never written to; any strides.
-        plan: B rows.
+        plan: B rows, or what ``draw_images`` drew for B images.
         fill: 1 or C levels outside the image; None is 0, and grey for crop padding.
     """
-    return apply_compiled(images, plan, _spread, fill)
+    if isinstance(plan, Plan):
+        return apply_compiled(images, plan, _spread, fill)
+    program = plan.program()
+    if program is None:
+        return apply_compiled(images, plan.plan, _spread, fill)
+    return run_program(images, *program, _spread, fill)
 
 
 def _spread(source: Tensor, out: Tensor, steps: Floats, tables: Levels, colour: Levels) -> None:

@@ -1,19 +1,17 @@
-"""Policy + random numbers -> one image's program, in one compiled call: the DataLoader worker.
+"""Policy + random numbers -> program, for one image or a batch, in one compiled call.
 
 What takes Python a microsecond a step takes the compiled kernel as long as a handful of pixels.
 """
 
-from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from threading import get_ident
-from typing import Any
 
 import numpy as np
 import torch
 
 from learned_augment.chances import Chances, refill
 from learned_augment.engines.program import DRAWN, KEEP, OTHER, WIDTH, Book, Floats, Levels
-from learned_augment.plan import NOISE, Step
+from learned_augment.plan import NOISE, Plan, Step
 from learned_augment.policy import Policy
 
 __all__ = ["Hand", "drawn"]
@@ -31,98 +29,118 @@ PLACED = {
 """Kinds of candidates whose places ``choose`` draws itself; p0 is the value."""
 
 
-class Hand(Sequence[Step]):
-    """The steps of the image drawn last, at one image size; good until the next ``draw``.
+class Candidates:
+    """The steps of a policy's candidates at one image size, each resolved when it is first chosen.
 
     Args:
         chances: Of the policy.
-        width: Of the image, pixels.
-        height: Of the image, pixels.
+        width: Of the images, pixels.
+        height: Of the images, pixels.
 
     Attributes:
-        highest: The highest kind among the steps of the last ``program``, ``KEEP`` if the image
-            stays as it is; ``DRAWN`` or above says only that there was one at first.
+        steps: (S * L * C, 8).
+        book: What resolves them.
+    """
+
+    def __init__(self, chances: Chances, width: int, height: int) -> None:
+        self.book = Book(chances.ops, width, height)
+        self.steps: Floats = np.full((len(chances.op), WIDTH), float(NEW))
+        for number, name in enumerate(chances.ops):
+            mine = chances.op == number
+            if name in PLACED:
+                self.steps[mine, 0], self.steps[mine, 1] = PLACED[name], chances.value[mine]
+        self.steps[[what is None for what in chances.candidates], 0] = KEEP
+
+
+class Hand:
+    """What was drawn last for B images of one size; good until the next ``draw``.
+
+    Args:
+        chances: Of the policy.
+        candidates: Of the policy at that size.
+        images: B.
+
+    Attributes:
+        highest: The highest kind among the steps of the last ``program``, ``KEEP`` if the images
+            stay as they are; ``DRAWN`` or above says only that there was one at first.
     """
 
     highest: float = KEEP
 
-    def __init__(self, chances: Chances, width: int, height: int) -> None:
+    def __init__(self, chances: Chances, candidates: Candidates, images: int) -> None:
         from learned_augment.engines.choose import choose  # needs Numba
 
-        self.chances, self.book = chances, Book(chances.ops, width, height)
-        self.candidates = _unresolved(chances).copy()
-        self.chosen = np.empty(chances.layers, np.int64)
-        self.rows: Floats = np.empty((1, chances.layers, WIDTH))
-        self.numbers = np.empty(chances.numbers, np.float32)
-        sums = chances.mixture_sums, chances.weight_sums
-        self._choose = choose
-        self._given = self.numbers, *sums, self.candidates, width, height, self.chosen, self.rows
+        self.chances, self.candidates, book = chances, candidates, candidates.book
+        self.chosen = np.empty((images, chances.layers), np.int64)
+        self.rows: Floats = np.empty((images, chances.layers, WIDTH))
         with torch.inference_mode(False):  # where it could not be refilled outside
-            self._tensor = torch.from_numpy(self.numbers)
+            self.numbers = torch.from_numpy(np.empty((images, chances.numbers), np.float32))
+        sums = chances.mixture_sums, chances.weight_sums, candidates.steps
+        sizes = book.width, book.height
+        self._choose = choose
+        self._given = self.numbers.numpy(), *sums, *sizes, self.chosen, self.rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
     def draw(self, generator: torch.Generator | None = None) -> None:
-        """Draw the next image."""
-        refill(self._tensor, generator)
+        """Draw for the next images."""
+        refill(self.numbers, generator)
 
     def program(self) -> tuple[Floats, Levels] | None:
-        """Return the image's steps (1, L, 8) and tables; None if one is ``OTHER``."""
+        """Return the images' steps (B, L, 8) and tables; None if one is ``OTHER``."""
         self.highest = self._choose(*self._given)
         if self.highest >= DRAWN and not self._complete():
             return None
-        return self.rows, self.book.tables
+        return self.rows, self.candidates.book.tables
 
     def _complete(self) -> bool:
         """Fill in what the compiled call could not: new candidates, and places it does not know.
 
         Returns False if a step is ``OTHER``.
         """
-        noise = self.numbers[1 + self.chances.layers :].reshape(-1, NOISE).tolist()
-        for row, candidate, place in zip(self.rows[0], self.chosen, noise, strict=True):
+        steps, book = self.candidates.steps, self.candidates.book
+        for image, layer in np.argwhere(self.rows[:, :, 0] >= DRAWN).tolist():
+            row, candidate = self.rows[image, layer], self.chosen[image, layer]
             what = self.chances.candidates[candidate]
-            if what is None:
-                continue
-            if row[0] == NEW:
-                row[:] = self.candidates[candidate] = self.book.step(*what)
+            assert what is not None  # such a candidate is KEEP from the start
+            op, value = what
+            if steps[candidate, 0] == NEW:
+                steps[candidate] = book.step(op, value)
+            row[:] = steps[candidate]
             if row[0] == OTHER:
                 return False
             if row[0] == DRAWN:
-                self.book.place(row, *what, place)
+                first = 1 + self.chances.layers + NOISE * layer
+                noise = self.numbers[image, first : first + NOISE].tolist()
+                book.place(row, op, value, noise)
         return True
 
     @property
+    def plan(self) -> Plan:
+        """The same draws as a plan."""
+        return self.chances.plan(self.numbers.clone())
+
+    @property
     def steps(self) -> list[Step]:
-        """The same steps one by one."""
-        return self.chances.steps(self.numbers.tolist())
-
-    def __len__(self) -> int:
-        return len(self.steps)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.steps[index]
-
-    def __iter__(self) -> Iterator[Step]:
-        return iter(self.steps)
+        """The same draws of a single image as steps."""
+        return self.chances.steps(self.numbers[0].tolist())
 
 
-def drawn(policy: Policy, generator: torch.Generator | None, width: int, height: int) -> Hand:
-    """Draw the steps of one image of a size; good until the same thread's next call."""
-    hand = _hand(policy.chances, width, height, get_ident())
+def drawn(
+    policy: Policy, generator: torch.Generator | None, images: int, width: int, height: int
+) -> Hand:
+    """Draw for images of a size; good until the same thread draws for as many of that size."""
+    hand = _hand(policy.chances, images, width, height, get_ident())
     hand.draw(generator)
     return hand
 
 
 @lru_cache(maxsize=32)
-def _unresolved(chances: Chances) -> Floats:
-    """Return the candidates (S * L * C, 8) as far as they do not depend on the image's size."""
-    candidates = np.full((len(chances.op), WIDTH), float(NEW))
-    for number, name in enumerate(chances.ops):
-        mine = chances.op == number
-        if name in PLACED:
-            candidates[mine, 0], candidates[mine, 1] = PLACED[name], chances.value[mine]
-    candidates[[what is None for what in chances.candidates], 0] = KEEP
-    return candidates
+def _hand(chances: Chances, images: int, width: int, height: int, thread: int) -> Hand:
+    return Hand(chances, _candidates(chances, width, height, thread), images)
 
 
 @lru_cache(maxsize=32)
-def _hand(chances: Chances, width: int, height: int, thread: int) -> Hand:
-    return Hand(chances, width, height)
+def _candidates(chances: Chances, width: int, height: int, thread: int) -> Candidates:
+    return Candidates(chances, width, height)

@@ -14,7 +14,7 @@ from torchvision.transforms import InterpolationMode
 
 from learned_augment.engines.groups import grey_levels
 from learned_augment.engines.shortcuts import degenerate, recoloured
-from learned_augment.engines.single import apply_pixels
+from learned_augment.engines.single import Steps, apply_pixels, listed
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
 from learned_augment.ops.op import GREY
 from learned_augment.ops.region import centre_crop
@@ -38,7 +38,7 @@ _RESAMPLING = {
 
 def apply_image(
     image: Image.Image,
-    steps: Sequence[Step],
+    steps: Steps,
     *,
     interpolation: InterpolationMode = InterpolationMode.NEAREST,
     fill: Fill = None,
@@ -50,7 +50,7 @@ def apply_image(
 
     Args:
         image: The image; never written to.
-        steps: What ``Policy.draw`` or ``Plan.steps`` returned.
+        steps: What ``Policy.draw``, ``Plan.steps`` or ``draw_steps`` returned.
         interpolation: For geometric ops.
         fill: Colour outside the image, 0 to 255.
         size: If given, resized crops come out at this side, and so does the result.
@@ -64,7 +64,7 @@ def apply_image(
 
 def _applied(
     image: Image.Image,
-    steps: Sequence[Step],
+    steps: Steps,
     interpolation: InterpolationMode,
     fill: Fill,
     size: int | None,
@@ -74,7 +74,7 @@ def _applied(
         result = apply_pixels(image, steps, levels)
         if result is not None:
             return result
-    steps = list(steps)
+    steps = listed(steps)
     if not steps and size is None:
         return image.copy()
     if image.mode in ("RGB", "L"):

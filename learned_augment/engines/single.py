@@ -6,6 +6,7 @@ Needs Numba, as ``fast``; without it ``exact`` and ``pil`` do the same work.
 
 from collections.abc import Sequence
 from threading import get_ident
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -21,39 +22,38 @@ from learned_augment.ops import OPS
 from learned_augment.plan import HOST, Plan, Step
 from learned_augment.policy import Policy
 
-__all__ = ["apply_pixels", "apply_steps", "draw_steps"]
+__all__ = ["Steps", "apply_pixels", "apply_steps", "draw_steps", "listed"]
 
 ALL = tuple(OPS)
 
+Steps: TypeAlias = Sequence[Step] | Hand
+"""What happens to one image: steps one by one, or what was drawn in compiled code."""
 
-def draw_steps(
-    policy: Policy, generator: torch.Generator | None, width: int, height: int
-) -> Sequence[Step]:
+
+def draw_steps(policy: Policy, generator: torch.Generator | None, width: int, height: int) -> Steps:
     """Draw the steps of one image of a size for ``apply_steps`` or ``apply_pixels``.
 
     The result is good until the same thread's next call.
     """
     if compiled_code() is None:
         return policy.draw(generator)
-    return drawn(policy, generator, width, height)
+    return drawn(policy, generator, 1, width, height)
 
 
-def apply_steps(
-    image: Tensor, steps: Sequence[Step], fill: tuple[int, ...] | None = None
-) -> Tensor:
+def apply_steps(image: Tensor, steps: Steps, fill: tuple[int, ...] | None = None) -> Tensor:
     """Apply the steps of one uint8 CPU image (C, H, W), nearest neighbour; a new tensor."""
     channels, height, width = shape = image.shape
     program = None if 0 in shape else _program(steps, width, height)
     if program is None:
         outside = None if fill is None else torch.tensor(fill, dtype=torch.uint8, device=HOST)
-        return apply_exact(image[None], _plan(steps), fill=outside)[0]
+        return apply_exact(image[None], _plan(listed(steps)), fill=outside)[0]
     source, out = image.contiguous(), np.empty(shape, np.uint8)
     compiled_code().run_one(source.data_ptr(), out, *program, colours(channels, fill))
     return torch.from_numpy(out)
 
 
 def apply_pixels(
-    image: Image.Image, steps: Sequence[Step], fill: tuple[int, ...] | None = None
+    image: Image.Image, steps: Steps, fill: tuple[int, ...] | None = None
 ) -> Image.Image | None:
     """Apply the steps of one RGB or L image, nearest neighbour; a new image.
 
@@ -62,7 +62,7 @@ def apply_pixels(
     """
     width, height = image.size
     ready = isinstance(steps, Hand) and width * height <= SMALL
-    if not ready and sum([_WEIGHT.get(step.op.name, 1) for step in steps]) < HEAVY:
+    if not ready and sum([_WEIGHT.get(step.op.name, 1) for step in listed(steps)]) < HEAVY:
         return None
     program = None if 0 in image.size else _program(steps, width, height)
     if program is None:
@@ -115,11 +115,16 @@ def _image(like: Image.Image, pixels: Levels) -> Image.Image:
         return Image.frombytes(like.mode, like.size, pixels.data, "raw", layout)
 
 
-def _program(steps: Sequence[Step], width: int, height: int) -> tuple[Floats, Levels] | None:
+def _program(steps: Steps, width: int, height: int) -> tuple[Floats, Levels] | None:
     """Return one image's program, or None: no kernel, or a step that it does not know."""
     if isinstance(steps, Hand):
         return steps.program()
     return None if compiled_code() is None else book(ALL, width, height, get_ident()).image(steps)
+
+
+def listed(steps: Steps) -> Sequence[Step]:
+    """Return steps one by one."""
+    return steps.steps if isinstance(steps, Hand) else steps
 
 
 def _plan(steps: Sequence[Step]) -> Plan:
