@@ -1,4 +1,5 @@
 import math
+from copy import deepcopy
 
 import pytest
 import torch
@@ -261,6 +262,7 @@ def test_released_mode_is_what_was_released():
         estimator="released",
         magnitude="one",
         draw="batch",
+        validation="train",
         memory=0.0,
         policy_rate=5e-3,
     )
@@ -362,6 +364,45 @@ def test_options_may_come_as_text():
     assert read_options({"memory": "0.5", "keep": "5", "estimator": "relax"}) == DADAOptions(
         memory=0.5, keep=5, estimator="relax"
     )
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_validation_images_pass_through_the_network_as_it_will_be_used(mode):
+    one = searcher(validation=mode)
+    for _ in range(3):
+        one.step()
+    learner, halves = one.proxy.learner, one.proxy.halves
+    index = deepcopy(one.proxy.validation).take(one.proxy.val_batch)
+    found, loss = one.proxy._validation_gradient(learner.weights)
+
+    network = deepcopy(learner.network)
+    network.load_state_dict({**learner.weights, **learner.buffers})
+    network.train(mode == "train")
+    logits = network(one.proxy.normalise(halves.val_images[index]))
+    expected = nn.functional.cross_entropy(logits, halves.val_labels[index])
+    expected.backward()
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    for name, weight in network.named_parameters():
+        torch.testing.assert_close(found[name], weight.grad, rtol=1e-4, atol=1e-6)
+    assert all(module.training for module in learner.network.modules())
+
+
+def test_validation_images_are_normalised_by_the_steps_own_training_batch():
+    one = searcher()
+    seen, judge = [], one.proxy.judge
+
+    def listen(images, labels, **options):
+        seen.append(images)
+        return judge(images, labels, **options)
+
+    one.proxy.judge = listen
+    for _ in range(2):
+        first = one.proxy.learner.weights
+        one.step()
+    features = nn.functional.conv2d(seen[-1], first["0.weight"], first["0.bias"], stride=2)
+    mean = one.proxy.learner.buffers["1.running_mean"]
+    torch.testing.assert_close(mean, features.mean((0, 2, 3)))
+    assert one.proxy.learner.network[1].momentum == 0.1
 
 
 def test_a_longer_search_moves_the_policy_by_less_a_step():

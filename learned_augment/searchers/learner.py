@@ -4,6 +4,8 @@ Nothing is shifted in place and no second network exists: every pass names the w
 Images are normalised float batches (B, C, H, W) on the learner's device, this process's own share.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -50,7 +52,7 @@ class Learner:
     def losses(
         self, weights: Tensors, images: Tensor, labels: Tensor, *, keep: bool = False
     ) -> Tensor:
-        """Return the cross entropy of every image, (B,), in training mode.
+        """Return the cross entropy of every image, (B,), in training mode unless ``evaluating``.
 
         Args:
             weights: With which to run.
@@ -61,6 +63,15 @@ class Learner:
         buffers = self.buffers if keep else {n: b.clone() for n, b in self.buffers.items()}
         logits = functional_call(self.network, (weights, buffers), (images,))
         return F.cross_entropy(logits, labels, reduction="none")
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Run the network as it will be used: without dropout, normalised as it was in training."""
+        self.network.eval()
+        try:
+            yield
+        finally:
+            self.network.train()
 
     def gradient(
         self, weights: Tensors, images: Tensor, labels: Tensor, count: int, *, keep: bool = False

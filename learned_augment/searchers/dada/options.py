@@ -15,6 +15,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "draw": ("image", "batch"),
     "derivative": ("difference", "exact"),
     "tangent": ("ahead", "here"),
+    "validation": ("eval", "train"),
 }
 
 RELEASED: dict[str, Any] = {
@@ -23,6 +24,7 @@ RELEASED: dict[str, Any] = {
     "draw": "batch",
     "derivative": "difference",
     "tangent": "ahead",
+    "validation": "train",
     "memory": 0.0,
 }
 """What mode "released" stands for; its policy rate may be changed, as the authors did."""
@@ -41,7 +43,7 @@ class DADAOptions:
         mode: "corrected" learns logits and strengths from per-image rewards and a fresh validation
             batch each step; "released" is the published code end to end: raw probabilities and
             magnitudes, one draw per batch, always the same validation batch, no baseline, the
-            policy of the last but one epoch. It fixes the next six options.
+            policy of the last but one epoch. It fixes the next seven options.
         estimator: Gradient through the discrete choices: "loo" (leave-one-out baseline), "relax",
             "gumbel", "none" (plain score function) or "released".
         magnitude: Gradient of an image by a magnitude: "true", "one" (the paper) or "none".
@@ -50,6 +52,9 @@ class DADAOptions:
             two forwards more, 11.9 instead of 9.9 (without magnitudes one more, 8.9 instead of
             7.9), and more memory.
         tangent: Validation gradient one training step "ahead" or "here", at the present weights.
+        validation: Mode of the network for validation images: "eval", as it will be used, batch
+            normalisation by the statistics of the step's training batch; or "train", by their
+            own, which hides what all of them have in common.
         memory: Share of the past in the running average of the validation gradient, in [0, 1); 0
             uses that of the step's own batch alone.
         policy_rate: Adam's rate for all of the policy's parameters. None is 0.03, but 6 divided by
@@ -69,6 +74,7 @@ class DADAOptions:
     draw: str = "image"
     derivative: str = "difference"
     tangent: str = "ahead"
+    validation: str = "eval"
     memory: float = 0.9
     policy_rate: float | None = None
     temperature: float = 0.5

@@ -6,6 +6,7 @@ step alike. Shapes: B images of all processes, b of this one.
 """
 
 import math
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from learned_augment.engines import apply_batch
 from learned_augment.jobs.processes import share, total
+from learned_augment.networks.norms import remembering_one_batch
 from learned_augment.plan import Plan
 from learned_augment.searchers.alignment import (
     Tensors,
@@ -110,10 +112,12 @@ class Proxy:
             labels: Likewise, (b,).
             by_pixel: Whether to differentiate the slopes by the images, too.
         """
-        learner, rate = self.learner, self._rate()
-        slope, train_loss = learner.gradient(learner.weights, images, labels, self.batch, keep=True)
+        learner, rate, weights = self.learner, self._rate(), self.learner.weights
+        # Averaged over past steps, statistics would lag behind the weights.
+        with remembering_one_batch(learner.network):
+            slope, train_loss = learner.gradient(weights, images, labels, self.batch, keep=True)
         ahead = self.options.tangent == "ahead"
-        where = learner.ahead(slope, rate) if ahead else learner.weights
+        where = learner.ahead(slope, rate) if ahead else weights
         fresh, val_loss = self._validation_gradient(where)
         self._remember(fresh)
         slopes, pixels = self._slopes(images, labels, self.tangent, by_pixel)
@@ -167,7 +171,9 @@ class Proxy:
         index = self.validation.take(self.val_batch) if order is None else order
         index = index[share(self.val_batch)].to(self.halves.val_images.device)
         images, labels = self.halves.val_images[index], self.halves.val_labels[index]
-        return self.learner.gradient(weights, self.normalise(images), labels, self.val_batch)
+        used = self.options.validation == "eval"
+        with self.learner.evaluating() if used else nullcontext():
+            return self.learner.gradient(weights, self.normalise(images), labels, self.val_batch)
 
     def _remember(self, fresh: Tensors) -> None:
         """Average the validation gradient over the last steps: most of it is batch noise."""
