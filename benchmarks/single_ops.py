@@ -18,10 +18,12 @@ from learned_augment.builders import from_layers
 VALUES = {
     "Rotate": (-15.0, -8.0, 8.0, 15.0),
     "Brightness": (0.5, 0.75, 1.25, 1.5),
+    "Contrast": (0.5, 0.75, 1.25, 1.5),
     "ShearY": (-0.2, -0.1, 0.1, 0.2),
     "Color": (0.5, 0.75, 1.25, 1.5),
     "TranslateX": (-0.2, -0.1, 0.1, 0.2),
     "Flip": (1.0,),
+    "Equalize": (0.0,),
 }
 CHANCE = 0.5
 
