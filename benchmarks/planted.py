@@ -7,8 +7,8 @@ other initial weights, other draws.
 
     python benchmarks/planted.py --data digits
     python benchmarks/planted.py --data digits --mode released
-    python benchmarks/planted.py --data folder:PATH --name cifar10 --reduce 1000 \
-        --epochs 60 --learning-rate 0.1
+    python benchmarks/planted.py --data folder:PATH --name cifar10 --reduce 8000 \
+        --changes rotated,darkened,translated,control
     python benchmarks/planted.py --data digits --changes 'sheared,moved down,inverted,squeezed'
     python benchmarks/planted.py --data digits --first 10 --seeds 5
 

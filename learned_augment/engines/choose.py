@@ -11,15 +11,13 @@ import numpy as np
 
 from learned_augment.engines.compiling import checksum, compiled, kept
 from learned_augment.engines.hand import CUTOUT, FLIP, PAD_CROP
-from learned_augment.engines.program import ERASE, KEEP, MOVE
+from learned_augment.engines.program import ERASE, KEEP, MOVE, Floats, Whole
 from learned_augment.ops.region import CENTRE_WINDOW
 from learned_augment.plan import NOISE
 
 __all__ = ["choose"]
 
-Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Singles: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
-Whole: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 Choose: TypeAlias = Callable[[Singles, Floats, Floats, Floats, int, int, Whole, Floats], float]
 
 

@@ -44,12 +44,19 @@ class Candidates:
 
     def __init__(self, chances: Chances, width: int, height: int) -> None:
         self.book = Book(chances.ops, width, height)
-        self.steps: Floats = np.full((len(chances.op), WIDTH), float(NEW))
-        for number, name in enumerate(chances.ops):
-            mine = chances.op == number
-            if name in PLACED:
-                self.steps[mine, 0], self.steps[mine, 1] = PLACED[name], chances.value[mine]
-        self.steps[[what is None for what in chances.candidates], 0] = KEEP
+        self.steps = _unresolved(chances).copy()
+
+
+@lru_cache(maxsize=32)
+def _unresolved(chances: Chances) -> Floats:
+    """Return the candidates' steps as far as they are the same at every size."""
+    steps = np.full((len(chances.op), WIDTH), float(NEW))
+    for number, name in enumerate(chances.ops):
+        mine = chances.op == number
+        if name in PLACED:
+            steps[mine, 0], steps[mine, 1] = PLACED[name], chances.value[mine]
+    steps[[what is None for what in chances.candidates], 0] = KEEP
+    return steps
 
 
 class Hand:
