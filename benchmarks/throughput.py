@@ -35,7 +35,7 @@ from learned_augment.sheet import find_pictures
 SEED = 0
 SIZES = {32: 128, 224: 64}
 SAMPLE_S = 0.05
-CALLS = 2048
+CALLS = 8192
 PICTURES = 64
 PIPELINE = 2000
 WORKERS = 2

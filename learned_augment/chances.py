@@ -27,7 +27,10 @@ def random_numbers(shape: tuple[int, ...], generator: torch.Generator | None = N
 
 def refill(numbers: Tensor, generator: torch.Generator | None = None) -> None:
     """Draw into a tensor of ``random_numbers``: the same numbers without a new tensor."""
-    numbers.uniform_(generator=generator)
+    if generator is None:
+        numbers.uniform_()
+    else:
+        numbers.uniform_(generator=generator)
 
 
 class Chances:

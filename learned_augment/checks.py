@@ -4,6 +4,7 @@ What is refused is refused always, whatever op would have been drawn.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import isfinite
 from typing import Any
 
@@ -21,8 +22,10 @@ __all__ = [
     "check_generator",
     "check_image",
     "check_interpolation",
+    "check_pil",
     "check_sample",
     "check_size",
+    "check_tensor",
     "fill_for",
     "is_image",
     "mask_fill",
@@ -30,6 +33,7 @@ __all__ = [
 
 DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 FillValue = float | Sequence[float] | None
+Numbers = tuple[float, ...] | None
 _MODES = {0: InterpolationMode.NEAREST, 2: InterpolationMode.BILINEAR, 3: InterpolationMode.BICUBIC}
 
 
@@ -51,11 +55,7 @@ def check_size(size: int | None) -> int | None:
 
 
 def check_generator(generator: Any) -> torch.Generator | None:
-    """Return ``generator`` if it is None or a generator of the CPU.
-
-    Raises:
-        TypeError: If it is anything else.
-    """
+    """Return ``generator`` if it is None or a generator of the CPU; TypeError for any other."""
     cpu = isinstance(generator, torch.Generator) and generator.device.type == "cpu"
     if generator is not None and not cpu:
         raise TypeError(
@@ -143,51 +143,66 @@ def is_image(item: Any) -> bool:
     return isinstance(item, kinds) or is_pure_tensor(item)
 
 
-def check_image(image: Any, fill: tuple[float, ...] | None) -> None:
-    """Check mode or dtype and shape of an image, and that ``fill`` fits channels and levels.
+def check_image(image: Any, fill: Numbers) -> None:
+    """Check an image as ``check_pil`` and ``check_tensor`` do."""
+    if isinstance(image, PIL.Image.Image):
+        check_pil(image.mode, image.size, fill)
+    else:
+        check_tensor(image.dtype, image.shape, fill)
+
+
+@lru_cache(maxsize=64)
+def check_pil(mode: str, size: tuple[int, int], fill: Numbers) -> None:
+    """Check mode and size of a PIL image, and that ``fill`` fits channels and levels.
 
     Raises:
-        TypeError: For a mode or dtype that is not supported.
+        TypeError: For a mode that is not supported.
+        ValueError: For a size or fill that does not fit.
+    """
+    if mode not in MODES:
+        raise TypeError(
+            f"Expected a PIL image of mode {', '.join(MODES)}, got {mode!r}; "
+            'convert it first, for example with image.convert("RGB").'
+        )
+    if 0 in size:
+        raise ValueError(f"Expected an image of at least one pixel, got {size[0]} x {size[1]}.")
+    _check_fits(fill, 1 if mode in ("L", "LA") else 3, levels=True)
+
+
+@lru_cache(maxsize=64)
+def check_tensor(dtype: torch.dtype, shape: tuple[int, ...], fill: Numbers) -> None:
+    """Check dtype and shape of an image tensor, and that ``fill`` fits channels and levels.
+
+    Raises:
+        TypeError: For a dtype that is not supported.
         ValueError: For a shape or fill that does not fit.
     """
-    pil = isinstance(image, PIL.Image.Image)
-    channels = _pil_channels(image) if pil else _channels(image)
-    if 0 in (image.size if pil else image.shape[-2:]):
-        given = f"{image.width} x {image.height}" if pil else tuple(image.shape)
-        raise ValueError(f"Expected an image of at least one pixel, got {given}.")
+    if dtype not in DTYPES:
+        raise TypeError(
+            f"Expected an image tensor of dtype uint8 or floating point in [0, 1], got "
+            f"{dtype}; convert it first, for example with v2.ToDtype(torch.uint8)."
+        )
+    channels = shape[-3] if len(shape) >= 3 else 0
+    if channels not in (1, 3):
+        raise ValueError(
+            "Expected an image tensor of shape [..., C, H, W] with 1 or 3 channels, got "
+            f"{tuple(shape)}."
+        )
+    if 0 in shape[-2:]:
+        raise ValueError(f"Expected an image of at least one pixel, got {tuple(shape)}.")
+    _check_fits(fill, channels, levels=dtype == torch.uint8)
+
+
+def _check_fits(fill: Numbers, channels: int, levels: bool) -> None:
     if fill is None:
         return
-    if (pil or image.dtype == torch.uint8) and not all(0 <= level <= 255 for level in fill):
+    if levels and not all(0 <= level <= 255 for level in fill):
         raise ValueError(f"Expected fill from 0 to 255 for an image of these levels, got {fill}.")
     if len(fill) not in (1, channels):
         raise ValueError(
             f"Expected fill of 1 or {channels} numbers for an image of {channels} colour "
             f"channel{'s' if channels > 1 else ''}, got {len(fill)}: {fill}."
         )
-
-
-def _pil_channels(image: PIL.Image.Image) -> int:
-    if image.mode not in MODES:
-        raise TypeError(
-            f"Expected a PIL image of mode {', '.join(MODES)}, got {image.mode!r}; "
-            'convert it first, for example with image.convert("RGB").'
-        )
-    return 1 if image.mode in ("L", "LA") else 3
-
-
-def _channels(image: Tensor) -> int:
-    if image.dtype not in DTYPES:
-        raise TypeError(
-            f"Expected an image tensor of dtype uint8 or floating point in [0, 1], got "
-            f"{image.dtype}; convert it first, for example with v2.ToDtype(torch.uint8)."
-        )
-    channels = image.shape[-3] if image.dim() >= 3 else 0
-    if channels not in (1, 3):
-        raise ValueError(
-            "Expected an image tensor of shape [..., C, H, W] with 1 or 3 channels, got "
-            f"{tuple(image.shape)}."
-        )
-    return channels
 
 
 def check_sample(
@@ -209,28 +224,26 @@ def check_sample(
     batched = not isinstance(image, PIL.Image.Image) and image.dim() > 3
     size = image.size[::-1] if isinstance(image, PIL.Image.Image) else tuple(image.shape[-2:])
     for target in targets:
-        if isinstance(target, tv_tensors.Mask):
+        mask = isinstance(target, tv_tensors.Mask)
+        if mask:
             _check_mask(target, image, batched)
             mask_fill(fill, target)
-            continue
-        if batched and not (isinstance(image, tv_tensors.Video) and image.dim() == 4):
+        elif batched and not (isinstance(image, tv_tensors.Video) and image.dim() == 4):
             raise ValueError(
                 f"Expected one image or video beside {type(target).__name__}, got a batch of shape "
                 f"{tuple(image.shape)}; transform the images one by one."
             )
-        _check_same_size(type(target).__name__, tuple(target.canvas_size), size)
+        given = tuple(target.shape[-2:] if mask else target.canvas_size)
+        if given != size:
+            raise ValueError(
+                f"Expected {type(target).__name__} of (height, width) {size} like the image, "
+                f"got {given}."
+            )
 
 
 def _check_mask(mask: Tensor, image: Any, batched: bool) -> None:
-    size = image.size[::-1] if isinstance(image, PIL.Image.Image) else tuple(image.shape[-2:])
-    _check_same_size("Mask", tuple(mask.shape[-2:]), size)
     if batched and mask.shape[: image.dim() - 3] != image.shape[:-3]:
         raise ValueError(
             f"Expected a mask with the leading dimensions of the batch, "
             f"{tuple(image.shape[:-3])}, got a mask of shape {tuple(mask.shape)}."
         )
-
-
-def _check_same_size(name: str, given: tuple[int, ...], size: tuple[int, ...]) -> None:
-    if given != size:
-        raise ValueError(f"Expected {name} of (height, width) {size} like the image, got {given}.")

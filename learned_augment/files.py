@@ -12,11 +12,21 @@ from typing import Any
 
 import safetensors.torch
 from safetensors import SafetensorError
+from torchvision.transforms import AutoAugmentPolicy
 
 from learned_augment.ops import OPS
 from learned_augment.policy import Policy
 
-__all__ = ["check_target", "decode", "encode", "list_policies", "load", "save", "write_atomically"]
+__all__ = [
+    "check_target",
+    "decode",
+    "encode",
+    "list_policies",
+    "load",
+    "resolve",
+    "save",
+    "write_atomically",
+]
 
 FORMAT = 1
 KEY = "learned_augment"
@@ -48,6 +58,24 @@ def load(name_or_path: str | Path) -> Policy:
         raise ValueError(f"{path}: cannot be read: {error}.") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def resolve(policy: str | Path | Policy | AutoAugmentPolicy) -> Policy:
+    """Return the policy that is meant by a policy, a name, a path, or torchvision's name.
+
+    Raises:
+        ValueError: For anything else, and as ``load`` does.
+    """
+    if isinstance(policy, Policy):
+        return policy
+    if isinstance(policy, AutoAugmentPolicy):
+        return Policy.from_torchvision(policy)
+    if isinstance(policy, str | Path):
+        return load(policy)
+    raise ValueError(
+        f"Expected a policy name, a path, a Policy or an AutoAugmentPolicy, got {policy!r}. "
+        f"Shipped policies: {', '.join(list_policies())}."
+    )
 
 
 def save(policy: Policy, path: str | Path) -> Path:

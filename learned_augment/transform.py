@@ -1,29 +1,35 @@
 """LearnedAugment: a torchvision v2 transform around one draw from a policy and one engine."""
 
+from functools import lru_cache
 from math import prod
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import PIL.Image
 import torch
 from torch import Tensor
+from torch.compiler import is_compiling
 from torch.utils.data import get_worker_info
 from torchvision import tv_tensors
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 from torchvision.transforms.v2.functional import is_pure_tensor
 
 from learned_augment import checks, files
-from learned_augment.builders import from_torchvision
+from learned_augment.chances import Chances
 from learned_augment.engines import apply_batch
 from learned_augment.engines.boxes import move_boxes, move_key_points, move_masks
-from learned_augment.engines.fast import draw_images
+from learned_augment.engines.fast import compiled_code, draw_images
 from learned_augment.engines.hand import Hand
 from learned_augment.engines.pil import apply_image
-from learned_augment.engines.single import Steps, apply_steps, draw_steps
+from learned_augment.engines.pixels import Steps, draw_steps
+from learned_augment.engines.single import Single
 from learned_augment.plan import HOST, Plan
 from learned_augment.policy import Policy
 
 __all__ = ["LearnedAugment"]
+
+NEAREST = InterpolationMode.NEAREST
 
 
 class LearnedAugment(v2.Transform):
@@ -99,7 +105,7 @@ class LearnedAugment(v2.Transform):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.policy = _resolve(policy)
+        self.policy = files.resolve(policy)
         self.interpolation = checks.check_interpolation(interpolation)
         self.fill = checks.check_fill(fill)
         self.same_on_batch = same_on_batch
@@ -109,31 +115,32 @@ class LearnedAugment(v2.Transform):
 
     def forward(self, *inputs: Any) -> Any:
         """Augment the one image in ``inputs`` and move its targets; the rest passes through."""
-        if torch.compiler.is_compiling():
+        if is_compiling():
             return _uncompiled(self, *inputs)
-        # A lone image needs neither the sample's structure nor, often, a plan of tensors.
-        image: Any = inputs[0] if len(inputs) == 1 and self._shortcuts else None
-        if isinstance(image, PIL.Image.Image):
-            fill = checks.fill_for(self.fill, image)
-            checks.check_image(image, fill)
-            steps = draw_steps(self.policy, self._source(), *image.size)
-            return self._apply_pil(image, steps, fill)
-        if is_pure_tensor(image):
-            return self._forward_tensor(image)
+        # A single image needs neither the sample's structure nor, often, a plan of tensors.
+        if len(inputs) == 1 and self._shortcuts:
+            image: Any = inputs[0]
+            if type(image) is Tensor:
+                return self._forward_tensor(image)
+            if isinstance(image, PIL.Image.Image):
+                return self._forward_pil(image)
         return super().forward(*inputs)
 
-    def _forward_tensor(self, image: Tensor) -> Tensor:
+    def _forward_pil(self, image: PIL.Image.Image) -> Any:
         fill = checks.fill_for(self.fill, image)
-        checks.check_image(image, fill)
-        plain = self.interpolation is InterpolationMode.NEAREST and self.size is None
-        plain = plain and image.dtype == torch.uint8 and image.is_cpu
-        *lead, _, height, width = image.shape
-        if plain and not lead:
-            steps = draw_steps(self.policy, self._source(), width, height)
-            return apply_steps(image, steps, None if fill is None else tuple(map(int, fill)))
-        if plain and not self.same_on_batch:
-            drawn = draw_images(self.policy, self._source(), prod(lead), width, height)
-            return self._apply_tensor(image, drawn)
+        checks.check_pil(image.mode, image.size, fill)
+        return self._apply_pil(image, draw_steps(self.policy, self._source(), *image.size), fill)
+
+    def _forward_tensor(self, image: Tensor) -> Tensor:
+        fill, chances = checks.fill_for(self.fill, image), self.policy.chances
+        single = _single(chances, image.dtype, image.shape, fill, get_ident())
+        if image.is_cpu and self.interpolation is NEAREST and self.size is None:
+            if single is not None:
+                return single.augment(image, self._source())
+            if image.dtype == torch.uint8 and not self.same_on_batch:
+                *lead, _, height, width = image.shape
+                drawn = draw_images(self.policy, self._source(), prod(lead), width, height)
+                return self._apply_tensor(image, drawn)
         return self._apply_tensor(image, self.make_params([image])["plan"])
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:
@@ -209,9 +216,7 @@ class LearnedAugment(v2.Transform):
             self._worker = (worker.seed, torch.Generator().manual_seed(seed))
         return self._worker[1]
 
-    def _apply_pil(
-        self, image: PIL.Image.Image, steps: Steps, fill: tuple[float, ...] | None
-    ) -> PIL.Image.Image:
+    def _apply_pil(self, image: PIL.Image.Image, steps: Steps, fill: checks.Numbers) -> Any:
         mode = self.interpolation
         return apply_image(image, steps, interpolation=mode, fill=fill, size=self.size)
 
@@ -221,8 +226,9 @@ class LearnedAugment(v2.Transform):
         fill, mode = checks.fill_for(self.fill, image), self.interpolation
         out = apply_batch(batch, plan, interpolation=mode, fill=fill, size=self.size)
         out = out.reshape(*plain.shape[:-2], *out.shape[-2:])
-        if plain.dim() == 4 and _is_channels_last(plain):
-            out = out.contiguous(memory_format=torch.channels_last)
+        last = torch.channels_last
+        if plain.dim() == 4 and plain.is_contiguous(memory_format=last):
+            out = out if plain.is_contiguous() else out.contiguous(memory_format=last)
         return out if is_pure_tensor(image) else tv_tensors.wrap(out, like=image)  # type: ignore[no-any-return]
 
 
@@ -232,19 +238,12 @@ def _uncompiled(transform: LearnedAugment, *inputs: Any) -> Any:
     return transform.forward(*inputs)
 
 
-def _resolve(policy: str | Path | Policy | AutoAugmentPolicy) -> Policy:
-    if isinstance(policy, Policy):
-        return policy
-    if isinstance(policy, AutoAugmentPolicy):
-        return from_torchvision(policy)
-    if isinstance(policy, str | Path):
-        return files.load(policy)
-    raise ValueError(
-        f"Expected a policy name, a path, a Policy or an AutoAugmentPolicy, got {policy!r}. "
-        f"Shipped policies: {', '.join(files.list_policies())}."
-    )
-
-
-def _is_channels_last(image: Tensor) -> bool:
-    last = torch.channels_last
-    return image.is_contiguous(memory_format=last) and not image.is_contiguous()
+@lru_cache(maxsize=32)
+def _single(
+    chances: Chances, dtype: torch.dtype, shape: torch.Size, fill: checks.Numbers, thread: int
+) -> Single | None:
+    """Check what images of a dtype and shape have in common; return what augments single ones."""
+    checks.check_tensor(dtype, shape, fill)
+    if dtype != torch.uint8 or len(shape) != 3 or compiled_code() is None:
+        return None
+    return Single(chances, shape, None if fill is None else tuple(map(int, fill)))

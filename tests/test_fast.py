@@ -9,11 +9,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from learned_augment import Policy
 from learned_augment.builders import from_layers
-from learned_augment.engines import apply_batch, fast, program, single
+from learned_augment.engines import apply_batch, fast, pixels, program
 from learned_augment.engines.exact import apply_exact
 from learned_augment.engines.fast import apply_fast
 from learned_augment.engines.pil import apply_image
-from learned_augment.engines.single import apply_pixels, apply_steps, draw_steps
+from learned_augment.engines.pixels import apply_pixels, draw_steps
 
 pytest.importorskip("numba")
 
@@ -34,13 +34,6 @@ def test_every_op_gives_the_plain_engines_pixels(name: str) -> None:
     assert torch.equal(apply_fast(batch, plan), apply_exact(batch, plan))
 
 
-def test_single_images_equal_the_batch() -> None:
-    batch, plan = images(64, 3, 17, 32), random_plan(64, 5)
-    together = apply_fast(batch, plan)
-    for i, image in enumerate(batch):
-        assert torch.equal(apply_steps(image, plan.steps(i)), together[i])
-
-
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("fill", [None, (9.0,)], ids=str)
 def test_pil_images_come_out_of_the_kernel_as_out_of_pils_calls(mode, fill, monkeypatch):
@@ -50,8 +43,8 @@ def test_pil_images_come_out_of_the_kernel_as_out_of_pils_calls(mode, fill, monk
         assert picture.mode == mode
         results = []
         for small in (float("inf"), -1):
-            monkeypatch.setattr(single, "SMALL", small)
-            monkeypatch.setattr(single, "HEAVY", float("inf"))
+            monkeypatch.setattr(pixels, "SMALL", small)
+            monkeypatch.setattr(pixels, "HEAVY", float("inf"))
             results.append(np.asarray(apply_image(picture, steps, fill=fill)))
         assert (results[0] == results[1]).all(), [step.op.name for step in steps]
 

@@ -12,7 +12,7 @@ from plans import NAMES, images, random_plan
 from learned_augment import LearnedAugment, Policy
 from learned_augment.builders import from_layers
 from learned_augment.chances import random_numbers, refill
-from learned_augment.engines import hand, single
+from learned_augment.engines import hand, pixels
 from learned_augment.engines.exact import apply_exact
 from learned_augment.files import list_policies, load
 from learned_augment.plan import Plan
@@ -54,17 +54,18 @@ def test_refilling_draws_the_same_numbers_as_drawing(count):
 @pytest.mark.parametrize("name", ALL)
 def test_a_hand_holds_the_steps_and_pixels_of_a_plain_draw(name, size):
     policy, (width, height) = policy_of(name), size
-    batch = images(150, 3, height, width)
+    transform, batch = LearnedAugment(policy), images(150, 3, height, width)
     for seed, image in enumerate(batch):
         torch.manual_seed(seed)
         steps = policy.draw()
         torch.manual_seed(seed)
-        held = single.draw_steps(policy, None, width, height)
-        out = single.apply_steps(image, held)
-        assert single.listed(held) == steps
+        assert pixels.listed(pixels.draw_steps(policy, None, width, height)) == steps
         torch.manual_seed(seed)
-        plan = policy.sample(1)
+        plan, after = policy.sample(1), torch.get_rng_state()
+        torch.manual_seed(seed)
+        out = transform(image)
         assert torch.equal(out, apply_exact(image[None], plan)[0]), steps
+        assert torch.equal(torch.get_rng_state(), after)
 
 
 @pytest.mark.parametrize("name", ["deepaa-cifar10", "deepaa-imagenet", "dada-cifar10", "every op"])
@@ -76,7 +77,7 @@ def test_pil_images_look_the_same_with_and_without_compiled_code(name, mode, sid
     results = []
     for compiled in (True, False):
         if not compiled:
-            monkeypatch.setattr(single, "compiled_code", lambda: None)
+            monkeypatch.setattr(pixels, "compiled_code", lambda: None)
         torch.manual_seed(0)
         results.append([transform(picture) for _ in range(40)])
         assert results[-1][0].mode == mode
@@ -88,7 +89,7 @@ def test_pil_images_come_and_go_without_pillows_inner_calls(monkeypatch):
     torch.manual_seed(0)
     before = [transform(picture) for _ in range(20)]
     public = SimpleNamespace(Image=Image.Image, frombytes=Image.frombytes)
-    monkeypatch.setattr(single, "Image", public)
+    monkeypatch.setattr(pixels, "Image", public)
     torch.manual_seed(0)
     assert all(np.array_equal(transform(picture), image) for image in before)
 
@@ -122,9 +123,9 @@ def test_each_thread_has_a_hand_of_its_own():
     policy, hands = load("dada-cifar10"), []
     for _ in range(2):
         thread = threading.Thread(
-            target=lambda: hands.append(single.draw_steps(policy, None, 8, 8))
+            target=lambda: hands.append(pixels.draw_steps(policy, None, 8, 8))
         )
-        hands.append(single.draw_steps(policy, None, 8, 8))
+        hands.append(pixels.draw_steps(policy, None, 8, 8))
         thread.start()
         thread.join()
     assert hands[0] is hands[2]
@@ -132,11 +133,11 @@ def test_each_thread_has_a_hand_of_its_own():
 
 
 def test_images_of_many_sizes_take_the_same_draws():
-    policy = load("deepaa-cifar10")
-    generator = torch.Generator().manual_seed(0)
+    policy, generator = load("deepaa-cifar10"), torch.Generator().manual_seed(0)
+    transform = LearnedAugment(policy, generator=generator)
     for side in [*range(5, 50), *range(5, 50)]:
         image, state = images(1, 3, side, side + 3)[0], generator.get_state()
-        out = single.apply_steps(image, single.draw_steps(policy, generator, side + 3, side))
+        out = transform(image)
         generator.set_state(state)
         plan: Plan = policy.sample(1, generator)
         assert torch.equal(out, apply_exact(image[None], plan)[0])
@@ -145,9 +146,10 @@ def test_images_of_many_sizes_take_the_same_draws():
 def test_places_that_compiled_code_does_not_know_are_drawn_all_the_same(monkeypatch):
     monkeypatch.setattr(hand, "PLACED", {})
     policy = Policy.load("deepaa-cifar10")  # chances of its own: no hand is kept for it
+    transform = LearnedAugment(policy)
     for seed, image in enumerate(images(80, 3, 25, 31)):
         torch.manual_seed(seed)
-        out = single.apply_steps(image, single.draw_steps(policy, None, 31, 25))
+        out = transform(image)
         torch.manual_seed(seed)
         assert torch.equal(out, apply_exact(image[None], policy.sample(1))[0])
 
@@ -184,3 +186,44 @@ def test_batches_keep_their_layout(layout):
     last = torch.channels_last
     assert layout != "channels_last" or out.is_contiguous(memory_format=last)
     assert torch.equal(given, before)
+
+
+@pytest.mark.parametrize(
+    ("layout", "fill"),
+    [
+        ("one channel", None),
+        ("one channel", 7),
+        ("channels_last", 7),
+        ("every second row", (1, 2, 3)),
+    ],
+)
+def test_single_images_of_any_layout_come_out_as_their_plan_says(layout, fill):
+    transform, image = LearnedAugment(policy_of("every op"), fill=fill), images(1, 3, 22, 35)
+    given = {
+        "one channel": image[0, :1],
+        "channels_last": image.contiguous(memory_format=torch.channels_last)[0],
+        "every second row": image[0, :, ::2],
+    }[layout]
+    before = given.clone()
+    for seed in range(60):
+        torch.manual_seed(seed)
+        out = transform(given)
+        torch.manual_seed(seed)
+        plan = transform.make_params([given])
+        assert torch.equal(out, transform.transform(before, plan)), plan
+    assert torch.equal(given, before)
+
+
+def test_a_single_image_that_is_refused_once_is_refused_again():
+    transform = LearnedAugment("dada-cifar10", fill=300)
+    for fill, given, error in (
+        (300, images(1, 3, 8, 8)[0], "from 0 to 255"),
+        (None, images(1, 2, 8, 8)[0], "1 or 3 channels"),
+        (None, images(1, 3, 8, 8)[0].int(), "dtype"),
+    ):
+        transform.fill = fill
+        for _ in range(2):
+            state = torch.get_rng_state()
+            with pytest.raises((TypeError, ValueError), match=error):
+                transform(given)
+            assert torch.equal(torch.get_rng_state(), state)

@@ -8,17 +8,25 @@ from math import floor
 from typing import Any, TypeAlias
 
 import numpy as np
+from numba import carray
 
-from learned_augment.engines.compiling import checksum, compiled, kept
+from learned_augment.engines.compiling import (
+    checksum,
+    compiled,
+    floats_at,
+    kept,
+    singles_at,
+    wholes_at,
+)
 from learned_augment.engines.hand import CUTOUT, FLIP, PAD_CROP
-from learned_augment.engines.program import ERASE, KEEP, MOVE, Floats, Whole
+from learned_augment.engines.program import ERASE, KEEP, MOVE, WIDTH, Floats, Whole
 from learned_augment.ops.region import CENTRE_WINDOW
 from learned_augment.plan import NOISE
 
-__all__ = ["choose"]
+__all__ = ["FILES", "choose", "choose_program"]
 
 Singles: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
-Choose: TypeAlias = Callable[[Singles, Floats, Floats, Floats, int, int, Whole, Floats], float]
+Choose: TypeAlias = Callable[[Whole], float]
 
 
 @compiled
@@ -61,54 +69,61 @@ def _place(row: Floats, kind: float, value: float, noise: Singles, width: int, h
         row[2], row[4] = _around(y, value * side / 2, height, side)
 
 
+@compiled
+def choose_program(layout: Whole) -> tuple[float, Floats]:
+    """Choose for the images of a hand, from its ``layout``.
+
+    Returns:
+        The highest kind of step that was written, and the steps (B, L, 8).
+    """
+    images, mixtures, layers, count = layout[0], layout[1], layout[2], layout[3]
+    rows, width, height = mixtures * layers, layout[9], layout[10]
+    numbers = carray(singles_at(layout[4]), (images, 1 + (1 + NOISE) * layers))
+    mixture_sums = carray(floats_at(layout[5]), mixtures)
+    weight_sums = carray(floats_at(layout[6]), (rows, count))
+    chosen = carray(wholes_at(layout[7]), (images, layers))
+    program = carray(floats_at(layout[8]), (images, layers, WIDTH))
+    candidates = carray(floats_at(layout[11]), (rows * count, WIDTH))
+    highest = 0.0
+    for i in range(images):
+        drawn = numbers[i]
+        first = np.searchsorted(mixture_sums, np.float64(drawn[0]), side="right") * layers
+        for layer in range(layers):
+            sums, number = weight_sums[first + layer], np.float64(drawn[1 + layer])
+            place = np.searchsorted(sums, first + layer + number, side="right")
+            chosen[i, layer] = (first + layer) * count + place
+            step, row = candidates[chosen[i, layer]], program[i, layer]
+            if step[0] >= FLIP:
+                noise = 1 + layers + NOISE * layer
+                _place(row, step[0], step[1], drawn[noise : noise + NOISE], width, height)
+            else:
+                row[:] = step
+            highest = max(highest, row[0])
+    return highest, program
+
+
 def _compiled_choose(version: int) -> Choose:
     @kept
-    def choose(
-        numbers: Singles,
-        mixture_sums: Floats,
-        weight_sums: Floats,
-        candidates: Floats,
-        width: int,
-        height: int,
-        chosen: Whole,
-        program: Floats,
-    ) -> float:
-        layers, count, highest = chosen.shape[1], weight_sums.shape[1], 0.0
+    def choose(layout: Whole) -> float:
         if not version:
-            return highest
-        for i in range(len(numbers)):
-            drawn = numbers[i]
-            first = np.searchsorted(mixture_sums, np.float64(drawn[0]), side="right") * layers
-            for layer in range(layers):
-                sums, number = weight_sums[first + layer], np.float64(drawn[1 + layer])
-                place = np.searchsorted(sums, first + layer + number, side="right")
-                chosen[i, layer] = (first + layer) * count + place
-                step, row = candidates[chosen[i, layer]], program[i, layer]
-                if step[0] >= FLIP:
-                    noise = 1 + layers + NOISE * layer
-                    _place(row, step[0], step[1], drawn[noise : noise + NOISE], width, height)
-                else:
-                    row[:] = step
-                highest = max(highest, row[0])
-        return highest
+            return 0.0
+        return choose_program(layout)[0]
 
     return choose
 
 
-_NAMES = (
-    "engines/choose",
-    "engines/compiling",
-    "engines/hand",
-    "engines/program",
-    "ops/region",
-    "plan",
+FILES = (
+    "engines/choose.py",
+    "engines/compiling.py",
+    "engines/hand.py",
+    "engines/program.py",
+    "ops/region.py",
+    "plan.py",
 )
+"""What the compiled code is made of."""
 
-choose: Choose = _compiled_choose(checksum(*(f"{name}.py" for name in _NAMES)))
-"""Do what ``Chances.plan`` does; return the highest kind of step that was written.
+choose: Choose = _compiled_choose(checksum(*FILES))
+"""Do what ``Chances.plan`` does for the images of a hand, from its ``layout``.
 
-Arguments: numbers (B, 1 + 5 L) float32; mixture_sums (S,) and weight_sums (S * L, C) of
-``Chances``; candidates (S * L * C, 8) float64, their steps, or a kind of ``hand.PLACED`` and the
-value; width and height of the images, pixels; chosen (B, L) int64, where the chosen candidates are
-written; program (B, L, 8) float64, where their steps are written.
+Returns the highest kind of step that was written.
 """

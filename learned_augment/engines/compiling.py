@@ -9,7 +9,16 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["Bytes", "bytes_at", "checksum", "compiled", "kept"]
+__all__ = [
+    "Bytes",
+    "bytes_at",
+    "checksum",
+    "compiled",
+    "floats_at",
+    "kept",
+    "singles_at",
+    "wholes_at",
+]
 
 Function = TypeVar("Function")
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
@@ -31,12 +40,20 @@ def checksum(*names: str) -> int:
     return 1 + zlib.crc32(b"".join((here / name).read_bytes() for name in names))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def bytes_at(typing: Any, address: Any) -> tuple[Any, Callable[..., Any]]:
-    """Return a pointer to the bytes at an address."""
-    pointer = types.CPointer(types.uint8)
+def _pointer(to: Any) -> Callable[[int], Any]:
+    """Return what turns an address into a pointer to numbers of a type."""
+    pointer = types.CPointer(to)
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
+    @intrinsic  # type: ignore[untyped-decorator]
+    def at(typing: Any, address: Any) -> tuple[Any, Callable[..., Any]]:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            return builder.inttoptr(arguments[0], context.get_value_type(pointer))
 
-    return pointer(types.int64), generate
+        return pointer(types.int64), generate
+
+    return at  # type: ignore[no-any-return]
+
+
+bytes_at, singles_at = _pointer(types.uint8), _pointer(types.float32)
+floats_at, wholes_at = _pointer(types.float64), _pointer(types.int64)
+"""What turns addresses into pointers, for ``numba.carray``."""

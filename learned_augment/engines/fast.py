@@ -30,10 +30,10 @@ SMALL = 1 << 20
 def compiled_code() -> Any:
     """Return the compiled functions; None where Numba is missing or has no room for its cache."""
     try:
-        from learned_augment.engines import kernels
+        from learned_augment.engines import runs
     except (ImportError, RuntimeError):
         return None
-    return kernels
+    return runs
 
 
 def draw_images(
@@ -41,7 +41,7 @@ def draw_images(
 ) -> Plan | Hand:
     """Draw for uint8 CPU images of a size, for ``apply_fast``.
 
-    The result is good until the same thread draws for as many of that size.
+    See ``Hand`` for how long the result is good.
     """
     if compiled_code() is None:
         return policy.sample(images, generator)

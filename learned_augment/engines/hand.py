@@ -5,16 +5,18 @@ What takes Python a microsecond a step takes the compiled kernel as long as a ha
 
 from functools import lru_cache
 from threading import get_ident
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from learned_augment.chances import Chances, refill
-from learned_augment.engines.program import DRAWN, KEEP, OTHER, WIDTH, Book, Floats, Levels
+from learned_augment.engines.program import DRAWN, KEEP, OTHER, WIDTH, Book, Floats, Levels, Whole
 from learned_augment.plan import NOISE, Plan, Step
 from learned_augment.policy import Policy
 
-__all__ = ["Hand", "drawn"]
+__all__ = ["Hand", "at_hand", "drawn"]
 
 NEW = OTHER + 1
 """Kind of a candidate that was never chosen before, and has yet to be resolved."""
@@ -59,8 +61,37 @@ def _unresolved(chances: Chances) -> Floats:
     return steps
 
 
+class Buffers(NamedTuple):
+    """What draws for B images are written to, whatever their size; of one thread."""
+
+    numbers: Tensor
+    chosen: Whole
+    rows: Floats
+    layout: list[int]
+
+
+@lru_cache(maxsize=32)
+def _buffers(chances: Chances, images: int, thread: int) -> Buffers:
+    chosen = np.empty((images, chances.layers), np.int64)
+    rows: Floats = np.empty((images, chances.layers, WIDTH))
+    with torch.inference_mode(False):  # where it could not be refilled outside
+        numbers = torch.from_numpy(np.empty((images, chances.numbers), np.float32))
+    sums = chances.mixture_sums, chances.weight_sums
+    sizes = images, len(sums[0]), chances.layers, sums[1].shape[1]
+    return Buffers(numbers, chosen, rows, [*sizes, *map(_address, (numbers, *sums, chosen, rows))])
+
+
+def _address(array: Any) -> int:
+    array = np.asarray(array)
+    assert array.flags.c_contiguous
+    address: int = array.ctypes.data
+    return address
+
+
 class Hand:
-    """What was drawn last for B images of one size; good until the next ``draw``.
+    """What was drawn last for B images of one size.
+
+    It is good until the same thread draws for as many images by the same policy again.
 
     Args:
         chances: Of the policy.
@@ -68,6 +99,10 @@ class Hand:
         images: B.
 
     Attributes:
+        layout: (12,), what compiled code is told about the hand, in one piece since each array that
+            it is given takes as long as a step: sizes, and addresses of arrays that live as long as
+            the hand. In order: B, S, L, C, then where the numbers, both running sums, what is
+            chosen and the steps are, width, height, and where the candidates' steps are.
         highest: The highest kind among the steps of the last ``program``, ``KEEP`` if the images
             stay as they are; ``DRAWN`` or above says only that there was one at first.
     """
@@ -77,15 +112,10 @@ class Hand:
     def __init__(self, chances: Chances, candidates: Candidates, images: int) -> None:
         from learned_augment.engines.choose import choose  # needs Numba
 
-        self.chances, self.candidates, book = chances, candidates, candidates.book
-        self.chosen = np.empty((images, chances.layers), np.int64)
-        self.rows: Floats = np.empty((images, chances.layers, WIDTH))
-        with torch.inference_mode(False):  # where it could not be refilled outside
-            self.numbers = torch.from_numpy(np.empty((images, chances.numbers), np.float32))
-        sums = chances.mixture_sums, chances.weight_sums, candidates.steps
-        sizes = book.width, book.height
-        self._choose = choose
-        self._given = self.numbers.numpy(), *sums, *sizes, self.chosen, self.rows
+        self.chances, self.candidates, self._choose = chances, candidates, choose
+        self.numbers, self.chosen, self.rows, layout = _buffers(chances, images, get_ident())
+        book, steps = candidates.book, _address(candidates.steps)
+        self.layout: Whole = np.array([*layout, book.width, book.height, steps], np.int64)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -96,7 +126,7 @@ class Hand:
 
     def program(self) -> tuple[Floats, Levels] | None:
         """Return the images' steps (B, L, 8) and tables; None if one is ``OTHER``."""
-        self.highest = self._choose(*self._given)
+        self.highest = self._choose(self.layout)
         if self.highest >= DRAWN and not self._complete():
             return None
         return self.rows, self.candidates.book.tables
@@ -137,14 +167,15 @@ class Hand:
 def drawn(
     policy: Policy, generator: torch.Generator | None, images: int, width: int, height: int
 ) -> Hand:
-    """Draw for images of a size; good until the same thread draws for as many of that size."""
-    hand = _hand(policy.chances, images, width, height, get_ident())
+    """Draw for images of a size; see ``Hand`` for how long it is good."""
+    hand = at_hand(policy.chances, images, width, height, get_ident())
     hand.draw(generator)
     return hand
 
 
 @lru_cache(maxsize=32)
-def _hand(chances: Chances, images: int, width: int, height: int, thread: int) -> Hand:
+def at_hand(chances: Chances, images: int, width: int, height: int, thread: int) -> Hand:
+    """Return the hand of a thread for as many images of a size."""
     return Hand(chances, _candidates(chances, width, height, thread), images)
 
 

@@ -64,14 +64,16 @@ def compose(table: Bytes, levels: Bytes) -> None:
 
 @compiled
 def look_up(source: Bytes, target: Bytes, table: Bytes) -> None:
-    """Map an image (C, H, W) through its tables (C, 256); ``target`` may be ``source``."""
-    for c in range(source.shape[0]):
-        map_levels(source[c].ravel(), target[c].ravel(), table[c])
+    """Map an image (C * H * W,) through its tables (C, 256); ``target`` may be ``source``."""
+    size = source.size // len(table)
+    for c in range(len(table)):
+        start = c * size
+        map_levels(source[start : start + size], target[start : start + size], table[c])
 
 
 @compiled
 def measure(image: Bytes, kind: float, value: float, table: Bytes) -> None:
-    """Write the tables (C, 256) of an op that asks what is in the image (C, H, W).
+    """Write the tables (C, 256) of an op that asks what is in the image (C * H * W,).
 
     Args:
         image: The image.
@@ -79,21 +81,50 @@ def measure(image: Bytes, kind: float, value: float, table: Bytes) -> None:
         value: Of the op.
         table: Where the tables go.
     """
-    mean = np.float32(_mean_luma(image)) if kind == CONTRAST else np.float32(0)
-    for c in range(image.shape[0]):
-        if kind == EQUALIZE:
-            _equalize(_histogram(image[c].ravel()), table[c])
-        elif kind == CONTRAST:
-            for k in range(256):
-                table[c, k] = np.int32(mix(mean, np.float32(k), np.float32(value)))
-        else:
-            _auto_contrast(image[c].ravel(), table[c])
+    if kind == CONTRAST:
+        _contrast(image, np.float32(value), table)
+    elif kind == EQUALIZE:
+        _equalize(image, table)
+    else:
+        _auto_contrast(image, table)
 
 
 @compiled
-def _histogram(plane: Bytes) -> Counts:
-    """Count levels; in four counters, so that equal neighbours do not wait."""
-    counts = np.zeros((4, 256), np.int32)
+def _contrast(image: Bytes, factor: Any, table: Bytes) -> None:
+    mean = np.float32(_mean_luma(image, image.size // len(table)))
+    for c in range(len(table)):
+        for k in range(256):
+            table[c, k] = np.int32(mix(mean, np.float32(k), factor))
+
+
+@compiled
+def _equalize(image: Bytes, table: Bytes) -> None:
+    size, counts = image.size // len(table), np.empty((4, 256), np.int32)
+    for c in range(len(table)):
+        _count(image[c * size : c * size + size], counts)
+        _equalize_plane(counts[0], size, table[c])
+
+
+@compiled
+def _auto_contrast(image: Bytes, table: Bytes) -> None:
+    size = image.size // len(table)
+    for c in range(len(table)):
+        low, high = np.uint8(255), np.uint8(0)
+        for level in image[c * size : c * size + size]:
+            low, high = min(low, level), max(high, level)
+        scale = 255.0 / (high - low) if high > low else 1.0
+        shift = low * scale if high > low else 0.0
+        for k in range(256):
+            table[c, k] = np.int32(min(max(k * scale - shift, 0.0), 255.0))
+
+
+@compiled
+def _count(plane: Bytes, counts: Counts) -> None:
+    """Count levels into the first of four rows (4, 256).
+
+    The others let equal neighbours not wait for each other.
+    """
+    counts[:] = 0
     quarter = plane.size // 4
     first, second = plane[:quarter], plane[quarter : 2 * quarter]
     third, fourth = plane[2 * quarter : 3 * quarter], plane[3 * quarter :]
@@ -104,55 +135,41 @@ def _histogram(plane: Bytes) -> Counts:
         counts[3, fourth[k]] += 1
     for k in range(quarter, fourth.size):
         counts[3, fourth[k]] += 1
-    total: Counts = counts[0]
     for k in range(256):
-        total[k] += counts[1, k] + counts[2, k] + counts[3, k]
-    return total
+        counts[0, k] += counts[1, k] + counts[2, k] + counts[3, k]
 
 
 @compiled
-def _auto_contrast(plane: Bytes, levels: Bytes) -> None:
-    low, high = np.uint8(255), np.uint8(0)
-    for k in range(plane.size):
-        low, high = min(low, plane[k]), max(high, plane[k])
-    scale = 255.0 / (high - low) if high > low else 1.0
-    shift = low * scale if high > low else 0.0
-    for k in range(256):
-        levels[k] = np.int32(min(max(k * scale - shift, 0.0), 255.0))
-
-
-@compiled
-def _equalize(counts: Counts, levels: Bytes) -> None:
-    last, total = 255, 0
+def _equalize_plane(counts: Counts, size: int, levels: Bytes) -> None:
+    """Write the table (256,) for counts (256,) of ``size`` levels, which are written over."""
+    last = 255
     while counts[last] == 0:
         last -= 1
-    for k in range(last):
-        total += counts[k]
-    step = np.float64(total // 255)
+    step = (size - counts[last]) // 255
     if step == 0:
         for k in range(256):
             levels[k] = k
         return
-    below = np.empty(256, np.int32)
-    before = np.int32(step) // 2
+    before = np.int32(step // 2)
     for k in range(256):
-        below[k] = before
-        before += counts[k]
+        count = counts[k]
+        counts[k] = before
+        before += count
+    inverse = 1 / step
     for k in range(256):
-        # Whole numbers this small divide exactly enough in double precision to be cut off.
-        levels[k] = np.int32(min(below[k] / step, 255.0))
+        # Half a level off the whole numbers, a rounded reciprocal divides exactly.
+        levels[k] = np.int32(min((counts[k] + 0.5) * inverse, 255.0))
 
 
 @compiled
-def _mean_luma(image: Bytes) -> float:
+def _mean_luma(image: Bytes, size: int) -> float:
     total: Any = 0
-    if image.shape[0] == 1:
-        levels = image.ravel()
-        for k in range(levels.size):
-            total += np.int64(levels[k])
+    if image.size == size:
+        for k in range(size):
+            total += np.int64(image[k])
     else:
-        red, green, blue = image[0].ravel(), image[1].ravel(), image[2].ravel()
-        for k in range(red.size):
+        red, green, blue = image[:size], image[size : 2 * size], image[2 * size :]
+        for k in range(size):
             total += np.int64(luma(red[k], green[k], blue[k]))
-    mean: float = np.floor(total / image[0].size + 0.5)
+    mean: float = np.floor(total / size + 0.5)
     return mean

@@ -13,7 +13,7 @@ import numpy as np
 from learned_augment.engines.compiling import Bytes, compiled
 from learned_augment.engines.levels import Floats
 
-__all__ = ["move"]
+__all__ = ["move", "paint"]
 
 
 @compiled
@@ -117,8 +117,8 @@ def _shift(
         plane, level = c * size, outside[c]
         for k in range(plane + start, plane + stop):
             target[np.uint64(k)] = source[np.uint64(k + shift)]
-        _paint(target, plane, plane + start, level)
-        _paint(target, plane + stop, plane + size, level)
+        paint(target, plane, plane + start, level)
+        paint(target, plane + stop, plane + size, level)
         if gap > 0:
             for at in range(plane + start + width - gap, plane + stop, width):
                 for k in range(gap):
@@ -189,8 +189,8 @@ def _write_row(
         plane = c * height * width
         row = plane + y * width
         at = row + first
-        _paint(target, row, at, outside[c])
-        _paint(target, at + count, row + width, outside[c])
+        paint(target, row, at, outside[c])
+        paint(target, at + count, row + width, outside[c])
         start = plane + index[0]
         if stride == 1:
             for k in range(count):
@@ -204,6 +204,7 @@ def _write_row(
 
 
 @compiled
-def _paint(target: Bytes, start: int, stop: int, level: int) -> None:
+def paint(target: Bytes, start: int, stop: int, level: int) -> None:
+    """Write one level over part of a row of levels."""
     for k in range(start, stop):
         target[np.uint64(k)] = level

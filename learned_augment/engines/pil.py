@@ -13,8 +13,8 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 
 from learned_augment.engines.groups import grey_levels
+from learned_augment.engines.pixels import Steps, apply_pixels, listed
 from learned_augment.engines.shortcuts import degenerate, recoloured
-from learned_augment.engines.single import Steps, apply_pixels, listed
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
 from learned_augment.ops.op import GREY
 from learned_augment.ops.region import centre_crop
