@@ -4,7 +4,6 @@ What is refused is refused always, whatever op would have been drawn.
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from math import isfinite
 from typing import Any
 
@@ -151,7 +150,6 @@ def check_image(image: Any, fill: Numbers) -> None:
         check_tensor(image.dtype, image.shape, fill)
 
 
-@lru_cache(maxsize=64)
 def check_pil(mode: str, size: tuple[int, int], fill: Numbers) -> None:
     """Check mode and size of a PIL image, and that ``fill`` fits channels and levels.
 
@@ -169,7 +167,6 @@ def check_pil(mode: str, size: tuple[int, int], fill: Numbers) -> None:
     _check_fits(fill, 1 if mode in ("L", "LA") else 3, levels=True)
 
 
-@lru_cache(maxsize=64)
 def check_tensor(dtype: torch.dtype, shape: tuple[int, ...], fill: Numbers) -> None:
     """Check dtype and shape of an image tensor, and that ``fill`` fits channels and levels.
 

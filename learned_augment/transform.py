@@ -1,6 +1,5 @@
 """LearnedAugment: a torchvision v2 transform around one draw from a policy and one engine."""
 
-from functools import lru_cache
 from math import prod
 from pathlib import Path
 from threading import get_ident
@@ -16,16 +15,14 @@ from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 from torchvision.transforms.v2.functional import is_pure_tensor
 
 from learned_augment import checks, files
-from learned_augment.chances import Chances
 from learned_augment.engines import apply_batch
 from learned_augment.engines.boxes import move_boxes, move_key_points, move_masks
-from learned_augment.engines.fast import compiled_code, draw_images
+from learned_augment.engines.fast import draw_images
 from learned_augment.engines.hand import Hand
 from learned_augment.engines.pil import apply_image
-from learned_augment.engines.pixels import Steps, draw_steps
-from learned_augment.engines.single import Single
-from learned_augment.plan import HOST, Plan
+from learned_augment.plan import HOST, Plan, Step
 from learned_augment.policy import Policy
+from learned_augment.singles import single_for
 
 __all__ = ["LearnedAugment"]
 
@@ -127,16 +124,18 @@ class LearnedAugment(v2.Transform):
         return super().forward(*inputs)
 
     def _forward_pil(self, image: PIL.Image.Image) -> Any:
-        fill = checks.fill_for(self.fill, image)
-        checks.check_pil(image.mode, image.size, fill)
-        return self._apply_pil(image, draw_steps(self.policy, self._source(), *image.size), fill)
+        fill, chances = checks.fill_for(self.fill, image), self.policy.chances
+        single = single_for(chances, image.mode, image.size, fill, get_ident())
+        if single is not None and self.interpolation is NEAREST and self.size is None:
+            return single.picture(image, self._source())
+        return self._apply_pil(image, self.policy.draw(self._source()), fill)
 
     def _forward_tensor(self, image: Tensor) -> Tensor:
         fill, chances = checks.fill_for(self.fill, image), self.policy.chances
-        single = _single(chances, image.dtype, image.shape, fill, get_ident())
+        single = single_for(chances, image.dtype, image.shape, fill, get_ident())
         if image.is_cpu and self.interpolation is NEAREST and self.size is None:
             if single is not None:
-                return single.augment(image, self._source())
+                return single.tensor(image, self._source())
             if image.dtype == torch.uint8 and not self.same_on_batch:
                 *lead, _, height, width = image.shape
                 drawn = draw_images(self.policy, self._source(), prod(lead), width, height)
@@ -216,7 +215,7 @@ class LearnedAugment(v2.Transform):
             self._worker = (worker.seed, torch.Generator().manual_seed(seed))
         return self._worker[1]
 
-    def _apply_pil(self, image: PIL.Image.Image, steps: Steps, fill: checks.Numbers) -> Any:
+    def _apply_pil(self, image: PIL.Image.Image, steps: list[Step], fill: checks.Numbers) -> Any:
         mode = self.interpolation
         return apply_image(image, steps, interpolation=mode, fill=fill, size=self.size)
 
@@ -236,14 +235,3 @@ class LearnedAugment(v2.Transform):
 def _uncompiled(transform: LearnedAugment, *inputs: Any) -> Any:
     """Augment outside of the graph, in one piece: the plan is data of the host."""
     return transform.forward(*inputs)
-
-
-@lru_cache(maxsize=32)
-def _single(
-    chances: Chances, dtype: torch.dtype, shape: torch.Size, fill: checks.Numbers, thread: int
-) -> Single | None:
-    """Check what images of a dtype and shape have in common; return what augments single ones."""
-    checks.check_tensor(dtype, shape, fill)
-    if dtype != torch.uint8 or len(shape) != 3 or compiled_code() is None:
-        return None
-    return Single(chances, shape, None if fill is None else tuple(map(int, fill)))

@@ -13,7 +13,7 @@ FLOORS = [
     ["spaces"],
     ["plan", "chances", "policy"],
     ["builders", "controls", "files", "engines"],
-    ["checks", "transform", "jobs", "networks", "data", "placement", "training"],
+    ["checks", "singles", "transform", "jobs", "networks", "data", "placement", "training"],
     ["searchers"],
     ["report", "figures", "sheet", "comparison"],
     ["commands", "cli", "__main__"],

@@ -7,13 +7,12 @@ from PIL import Image
 from plans import NAMES, SIZES, images, random_plan
 from torch.utils.data import DataLoader, Dataset
 
-from learned_augment import Policy
+from learned_augment import LearnedAugment, Policy
 from learned_augment.builders import from_layers
-from learned_augment.engines import apply_batch, fast, pixels, program
+from learned_augment.engines import apply_batch, fast, pixels, program, single
 from learned_augment.engines.exact import apply_exact
 from learned_augment.engines.fast import apply_fast
 from learned_augment.engines.pil import apply_image
-from learned_augment.engines.pixels import apply_pixels, draw_steps
 
 pytest.importorskip("numba")
 
@@ -37,28 +36,32 @@ def test_every_op_gives_the_plain_engines_pixels(name: str) -> None:
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("fill", [None, (9.0,)], ids=str)
 def test_pil_images_come_out_of_the_kernel_as_out_of_pils_calls(mode, fill, monkeypatch):
-    batch, plan = images(48, 3 if mode == "RGB" else 1, 21, 34), random_plan(48, 3)
+    batch, plan, taken = images(48, 3 if mode == "RGB" else 1, 21, 34), random_plan(48, 3), 0
     for image, steps in zip(batch, map(plan.steps, range(48)), strict=True):
         picture = Image.fromarray(image.permute(1, 2, 0).squeeze().numpy())
         assert picture.mode == mode
         results = []
-        for small in (float("inf"), -1):
-            monkeypatch.setattr(pixels, "SMALL", small)
-            monkeypatch.setattr(pixels, "HEAVY", float("inf"))
+        for heavy in (0, float("inf")):
+            monkeypatch.setattr(pixels, "HEAVY", heavy)
+            taken += pixels.apply_pixels(picture, steps) is not None
             results.append(np.asarray(apply_image(picture, steps, fill=fill)))
         assert (results[0] == results[1]).all(), [step.op.name for step in steps]
+    assert 24 < taken < 48  # the kernel knows all steps but resized crops
 
 
 @pytest.mark.parametrize(("op", "value", "heavy"), [("Rotate", 20.0, 0), ("Equalize", 0.0, 1)])
-def test_pil_images_take_the_kernel_for_slow_steps_or_where_the_program_is_at_hand(
-    op: str, value: float, heavy: int
+def test_pil_images_take_the_kernel_for_slow_steps_and_small_images(
+    op: str, value: float, heavy: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    policy = from_layers([[(op, 1, value)]])
+    policy, runs = from_layers([[(op, 1, value)]]), []
+    run = single.run_program
+    monkeypatch.setattr(single, "run_program", lambda *given: runs.append(1) or run(*given))
     for side, near in ((128, 1), (129, 0)):
         picture = Image.new("RGB", (side, side))
-        assert (apply_pixels(picture, policy.draw()) is not None) == heavy
-        at_hand = draw_steps(policy, None, side, side)
-        assert (apply_pixels(picture, at_hand) is not None) == (heavy or near)
+        assert (pixels.apply_pixels(picture, policy.draw()) is not None) == heavy
+        runs.clear()
+        LearnedAugment(policy)(picture)
+        assert bool(runs) == bool(heavy or near)
 
 
 @pytest.mark.parametrize("layout", ["channels_last", "every second column", "expanded", "empty"])

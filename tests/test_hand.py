@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from plans import NAMES, images, random_plan
 
-from learned_augment import LearnedAugment, Policy
+from learned_augment import LearnedAugment, Policy, singles
 from learned_augment.builders import from_layers
 from learned_augment.chances import random_numbers, refill
 from learned_augment.engines import hand, pixels
@@ -59,7 +59,7 @@ def test_a_hand_holds_the_steps_and_pixels_of_a_plain_draw(name, size):
         torch.manual_seed(seed)
         steps = policy.draw()
         torch.manual_seed(seed)
-        assert pixels.listed(pixels.draw_steps(policy, None, width, height)) == steps
+        assert hand.drawn(policy, None, 1, width, height).steps == steps
         torch.manual_seed(seed)
         plan, after = policy.sample(1), torch.get_rng_state()
         torch.manual_seed(seed)
@@ -70,14 +70,15 @@ def test_a_hand_holds_the_steps_and_pixels_of_a_plain_draw(name, size):
 
 @pytest.mark.parametrize("name", ["deepaa-cifar10", "deepaa-imagenet", "dada-cifar10", "every op"])
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA", "P", "CMYK"])
-@pytest.mark.parametrize("side", [24, 70])
+@pytest.mark.parametrize("side", [24, 140])
 def test_pil_images_look_the_same_with_and_without_compiled_code(name, mode, side, monkeypatch):
-    transform = LearnedAugment(policy_of(name), fill=40)
     picture = Image.fromarray(images(1, 3, side, side)[0].permute(1, 2, 0).numpy()).convert(mode)
     results = []
     for compiled in (True, False):
         if not compiled:
+            monkeypatch.setattr(singles, "compiled_code", lambda: None)
             monkeypatch.setattr(pixels, "compiled_code", lambda: None)
+        transform = LearnedAugment(policy_of(name), fill=40)
         torch.manual_seed(0)
         results.append([transform(picture) for _ in range(40)])
         assert results[-1][0].mode == mode
@@ -122,10 +123,8 @@ def test_a_hand_made_in_inference_mode_serves_outside_of_it():
 def test_each_thread_has_a_hand_of_its_own():
     policy, hands = load("dada-cifar10"), []
     for _ in range(2):
-        thread = threading.Thread(
-            target=lambda: hands.append(pixels.draw_steps(policy, None, 8, 8))
-        )
-        hands.append(pixels.draw_steps(policy, None, 8, 8))
+        thread = threading.Thread(target=lambda: hands.append(hand.drawn(policy, None, 1, 8, 8)))
+        hands.append(hand.drawn(policy, None, 1, 8, 8))
         thread.start()
         thread.join()
     assert hands[0] is hands[2]

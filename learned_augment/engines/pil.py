@@ -13,7 +13,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 
 from learned_augment.engines.groups import grey_levels
-from learned_augment.engines.pixels import Steps, apply_pixels, listed
+from learned_augment.engines.pixels import apply_pixels
 from learned_augment.engines.shortcuts import degenerate, recoloured
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
 from learned_augment.ops.op import GREY
@@ -38,7 +38,7 @@ _RESAMPLING = {
 
 def apply_image(
     image: Image.Image,
-    steps: Steps,
+    steps: Sequence[Step],
     *,
     interpolation: InterpolationMode = InterpolationMode.NEAREST,
     fill: Fill = None,
@@ -50,7 +50,7 @@ def apply_image(
 
     Args:
         image: The image; never written to.
-        steps: What ``Policy.draw``, ``Plan.steps`` or ``draw_steps`` returned.
+        steps: What ``Policy.draw`` or ``Plan.steps`` returned.
         interpolation: For geometric ops.
         fill: Colour outside the image, 0 to 255.
         size: If given, resized crops come out at this side, and so does the result.
@@ -64,7 +64,7 @@ def apply_image(
 
 def _applied(
     image: Image.Image,
-    steps: Steps,
+    steps: Sequence[Step],
     interpolation: InterpolationMode,
     fill: Fill,
     size: int | None,
@@ -74,7 +74,6 @@ def _applied(
         result = apply_pixels(image, steps, levels)
         if result is not None:
             return result
-    steps = listed(steps)
     if not steps and size is None:
         return image.copy()
     if image.mode in ("RGB", "L"):

@@ -5,63 +5,49 @@ Needs Numba, as ``fast``; without it ``pil`` does the same work.
 
 from collections.abc import Sequence
 from threading import get_ident
-from typing import TypeAlias
 
 import numpy as np
-import torch
 from PIL import Image
 
 from learned_augment.engines.compiled import colours
 from learned_augment.engines.fast import compiled_code
-from learned_augment.engines.hand import Hand, drawn
-from learned_augment.engines.program import KEEP, Floats, Levels, book
+from learned_augment.engines.program import Floats, Levels, book
 from learned_augment.ops import OPS
 from learned_augment.plan import Step
-from learned_augment.policy import Policy
 
-__all__ = ["Steps", "apply_pixels", "draw_steps", "listed"]
+__all__ = ["apply_pixels", "are_heavy", "run_program"]
 
 ALL = tuple(OPS)
 
-Steps: TypeAlias = Sequence[Step] | Hand
-"""What happens to one image: steps one by one, or what was drawn in compiled code."""
-
-
-def draw_steps(policy: Policy, generator: torch.Generator | None, width: int, height: int) -> Steps:
-    """Draw the steps of one PIL image of a size.
-
-    See ``Hand`` for how long the result is good.
-    """
-    if compiled_code() is None:
-        return policy.draw(generator)
-    return drawn(policy, generator, 1, width, height)
-
 
 def apply_pixels(
-    image: Image.Image, steps: Steps, fill: tuple[int, ...] | None = None
+    image: Image.Image, steps: Sequence[Step], fill: tuple[int, ...] | None = None
 ) -> Image.Image | None:
     """Apply the steps of one RGB or L image, nearest neighbour; a new image.
 
     Returns None where PIL's own calls are the way: for light steps of a larger image, for steps
     that the kernel does not know, and without a kernel.
     """
-    width, height = image.size
-    ready = isinstance(steps, Hand) and width * height <= SMALL
-    if not ready and sum([_WEIGHT.get(step.op.name, 1) for step in listed(steps)]) < HEAVY:
+    if not are_heavy(steps) or 0 in image.size or compiled_code() is None:
         return None
-    program = None if 0 in image.size else _program(steps, width, height)
-    if program is None:
-        return None
-    if isinstance(steps, Hand) and steps.highest == KEEP:
-        return image.copy()
-    channels, source = len(image.mode), _pixels(image)
-    out, shape = np.empty(len(source), np.uint8), (channels, height, width)
-    compiled_code().run_pixels(source, out, shape, *program, colours(channels, fill))
+    program = book(ALL, *image.size, get_ident()).image(steps)
+    return None if program is None else run_program(image, *program, colours(len(image.mode), fill))
+
+
+def run_program(image: Image.Image, steps: Floats, tables: Levels, colours: Levels) -> Image.Image:
+    """Run a program that the kernel knows on an RGB or L image; a new image.
+
+    Args:
+        image: Never written to.
+        steps: (1, L, 8).
+        tables: (T, 256), which ``TABLE`` steps name.
+        colours: (3, C), as ``compiled.colours`` returns them.
+    """
+    source, (width, height) = _pixels(image), image.size
+    out, shape = np.empty(len(source), np.uint8), (len(image.mode), height, width)
+    compiled_code().run_pixels(source, out, shape, steps, tables, colours)
     return _image(image, out)
 
-
-SMALL = 128 * 128
-"""Pixels up to which compiled code is the way for all steps that were drawn in compiled code."""
 
 HEAVY = 2
 """Weight from which the steps of a larger image repay its way to the kernel and back."""
@@ -70,6 +56,12 @@ _LIGHT = ("Identity", "TranslateX", "TranslateY", "Flip", "PadCrop", "Cutout", "
 _SLOW = ("AutoContrast", "Equalize", "Contrast", "Color", "Sharpness")
 _WEIGHT = dict.fromkeys(_LIGHT, 0.5) | dict.fromkeys(_SLOW, 2)
 """What PIL takes for a step: little more than a copy, several passes, or, unless named, one: 1."""
+
+
+def are_heavy(steps: Sequence[Step]) -> bool:
+    """Say whether steps repay the way to the kernel and back for an image of any size."""
+    return sum([_WEIGHT.get(step.op.name, 1) for step in steps]) >= HEAVY
+
 
 # PIL keeps RGB in four bytes a pixel: taken as they are, they cost a third of packed ones.
 _LAYOUT = {"RGB": "RGBX", "L": "L"}
@@ -97,16 +89,6 @@ def _image(like: Image.Image, pixels: Levels) -> Image.Image:
         decoder.decode(pixels.data)
         return like._new(core)
     except (AttributeError, TypeError):
-        return Image.frombytes(like.mode, like.size, pixels.data, "raw", layout)
-
-
-def _program(steps: Steps, width: int, height: int) -> tuple[Floats, Levels] | None:
-    """Return one image's program, or None: no kernel, or a step that it does not know."""
-    if isinstance(steps, Hand):
-        return steps.program()
-    return None if compiled_code() is None else book(ALL, width, height, get_ident()).image(steps)
-
-
-def listed(steps: Steps) -> Sequence[Step]:
-    """Return steps one by one."""
-    return steps.steps if isinstance(steps, Hand) else steps
+        image = Image.frombytes(like.mode, like.size, pixels.data, "raw", layout)
+        image.info = like.info.copy()
+        return image

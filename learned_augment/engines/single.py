@@ -1,30 +1,36 @@
-"""One uint8 tensor: drawn, resolved and written in one compiled call.
+"""One uint8 tensor or PIL image, drawn and applied in compiled code: the DataLoader worker.
 
 At 32 pixels a side the calls on the way take longer than the pixels: each is the shortest there is.
-Needs Numba, as ``fast``.
+Needs Numba, as ``fast``; without it ``exact`` and ``pil`` do the same work.
 """
 
 from threading import get_ident
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from learned_augment.chances import Chances, refill
 from learned_augment.engines.compiled import colours
 from learned_augment.engines.fast import apply_fast, compiled_code
 from learned_augment.engines.hand import at_hand
-from learned_augment.engines.program import DRAWN
+from learned_augment.engines.pil import apply_image
+from learned_augment.engines.pixels import are_heavy, run_program
+from learned_augment.engines.program import DRAWN, KEEP
 
 __all__ = ["Single"]
 
+SMALL = 128 * 128
+"""Pixels up to which compiled code is the way for a PIL image, whatever the steps."""
+
 
 class Single:
-    """What augments single uint8 CPU images of a shape, nearest neighbour; of one thread.
+    """What augments single images of a size, nearest neighbour; of one thread.
 
     Args:
         chances: Of the policy.
-        shape: C, H, W of the images.
+        shape: C, H, W of the images; 1 or 3 channels.
         fill: 1 or C levels outside the image; None is 0, and grey for crop padding.
     """
 
@@ -34,9 +40,10 @@ class Single:
         channels, height, width = self.shape = tuple(shape)
         self.hand, self.fill = at_hand(chances, 1, width, height, get_ident()), fill
         self.colours, self._run = colours(channels, fill), compiled_code().run_drawn
+        self.large = height * width > SMALL
 
-    def augment(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Draw for an image and apply; a new tensor."""
+    def tensor(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Draw for a uint8 CPU image and apply; a new tensor."""
         hand = self.hand
         refill(hand.numbers, generator)
         source, out = image.contiguous(), np.empty(self.shape, np.uint8)
@@ -44,3 +51,15 @@ class Single:
         if self._run(hand.layout, tables, self.colours, source.data_ptr(), out) < DRAWN:
             return torch.from_numpy(out)
         return apply_fast(source[None], hand, self.fill)[0]
+
+    def picture(self, image: Image.Image, generator: torch.Generator | None = None) -> Image.Image:
+        """Draw for an image of mode RGB or L and apply; a new image."""
+        hand = self.hand
+        refill(hand.numbers, generator)
+        light = self.large and not are_heavy(hand.steps)
+        program = None if light else hand.program()
+        if program is None:
+            return apply_image(image, hand.steps, fill=self.fill)
+        if hand.highest == KEEP:
+            return image.copy()
+        return run_program(image, *program, self.colours)
