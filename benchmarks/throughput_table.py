@@ -41,8 +41,8 @@ _TARGETS = [
     ),
     *(
         Target(
-            f"one image, PIL, {policy}, without the draw",
-            ("PIL, steps given", "ours", policy, "-"),
+            f"one image, PIL, {policy}",
+            ("PIL", "ours", policy, "per image"),
             ("PIL, steps given", "papers", policy, "-"),
             *least,
         )
@@ -70,7 +70,7 @@ def targets(result: Result) -> list[str]:
         for size, least in ((32, target.small), (224, target.large)):
             ratio = rate[size, *target.ours] / rate[size, *target.peer]
             cells.append(f"{ratio:.1f}x (target {least:g}x{'' if ratio >= least else ', missed'})")
-        against = f"{target.peer[1]}, {target.peer[3].replace('-', 'same steps')}"
+        against = f"{target.peer[1]}, {target.peer[3].replace('-', 'draws given')}"
         rows.append([target.case, against, *cells])
     return _markdown(["ours, a draw per image", "against", "32x32", "224x224"], rows)
 

@@ -64,7 +64,7 @@ def _move_separate(
     index = np.empty(width, np.int32)
     for y in range(height):
         count = last - first if 0 <= rows[y] < height else 0
-        for k in range(count):
+        for k in range(count if stride == 0 else min(count, 1)):
             index[k] = rows[y] * width + columns[first + k]
         _write_row(source, target, height, width, y, first, count, index, stride, outside)
 
@@ -146,7 +146,7 @@ def _move_fixed(
         first = max(first, first_y)
         count = max(min(last, last_y) - first, 0)
         x, line = x0 + first * dx, y0 + first * dy
-        for k in range(min(count, 1) if stride == 1 else count):
+        for k in range(count if stride == 0 else min(count, 1)):
             index[k] = ((line + k * dy) >> 16) * width + ((x + k * dx) >> 16)
         _write_row(source, target, height, width, y, first, count, index, stride, outside)
         x0 += down_x

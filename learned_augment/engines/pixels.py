@@ -70,7 +70,8 @@ _LAYOUT = {"RGB": "RGBX", "L": "L"}
 def _pixels(image: Image.Image) -> bytes:
     """Return what ``image.tobytes`` does, in one piece."""
     layout, (width, height) = _LAYOUT[image.mode], image.size
-    image.load()
+    if type(image) is not Image.Image:  # a file that may not be read yet
+        image.load()
     try:
         encoder = Image.core.raw_encoder(image.mode, layout)  # type: ignore[attr-defined]
         encoder.setimage(image.im, (0, 0, width, height))
