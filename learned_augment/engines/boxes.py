@@ -35,7 +35,7 @@ def move_mask(mask: Tensor, steps: Sequence[Step], size: int | None, fill: float
         if isinstance(law, Geometric):
             rows = law.matrix(step.value, step.noise, width, height)
             matrix = np.array([[float(c) for c in rows]])
-            out = gather(out, *nearest_sources(matrix, width, height, out.device), outside)
+            out = gather(out, nearest_sources(matrix, width, height, out.device), outside)
         elif isinstance(law, Resample):
             x0, y0, x1, y1 = _crop(step, law, width, height, size)
             target = (size, size) if size else (height, width)

@@ -21,6 +21,7 @@ from learned_augment.engines.groups import (
     outside_colours,
     sent,
 )
+from learned_augment.engines.program import Floats
 from learned_augment.engines.resample import PRECISION, resize_weights, whole_weights
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
 from learned_augment.ops.blend import luma, mix
@@ -91,20 +92,20 @@ def _move(
     outside = outside_colours(groups, fill, _grey(out))[:, :, None, None]
     if interpolation != InterpolationMode.NEAREST:
         return taps.interpolate(images, matrix, outside, interpolation)
-    x, y = nearest_sources(matrix, width, height, out.device)
-    return gather(images, x, y, outside)
+    return gather(images, nearest_sources(matrix, width, height, out.device), outside)
 
 
-def nearest_sources(
-    matrix: np.ndarray,  # type: ignore[type-arg]
-    width: int,
-    height: int,
-    device: torch.device,
-) -> tuple[Tensor, Tensor]:
-    """Return the input column and row of every output pixel, (n, H, W) int64, as PIL finds them.
+def nearest_sources(matrix: Floats, width: int, height: int, device: torch.device) -> Tensor:
+    """Return the input pixel of every output pixel, (n, H * W) int64, as PIL finds it; -1 outside.
 
     PIL steps along rows in 16.16 fixed point, and along separate axes in floating point where the
     matrix does not mix them. Both sums are exact here, ties included.
+
+    Args:
+        matrix: (n, 6), from output to input in pixels.
+        width: Of the images.
+        height: Of the images.
+        device: Where the result goes.
     """
     a, b, c, d, e, f = matrix.T
     steps = np.stack([a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5])
@@ -118,14 +119,11 @@ def nearest_sources(
         mask = sent(separate, device)[:, None, None]
         x = torch.where(mask, _stepped(matrix[:, [0, 2]], width, device)[:, None, :], x)
         y = torch.where(mask, _stepped(matrix[:, [4, 5]], height, device)[:, :, None], y)
-    return x, y
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    return torch.where(inside, y * width + x, -1).flatten(1)
 
 
-def _stepped(
-    axis: np.ndarray,  # type: ignore[type-arg]
-    length: int,
-    device: torch.device,
-) -> Tensor:
+def _stepped(axis: Floats, length: int, device: torch.device) -> Tensor:
     """Return the source of each position on one axis: a running sum, truncated, -1 outside."""
     step, offset = axis.T
     first = offset + step * 0.5
@@ -135,13 +133,11 @@ def _stepped(
     return sent(np.where(positions < 0, -1, np.trunc(positions)).astype(np.int64), device)
 
 
-def gather(images: Tensor, x: Tensor, y: Tensor, outside: Tensor) -> Tensor:
-    """Read images (n, C, H, W) at columns and rows (n, H, W); ``outside`` (n, C, 1, 1) beyond."""
-    height, width = images.shape[-2:]
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    flat = ((y * width + x) * inside).flatten(1)[:, None, :]
-    read = images.flatten(2).gather(2, flat.expand(-1, images.shape[1], -1))
-    return torch.where(inside[:, None], read.view_as(images), outside)
+def gather(images: Tensor, pixels: Tensor, outside: Tensor) -> Tensor:
+    """Read images (n, C, H, W) at pixels (n, H * W); ``outside`` (n, C, 1, 1) where they are -1."""
+    inside = (pixels >= 0).view(-1, 1, *images.shape[-2:])
+    index = pixels.clamp(min=0)[:, None].expand(-1, images.shape[1], -1)
+    return torch.where(inside, images.flatten(2).gather(2, index).view_as(images), outside)
 
 
 def _recolour(out: Tensor, groups: list[Group]) -> None:

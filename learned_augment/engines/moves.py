@@ -6,24 +6,27 @@ costs more than a row of 32 pixels. Offsets are cast to unsigned because Numba c
 for < 0.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from learned_augment.engines.compiling import Bytes, compiled
+from learned_augment.engines.compiling import compiled
 from learned_augment.engines.levels import Floats
 
 __all__ = ["move", "paint"]
 
+Pixels: TypeAlias = np.ndarray[Any, Any]
+"""Levels, or whatever else there is one of a pixel."""
+
 
 @compiled
 def move(
-    source: Bytes,
-    target: Bytes,
+    source: Pixels,
+    target: Pixels,
     height: int,
     width: int,
     step: Floats,
-    outside: Bytes,
+    outside: Pixels,
 ) -> None:
     """Write the moved image.
 
@@ -43,12 +46,12 @@ def move(
 
 @compiled
 def _move_separate(
-    source: Bytes,
-    target: Bytes,
+    source: Pixels,
+    target: Pixels,
     height: int,
     width: int,
     step: Floats,
-    outside: Bytes,
+    outside: Pixels,
 ) -> None:
     """Move along the axes: PIL sums positions in floating point."""
     columns, rows = np.empty(width, np.int32), np.empty(height, np.int32)
@@ -90,15 +93,15 @@ def _positions(offset: float, step: float, limit: int, out: Any) -> Any:
 
 @compiled
 def _shift(
-    source: Bytes,
-    target: Bytes,
+    source: Pixels,
+    target: Pixels,
     size: int,
     width: int,
     start: int,
     stop: int,
     shift: int,
     gap: int,
-    outside: Bytes,
+    outside: Pixels,
 ) -> None:
     """Write whole planes shifted: rows run on into each other, then what lies between is painted.
 
@@ -127,12 +130,12 @@ def _shift(
 
 @compiled
 def _move_fixed(
-    source: Bytes,
-    target: Bytes,
+    source: Pixels,
+    target: Pixels,
     height: int,
     width: int,
     step: Floats,
-    outside: Bytes,
+    outside: Pixels,
 ) -> None:
     """Move along slanted lines: PIL sums positions in 16.16 fixed point."""
     a, b, c, d, e, f = step[1], step[2], step[3], step[4], step[5], step[6]
@@ -173,8 +176,8 @@ def _span(start: int, step: int, limit: int, length: int) -> tuple[int, int]:
 
 @compiled
 def _write_row(
-    source: Bytes,
-    target: Bytes,
+    source: Pixels,
+    target: Pixels,
     height: int,
     width: int,
     y: int,
@@ -182,7 +185,7 @@ def _write_row(
     count: int,
     index: Any,
     stride: int,
-    outside: Bytes,
+    outside: Pixels,
 ) -> None:
     """Write row y of all planes: the pixels that ``index`` names from ``first`` on."""
     for c in range(outside.size):
@@ -204,7 +207,7 @@ def _write_row(
 
 
 @compiled
-def paint(target: Bytes, start: int, stop: int, level: int) -> None:
+def paint(target: Pixels, start: int, stop: int, level: int) -> None:
     """Write one level over part of a row of levels."""
     for k in range(start, stop):
         target[np.uint64(k)] = level
