@@ -18,8 +18,17 @@ from learned_augment.engines.compiling import (
     singles_at,
     wholes_at,
 )
-from learned_augment.engines.hand import CUTOUT, FLIP, PAD_CROP
-from learned_augment.engines.program import ERASE, KEEP, MOVE, WIDTH, Floats, Whole
+from learned_augment.engines.program import (
+    CUTOUT,
+    ERASE,
+    FLIP,
+    KEEP,
+    MOVE,
+    PAD_CROP,
+    WIDTH,
+    Floats,
+    Whole,
+)
 from learned_augment.ops.region import CENTRE_WINDOW
 from learned_augment.plan import NOISE
 
@@ -50,7 +59,7 @@ def _around(noise: float, half: float, length: int, side: int) -> tuple[float, f
 
 @compiled
 def _place(row: Floats, kind: float, value: float, noise: Singles, width: int, height: int) -> None:
-    """Write the step (8,) of a candidate of a kind in ``hand.PLACED``."""
+    """Write the step (8,) of a candidate of a kind in ``program.PLACED``."""
     x, y = np.float64(noise[0]), np.float64(noise[1])
     row[:] = 0
     if kind == FLIP:
@@ -115,7 +124,6 @@ def _compiled_choose(version: int) -> Choose:
 FILES = (
     "engines/choose.py",
     "engines/compiling.py",
-    "engines/hand.py",
     "engines/program.py",
     "ops/region.py",
     "plan.py",

@@ -12,23 +12,22 @@ import torch
 from torch import Tensor
 
 from learned_augment.chances import Chances, refill
-from learned_augment.engines.program import DRAWN, KEEP, OTHER, WIDTH, Book, Floats, Levels, Whole
+from learned_augment.engines.program import (
+    DRAWN,
+    KEEP,
+    NEW,
+    OTHER,
+    PLACED,
+    WIDTH,
+    Book,
+    Floats,
+    Levels,
+    Whole,
+)
 from learned_augment.plan import NOISE, Plan, Step
 from learned_augment.policy import Policy
 
 __all__ = ["Hand", "at_hand", "drawn"]
-
-NEW = OTHER + 1
-"""Kind of a candidate that was never chosen before, and has yet to be resolved."""
-
-FLIP, PAD_CROP, CUTOUT, CUTOUT_CLIPPED = range(NEW + 1, NEW + 5)
-PLACED = {
-    "Flip": FLIP,
-    "PadCrop": PAD_CROP,
-    "Cutout": CUTOUT,
-    "CutoutClipped": CUTOUT_CLIPPED,
-}
-"""Kinds of candidates whose places ``choose`` draws itself; p0 is the value."""
 
 
 class Candidates:

@@ -20,6 +20,18 @@ KEEP, TABLE, AUTO_CONTRAST, EQUALIZE, CONTRAST, MOVE, COLOUR, SHARPEN, ERASE, DR
 )
 """Kinds of steps; up to ``CONTRAST`` they only compose tables. No program has the last two."""
 
+NEW, FLIP, PAD_CROP, CUTOUT, CUTOUT_CLIPPED = range(OTHER + 1, OTHER + 6)
+"""Kinds of a policy's candidates only: one that was never chosen before and has yet to be resolved,
+and those in ``PLACED``."""
+
+PLACED = {
+    "Flip": FLIP,
+    "PadCrop": PAD_CROP,
+    "Cutout": CUTOUT,
+    "CutoutClipped": CUTOUT_CLIPPED,
+}
+"""Ops whose places ``choose`` draws itself; p0 is the value."""
+
 WIDTH = 8
 CAPACITY = 4096
 """Steps that a book holds before it starts afresh."""
