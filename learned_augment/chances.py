@@ -27,7 +27,7 @@ def random_numbers(shape: tuple[int, ...], generator: torch.Generator | None = N
 
 def refill(numbers: Tensor, generator: torch.Generator | None = None) -> None:
     """Draw into a tensor of ``random_numbers``: the same numbers without a new tensor."""
-    if generator is None:
+    if generator is None:  # to name one takes a tenth of a microsecond
         numbers.uniform_()
     else:
         numbers.uniform_(generator=generator)

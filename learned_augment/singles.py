@@ -15,11 +15,17 @@ __all__ = ["single_for"]
 
 @lru_cache(maxsize=32)
 def single_for(
-    chances: Chances, kind: torch.dtype | str, shape: Any, fill: checks.Numbers, thread: int
+    chances: Chances,
+    kind: torch.dtype | str,
+    shape: Any,
+    fill: checks.Numbers,
+    plain: bool,
+    thread: int,
 ) -> Single | None:
     """Check what images of a dtype or mode and a shape or size have in common.
 
-    Returns what augments single ones, or None where something else does.
+    Returns what augments single ones, or None where something else does; always where they are not
+    ``plain``: on a CPU, nearest neighbour, at their own size.
     """
     if isinstance(kind, str):
         checks.check_pil(kind, shape, fill)
@@ -28,6 +34,6 @@ def single_for(
     else:
         checks.check_tensor(kind, shape, fill)
         known = kind == torch.uint8 and len(shape) == 3
-    if not known or compiled_code() is None:
+    if not plain or not known or compiled_code() is None:
         return None
     return Single(chances, shape, None if fill is None else tuple(map(int, fill)))

@@ -125,21 +125,22 @@ class LearnedAugment(v2.Transform):
 
     def _forward_pil(self, image: PIL.Image.Image) -> Any:
         fill, chances = checks.fill_for(self.fill, image), self.policy.chances
-        single = single_for(chances, image.mode, image.size, fill, get_ident())
-        if single is not None and self.interpolation is NEAREST and self.size is None:
+        plain = self.interpolation is NEAREST and self.size is None
+        single = single_for(chances, image.mode, image.size, fill, plain, get_ident())
+        if single is not None:
             return single.picture(image, self._source())
         return self._apply_pil(image, self.policy.draw(self._source()), fill)
 
     def _forward_tensor(self, image: Tensor) -> Tensor:
         fill, chances = checks.fill_for(self.fill, image), self.policy.chances
-        single = single_for(chances, image.dtype, image.shape, fill, get_ident())
-        if image.is_cpu and self.interpolation is NEAREST and self.size is None:
-            if single is not None:
-                return single.tensor(image, self._source())
-            if image.dtype == torch.uint8 and not self.same_on_batch:
-                *lead, _, height, width = image.shape
-                drawn = draw_images(self.policy, self._source(), prod(lead), width, height)
-                return self._apply_tensor(image, drawn)
+        plain = image.is_cpu and self.interpolation is NEAREST and self.size is None
+        single = single_for(chances, image.dtype, image.shape, fill, plain, get_ident())
+        if single is not None:
+            return single.tensor(image, self._source())
+        if plain and image.dtype == torch.uint8 and not self.same_on_batch:
+            *lead, _, height, width = image.shape
+            drawn = draw_images(self.policy, self._source(), prod(lead), width, height)
+            return self._apply_tensor(image, drawn)
         return self._apply_tensor(image, self.make_params([image])["plan"])
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:

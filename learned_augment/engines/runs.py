@@ -18,7 +18,7 @@ __all__ = ["find_sources", "run", "run_drawn", "run_pixels"]
 
 Run: TypeAlias = Callable[[Bytes, Bytes, Shape, Floats, Bytes, Bytes, Turns, bool], None]
 RunDrawn: TypeAlias = Callable[[Whole, Bytes, Bytes, int, Bytes], float]
-FindSources: TypeAlias = Callable[[Floats, Whole, int, int, Whole], None]
+FindSources: TypeAlias = Callable[[Floats, int, int, Whole], None]
 RunPixels: TypeAlias = Callable[[bytes, Bytes, Shape, Floats, Bytes, Bytes], None]
 
 
@@ -100,10 +100,10 @@ def _compiled_runs(version: int) -> tuple[Run, RunDrawn, RunPixels, FindSources]
         _merge(target, out, size)
 
     @kept
-    def find_sources(steps: Floats, places: Whole, height: int, width: int, out: Whole) -> None:
+    def find_sources(steps: Floats, height: int, width: int, out: Whole) -> None:
+        places, outside = np.arange(height * width), np.full(1, -1)
         if not version:
             return
-        outside = np.full(1, -1)
         for i in range(len(steps)):
             move(places, out[i], height, width, steps[i], outside)
 
@@ -132,6 +132,6 @@ written.
 ``run_pixels`` runs a program (1, L, 8) on bytes, as ``out`` (n,), one a grey pixel or four a pixel
 of red, green, blue and one more.
 
-``find_sources`` runs steps (n, 8) that move on the numbers of an image's pixels, places (H * W,);
-height; width; out (n, H * W) int64, -1 where there is no source.
+``find_sources`` runs steps (n, 8) that move on the numbers of an image's pixels: height; width; out
+(n, H * W) int64, -1 where there is no source.
 """

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from learned_augment.chances import Chances, refill
+from learned_augment.chances import Chances
 from learned_augment.engines.compiled import colours
 from learned_augment.engines.fast import apply_fast, compiled_code
 from learned_augment.engines.hand import at_hand
@@ -45,7 +45,7 @@ class Single:
     def tensor(self, image: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw for a uint8 CPU image and apply; a new tensor."""
         hand = self.hand
-        refill(hand.numbers, generator)
+        hand.draw(generator)
         source, out = image.contiguous(), np.empty(self.shape, np.uint8)
         tables = hand.candidates.book.tables
         if self._run(hand.layout, tables, self.colours, source.data_ptr(), out) < DRAWN:
@@ -55,9 +55,10 @@ class Single:
     def picture(self, image: Image.Image, generator: torch.Generator | None = None) -> Image.Image:
         """Draw for an image of mode RGB or L and apply; a new image."""
         hand = self.hand
-        refill(hand.numbers, generator)
-        light = self.large and not are_heavy(hand.steps)
-        program = None if light else hand.program()
+        hand.draw(generator)
+        if self.large and not are_heavy(steps := hand.steps):
+            return apply_image(image, steps, fill=self.fill)
+        program = hand.program()
         if program is None:
             return apply_image(image, hand.steps, fill=self.fill)
         if hand.highest == KEEP:

@@ -161,10 +161,10 @@ def _sources(matrix: Floats, width: int, height: int, device: torch.device) -> T
     """Do what ``nearest_sources`` does, in compiled code where there is some."""
     if device.type != "cpu" or compiled_code() is None:
         return nearest_sources(matrix, width, height, device)
-    steps, size = np.zeros((len(matrix), WIDTH)), width * height
+    steps = np.zeros((len(matrix), WIDTH))
     steps[:, 1:7] = matrix
-    out = np.empty((len(matrix), size), np.int64)
-    compiled_code().find_sources(steps, np.arange(size), height, width, out)
+    out = np.empty((len(matrix), width * height), np.int64)
+    compiled_code().find_sources(steps, height, width, out)
     return torch.from_numpy(out)
 
 
