@@ -1,4 +1,4 @@
-"""Images and random plans that hold one engine to another."""
+"""Images and plans that hold one engine to another, and values at which every op has a slope."""
 
 import numpy as np
 import torch
@@ -7,6 +7,12 @@ from learned_augment.ops import OPS
 from learned_augment.plan import Plan
 
 NAMES = tuple(OPS)
+CHECKED = {
+    "ShearX": 0.13, "ShearY": -0.21, "TranslateX": 0.17, "TranslateY": -0.11, "Rotate": 17.3,
+    "Contrast": 0.7, "Color": 1.3, "Brightness": 0.6, "Sharpness": 1.4, "Solarize": 131.3,
+    "AutoContrast": 0.0, "Invert": 0.0, "Flip": 0.9, "PadCrop": 0.2, "Cutout": 0.3,
+    "CutoutClipped": 0.4, "ResizedCrop": 0.3, "Identity": 0.0,
+}  # fmt: skip
 SIZES = [(3, 32, 32), (3, 37, 23), (1, 20, 31), (3, 1, 1), (1, 1, 9), (3, 2, 2), (3, 3, 3)]
 
 
@@ -35,3 +41,17 @@ def _limits(name: str) -> tuple[float, float, float]:
     row = OPS[name]
     neutral = row.high if row.neutral is None else row.neutral
     return row.low, 2.0 if row.high == 10 else row.high, neutral
+
+
+def single(name: str, values: object, seed: int = 0) -> Plan:
+    """One op at a value for each image."""
+    values = torch.as_tensor(values, dtype=torch.float64)[:, None]
+    noise = torch.rand(len(values), 1, 4, generator=torch.Generator().manual_seed(seed))
+    return Plan((name,), torch.zeros(len(values), 1, dtype=torch.int64), values, noise)
+
+
+def grad_image(height: int = 9, width: int = 8) -> torch.Tensor:
+    """One image away from black and white, in float64."""
+    generator = torch.Generator().manual_seed(3)
+    picture = 0.2 + 0.6 * torch.rand(1, 3, height, width, generator=generator, dtype=torch.float64)
+    return picture.requires_grad_()

@@ -5,6 +5,7 @@ import pytest
 import torch
 from conftest import TOLERANCE, noise_images, smooth_image
 from PIL import Image
+from plans import CHECKED, grad_image, single
 from torch.autograd import gradcheck
 from torchvision.transforms import InterpolationMode
 
@@ -36,12 +37,6 @@ def chains(count, depth, seed=0):
     value = [[rng.choice(VALUES[names[o]]) for o in row] for row in op.tolist()]
     noise = torch.rand(count, depth, 4, generator=torch.Generator().manual_seed(seed))
     return Plan(names, op, torch.tensor(value, dtype=torch.float64), noise)
-
-
-def single(name, values, seed=0):
-    values = torch.as_tensor(values, dtype=torch.float64)[:, None]
-    noise = torch.rand(len(values), 1, 4, generator=torch.Generator().manual_seed(seed))
-    return Plan((name,), torch.zeros(len(values), 1, dtype=torch.int64), values, noise)
 
 
 def through_pil(images, plan, **options):
@@ -132,22 +127,10 @@ def test_smooth_follows_exact_on_a_band_limited_image(op):
 
 
 STRAIGHT_THROUGH = {"Posterize", "Equalize"}
-CHECKED = {
-    "ShearX": 0.13, "ShearY": -0.21, "TranslateX": 0.17, "TranslateY": -0.11, "Rotate": 17.3,
-    "Contrast": 0.7, "Color": 1.3, "Brightness": 0.6, "Sharpness": 1.4, "Solarize": 131.3,
-    "AutoContrast": 0.0, "Invert": 0.0, "Flip": 0.9, "PadCrop": 0.2, "Cutout": 0.3,
-    "CutoutClipped": 0.4, "ResizedCrop": 0.3, "Identity": 0.0,
-}  # fmt: skip
 
 
 def test_every_op_is_gradchecked_or_straight_through():
     assert set(CHECKED) | STRAIGHT_THROUGH == set(OPS)
-
-
-def grad_image(height=9, width=8):
-    generator = torch.Generator().manual_seed(3)
-    picture = 0.2 + 0.6 * torch.rand(1, 3, height, width, generator=generator, dtype=torch.float64)
-    return picture.requires_grad_()
 
 
 @pytest.mark.parametrize("name", CHECKED)

@@ -9,12 +9,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from learned_augment import LearnedAugment, Policy
 from learned_augment.builders import from_layers
-from learned_augment.engines import apply_batch, fast, pixels, program, single, smooth
-from learned_augment.engines.exact import apply_exact, nearest_sources
+from learned_augment.engines import apply_batch, fast, pixels, program, single, threads
+from learned_augment.engines.exact import apply_exact
 from learned_augment.engines.fast import apply_fast
-from learned_augment.engines.groups import layer_groups, matrices
 from learned_augment.engines.pil import apply_image
-from learned_augment.ops import OPS, Geometric
 
 pytest.importorskip("numba")
 
@@ -33,14 +31,6 @@ def test_random_plans_give_the_plain_engines_pixels(size: tuple[int, int, int], 
 def test_every_op_gives_the_plain_engines_pixels(name: str) -> None:
     batch, plan = images(96, 3, 33, 29), random_plan(96, 1, (name,))
     assert torch.equal(apply_fast(batch, plan), apply_exact(batch, plan))
-
-
-@pytest.mark.parametrize("size", [(32, 32), (7, 45), (1, 1), (60, 20)], ids=str)
-def test_compiled_code_finds_the_sources_that_plain_code_finds(size: tuple[int, int]) -> None:
-    moves = [name for name, op in OPS.items() if isinstance(op.law, Geometric)]
-    for groups in (layer_groups(random_plan(300, 1, (name,)), 0) for name in moves):
-        given = matrices(groups[Geometric], *size), *size, torch.device("cpu")
-        assert torch.equal(smooth._sources(*given), nearest_sources(*given))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -116,7 +106,7 @@ def test_a_full_book_starts_afresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def two_threads(monkeypatch):
-    monkeypatch.setattr(fast, "SMALL", 0)
+    monkeypatch.setattr(threads, "SMALL", 0)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield

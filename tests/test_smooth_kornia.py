@@ -5,7 +5,6 @@ import pytest
 import torch
 from kornia import enhance
 
-from learned_augment.engines import apply_batch
 from learned_augment.engines.smooth import apply_smooth, warp
 from learned_augment.ops import OPS
 from learned_augment.plan import Plan
@@ -105,7 +104,7 @@ def test_chunks_do_not_change_values_or_gradients(monkeypatch: pytest.MonkeyPatc
     for chunk in (1, 1 << 30):
         monkeypatch.setattr("learned_augment.engines.smooth.CHUNK", chunk)
         given = images(9).requires_grad_()
-        out = apply_batch(given, plan)
+        out = apply_smooth(given, plan)
         (out * weights(out)).sum().backward()
         results.append((out.detach(), given.grad))
     torch.testing.assert_close(results[0], results[1], atol=1e-12, rtol=0)

@@ -13,6 +13,7 @@ from learned_augment.engines.fused import apply_fused, suits
 from learned_augment.engines.groups import beside
 from learned_augment.engines.hand import Hand
 from learned_augment.engines.smooth import apply_smooth
+from learned_augment.engines.smooth_fast import apply_fast_smooth
 from learned_augment.plan import HOST, Plan
 
 __all__ = ["apply_batch"]
@@ -56,18 +57,23 @@ def apply_batch(
         parts = [(images[i : i + 1], plan.rows(slice(i, i + 1))) for i in range(len(images))]
         options = {"interpolation": interpolation, "fill": fill, "size": size}
         return torch.cat([apply_batch(*part, **options) for part in parts])  # type: ignore[arg-type]
+    nearest = interpolation == InterpolationMode.NEAREST and size is None
+    compiled = nearest and images.device.type == "cpu" and compiled_code() is not None
     if images.dtype == torch.uint8:
         plan = replace(plan, value=plan.value.detach())
-        if interpolation == InterpolationMode.NEAREST and size is None:
-            if images.device.type == "cpu" and compiled_code() is not None:
+        if nearest:
+            if compiled:
                 return apply_fast(images, plan, _levels(colour))
             if suits(images):
                 return apply_fused(images, plan, _levels(colour))
         outside = None if colour is None else colour.to(images, non_blocking=True)
         return apply_exact(images, plan, interpolation=interpolation, fill=outside, size=size)
     floats = images if images.dtype in (torch.float32, torch.float64) else images.float()
-    outside = None if colour is None else colour.to(floats, non_blocking=True)
     with beside(images), _full_precision(images.device.type):
+        if compiled and not plan.value.requires_grad:
+            shown = None if colour is None else tuple(colour.tolist())
+            return apply_fast_smooth(floats, plan, shown).to(images.dtype)
+        outside = None if colour is None else colour.to(floats, non_blocking=True)
         result = apply_smooth(floats, plan, interpolation=interpolation, fill=outside, size=size)
     return result.to(images.dtype)
 

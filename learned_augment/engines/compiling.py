@@ -17,6 +17,7 @@ __all__ = [
     "floats_at",
     "kept",
     "singles_at",
+    "summing",
     "wholes_at",
 ]
 
@@ -25,6 +26,11 @@ Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 
 compiled: Callable[[Function], Function] = njit(nogil=True, error_model="numpy")
 """Compile a loop: no interpreter lock, no checks for division by zero."""
+
+summing: Callable[[Function], Function] = njit(
+    nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"}
+)
+"""Compile a loop whose sums may be added in any order, several at a time."""
 
 kept: Callable[[Function], Function] = njit(nogil=True, error_model="numpy", cache=True)
 """Compile what Python calls, and keep it on disk; see ``checksum``."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learned_augment.engines.compiled import apply_compiled
+from learned_augment.engines.compiled import apply_levels
 from learned_augment.engines.groups import sent
 from learned_augment.engines.program import TABLE, WIDTH, Floats, Levels
 from learned_augment.plan import Plan
@@ -37,7 +37,7 @@ def apply_fused(images: Tensor, plan: Plan, fill: tuple[int, ...] | None = None)
         plan: B rows.
         fill: 1 or C levels outside the image; None is 0, and grey for crop padding.
     """
-    return apply_compiled(images, plan, _launch, fill)
+    return apply_levels(images, plan, _launch, fill)
 
 
 def suits(images: Tensor) -> bool:

@@ -19,10 +19,10 @@ from learned_augment.engines.levels import (
     mix,
     reset,
 )
-from learned_augment.engines.moves import move, paint
+from learned_augment.engines.moves import Pixels, move, paint
 from learned_augment.engines.program import COLOUR, CONTRAST, ERASE, KEEP, MOVE, TABLE
 
-__all__ = ["Shape", "run_image"]
+__all__ = ["Shape", "erase", "run_image"]
 
 Shape: TypeAlias = tuple[int, int, int]
 
@@ -76,7 +76,8 @@ def _sharpen(source: Bytes, target: Bytes, height: int, width: int, factor: Any)
 
 
 @compiled
-def _erase(target: Bytes, height: int, width: int, step: Floats, grey: Bytes) -> None:
+def erase(target: Pixels, height: int, width: int, step: Floats, grey: Pixels) -> None:
+    """Paint the rectangle of a step; ``grey`` holds a level for each channel."""
     left, top, right, bottom = int(step[1]), int(step[2]), int(step[3]), int(step[4])
     for c in range(grey.size):
         for y in range(top, bottom):
@@ -149,7 +150,7 @@ def run_image(
             measure(current, kind, step[1], table)
             waiting = True
         elif kind == ERASE:
-            _erase(target, height, width, step, colours[2])
+            erase(target, height, width, step, colours[2])
         else:
             redraws -= 1
             target = out if redraws % 2 == 0 else spare

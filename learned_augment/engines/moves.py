@@ -13,10 +13,10 @@ import numpy as np
 from learned_augment.engines.compiling import compiled
 from learned_augment.engines.levels import Floats
 
-__all__ = ["move", "paint"]
+__all__ = ["Pixels", "move", "paint"]
 
 Pixels: TypeAlias = np.ndarray[Any, Any]
-"""Levels, or whatever else there is one of a pixel."""
+"""Grey levels, floats, or whatever else there is one of a pixel."""
 
 
 @compiled

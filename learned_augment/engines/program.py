@@ -24,6 +24,9 @@ NEW, FLIP, PAD_CROP, CUTOUT, CUTOUT_CLIPPED = range(OTHER + 1, OTHER + 6)
 """Kinds of a policy's candidates only: one that was never chosen before and has yet to be resolved,
 and those in ``PLACED``."""
 
+INVERT, SOLARIZE, POSTERIZE, BRIGHTEN = range(OTHER + 6, OTHER + 10)
+"""Kinds in programs for floats only, which no table can map."""
+
 PLACED = {
     "Flip": FLIP,
     "PadCrop": PAD_CROP,
@@ -46,6 +49,15 @@ _NAMED = {
 """Ops whose pixels the kernels compute themselves. Any other op of a law that needs the image's
 statistics or a degenerate image is ``OTHER``: its images take the plain engine."""
 
+_NAMED_FLOATS = {
+    **_NAMED,
+    "Invert": INVERT,
+    "Solarize": SOLARIZE,
+    "Posterize": POSTERIZE,
+    "Brightness": BRIGHTEN,
+}
+"""The same for floats."""
+
 Whole: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Levels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
@@ -58,13 +70,15 @@ class Book:
         ops: Names that a plan's ``op`` counts through.
         width: Of the images, pixels.
         height: Of the images, pixels.
+        floats: Whether the images are floats: their programs have no tables.
 
     Attributes:
         tables: (T, 256), of the steps so far.
     """
 
-    def __init__(self, ops: tuple[str, ...], width: int, height: int) -> None:
-        self.ops = [OPS[name] for name in ops]
+    def __init__(self, ops: tuple[str, ...], width: int, height: int, floats: bool = False) -> None:
+        self.ops, self._tables = [OPS[name] for name in ops], not floats
+        self._named = _NAMED_FLOATS if floats else _NAMED
         self.width, self.height = width, height
         self._clear()
 
@@ -157,11 +171,11 @@ class Book:
         if isinstance(law, Geometric | Erase):
             kind, *parameters = self._placed(op, values, noise)
             return _steps(kind, count, *parameters)
-        if isinstance(law, Pointwise) and law.statistics == "none":
+        if isinstance(law, Pointwise) and law.statistics == "none" and self._tables:
             start = len(self.tables)
             self.tables = np.concatenate([self.tables, law.table(values, None).astype(np.uint8)])
             return _steps(TABLE, count, np.arange(start, start + count))
-        return _steps(_NAMED.get(op.name, OTHER), count, values)
+        return _steps(self._named.get(op.name, OTHER), count, values)
 
 
 def _steps(kind: int, count: int, *parameters: Any) -> Floats:
@@ -173,6 +187,6 @@ def _steps(kind: int, count: int, *parameters: Any) -> Floats:
 
 
 @lru_cache(maxsize=32)
-def book(ops: tuple[str, ...], width: int, height: int, thread: int) -> Book:
+def book(ops: tuple[str, ...], width: int, height: int, thread: int, floats: bool = False) -> Book:
     """Return the book of ``ops`` at a size; one a thread, so that growing needs no lock."""
-    return Book(ops, width, height)
+    return Book(ops, width, height, floats)

@@ -10,15 +10,13 @@ from learned_augment.engines.choose import FILES, choose_program
 from learned_augment.engines.compiling import Bytes, bytes_at, checksum, compiled, kept
 from learned_augment.engines.kernels import Shape, run_image
 from learned_augment.engines.levels import Floats, copy
-from learned_augment.engines.moves import move
 from learned_augment.engines.program import DRAWN, Whole
 from learned_augment.engines.turns import Turns, finish, take, wait
 
-__all__ = ["find_sources", "run", "run_drawn", "run_pixels"]
+__all__ = ["run", "run_drawn", "run_pixels"]
 
 Run: TypeAlias = Callable[[Bytes, Bytes, Shape, Floats, Bytes, Bytes, Turns, bool], None]
 RunDrawn: TypeAlias = Callable[[Whole, Bytes, Bytes, int, Bytes], float]
-FindSources: TypeAlias = Callable[[Floats, int, int, Whole], None]
 RunPixels: TypeAlias = Callable[[bytes, Bytes, Shape, Floats, Bytes, Bytes], None]
 
 
@@ -52,7 +50,7 @@ def _merge(planes: Bytes, pixels: Bytes, size: int) -> None:
         pixels[place + np.uint64(3)] = 255
 
 
-def _compiled_runs(version: int) -> tuple[Run, RunDrawn, RunPixels, FindSources]:
+def _compiled_runs(version: int) -> tuple[Run, RunDrawn, RunPixels]:
     @kept
     def run(
         images: Bytes,
@@ -99,24 +97,16 @@ def _compiled_runs(version: int) -> tuple[Run, RunDrawn, RunPixels, FindSources]
         run_image(source, target, spare, shape, program[0], tables, colours, table)
         _merge(target, out, size)
 
-    @kept
-    def find_sources(steps: Floats, height: int, width: int, out: Whole) -> None:
-        places, outside = np.arange(height * width), np.full(1, -1)
-        if not version:
-            return
-        for i in range(len(steps)):
-            move(places, out[i], height, width, steps[i], outside)
-
-    return run, run_drawn, run_pixels, find_sources
+    return run, run_drawn, run_pixels
 
 
 _NAMES = ("kernels", "levels", "lookup", "moves", "runs", "turns")
 _VERSION = checksum(*FILES, *(f"engines/{name}.py" for name in _NAMES))
 
-run, run_drawn, run_pixels, find_sources = _compiled_runs(_VERSION)
-"""Three ways to run programs, and one to find where pixels come from.
+run, run_drawn, run_pixels = _compiled_runs(_VERSION)
+"""Three ways to run programs.
 
-The three take tables (T, 256) uint8 that ``TABLE`` steps name, and colours (3, C) uint8, what shows
+They take tables (T, 256) uint8 that ``TABLE`` steps name, and colours (3, C) uint8, what shows
 outside a moved image, around a padded crop, in an erased box.
 
 ``run`` runs the images of a batch that no other thread has taken. Its arguments: images
@@ -131,7 +121,4 @@ written.
 
 ``run_pixels`` runs a program (1, L, 8) on bytes, as ``out`` (n,), one a grey pixel or four a pixel
 of red, green, blue and one more.
-
-``find_sources`` runs steps (n, 8) that move on the numbers of an image's pixels: height; width; out
-(n, H * W) int64, -1 where there is no source.
 """

@@ -5,7 +5,6 @@ without its rounding. Where an op's forward value has no useful derivative in it
 neighbour, thresholds, edges of a cutout), the gradient passes through a smooth twin.
 """
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
@@ -18,7 +17,6 @@ from learned_augment.engines.exact import (
     nearest_sources,
     resize_matrices,
 )
-from learned_augment.engines.fast import compiled_code
 from learned_augment.engines.groups import (
     Group,
     boxes,
@@ -27,7 +25,6 @@ from learned_augment.engines.groups import (
     matrices,
     outside_colours,
 )
-from learned_augment.engines.program import WIDTH, Floats
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
 from learned_augment.ops.blend import smooth_mix
 from learned_augment.plan import HOST, Plan
@@ -148,24 +145,13 @@ def _move(
         mode = "bilinear" if interpolation == InterpolationMode.BILINEAR else "bicubic"
         return warp(images, _matrix(groups, images), outside, mode)
     height, width = images.shape[-2:]
-    pixels = _sources(matrices(groups, width, height), width, height, images.device)
+    pixels = nearest_sources(matrices(groups, width, height), width, height, images.device)
     moved = gather(images, pixels, outside)
     if not any(group.value.requires_grad for group in groups):
         return moved
     # The image's gradient is nearest neighbour's own; the value's comes from a bilinear twin.
     twin = warp(images.detach(), _matrix(groups, images), outside.detach(), "bilinear")
     return moved + (twin - twin.detach())
-
-
-def _sources(matrix: Floats, width: int, height: int, device: torch.device) -> Tensor:
-    """Do what ``nearest_sources`` does, in compiled code where there is some."""
-    if device.type != "cpu" or compiled_code() is None:
-        return nearest_sources(matrix, width, height, device)
-    steps = np.zeros((len(matrix), WIDTH))
-    steps[:, 1:7] = matrix
-    out = np.empty((len(matrix), width * height), np.int64)
-    compiled_code().find_sources(steps, height, width, out)
-    return torch.from_numpy(out)
 
 
 def _matrix(groups: list[Group], images: Tensor) -> Tensor:
