@@ -22,6 +22,7 @@ from learned_augment import LearnedAugment, Policy
 from learned_augment.builders import from_torchvision, trivial_augment
 from learned_augment.engines.exact import apply_exact
 from learned_augment.engines.pil import apply_image
+from learned_augment.engines.smooth import apply_smooth
 from learned_augment.plan import Step
 
 __all__ = ["Call", "Case", "batch_of", "cases", "policies"]
@@ -220,7 +221,11 @@ def _uint8_batch(levels: Tensor, ours: dict[str, LearnedAugment]) -> Iterator[Ca
 def _float_batch(images: Tensor, ours: dict[str, LearnedAugment]) -> Iterator[Case]:
     from kornia.augmentation.auto import AutoAugment as KorniaAutoAugment
 
-    peer = KorniaAutoAugment(policy="cifar10")
+    peer, auto = KorniaAutoAugment(policy="cifar10"), ours["AutoAugment"]
+    policy = auto.policy
+
+    def plain(images: Tensor) -> Tensor:
+        return apply_smooth(images, policy.sample(len(images)))
 
     def backward(transform: Callable[[Tensor], Tensor]) -> Call:
         def call() -> None:
@@ -234,9 +239,9 @@ def _float_batch(images: Tensor, ours: dict[str, LearnedAugment]) -> Iterator[Ca
         return Case(given, whose, policy, draws, len(images), 2, call)
 
     yield case("float batch", "copy", "-", "-", images.clone)
-    auto = ours["AutoAugment"]
     yield case("float batch", "ours", "AutoAugment", "per image", lambda: auto(images))
-    both = backward(auto)
-    yield case("float batch, backward", "ours", "AutoAugment", "per image", both)
+    for whose, ours_or_plain in (("ours", auto), ("ours, plain torch", plain)):
+        both = backward(ours_or_plain)
+        yield case("float batch, backward", whose, "AutoAugment", "per image", both)
     yield case("float batch", "Kornia", "AutoAugment", "per batch", lambda: peer(images))
     yield case("float batch, backward", "Kornia", "AutoAugment", "per batch", backward(peer))

@@ -5,11 +5,14 @@ import pytest
 import torch
 from kornia import enhance
 
+from learned_augment.engines.fast import compiled_code
 from learned_augment.engines.smooth import apply_smooth, warp
+from learned_augment.engines.smooth_fast import apply_fast_smooth
 from learned_augment.ops import OPS
 from learned_augment.plan import Plan
 
 NAMES = tuple(OPS)
+ENGINES = [apply_smooth] if compiled_code() is None else [apply_smooth, apply_fast_smooth]
 
 
 def images(count: int = 4, side: int = 24) -> torch.Tensor:
@@ -38,11 +41,12 @@ KORNIA = {
 }
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", KORNIA)
-def test_factors_agree_with_kornia_forward_and_backward(name: str) -> None:
+def test_factors_agree_with_kornia_forward_and_backward(name: str, engine) -> None:
     value, reference = KORNIA[name]
     ours, theirs = images().requires_grad_(), images().requires_grad_()
-    out, expected = apply_smooth(ours, plan_of(name, value)), reference(theirs, value)
+    out, expected = engine(ours, plan_of(name, value)), reference(theirs, value)
     torch.testing.assert_close(out, expected, atol=2e-3, rtol=0)
     (out * weights(out)).sum().backward()
     (expected * weights(out)).sum().backward()
@@ -50,6 +54,7 @@ def test_factors_agree_with_kornia_forward_and_backward(name: str) -> None:
     torch.testing.assert_close(ours.grad, theirs.grad, atol=2e-3, rtol=0)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(
     ("name", "value", "reference"),
     [
@@ -58,10 +63,10 @@ def test_factors_agree_with_kornia_forward_and_backward(name: str) -> None:
         ("Posterize", 5.0, lambda x: enhance.posterize(x.float(), 5).double()),
     ],
 )
-def test_levels_agree_with_kornia(name: str, value: float, reference) -> None:
+def test_levels_agree_with_kornia(name: str, value: float, reference, engine) -> None:
     given = images()
     torch.testing.assert_close(
-        apply_smooth(given, plan_of(name, value)), reference(given), atol=1e-6, rtol=0
+        engine(given, plan_of(name, value)), reference(given), atol=1e-6, rtol=0
     )
 
 

@@ -1,6 +1,6 @@
-"""Plan + uint8 batch -> uint8 batch by a compiled kernel, whichever it is: the pixels of ``exact``.
+"""Plan + batch -> batch by a compiled kernel, whichever it is.
 
-The kernel knows programs, not ops. Images with a step that a program cannot say take ``exact``.
+A kernel knows programs, not ops. Images with a step that a program cannot say take a plain engine.
 """
 
 from collections.abc import Callable
@@ -58,7 +58,10 @@ def apply_compiled(
 def apply_levels(
     images: Tensor, plan: Plan, kernel: Kernel, fill: tuple[int, ...] | None = None
 ) -> Tensor:
-    """Do so with a uint8 batch; ``fill`` is 1 or C levels, None is 0, and grey for crop padding."""
+    """Do so with a uint8 batch: the pixels of ``exact``.
+
+    ``fill`` is 1 or C levels outside the image; None is 0, and grey for crop padding.
+    """
 
     def run(images: Tensor, steps: Floats, tables: Levels) -> Tensor:
         return run_program(images, steps, tables, kernel, fill)

@@ -31,10 +31,9 @@ def apply_fast_smooth(images: Tensor, plan: Plan, fill: tuple[float, ...] | None
     """
 
     def plain(images: Tensor, plan: Plan) -> Tensor:
+        outside = None if fill is None else images.new_tensor(fill)
         with beside(images):
-            return apply_smooth(
-                images, plan, fill=None if fill is None else images.new_tensor(fill)
-            )
+            return apply_smooth(images, plan, fill=outside)
 
     def run(images: Tensor, steps: Floats, _: Levels) -> Tensor:
         again = partial(plain, plan=plan)
@@ -50,7 +49,7 @@ class _Steps(torch.autograd.Function):
     @staticmethod
     def forward(images: Tensor, steps: Floats, fill: Any, plain: Any) -> Tensor:
         out = torch.empty_like(images)
-        _run("run", [images, out], steps, fill)
+        _run(_compiled().run, [images, out], steps, fill)
         return out
 
     @staticmethod
@@ -66,15 +65,21 @@ class _Steps(torch.autograd.Function):
             (slope,) = torch.autograd.grad(out, images, gradient, create_graph=True)
         else:
             slope = torch.empty_like(images)
-            _run("run_back", [images, gradient.contiguous(), slope], steps, fill)
+            batches = [images, gradient.contiguous(), slope]
+            _run(_compiled().run_back, batches, steps, fill)
         return slope, None, None, None
 
 
-def _run(name: str, batches: list[Tensor], steps: Floats, fill: Any) -> None:
+def _compiled() -> Any:
+    # Imported here because it brings Numba.
     from learned_augment.engines import smooth_runs
 
+    return smooth_runs
+
+
+def _run(kernel: Any, batches: list[Tensor], steps: Floats, fill: Any) -> None:
     size, *shape = batches[0].shape
     arrays = [batch.detach().numpy().reshape(size, prod(shape)) for batch in batches]
     shown = colours(shape[0], fill, arrays[0].dtype)
-    call = partial(getattr(smooth_runs, name), *arrays, tuple(shape), steps, shown)
+    call = partial(kernel, *arrays, tuple(shape), steps, shown)
     share_out(call, size, batches[0].nbytes * steps.shape[1])

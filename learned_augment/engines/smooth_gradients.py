@@ -70,6 +70,13 @@ def _through_move(given: Pixels, out: Pixels, height: int, width: int, step: Flo
 
 
 @compiled
+def _through_solarize(image: Pixels, given: Pixels, out: Pixels, limit: Any) -> None:
+    most = image.dtype.type(255)
+    for k in range(image.size):
+        out[k] = given[k] if most * image[k] < limit else -given[k]
+
+
+@compiled
 def _through_brighten(image: Pixels, given: Pixels, out: Pixels, factor: Any) -> None:
     zero, one = image.dtype.type(0), image.dtype.type(1)
     for k in range(image.size):
@@ -185,14 +192,6 @@ def _through_auto_contrast(plane: Pixels, given: Pixels, out: Pixels) -> None:
 
 
 @compiled
-def _through_levels(image: Pixels, given: Pixels, out: Pixels, limit: Any) -> None:
-    """Go back through Solarize; with a limit of 0, through Invert."""
-    most = image.dtype.type(255)
-    for k in range(image.size):
-        out[k] = given[k] if most * image[k] < limit else -given[k]
-
-
-@compiled
 def pull_back(image: Pixels, given: Pixels, out: Pixels, shape: Shape, step: Floats) -> None:
     """Write the gradients of what went into a step from those of what came out of it.
 
@@ -210,11 +209,8 @@ def pull_back(image: Pixels, given: Pixels, out: Pixels, shape: Shape, step: Flo
     elif kind == ERASE:
         copy(given, out)
         erase(out, height, width, step, np.zeros(channels, out.dtype))
-    elif kind == SOLARIZE:
-        _through_levels(image, given, out, threshold(image, step))
-    elif kind == INVERT:
-        for k in range(out.size):
-            out[k] = -given[k]
+    elif kind in (SOLARIZE, INVERT):
+        _through_solarize(image, given, out, threshold(image, step))
     elif kind == BRIGHTEN:
         _through_brighten(image, given, out, factor)
     elif kind == CONTRAST:
@@ -224,8 +220,8 @@ def pull_back(image: Pixels, given: Pixels, out: Pixels, shape: Shape, step: Flo
     else:
         for start in range(0, image.size, size):
             end = start + size
+            plane, slopes, to = image[start:end], given[start:end], out[start:end]
             if kind == AUTO_CONTRAST:
-                _through_auto_contrast(image[start:end], given[start:end], out[start:end])
+                _through_auto_contrast(plane, slopes, to)
             else:
-                plane, slopes = image[start:end], given[start:end]
-                _through_sharpen(plane, slopes, out[start:end], width, factor)
+                _through_sharpen(plane, slopes, to, width, factor)

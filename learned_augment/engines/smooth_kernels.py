@@ -46,8 +46,12 @@ def weight(channel: int, channels: int) -> float:
 
 @compiled
 def threshold(image: Pixels, step: Floats) -> Any:
-    """Return from which level on, of 255, Solarize inverts; levels are stored as k / 255."""
-    return image.dtype.type(image.dtype.type(step[1]) - image.dtype.type(1e-3))
+    """Return the level, of 255, from which on Solarize or Invert inverts.
+
+    Solarize's own is a thousandth lower, for the rounding of levels stored as k / 255.
+    """
+    value = image.dtype.type(-np.inf if step[0] == INVERT else step[1])
+    return image.dtype.type(value - image.dtype.type(1e-3))
 
 
 @compiled
@@ -156,13 +160,6 @@ def _auto_contrast(plane: Pixels, target: Pixels) -> None:
 
 
 @compiled
-def _invert(source: Pixels, target: Pixels) -> None:
-    one = source.dtype.type(1)
-    for k in range(source.size):
-        target[k] = one - source[k]
-
-
-@compiled
 def _solarize(source: Pixels, target: Pixels, limit: Any) -> None:
     one, most = source.dtype.type(1), source.dtype.type(255)
     for k in range(source.size):
@@ -193,18 +190,19 @@ def _equalize(source: Pixels, target: Pixels, channels: int) -> None:
 
 
 @compiled
-def _filter(source: Pixels, target: Pixels, shape: Shape, step: Floats) -> None:
-    """Run a step whose degenerate image is made plane by plane, or of all planes."""
-    channels, height, width = shape
-    size, factor = height * width, source.dtype.type(step[1])
-    low = np.empty(size, source.dtype)
-    if step[0] == COLOUR:
-        grey_plane(source, channels, low)
+def _colour(source: Pixels, target: Pixels, channels: int, factor: Any) -> None:
+    size = source.size // channels
+    grey = np.empty(size, source.dtype)
+    grey_plane(source, channels, grey)
     for start in range(0, source.size, size):
-        plane = source[start : start + size]
-        if step[0] != COLOUR:
-            smooth_plane(plane, width, low)
-        _mix(low, plane, factor, target[start : start + size])
+        _mix(grey, source[start : start + size], factor, target[start : start + size])
+
+
+@compiled
+def _sharpen(plane: Pixels, target: Pixels, width: int, factor: Any) -> None:
+    low = np.empty(plane.size, plane.dtype)
+    smooth_plane(plane, width, low)
+    _mix(low, plane, factor, target)
 
 
 @compiled
@@ -219,26 +217,28 @@ def run_step(source: Pixels, target: Pixels, shape: Shape, step: Floats, colours
         colours: (3, C), what shows outside a moved image, around a padded crop, in an erased box.
     """
     kind, (channels, height, width) = step[0], shape
-    size = height * width
+    size, factor = height * width, source.dtype.type(step[1])
     if kind == MOVE:
         move(source, target, height, width, step, colours[int(step[7])])
     elif kind == ERASE:
         copy(source, target)
         erase(target, height, width, step, colours[2])
-    elif kind == EQUALIZE:
-        _equalize(source, target, channels)
-    elif kind == AUTO_CONTRAST:
-        for start in range(0, source.size, size):
-            _auto_contrast(source[start : start + size], target[start : start + size])
-    elif kind == SOLARIZE:
+    elif kind in (SOLARIZE, INVERT):
         _solarize(source, target, threshold(source, step))
     elif kind == POSTERIZE:
         _posterize(source, target, step[1])
-    elif kind == INVERT:
-        _invert(source, target)
-    elif kind == CONTRAST:
-        _contrast(source, target, channels, source.dtype.type(step[1]))
+    elif kind == EQUALIZE:
+        _equalize(source, target, channels)
     elif kind == BRIGHTEN:
-        _brighten(source, target, source.dtype.type(step[1]))
+        _brighten(source, target, factor)
+    elif kind == CONTRAST:
+        _contrast(source, target, channels, factor)
+    elif kind == COLOUR:
+        _colour(source, target, channels, factor)
     else:
-        _filter(source, target, shape, step)
+        for start in range(0, source.size, size):
+            plane, to = source[start : start + size], target[start : start + size]
+            if kind == AUTO_CONTRAST:
+                _auto_contrast(plane, to)
+            else:
+                _sharpen(plane, to, width, factor)
