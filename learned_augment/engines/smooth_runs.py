@@ -137,7 +137,7 @@ def _compiled_runs(version: int) -> tuple[Run, RunBack]:
 
 
 _NAMES = (
-    *("kernels", "levels", "lookup", "moves", "program", "turns"),
+    *("compiling", "kernels", "levels", "lookup", "moves", "program", "turns"),
     *("smooth_gradients", "smooth_kernels", "smooth_runs"),
 )
 run, run_back = _compiled_runs(checksum(*(f"engines/{name}.py" for name in _NAMES)))
