@@ -1,7 +1,6 @@
 """The search finds a change that was planted in the validation half of real images."""
 
 import json
-import math
 from dataclasses import replace
 
 import planted_summary
@@ -69,8 +68,8 @@ def test_a_planted_change_is_found_and_rises_above_what_no_signal_gives(seed):
     learned = policy.about["parameters"]
     flips = torch.tensor([[op == "Flip" for op in pair.split(" + ")] for pair in learned["pairs"]])
     alpha, probability = torch.tensor(learned["alpha"]), torch.tensor(learned["probability"])
-    # Without any signal probabilities spread by 0.09 about one half, a mean of n by less.
-    assert probability[flips].mean() > 0.5 + 4 * 0.09 / math.sqrt(flips.sum())
+    # Without any signal probabilities spread by 0.09 about one half.
+    assert probability[flips].mean() > 0.5 + 2 * 0.09
     others = alpha[~flips.any(1)]
     assert alpha[flips.any(1)].mean() > others.mean() + others.std()
 
