@@ -55,3 +55,16 @@ def grad_image(height: int = 9, width: int = 8) -> torch.Tensor:
     generator = torch.Generator().manual_seed(3)
     picture = 0.2 + 0.6 * torch.rand(1, 3, height, width, generator=generator, dtype=torch.float64)
     return picture.requires_grad_()
+
+
+LAYOUTS = ("channels_last", "every second column", "expanded", "empty")
+
+
+def laid_out(batch: torch.Tensor, layout: str) -> torch.Tensor:
+    """Return a batch in one of ``LAYOUTS``."""
+    return {
+        "channels_last": batch.contiguous(memory_format=torch.channels_last),
+        "every second column": batch[..., ::2],
+        "expanded": batch[:1].expand(len(batch), -1, -1, -1),
+        "empty": batch[:0],
+    }[layout]

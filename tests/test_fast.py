@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from plans import NAMES, SIZES, images, random_plan
+from plans import LAYOUTS, NAMES, SIZES, images, laid_out, random_plan
 from torch.utils.data import DataLoader, Dataset
 
 from learned_augment import LearnedAugment, Policy
@@ -64,15 +64,10 @@ def test_pil_images_take_the_kernel_for_slow_steps_and_small_images(
         assert bool(runs) == bool(heavy or near)
 
 
-@pytest.mark.parametrize("layout", ["channels_last", "every second column", "expanded", "empty"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_strides_do_not_matter(layout: str) -> None:
     batch = images(12, 3, 24, 40)
-    strided = {
-        "channels_last": batch.contiguous(memory_format=torch.channels_last),
-        "every second column": batch[..., ::2],
-        "expanded": batch[:1].expand(12, -1, -1, -1),
-        "empty": batch[:0],
-    }[layout]
+    strided = laid_out(batch, layout)
     plan, before = random_plan(len(strided), 4), strided.clone()
     result = apply_fast(strided, plan)
     assert torch.equal(result, apply_exact(before, plan))

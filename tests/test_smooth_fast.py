@@ -4,7 +4,17 @@ import threading
 
 import pytest
 import torch
-from plans import CHECKED, NAMES, SIZES, grad_image, images, random_plan, single
+from plans import (
+    CHECKED,
+    LAYOUTS,
+    NAMES,
+    SIZES,
+    grad_image,
+    images,
+    laid_out,
+    random_plan,
+    single,
+)
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
@@ -121,15 +131,10 @@ def test_nan_spoils_what_it_spoils_in_the_plain_engine(name: str) -> None:
     torch.testing.assert_close(out, expected, equal_nan=True, atol=1e-12, rtol=0)
 
 
-@pytest.mark.parametrize("layout", ["channels_last", "every second column", "expanded", "empty"])
+@pytest.mark.parametrize("layout", LAYOUTS)
 def test_strides_do_not_matter(layout: str) -> None:
     batch = floats(12, 3, 24, 40)
-    strided = {
-        "channels_last": batch.contiguous(memory_format=torch.channels_last),
-        "every second column": batch[..., ::2],
-        "expanded": batch[:1].expand(12, -1, -1, -1),
-        "empty": batch[:0],
-    }[layout]
+    strided = laid_out(batch, layout)
     plan, before = random_plan(len(strided), 4, STEADY), strided.clone()
     out = apply_fast_smooth(strided, plan)
     torch.testing.assert_close(out, apply_smooth(before, plan) if len(strided) else before)

@@ -57,20 +57,22 @@ def apply_batch(
         parts = [(images[i : i + 1], plan.rows(slice(i, i + 1))) for i in range(len(images))]
         options = {"interpolation": interpolation, "fill": fill, "size": size}
         return torch.cat([apply_batch(*part, **options) for part in parts])  # type: ignore[arg-type]
-    nearest = interpolation == InterpolationMode.NEAREST and size is None
-    compiled = nearest and images.device.type == "cpu" and compiled_code() is not None
-    if images.dtype == torch.uint8:
+    levels = images.dtype == torch.uint8
+    if levels:
         plan = replace(plan, value=plan.value.detach())
-        if nearest:
-            if compiled:
-                return apply_fast(images, plan, _levels(colour))
-            if suits(images):
-                return apply_fused(images, plan, _levels(colour))
+    nearest = interpolation == InterpolationMode.NEAREST and size is None
+    suited = nearest and images.device.type == "cpu" and not plan.value.requires_grad
+    compiled = suited and compiled_code() is not None
+    if levels:
+        if compiled:
+            return apply_fast(images, plan, _levels(colour))
+        if nearest and suits(images):
+            return apply_fused(images, plan, _levels(colour))
         outside = None if colour is None else colour.to(images, non_blocking=True)
         return apply_exact(images, plan, interpolation=interpolation, fill=outside, size=size)
     floats = images if images.dtype in (torch.float32, torch.float64) else images.float()
     with beside(images), _full_precision(images.device.type):
-        if compiled and not plan.value.requires_grad:
+        if compiled:
             shown = None if colour is None else tuple(colour.tolist())
             return apply_fast_smooth(floats, plan, shown).to(images.dtype)
         outside = None if colour is None else colour.to(floats, non_blocking=True)

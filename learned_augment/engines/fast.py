@@ -4,8 +4,7 @@ A whole plan runs in one pass an image, all layers while the image sits in cache
 a time. Needs Numba (extra ``fast``); without it ``exact`` does the same work.
 """
 
-from functools import lru_cache, partial
-from math import prod
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -60,7 +59,4 @@ def apply_fast(images: Tensor, plan: Plan | Hand, fill: tuple[int, ...] | None =
 
 
 def _spread(source: Tensor, out: Tensor, steps: Floats, tables: Levels, colour: Levels) -> None:
-    size, *shape = source.shape
-    a, b = (batch.numpy().reshape(size, prod(shape)) for batch in (source, out))
-    run = partial(compiled_code().run, a, b, tuple(shape), steps, tables, colour)
-    share_out(run, size, source.nbytes * steps.shape[1])
+    share_out(compiled_code().run, [source, out], steps, tables, colour)

@@ -5,7 +5,6 @@ Differentiable in the images; a plan whose values require a gradient takes ``smo
 """
 
 from functools import partial
-from math import prod
 from typing import Any
 
 import torch
@@ -78,8 +77,5 @@ def _compiled() -> Any:
 
 
 def _run(kernel: Any, batches: list[Tensor], steps: Floats, fill: Any) -> None:
-    size, *shape = batches[0].shape
-    arrays = [batch.detach().numpy().reshape(size, prod(shape)) for batch in batches]
-    shown = colours(shape[0], fill, arrays[0].dtype)
-    call = partial(kernel, *arrays, tuple(shape), steps, shown)
-    share_out(call, size, batches[0].nbytes * steps.shape[1])
+    shown = colours(batches[0].shape[1], fill, batches[0].detach().numpy().dtype)
+    share_out(kernel, batches, steps, shown)

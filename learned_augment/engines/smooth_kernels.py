@@ -135,17 +135,11 @@ def _mix(low: Pixels, plane: Pixels, factor: Any, target: Pixels) -> None:
 
 
 @compiled
-def _contrast(source: Pixels, target: Pixels, channels: int, factor: Any) -> None:
-    mean, zero, one = mean_grey(source, channels), source.dtype.type(0), source.dtype.type(1)
-    for k in range(source.size):
-        target[k] = _clip(mean + factor * (source[k] - mean), zero, one)
-
-
-@compiled
-def _brighten(source: Pixels, target: Pixels, factor: Any) -> None:
+def _mix_with(level: Any, source: Pixels, factor: Any, target: Pixels) -> None:
+    """Blend an image with one level."""
     zero, one = source.dtype.type(0), source.dtype.type(1)
     for k in range(source.size):
-        target[k] = _clip(factor * source[k], zero, one)
+        target[k] = _clip(level + factor * (source[k] - level), zero, one)
 
 
 @compiled
@@ -230,9 +224,9 @@ def run_step(source: Pixels, target: Pixels, shape: Shape, step: Floats, colours
     elif kind == EQUALIZE:
         _equalize(source, target, channels)
     elif kind == BRIGHTEN:
-        _brighten(source, target, factor)
+        _mix_with(source.dtype.type(0), source, factor, target)
     elif kind == CONTRAST:
-        _contrast(source, target, channels, factor)
+        _mix_with(mean_grey(source, channels), source, factor, target)
     elif kind == COLOUR:
         _colour(source, target, channels, factor)
     else:

@@ -5,13 +5,17 @@ one thread, by torch's own setting.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
+from math import prod
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+
+from learned_augment.engines.program import Floats
 
 __all__ = ["share_out"]
 
@@ -19,18 +23,25 @@ SMALL = 1 << 20
 """Bytes times layers under which a second thread costs more than it gains."""
 
 
-def share_out(run: Callable[[Any, bool], None], images: int, work: int) -> None:
+def share_out(
+    kernel: Callable[..., None], batches: Sequence[Tensor], steps: Floats, *rest: Any
+) -> None:
     """Run the images of a batch on as many threads as torch may use, and wait for them.
 
     Args:
-        run: Takes turns (see ``turns.Turns``) and whether to stay until all images are finished.
-        images: How many.
-        work: Bytes of the batch times layers.
+        kernel: Takes batches (B, C * H * W), the shape (C, H, W), the steps, the rest, turns (see
+            ``turns.Turns``) and whether to stay until all images are finished.
+        batches: What is read and written, each (B, C, H, W), contiguous.
+        steps: (B, L, 8).
+        rest: What else the kernel takes.
     """
-    threads, turns = min(torch.get_num_threads(), images), np.zeros(2, np.int64)
-    for _ in range(threads - 1 if work >= SMALL else 0):
-        _pool(os.getpid(), threads - 1).submit(run, turns, False)
-    run(turns, True)
+    size, *shape = batches[0].shape
+    flat = [batch.detach().numpy().reshape(size, prod(shape)) for batch in batches]
+    run = partial(kernel, *flat, tuple(shape), steps, *rest, np.zeros(2, np.int64))
+    threads = min(torch.get_num_threads(), size)
+    for _ in range(threads - 1 if batches[0].nbytes * steps.shape[1] >= SMALL else 0):
+        _pool(os.getpid(), threads - 1).submit(run, False)
+    run(True)
 
 
 @lru_cache(maxsize=1)
