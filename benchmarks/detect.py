@@ -30,10 +30,10 @@ from detect_models import MODELS, build_detector, load_backbone
 from detect_training import Schedule, Training
 
 from learned_augment import Policy, builders
-from learned_augment.files import encode
-from learned_augment.jobs.checkpoints import differences
-from learned_augment.jobs.isolation import isolated
-from learned_augment.placement import place_policy
+from learned_augment.evaluation.named_policies import place_policy
+from learned_augment.runtime.checkpoint import differences
+from learned_augment.runtime.rng import isolated
+from learned_augment.serialization import encode
 from learned_augment.training import find_device, run_training
 
 OVER, INTERRUPTED, WRONG = 3, 130, 2

@@ -19,8 +19,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from learned_augment.data.folders import rgb_pixels
-from learned_augment.wording import leading
+from learned_augment._text import leading
+from learned_augment.datasets.folders import rgb_pixels
 
 __all__ = ["Item", "Photo", "Split", "annotations_sha256", "read_split", "with_objects"]
 

@@ -62,8 +62,8 @@ def expected_steps(policy: Policy) -> tuple[dict[str, float], dict[str, float]]:
     """Return mean and variance of how often an image meets each op at a value that acts."""
     means, variances = {}, {}
     for place, name in enumerate(policy.ops):
-        acts = (policy.op == place) & (policy.value != (OPS[name].neutral or 0.0))
-        if OPS[name].neutral is None:
+        acts = (policy.op == place) & (policy.value != (OPS[name].identity_value or 0.0))
+        if OPS[name].identity_value is None:
             acts = policy.op == place
         chance = (policy.weights * acts).sum(-1)  # (S, L)
         per_sub = chance.sum(-1)

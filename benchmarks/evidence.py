@@ -19,8 +19,8 @@ from pathlib import Path
 from record import save_result
 
 from learned_augment import Policy, compare
-from learned_augment.data.datasets import load_images
-from learned_augment.placement import PolicyChoice
+from learned_augment.datasets.load import load_images
+from learned_augment.evaluation.named_policies import PolicyChoice
 
 TRAIN_IMAGES = 4000
 REFERENCE = "default"

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from learned_augment.comparison.paired import Difference
-from learned_augment.comparison.results import Verdict
-from learned_augment.controls import RANDOM
+from learned_augment.evaluation.random_baseline import RANDOM
+from learned_augment.evaluation.result import Verdict
+from learned_augment.evaluation.statistics import Difference
 
 __all__ = ["controlled_cell", "paired_cell", "sorted_out"]
 

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from record import RESULTS, save_result
 
-from learned_augment.data.datasets import ImageData, load_images
-from learned_augment.searchers import StepReport, search
+from learned_augment.datasets.load import ImageData, load_images
+from learned_augment.search import StepReport, search
 
 # DADA's published CIFAR-10 settings with a network of the same family that ten minutes of one core
 # suffice for: 1.2 s a step, 320 steps. DeepAA as it comes, on as many images.

@@ -24,16 +24,16 @@ from record import RESULTS, save_result
 from torch import Tensor
 
 from learned_augment import Policy
+from learned_augment.backends import apply_batch
 from learned_augment.builders import deep_trivial_augment
-from learned_augment.comparison.paired import paired_difference
-from learned_augment.data.datasets import ImageData, load_images
-from learned_augment.engines import apply_batch
-from learned_augment.jobs.isolation import isolated
-from learned_augment.searchers.alignment import inner, norm
-from learned_augment.searchers.batches import Normalise
-from learned_augment.searchers.deepaa.frozen import Frozen
-from learned_augment.searchers.deepaa.search import DeepAA
-from learned_augment.searchers.task import Task, prepare
+from learned_augment.datasets.load import ImageData, load_images
+from learned_augment.evaluation.statistics import paired_difference
+from learned_augment.runtime.rng import isolated
+from learned_augment.search.alignment import inner, norm
+from learned_augment.search.batches import Normalise
+from learned_augment.search.deepaa.frozen import Frozen
+from learned_augment.search.deepaa.search import DeepAA
+from learned_augment.search.task import Task, prepare
 
 JUDGES = 64
 

@@ -19,7 +19,7 @@ from learned_augment.builders import (
     rand_augment,
     uniform_layer,
 )
-from learned_augment.spaces import SPACES
+from learned_augment.search_spaces import SPACES
 
 __all__ = ["placed_policy", "unshipped"]
 
@@ -71,7 +71,7 @@ def _simple() -> Policy:
 def _trivial_augment() -> Policy:
     """Return TrivialAugment in RandAugment's ranges: one op, one of its 31 strengths."""
     layer = [candidate for m in range(31) for candidate in _layer(rand_augment(1, m))]
-    return from_layers([layer], {"name": "trivialaugment-ra", "placement": "beside"})
+    return from_layers([layer], {"name": "trivialaugment-ra", "placement": "after"})
 
 
 def _uniform_augment() -> Policy:
@@ -83,7 +83,7 @@ def _uniform_augment() -> Policy:
     """
     space = SPACES["fast-autoaugment"]
     layer = [*uniform_layer(space, 31), ("Identity", float(len(space)), 0.0)]
-    return from_layers([layer] * 2, {"name": "uniformaugment", "placement": "beside"})
+    return from_layers([layer] * 2, {"name": "uniformaugment", "placement": "after"})
 
 
 def _layer(policy: Policy) -> list[Candidate]:

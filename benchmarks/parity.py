@@ -21,12 +21,12 @@ from record import save_result
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
-from learned_augment.engines import apply_batch
-from learned_augment.engines.pil import apply_image
+from learned_augment.backends import apply_batch
+from learned_augment.backends.pil import apply_image
 from learned_augment.ops import OPS, Blend, Pointwise
 from learned_augment.plan import Plan
-from learned_augment.sheet import find_pictures
-from learned_augment.spaces import SPACES
+from learned_augment.reporting.contact_sheet import find_pictures
+from learned_augment.search_spaces import SPACES
 
 SIDE = 224
 SEED = 0
@@ -201,7 +201,7 @@ def measure(
 
 def kind(op: str) -> str:
     """Return "photometric" for ops that recolour, "geometric" for those that move pixels."""
-    law = OPS[op].law
+    law = OPS[op].kind
     return "photometric" if isinstance(law, Pointwise | Blend) else "geometric"
 
 

@@ -27,12 +27,12 @@ from planted_summary import summarise
 from record import save_result
 from torch.nn.functional import adaptive_avg_pool2d
 
-from learned_augment.data.datasets import ImageData, load_images
-from learned_augment.engines import apply_batch
+from learned_augment.backends import apply_batch
+from learned_augment.datasets.load import ImageData, load_images
 from learned_augment.plan import Plan
 from learned_augment.policy import Policy
-from learned_augment.searchers import search
-from learned_augment.spaces import SPACES
+from learned_augment.search import search
+from learned_augment.search_spaces import SPACES
 
 OPS = (*SPACES["dada"], "Flip")
 TOP = 3

@@ -15,7 +15,7 @@ from planted import arguments, later, loaded, op_of, placed, searched
 from planted_summary import summarise
 from record import save_result
 
-from learned_augment.data.datasets import ImageData
+from learned_augment.datasets.load import ImageData
 
 
 def one_search(

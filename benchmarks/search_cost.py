@@ -19,9 +19,9 @@ from record import save_result
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from learned_augment.data.datasets import ImageData, load_images
-from learned_augment.placement import place_policy
-from learned_augment.searchers import Task, prepare
+from learned_augment.datasets.load import ImageData, load_images
+from learned_augment.evaluation.named_policies import place_policy
+from learned_augment.search import Task, prepare
 from learned_augment.training import Recipe, train_network
 
 VARIANTS: dict[str, dict[str, str]] = {

@@ -28,9 +28,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, v2
 
 from learned_augment import LearnedAugment, Policy
+from learned_augment.backends import apply_batch
 from learned_augment.builders import from_torchvision
-from learned_augment.engines import apply_batch
-from learned_augment.sheet import find_pictures
+from learned_augment.reporting.contact_sheet import find_pictures
 
 SEED = 0
 SIZES = {32: 128, 224: 64}

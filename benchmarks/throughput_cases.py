@@ -19,10 +19,10 @@ from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, v2
 
 from learned_augment import LearnedAugment, Policy
+from learned_augment.backends.kornia_float import apply_smooth
+from learned_augment.backends.pil import apply_image
+from learned_augment.backends.torch_uint8 import apply_exact
 from learned_augment.builders import from_torchvision, trivial_augment
-from learned_augment.engines.exact import apply_exact
-from learned_augment.engines.pil import apply_image
-from learned_augment.engines.smooth import apply_smooth
 from learned_augment.plan import Step
 
 __all__ = ["Call", "Case", "batch_of", "cases", "policies"]

@@ -25,8 +25,8 @@ from torch import Tensor
 from torchvision.transforms import AutoAugmentPolicy, v2
 
 from learned_augment import LearnedAugment
-from learned_augment.engines.exact import apply_exact
-from learned_augment.engines.fused import works_on
+from learned_augment.backends.torch_uint8 import apply_exact
+from learned_augment.backends.triton.launch import works_on
 
 SAMPLE_S = 0.2
 

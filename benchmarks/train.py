@@ -30,11 +30,11 @@ from train_options import Job, parser, read_job
 from train_records import Record
 from train_words import preset_table
 
-from learned_augment.jobs.isolation import isolated
-from learned_augment.jobs.processes import connect, rank, world
+from learned_augment._text import duration
+from learned_augment.runtime.distributed import connect, rank, world
+from learned_augment.runtime.rng import isolated
 from learned_augment.training import Recipe, Trainer, find_device, run_training
 from learned_augment.training.loop import Stop
-from learned_augment.wording import duration
 
 OVER, INTERRUPTED, WRONG = 3, 130, 2
 # Torch has a class of its own for a GPU's memory only.

@@ -11,10 +11,10 @@ from torchvision import datasets as torchvision_datasets
 from train_presets import Preset
 
 from learned_augment import Policy
-from learned_augment.data.datasets import load_images
-from learned_augment.data.image_data import ImageData
-from learned_augment.files import encode
-from learned_augment.placement import Contender, place_policy
+from learned_augment.datasets.image_data import ImageData
+from learned_augment.datasets.load import load_images
+from learned_augment.evaluation.named_policies import Contender, place_policy
+from learned_augment.serialization import encode
 from learned_augment.training import MemoryFeed, Recipe
 from learned_augment.training.feeds import Feed
 from learned_augment.training.pictures import ImageFolders, in_memory, read_folders

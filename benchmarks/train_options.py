@@ -11,7 +11,7 @@ from train_data import Placed, Source, place
 from train_presets import PRESETS, Preset
 from train_words import description
 
-from learned_augment.controls import RANDOM
+from learned_augment.evaluation.random_baseline import RANDOM
 from learned_augment.training import Recipe
 from learned_augment.training.recipe import PRECISIONS
 

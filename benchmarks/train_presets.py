@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from learned_augment.networks import build_network
+from learned_augment.models import build_network
 from learned_augment.training import Recipe
 
 __all__ = ["DATASETS", "PRESETS", "DataFacts", "Preset"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import record
 
-from learned_augment.jobs.checkpoints import differences
-from learned_augment.jobs.processes import rank
+from learned_augment.runtime.checkpoint import differences
+from learned_augment.runtime.distributed import rank
 from learned_augment.training import Trainer
 
 __all__ = ["Record"]

@@ -16,7 +16,7 @@ from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 from learned_augment.ops import OPS, check_ops
 from learned_augment.plan import HOST
 from learned_augment.policy import Policy
-from learned_augment.spaces import SPACES, Range, Space, levels, mirror
+from learned_augment.search_spaces import SPACES, Range, Space, levels, mirror
 
 __all__ = [
     "deep_trivial_augment",
@@ -73,7 +73,7 @@ def from_sub_policies(
 
 def identity() -> Policy:
     """Return the policy that changes nothing."""
-    return from_layers([[("Identity", 1.0, 0.0)]], {"name": "identity", "placement": "beside"})
+    return from_layers([[("Identity", 1.0, 0.0)]], {"name": "identity", "placement": "after"})
 
 
 def trivial_augment(image_size: int = 224) -> Policy:
@@ -162,7 +162,7 @@ def from_torchvision(policy: AutoAugmentPolicy) -> Policy:
     return from_sub_policies(sub_policies, mirrored, about)
 
 
-def _about(name: str, method: str, arxiv: str, placement: str = "beside") -> dict[str, str]:
+def _about(name: str, method: str, arxiv: str, placement: str = "after") -> dict[str, str]:
     return {"name": name, "method": method, "paper": f"arXiv:{arxiv}", "placement": placement}
 
 
@@ -191,7 +191,7 @@ def _is_candidate(candidate: Any) -> bool:
 
 
 def _sides(op: str, weight: float, value: float, mirrored: bool) -> list[Candidate]:
-    if not mirrored or value == OPS[op].neutral:
+    if not mirrored or value == OPS[op].identity_value:
         return [(op, weight, value)]
     return [(op, weight / 2, value), (op, weight / 2, mirror(op, value))]
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from learned_augment.files import check_target, list_policies, load, write_atomically
+from learned_augment._text import leading
 from learned_augment.policy import Policy
-from learned_augment.report import columns, policy_data, policy_text
-from learned_augment.wording import leading
+from learned_augment.reporting.text import columns, policy_data, policy_text
+from learned_augment.serialization import check_target, list_policies, load, write_atomically
 
 __all__ = ["Given", "run_apply", "run_compare", "run_list", "run_search", "run_show"]
 
@@ -47,7 +47,7 @@ def run_show(given: Given) -> int:
     """Print a policy as text or JSON, and draw it."""
     policy = load(given["policy"])
     if "plot" in given:
-        from learned_augment.figures import check_figure_path, policy_figure, save_figure
+        from learned_augment.reporting.plots import check_figure_path, policy_figure, save_figure
 
         path = check_target(check_figure_path(given["plot"]))
         _say(f"Wrote {save_figure(policy_figure(policy), path)}.")
@@ -60,7 +60,7 @@ def run_show(given: Given) -> int:
 
 def run_apply(given: Given) -> int:
     """Write augmented copies of images, or one contact sheet of them."""
-    from learned_augment.sheet import find_pictures
+    from learned_augment.reporting.contact_sheet import find_pictures
 
     policy = load(given["policy"])
     augment = _augmentation(policy, given)
@@ -72,8 +72,8 @@ def run_apply(given: Given) -> int:
 
 def run_compare(given: Given) -> int:
     """Train a network under several policies, print the verdict, and write it as data and page."""
-    from learned_augment.comparison.page import verdict_page
-    from learned_augment.comparison.verdict import compare
+    from learned_augment.evaluation.compare import compare
+    from learned_augment.reporting.html import verdict_page
 
     target, page = (_writable(given.pop(name, None)) for name in ("json", "html"))
     verdict = compare(**given, extends=_earlier(target))
@@ -87,7 +87,7 @@ def run_compare(given: Given) -> int:
 
 def _earlier(path: Path | None) -> Any:
     """Return the verdict that a file holds, if there is one: hours of work are not overwritten."""
-    from learned_augment.comparison.results import Verdict
+    from learned_augment.evaluation.result import Verdict
 
     if path is None or not path.exists():
         return None
@@ -103,8 +103,8 @@ def run_search(given: Given) -> int:
     given["options"] = dict(map(_option, given.get("options", [])))
     if given.pop("dry_run", False):
         return _estimate_search(given)
-    from learned_augment.jobs.processes import rank
-    from learned_augment.searchers import search
+    from learned_augment.runtime.distributed import rank
+    from learned_augment.search import search
 
     for path in (given.get("checkpoint"), given.get("log")):
         _writable(path)
@@ -131,8 +131,8 @@ def _tell_skipped(names: Sequence[str]) -> None:
 
 
 def _estimate_search(given: Given) -> int:
-    from learned_augment.searchers import estimate
-    from learned_augment.searchers.task import prepare
+    from learned_augment.search import cost as estimate
+    from learned_augment.search.task import prepare
 
     task = prepare(**{key: given[key] for key in given if key not in _RUNNING})
     print(estimate(task))
@@ -157,7 +157,7 @@ def _augmentation(policy: Policy, given: Given) -> Callable[[Any], Any]:
 def _write_sheet(
     policy: Policy, augment: Callable[[Any], Any], pictures: list[Any], given: Given
 ) -> int:
-    from learned_augment.sheet import check_suffix, contact_sheet, encode_image
+    from learned_augment.reporting.contact_sheet import check_suffix, contact_sheet, encode_image
 
     path = _vacant(check_suffix(check_target(given["grid"])), given)
     if path.resolve() in {picture.path.resolve() for picture in pictures}:
@@ -173,7 +173,7 @@ def _write_sheet(
 def _write_copies(
     policy: Policy, augment: Callable[[Any], Any], pictures: list[Any], given: Given
 ) -> int:
-    from learned_augment.sheet import copy_paths, encode_image, read_pictures
+    from learned_augment.reporting.contact_sheet import copy_paths, encode_image, read_pictures
 
     folder, variants = Path(given["out"]), given.get("variants", 1)
     # A name comes from a file that anyone may have made; it must not lead out of the folder.

@@ -61,4 +61,4 @@ class Plan:
             strict=True,
         )
         steps = [Step(OPS[self.ops[op]], value, tuple(noise)) for op, value, noise in rows]
-        return [step for step in steps if step.value != step.op.neutral]
+        return [step for step in steps if step.value != step.op.identity_value]

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from learned_augment.chances import Chances, random_numbers
 from learned_augment.ops import OPS, check_ops
 from learned_augment.plan import HOST, Plan, Step
+from learned_augment.sampling import Chances, random_numbers
 
 if TYPE_CHECKING:
     from torchvision.transforms import AutoAugmentPolicy
@@ -36,7 +36,7 @@ class Policy:
         op: (S, L, C) int64, which op a candidate applies.
         value: (S, L, C) float64, at which value, in the op's own unit.
         about: Where the policy comes from: name, method, paper, source, licence, placement
-            ("replaces" or "beside" the usual crop, flip and cutout), ...; plain JSON data.
+            ("replaces" or "after" the usual crop, flip and cutout), ...; plain JSON data.
 
     Raises:
         ValueError: If the figures are not a policy; the message names the first fault.
@@ -71,13 +71,13 @@ class Policy:
     @classmethod
     def load(cls, name_or_path: str | Path) -> "Policy":
         """Load a shipped policy by name, or any policy file by path; see ``files.load``."""
-        from learned_augment import files
+        from learned_augment import serialization as files
 
         return files.load(name_or_path)
 
     def save(self, path: str | Path) -> Path:
         """Write the policy as a safetensors file; see ``files.save``."""
-        from learned_augment import files
+        from learned_augment import serialization as files
 
         return files.save(self, path)
 

@@ -14,15 +14,16 @@ from torchvision import tv_tensors
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 from torchvision.transforms.v2.functional import is_pure_tensor
 
-from learned_augment import checks, files
-from learned_augment.engines import apply_batch
-from learned_augment.engines.boxes import move_boxes, move_key_points, move_masks
-from learned_augment.engines.fast import draw_images
-from learned_augment.engines.hand import Hand
-from learned_augment.engines.pil import apply_image
+from learned_augment import _validation as checks
+from learned_augment import serialization as files
+from learned_augment.backends import apply_batch
+from learned_augment.backends.fast import draw_images
+from learned_augment.backends.hand import Hand
+from learned_augment.backends.pil import apply_image
+from learned_augment.backends.singles import single_for
+from learned_augment.backends.targets import move_boxes, move_key_points, move_masks
 from learned_augment.plan import HOST, Plan, Step
 from learned_augment.policy import Policy
-from learned_augment.singles import single_for
 
 __all__ = ["LearnedAugment"]
 

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from learned_augment.builders import from_layers, from_sub_policies, uniform_layer
-from learned_augment.files import encode, write_atomically
 from learned_augment.policy import Policy
-from learned_augment.spaces import SPACES, Space, mirror
+from learned_augment.search_spaces import SPACES, Space, mirror
+from learned_augment.serialization import encode, write_atomically
 
 HERE = Path(__file__).parent
 

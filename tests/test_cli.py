@@ -14,11 +14,11 @@ import learned_augment
 from learned_augment import Policy, commands
 from learned_augment.builders import from_layers
 from learned_augment.cli import main
-from learned_augment.comparison import verdict
-from learned_augment.comparison.results import Run, Verdict
-from learned_augment.comparison.verdict import compare
-from learned_augment.report import policy_text
-from learned_augment.searchers.run import search
+from learned_augment.evaluation import compare as verdict
+from learned_augment.evaluation.compare import compare
+from learned_augment.evaluation.result import Run, Verdict
+from learned_augment.reporting.text import policy_text
+from learned_augment.search.api import search
 
 FLIP = from_layers([[("Flip", 1.0, 1.0)]], {"name": "always/flip"})
 
@@ -57,7 +57,7 @@ def test_list_names_every_policy_and_its_licence(capsys):
     assert (status, err) == (0, "")
     rows = [line.split() for line in out.splitlines()]
     assert ["deepaa-imagenet", "DeepAA", "ImageNet", "224", "replaces", "[2]"] in rows
-    assert ["dada-svhn", "DADA", "SVHN", "32", "beside", "[1]"] in rows
+    assert ["dada-svhn", "DADA", "SVHN", "32", "after", "[1]"] in rows
     assert {row[0] for row in rows if row} >= set(learned_augment.list_policies())
     assert "[2] No licence is stated in the source repository" in out
 
@@ -239,7 +239,7 @@ def test_a_search_cut_short_says_so(
     capsys, monkeypatch, tmp_path, stopped, checkpoint, status, way
 ):
     cut = replace(Policy.load("dada-svhn"), about={"name": "cut", "stopped": stopped})
-    monkeypatch.setattr("learned_augment.searchers.search", lambda **given: cut)
+    monkeypatch.setattr("learned_augment.search.search", lambda **given: cut)
     kept = ["--checkpoint", tmp_path / "c.pt"] if checkpoint else []
     given = ["search", "--data", "digits", "--out", tmp_path / "p.safetensors", *kept]
     found, out, err = run(capsys, *given)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learned_augment.builders import deep_trivial_augment, from_layers, from_sub_policies
-from learned_augment.files import list_policies, load
 from learned_augment.policy import Policy
+from learned_augment.serialization import list_policies, load
 
 RIGHT = {
     "ops": ("Identity", "Rotate"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from learned_augment.files import list_policies, load
+from learned_augment.serialization import list_policies, load
 
 FOLDER = Path(__file__).parents[1] / "pretrained_policies"
 NAMES = [
@@ -36,7 +36,7 @@ def test_provenance_travels_with_the_figures(name):
     assert about["paper"]
     assert about["licence"]
     assert about["image_size"] == (224 if "imagenet" in name else 32)
-    assert about["placement"] == ("replaces" if "deepaa" in name else "beside")
+    assert about["placement"] == ("replaces" if "deepaa" in name else "after")
     assert about["source"]["repository"].startswith("https://github.com/")
     assert len(about["source"]["commit"]) == 40
 

@@ -10,7 +10,6 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
-from conftest import noise_images, smooth_image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
@@ -18,6 +17,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from learned_augment import LearnedAugment, Policy, list_policies
 from learned_augment.builders import deep_trivial_augment, from_layers
+from tests.conftest import noise_images, smooth_image
 
 STRONG = from_layers([[("Rotate", 1, 30.0)], [("Invert", 1, 0.0)]], {"name": "strong"})
 MOVE = from_layers([[("TranslateX", 1, 0.25)]])

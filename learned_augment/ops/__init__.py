@@ -5,7 +5,7 @@ from types import MappingProxyType
 
 from learned_augment.ops.blend import BLEND
 from learned_augment.ops.geometric import GEOMETRIC
-from learned_augment.ops.op import Blend, Erase, Geometric, Law, Op, Pointwise, Resample
+from learned_augment.ops.op import Blend, Erase, Geometric, Kind, Op, Pointwise, Resample
 from learned_augment.ops.pointwise import POINTWISE
 from learned_augment.ops.region import REGION
 
@@ -14,7 +14,7 @@ __all__ = [
     "Blend",
     "Erase",
     "Geometric",
-    "Law",
+    "Kind",
     "Op",
     "Pointwise",
     "Resample",

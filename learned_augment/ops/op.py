@@ -22,7 +22,7 @@ __all__ = [
     "Blend",
     "Erase",
     "Geometric",
-    "Law",
+    "Kind",
     "Noise",
     "Op",
     "Pointwise",
@@ -121,7 +121,7 @@ class Resample:
     box: Callable[[Array, Noise, int, int, float], tuple[Array, ...]]
 
 
-Law: TypeAlias = Geometric | Pointwise | Blend | Erase | Resample
+Kind: TypeAlias = Geometric | Pointwise | Blend | Erase | Resample
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,8 @@ class Op:
         unit: What the value counts; empty when the op has no value (its value is then 0).
         low: Smallest legal value. Ranges and signs that a paper searches are in ``spaces``.
         high: Largest legal value.
-        neutral: The value that leaves every image as it is; None when there is none.
-        law: How the op acts.
+        identity_value: The value that leaves every image as it is; None when there is none.
+        kind: How the op acts.
         random: Whether the plan's noise matters, because the op chooses a place.
     """
 
@@ -142,6 +142,6 @@ class Op:
     unit: str
     low: float
     high: float
-    neutral: float | None
-    law: Law
+    identity_value: float | None
+    kind: Kind
     random: bool = False

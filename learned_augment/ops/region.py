@@ -71,8 +71,8 @@ REGION = [
         unit="fraction of the width",
         low=0.0,
         high=1.0,
-        neutral=0.0,
-        law=Erase(_cutout),
+        identity_value=0.0,
+        kind=Erase(_cutout),
         random=True,
     ),
     Op(
@@ -80,8 +80,8 @@ REGION = [
         unit="fraction of the shorter side",
         low=0.0,
         high=1.0,
-        neutral=0.0,
-        law=Erase(_cutout_clipped),
+        identity_value=0.0,
+        kind=Erase(_cutout_clipped),
         random=True,
     ),
     Op(
@@ -89,8 +89,8 @@ REGION = [
         unit="smallest fraction of the area",
         low=0.01,
         high=1.0,
-        neutral=None,
-        law=Resample(_resized_crop),
+        identity_value=None,
+        kind=Resample(_resized_crop),
         random=True,
     ),
 ]

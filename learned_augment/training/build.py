@@ -7,8 +7,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from learned_augment.jobs.processes import synchronise, world
-from learned_augment.networks.norms import norm_parameters
+from learned_augment.models.norms import norm_parameters
+from learned_augment.runtime.distributed import synchronise, world
 from learned_augment.training.recipe import Recipe
 
 __all__ = ["from_all", "one_norm", "optimiser", "share_out", "wrapped"]

@@ -11,11 +11,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from learned_augment.data.image_data import ImageData
-from learned_augment.engines import apply_batch
-from learned_augment.jobs.processes import rank, share, world
-from learned_augment.placement import Contender
+from learned_augment.backends import apply_batch
+from learned_augment.datasets.image_data import ImageData
+from learned_augment.evaluation.named_policies import Contender
 from learned_augment.policy import Policy
+from learned_augment.runtime.distributed import rank, share, world
 from learned_augment.training.pixels import Levels, level_statistics
 
 __all__ = ["Batch", "Draws", "Feed", "MemoryFeed", "augmented"]

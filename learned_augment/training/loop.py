@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import torch
 
-from learned_augment.jobs.checkpoints import load_checkpoint, save_checkpoint
-from learned_augment.jobs.interrupts import interrupts
-from learned_augment.jobs.processes import agree, rank, world
+from learned_augment.runtime.checkpoint import load_checkpoint, save_checkpoint
+from learned_augment.runtime.distributed import agree, rank, world
+from learned_augment.runtime.signals import interrupts
 from learned_augment.training.trainer import Trainer
 
 __all__ = ["Stop", "run_training"]

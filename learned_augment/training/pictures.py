@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from learned_augment.data.folders import class_files, rgb_image
-from learned_augment.data.image_data import ImageData, stratified_order
-from learned_augment.wording import first_line, leading
+from learned_augment._text import first_line, leading
+from learned_augment.datasets.folders import class_files, rgb_image
+from learned_augment.datasets.image_data import ImageData, stratified_order
 
 __all__ = ["FileImages", "ImageFolders", "MemoryImages", "Pictures", "in_memory", "read_folders"]
 

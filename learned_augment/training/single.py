@@ -6,14 +6,14 @@ from copy import deepcopy
 import torch
 from torch import Tensor
 
-from learned_augment.data.image_data import ImageData
-from learned_augment.jobs.isolation import isolated
-from learned_augment.networks import NetworkChoice, build_network
-from learned_augment.placement import Contender
+from learned_augment._text import first_line
+from learned_augment.datasets.image_data import ImageData
+from learned_augment.evaluation.named_policies import Contender
+from learned_augment.models import NetworkChoice, build_network
+from learned_augment.runtime.rng import isolated
 from learned_augment.training.feeds import MemoryFeed
 from learned_augment.training.recipe import Recipe
 from learned_augment.training.trainer import Trained, Trainer
-from learned_augment.wording import first_line
 
 __all__ = ["check_network", "find_device", "train_network"]
 

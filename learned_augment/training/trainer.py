@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from learned_augment.jobs.processes import rank, share, total, world
-from learned_augment.networks import NetworkChoice, build_network
+from learned_augment.models import NetworkChoice, build_network
+from learned_augment.runtime.distributed import rank, share, total, world
 from learned_augment.training.build import from_all, one_norm, optimiser, share_out, wrapped
 from learned_augment.training.feeds import Batch, Draws, Feed
 from learned_augment.training.pixels import Normalise, cut_out, light

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from learned_augment.engines.pil import apply_image
-from learned_augment.jobs.interrupts import ignore_interrupts
-from learned_augment.jobs.processes import rank, share, world
+from learned_augment.backends.pil import apply_image
 from learned_augment.policy import Policy
+from learned_augment.runtime.distributed import rank, share, world
+from learned_augment.runtime.signals import ignore_interrupts
 from learned_augment.training.feeds import Batch, Draws, augmented
 from learned_augment.training.pictures import Pictures
 from learned_augment.training.pixels import Levels

@@ -1,0 +1,246 @@
+"""What LearnedAugment accepts: arguments at construction, samples before anything is drawn.
+
+What is refused is refused always, whatever op would have been drawn.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+import PIL.Image
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2.functional import is_pure_tensor
+
+from learned_augment.backends.pil import MODES
+
+__all__ = [
+    "check_fill",
+    "check_generator",
+    "check_image",
+    "check_interpolation",
+    "check_pil",
+    "check_sample",
+    "check_size",
+    "check_tensor",
+    "fill_for",
+    "is_image",
+    "mask_fill",
+]
+
+DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
+FillValue = float | Sequence[float] | None
+Numbers = tuple[float, ...] | None
+_MODES = {0: InterpolationMode.NEAREST, 2: InterpolationMode.BILINEAR, 3: InterpolationMode.BICUBIC}
+
+
+def check_interpolation(interpolation: InterpolationMode | str | int) -> InterpolationMode:
+    """Return the mode for an enum, its name, or Pillow's number; ValueError for any other."""
+    wanted = _MODES.get(interpolation) if type(interpolation) is int else interpolation
+    for mode in _MODES.values():
+        if wanted in (mode, mode.value):
+            return mode
+    names = ", ".join(repr(mode.value) for mode in _MODES.values())
+    raise ValueError(f"Expected an interpolation of {names}, got {interpolation!r}.")
+
+
+def check_size(size: int | None) -> int | None:
+    """Return ``size`` if it is None or a positive whole number."""
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        raise ValueError(f"Expected size to be None or a positive whole number, got {size!r}.")
+    return size
+
+
+def check_generator(generator: Any) -> torch.Generator | None:
+    """Return ``generator`` if it is None or a generator of the CPU; TypeError for any other."""
+    cpu = isinstance(generator, torch.Generator) and generator.device.type == "cpu"
+    if generator is not None and not cpu:
+        raise TypeError(
+            f"Expected generator to be None or a torch.Generator on the CPU, got {generator!r}; "
+            "for a seed, give torch.Generator().manual_seed(seed)."
+        )
+    return generator  # type: ignore[no-any-return]
+
+
+def check_fill(fill: Any) -> FillValue | dict[type | str, FillValue]:
+    """Return a copy of ``fill``: None, a number, a sequence, or {type or "others": one of these}.
+
+    Raises:
+        TypeError: If it is anything else.
+        ValueError: If a number is not finite.
+    """
+    if isinstance(fill, Mapping):
+        return {_fill_key(key): _fill_value(value) for key, value in fill.items()}
+    return _fill_value(fill)
+
+
+def _fill_key(key: Any) -> type | str:
+    if isinstance(key, type) or key == "others":
+        return key  # type: ignore[no-any-return]
+    raise TypeError(f'Expected the keys of fill to be types or "others", got {key!r}.')
+
+
+def _fill_value(fill: Any) -> FillValue:
+    if fill is None:
+        return None
+    if isinstance(fill, int | float) and not isinstance(fill, bool):
+        return _finite(fill)
+    if isinstance(fill, Sequence) and not isinstance(fill, str):
+        numbers = tuple(fill)
+        if len(numbers) in (1, 3) and all(isinstance(level, int | float) for level in numbers):
+            return tuple(map(_finite, numbers))
+    raise TypeError(
+        "Expected fill to be None, a number, 1 or 3 numbers, or a dict of these by type, "
+        f"got {fill!r}."
+    )
+
+
+def _finite(level: float) -> float:
+    if not isfinite(level):
+        raise ValueError(f"Expected finite numbers in fill, got {level}.")
+    return level
+
+
+def fill_for(fill: FillValue | dict[type | str, FillValue], image: Any) -> tuple[float, ...] | None:
+    """Return the fill of an image, by its type, as a tuple of numbers, or None."""
+    if fill is None:
+        return None
+    if isinstance(fill, dict):
+        # Files that Pillow opens are of types of their own.
+        kind = PIL.Image.Image if isinstance(image, PIL.Image.Image) else type(image)
+        named = [value for key, value in fill.items() if isinstance(key, type) and kind is key]
+        fill = named[0] if named else fill.get("others")
+    if fill is None or isinstance(fill, Sequence):
+        return None if fill is None else tuple(fill)
+    return (fill,)
+
+
+def mask_fill(fill: FillValue | dict[type | str, FillValue], mask: Tensor) -> float:
+    """Return what shows outside a mask: what the dict names for masks, else 0.
+
+    Raises:
+        ValueError: If it is more than one number, or none of the mask's dtype.
+    """
+    named = fill.get(tv_tensors.Mask) if isinstance(fill, dict) else None
+    numbers = (0,) if named is None else named if isinstance(named, Sequence) else (named,)
+    level = numbers[0]
+    whole = not mask.dtype.is_floating_point and mask.dtype != torch.bool
+    limits = torch.iinfo(mask.dtype) if whole else None
+    fits = limits is None or (limits.min <= level <= limits.max and level == int(level))
+    if len(numbers) > 1 or not fits:
+        raise ValueError(
+            f"Expected one number of {mask.dtype} as the fill of masks, got {named!r}."
+        )
+    return level
+
+
+def is_image(item: Any) -> bool:
+    """Say whether an item is what the transform augments, rather than a target."""
+    kinds = (PIL.Image.Image, tv_tensors.Image, tv_tensors.Video)
+    return isinstance(item, kinds) or is_pure_tensor(item)
+
+
+def check_image(image: Any, fill: Numbers) -> None:
+    """Check an image as ``check_pil`` and ``check_tensor`` do."""
+    if isinstance(image, PIL.Image.Image):
+        check_pil(image.mode, image.size, fill)
+    else:
+        check_tensor(image.dtype, image.shape, fill)
+
+
+def check_pil(mode: str, size: tuple[int, int], fill: Numbers) -> None:
+    """Check mode and size of a PIL image, and that ``fill`` fits channels and levels.
+
+    Raises:
+        TypeError: For a mode that is not supported.
+        ValueError: For a size or fill that does not fit.
+    """
+    if mode not in MODES:
+        raise TypeError(
+            f"Expected a PIL image of mode {', '.join(MODES)}, got {mode!r}; "
+            'convert it first, for example with image.convert("RGB").'
+        )
+    if 0 in size:
+        raise ValueError(f"Expected an image of at least one pixel, got {size[0]} x {size[1]}.")
+    _check_fits(fill, 1 if mode in ("L", "LA") else 3, levels=True)
+
+
+def check_tensor(dtype: torch.dtype, shape: tuple[int, ...], fill: Numbers) -> None:
+    """Check dtype and shape of an image tensor, and that ``fill`` fits channels and levels.
+
+    Raises:
+        TypeError: For a dtype that is not supported.
+        ValueError: For a shape or fill that does not fit.
+    """
+    if dtype not in DTYPES:
+        raise TypeError(
+            f"Expected an image tensor of dtype uint8 or floating point in [0, 1], got "
+            f"{dtype}; convert it first, for example with v2.ToDtype(torch.uint8)."
+        )
+    channels = shape[-3] if len(shape) >= 3 else 0
+    if channels not in (1, 3):
+        raise ValueError(
+            "Expected an image tensor of shape [..., C, H, W] with 1 or 3 channels, got "
+            f"{tuple(shape)}."
+        )
+    if 0 in shape[-2:]:
+        raise ValueError(f"Expected an image of at least one pixel, got {tuple(shape)}.")
+    _check_fits(fill, channels, levels=dtype == torch.uint8)
+
+
+def _check_fits(fill: Numbers, channels: int, levels: bool) -> None:
+    if fill is None:
+        return
+    if levels and not all(0 <= level <= 255 for level in fill):
+        raise ValueError(f"Expected fill from 0 to 255 for an image of these levels, got {fill}.")
+    if len(fill) not in (1, channels):
+        raise ValueError(
+            f"Expected fill of 1 or {channels} numbers for an image of {channels} colour "
+            f"channel{'s' if channels > 1 else ''}, got {len(fill)}: {fill}."
+        )
+
+
+def check_sample(
+    images: list[Any], targets: list[Any], fill: FillValue | dict[type | str, FillValue] = None
+) -> None:
+    """Check that a sample holds one image, and that targets and ``fill`` fit.
+
+    Raises:
+        TypeError: If there is no image or more than one.
+        ValueError: If boxes or key points come with a batch, or a target has another size.
+    """
+    if len(images) != 1:
+        found = "no image" if not images else f"{len(images)} images"
+        raise TypeError(
+            f"Expected one image in the sample (PIL, tensor, tv_tensors.Image or Video), found "
+            f"{found}; stack images that belong together into one batch and set same_on_batch."
+        )
+    image = images[0]
+    batched = not isinstance(image, PIL.Image.Image) and image.dim() > 3
+    size = image.size[::-1] if isinstance(image, PIL.Image.Image) else tuple(image.shape[-2:])
+    for target in targets:
+        mask = isinstance(target, tv_tensors.Mask)
+        if mask:
+            _check_mask(target, image, batched)
+            mask_fill(fill, target)
+        elif batched and not (isinstance(image, tv_tensors.Video) and image.dim() == 4):
+            raise ValueError(
+                f"Expected one image or video beside {type(target).__name__}, got a batch of shape "
+                f"{tuple(image.shape)}; transform the images one by one."
+            )
+        given = tuple(target.shape[-2:] if mask else target.canvas_size)
+        if given != size:
+            raise ValueError(
+                f"Expected {type(target).__name__} of (height, width) {size} like the image, "
+                f"got {given}."
+            )
+
+
+def _check_mask(mask: Tensor, image: Any, batched: bool) -> None:
+    if batched and mask.shape[: image.dim() - 3] != image.shape[:-3]:
+        raise ValueError(
+            f"Expected a mask with the leading dimensions of the batch, "
+            f"{tuple(image.shape[:-3])}, got a mask of shape {tuple(mask.shape)}."
+        )

@@ -1,0 +1,1 @@
+"""Compiled CPU backends, which need Numba."""

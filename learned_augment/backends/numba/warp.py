@@ -1,0 +1,213 @@
+"""Compiled loops that move the pixels of a uint8 image, nearest neighbour, as PIL steps.
+
+The part of a row that has a source is found first, so that the loop over pixels tests nothing.
+Images are flat, C planes of ``height`` rows of ``width`` levels: making views in a loop over rows
+costs more than a row of 32 pixels. Offsets are cast to unsigned because Numba checks signed ones
+for < 0.
+"""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from learned_augment.backends.numba.jit import compiled
+from learned_augment.backends.numba.lut import Floats
+
+__all__ = ["Pixels", "move", "paint"]
+
+Pixels: TypeAlias = np.ndarray[Any, Any]
+"""Grey levels, floats, or whatever else there is one of a pixel."""
+
+
+@compiled
+def move(
+    source: Pixels,
+    target: Pixels,
+    height: int,
+    width: int,
+    step: Floats,
+    outside: Pixels,
+) -> None:
+    """Write the moved image.
+
+    Args:
+        source: (C * H * W,), not ``target``.
+        target: (C * H * W,).
+        height: H.
+        width: W.
+        step: (8,), the matrix from the second number on.
+        outside: (C,), what shows where there is no source.
+    """
+    if step[2] == 0 and step[4] == 0:
+        _move_separate(source, target, height, width, step, outside)
+    else:
+        _move_fixed(source, target, height, width, step, outside)
+
+
+@compiled
+def _move_separate(
+    source: Pixels,
+    target: Pixels,
+    height: int,
+    width: int,
+    step: Floats,
+    outside: Pixels,
+) -> None:
+    """Move along the axes: PIL sums positions in floating point."""
+    columns, rows = np.empty(width, np.int32), np.empty(height, np.int32)
+    first, last, stride = _positions(step[3], step[1], width, columns)
+    top, bottom, down = _positions(step[6], step[5], height, rows)
+    if stride == 1 and down == 1 and first < last and top < bottom:
+        start, stop = top * width + first, (bottom - 1) * width + last
+        shift = (rows[top] - top) * width + columns[first] - first
+        gap = width - (last - first)
+        size = height * width
+        _shift(source, target, size, width, start, stop, shift, gap, outside)
+        return
+    index = np.empty(width, np.int32)
+    for y in range(height):
+        count = last - first if 0 <= rows[y] < height else 0
+        for k in range(count if stride == 0 else min(count, 1)):
+            index[k] = rows[y] * width + columns[first + k]
+        _write_row(source, target, height, width, y, first, count, index, stride, outside)
+
+
+@compiled
+def _positions(offset: float, step: float, limit: int, out: Any) -> Any:
+    """Write the source of each position of an axis; return the span of those that have one.
+
+    The third result is 1 or -1 if the sources of the span are neighbours, rising or falling.
+    """
+    first, last, position, rising, falling = out.size, 0, offset + step * 0.5, True, True
+    for k in range(out.size):
+        source = np.int32(-1) if position < 0 else np.int32(min(position, limit))
+        out[k] = source
+        if 0 <= source < limit:
+            if k > first:
+                rising = rising and source == out[k - 1] + 1
+                falling = falling and source == out[k - 1] - 1
+            first, last = min(first, k), k + 1
+        position += step
+    return min(first, last), last, 1 if rising else (-1 if falling else 0)
+
+
+@compiled
+def _shift(
+    source: Pixels,
+    target: Pixels,
+    size: int,
+    width: int,
+    start: int,
+    stop: int,
+    shift: int,
+    gap: int,
+    outside: Pixels,
+) -> None:
+    """Write whole planes shifted: rows run on into each other, then what lies between is painted.
+
+    Args:
+        source: (C * H * W,).
+        target: (C * H * W,).
+        size: H * W.
+        width: W.
+        start: First pixel of a plane that has a source.
+        stop: Last pixel that has one + 1.
+        shift: How far ahead the source of a pixel lies.
+        gap: Pixels from the last of a row to the first of the next that have none.
+        outside: (C,), what shows where there is no source.
+    """
+    for c in range(outside.size):
+        plane, level = c * size, outside[c]
+        for k in range(plane + start, plane + stop):
+            target[np.uint64(k)] = source[np.uint64(k + shift)]
+        paint(target, plane, plane + start, level)
+        paint(target, plane + stop, plane + size, level)
+        if gap > 0:
+            for at in range(plane + start + width - gap, plane + stop, width):
+                for k in range(gap):
+                    target[np.uint64(at + k)] = level
+
+
+@compiled
+def _move_fixed(
+    source: Pixels,
+    target: Pixels,
+    height: int,
+    width: int,
+    step: Floats,
+    outside: Pixels,
+) -> None:
+    """Move along slanted lines: PIL sums positions in 16.16 fixed point."""
+    a, b, c, d, e, f = step[1], step[2], step[3], step[4], step[5], step[6]
+    x0, y0 = _fixed(c + a * 0.5 + b * 0.5), _fixed(f + d * 0.5 + e * 0.5)
+    dx, dy, down_x, down_y = _fixed(a), _fixed(d), _fixed(b), _fixed(e)
+    stride = 1 if dx == 65536 and dy == 0 else 0
+    index = np.empty(width, np.int32)
+    for y in range(height):
+        first, last = _span(x0, dx, width << 16, width)
+        first_y, last_y = _span(y0, dy, height << 16, width)
+        first = max(first, first_y)
+        count = max(min(last, last_y) - first, 0)
+        x, line = x0 + first * dx, y0 + first * dy
+        for k in range(count if stride == 0 else min(count, 1)):
+            index[k] = ((line + k * dy) >> 16) * width + ((x + k * dx) >> 16)
+        _write_row(source, target, height, width, y, first, count, index, stride, outside)
+        x0 += down_x
+        y0 += down_y
+
+
+@compiled
+def _fixed(value: float) -> Any:
+    return np.int64(np.floor(value * 65536.0 + 0.5))
+
+
+@compiled
+def _span(start: int, step: int, limit: int, length: int) -> tuple[int, int]:
+    """Return the positions k with 0 <= start + k * step < limit, as first and last + 1."""
+    if step == 0:
+        return 0, (length if 0 <= start < limit else 0)
+    if step > 0:
+        first, last = -(start // step), -((start - limit) // step)
+    else:
+        first, last = (start - limit) // -step + 1, start // -step + 1
+    first = min(max(first, 0), length)
+    return first, max(min(last, length), first)
+
+
+@compiled
+def _write_row(
+    source: Pixels,
+    target: Pixels,
+    height: int,
+    width: int,
+    y: int,
+    first: int,
+    count: int,
+    index: Any,
+    stride: int,
+    outside: Pixels,
+) -> None:
+    """Write row y of all planes: the pixels that ``index`` names from ``first`` on."""
+    for c in range(outside.size):
+        plane = c * height * width
+        row = plane + y * width
+        at = row + first
+        paint(target, row, at, outside[c])
+        paint(target, at + count, row + width, outside[c])
+        start = plane + index[0]
+        if stride == 1:
+            for k in range(count):
+                target[np.uint64(at + k)] = source[np.uint64(start + k)]
+        elif stride == -1:
+            for k in range(count):
+                target[np.uint64(at + k)] = source[np.uint64(start - k)]
+        else:
+            for k in range(count):
+                target[np.uint64(at + k)] = source[np.uint64(plane + index[k])]
+
+
+@compiled
+def paint(target: Pixels, start: int, stop: int, level: int) -> None:
+    """Write one level over part of a row of levels."""
+    for k in range(start, stop):
+        target[np.uint64(k)] = level

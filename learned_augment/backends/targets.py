@@ -1,0 +1,153 @@
+"""Steps + bounding boxes, masks, key points -> the same, moved as the image's pixels moved.
+
+Only ops that move pixels act; recolouring and erasing leave targets alone. Coordinates are pixels,
+x to the right and y down. Boxes measure from the image's corner; a key point (x, y) names the pixel
+of column x and row y, as torchvision's flip reads it.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional
+
+from learned_augment.backends.torch_uint8 import crop_to, gather, nearest_sources
+from learned_augment.ops import Geometric, Resample
+from learned_augment.ops.region import centre_crop
+from learned_augment.plan import HOST, Plan, Step
+
+__all__ = ["move_boxes", "move_key_points", "move_mask", "move_masks"]
+
+Boxes: TypeAlias = tv_tensors.BoundingBoxes
+Format = tv_tensors.BoundingBoxFormat
+
+
+def move_mask(mask: Tensor, steps: Sequence[Step], size: int | None, fill: float = 0) -> Tensor:
+    """Move masks (..., H, W) of any dtype, nearest neighbour, as the pixels of one image moved."""
+    out = mask.reshape(1, -1, *mask.shape[-2:]).clone()
+    outside = torch.full((1, 1, 1, 1), fill, device=mask.device).to(mask.dtype)
+    for step in steps:
+        kind, (height, width) = step.op.kind, out.shape[-2:]
+        if isinstance(kind, Geometric):
+            rows = kind.matrix(step.value, step.noise, width, height)
+            matrix = np.array([[float(c) for c in rows]])
+            out = gather(out, nearest_sources(matrix, width, height, out.device), outside)
+        elif isinstance(kind, Resample):
+            x0, y0, x1, y1 = _crop(step, kind, width, height, size)
+            target = (size, size) if size else (height, width)
+            out = _resized(out[..., y0:y1, x0:x1], target)
+    out = crop_to(out, size) if size is not None else out
+    return out.reshape(*mask.shape[:-2], *out.shape[-2:])
+
+
+def move_masks(masks: Tensor, plan: Plan, size: int | None, fill: float = 0) -> Tensor:
+    """Move masks (..., H, W) with their images, a row of the plan for each, or one for all."""
+    if len(plan) == 1:
+        return move_mask(masks, plan.steps(0), size, fill)
+    shape = (*masks.shape[:-2], *(masks.shape[-2:] if size is None else (size, size)))
+    if masks.numel() == 0:
+        return masks.new_zeros(shape)
+    each = masks.reshape(len(plan), -1, *masks.shape[-2:])
+    moved = [move_mask(mask, plan.steps(i), size, fill) for i, mask in enumerate(each)]
+    return torch.stack(moved).reshape(shape)
+
+
+def _resized(mask: Tensor, target: tuple[int, int]) -> Tensor:
+    # Doubles hold every label below 2**53; interpolation knows few whole-number types.
+    return interpolate(mask.double(), target, mode="nearest-exact").to(mask.dtype)
+
+
+def move_key_points(
+    points: tv_tensors.KeyPoints, steps: Sequence[Step], size: int | None
+) -> tv_tensors.KeyPoints:
+    """Move key points (..., 2); those that leave the canvas lie outside of it, and are not lost."""
+    matrix, canvas = _forward(steps, points.canvas_size, size)
+    plain = points.as_subclass(torch.Tensor)
+    if matrix is None:
+        return tv_tensors.wrap(plain.clone(), like=points, canvas_size=canvas)  # type: ignore[no-any-return]
+    moved = _like(_transformed(plain.double() + 0.5, matrix) - 0.5, points.dtype)
+    return tv_tensors.wrap(moved, like=points, canvas_size=canvas)  # type: ignore[no-any-return]
+
+
+def move_boxes(boxes: Boxes, steps: Sequence[Step], size: int | None) -> Boxes:
+    """Move boxes (N, K): upright ones become the upright hull of what they held.
+
+    Boxes are clamped to the canvas in their own clamping mode; rotated formats stay rotated, with
+    a sheared rectangle approximated by one through its first three corners.
+    """
+    matrix, canvas = _forward(steps, boxes.canvas_size, size)
+    plain = boxes.as_subclass(torch.Tensor)
+    if matrix is None:
+        return tv_tensors.wrap(plain.clone(), like=boxes, canvas_size=canvas)  # type: ignore[no-any-return]
+    rotated = tv_tensors.is_rotated_bounding_format(boxes.format)
+    between = Format.XYXYXYXY if rotated else Format.XYXY
+    edges = functional.convert_bounding_box_format(plain.double(), boxes.format, between)
+    corners = edges.reshape(-1, 4, 2) if rotated else _corners(edges)
+    moved = _transformed(corners, matrix)
+    if rotated:
+        if torch.linalg.det(matrix[:2, :2]) < 0:
+            moved = moved[:, [1, 0, 3, 2]]  # a mirror image keeps its corners in turning order
+        edges = moved.reshape(-1, 8)
+    else:
+        edges = torch.cat([moved.amin(1), moved.amax(1)], 1)
+    back = functional.convert_bounding_box_format(edges, between, boxes.format)
+    result = tv_tensors.wrap(
+        _like(back, boxes.dtype).reshape(plain.shape), like=boxes, canvas_size=canvas
+    )
+    return functional.clamp_bounding_boxes(result)  # type: ignore[no-any-return]
+
+
+def _corners(edges: Tensor) -> Tensor:
+    """Return the corners (N, 4, 2) of upright boxes (N, 4) in XYXY."""
+    x0, y0, x1, y1 = edges.reshape(-1, 4).unbind(1)
+    return torch.stack([x0, y0, x1, y0, x1, y1, x0, y1], 1).reshape(-1, 4, 2)
+
+
+def _like(coordinates: Tensor, dtype: torch.dtype) -> Tensor:
+    return coordinates.to(dtype) if dtype.is_floating_point else coordinates.round().to(dtype)
+
+
+def _transformed(points: Tensor, matrix: Tensor) -> Tensor:
+    matrix = matrix.to(points)
+    return points @ matrix[:2, :2].T + matrix[:2, 2]
+
+
+def _forward(
+    steps: Iterable[Step], canvas: tuple[int, int], size: int | None
+) -> tuple[Tensor | None, tuple[int, int]]:
+    """Return the 3x3 matrix from input to output points, None if nothing moves, and the canvas."""
+    height, width = canvas
+    total = torch.eye(3, dtype=torch.float64, device=HOST)
+    moved = False
+    for step in steps:
+        kind = step.op.kind
+        if isinstance(kind, Geometric):
+            rows = kind.matrix(step.value, step.noise, width, height)
+            edges = [*(float(c) for c in rows), 0.0, 0.0, 1.0]
+            backward = torch.tensor(edges, dtype=torch.float64, device=HOST)
+            total, moved = torch.linalg.inv(backward.reshape(3, 3)) @ total, True
+        elif isinstance(kind, Resample):
+            x0, y0, x1, y1 = _crop(step, kind, width, height, size)
+            height, width = (size, size) if size else (height, width)
+            total, moved = _zoom(x0, y0, width / (x1 - x0), height / (y1 - y0)) @ total, True
+    if size is not None and (height, width) != (size, size):
+        x0, y0, *_ = centre_crop(width, height, size)
+        total, moved = _zoom(x0, y0, 1.0, 1.0) @ total, True
+    return total if moved else None, (height, width) if size is None else (size, size)
+
+
+def _crop(
+    step: Step, kind: Resample, width: int, height: int, size: int | None
+) -> tuple[int, int, int, int]:
+    box = kind.box(step.value, step.noise, width, height, 1.0 if size else width / height)
+    x0, y0, x1, y1 = (int(edge) for edge in box)
+    return x0, y0, x1, y1
+
+
+def _zoom(x0: float, y0: float, across: float, down: float) -> Tensor:
+    rows = [[across, 0.0, -x0 * across], [0.0, down, -y0 * down], [0.0, 0.0, 1.0]]
+    return torch.tensor(rows, dtype=torch.float64, device=HOST)

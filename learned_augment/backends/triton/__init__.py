@@ -1,0 +1,1 @@
+"""Compiled GPU backend, which needs Triton."""

@@ -1,0 +1,142 @@
+"""Random controls: a policy's shape and strength with other ops, to tell learned from augmented.
+
+Strength is how far a value is from the one that changes nothing, as a share of the way to the end
+of the op's range in the policy's space: 0 changes nothing, 1 is the end of the range.
+"""
+
+from collections import defaultdict
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from learned_augment.ops import OPS
+from learned_augment.plan import HOST
+from learned_augment.policy import Policy
+from learned_augment.search_spaces import SPACES, Range, mirror
+
+__all__ = ["RANDOM", "random_control"]
+
+RANDOM = "random:"
+"""What the name of a policy's random control starts with."""
+
+
+def random_control(policy: Policy, seed: int = 0) -> Policy:
+    """Return a policy of the same shape and strength, whose choice of ops is random.
+
+    In each layer of each sub-policy the ops that the policy names change places by a random
+    permutation, within three kinds: ops with a range of values; ops with a single value (DeepAA's
+    flip, crop and cutout); ops without a value, and so without strength (AutoContrast, Invert,
+    Equalize). Identity stays, and so do sub-policies, layers, mixture, weights and the strength of
+    every candidate. A value keeps its side of the neutral one; where its old op has one side only,
+    the new op's side is random.
+
+    Args:
+        policy: the policy to take the shape of; it must say its space.
+        seed: chooses the permutations and sides.
+
+    Raises:
+        ValueError: if the policy does not say its space, or has an op that is not of that space.
+    """
+    with HOST:
+        return _drawn(policy, seed)
+
+
+def _drawn(policy: Policy, seed: int) -> Policy:
+    table = _Table.of(policy)
+    generator = torch.Generator().manual_seed(seed)
+    shape = (*policy.weights.shape[:2], len(policy.ops))
+    names = torch.arange(len(policy.ops)).expand(shape).clone()  # (S, L, O): what each op becomes
+    for members in _kinds(policy):
+        order = torch.rand(
+            *shape[:2], len(members), generator=generator, dtype=torch.float32
+        ).argsort(-1)
+        names[:, :, members] = torch.tensor(members)[order]
+    sides = torch.randint(0, 2, shape, generator=generator).double() * 2 - 1
+    op = names.gather(2, policy.op)
+    value = table.values(op, table.strengths(policy, sides))
+    moved = op != policy.op
+    about = {key: policy.about[key] for key in ("placement", "space") if key in policy.about}
+    about |= {"name": RANDOM + policy.name, "method": "random control", "seed": str(seed)}
+    return Policy(
+        policy.ops,
+        policy.mixture,
+        policy.weights,
+        op,
+        torch.where(moved, value, policy.value),
+        about,
+    )
+
+
+class _Table(NamedTuple):
+    """The ranges of a policy's ops, each field (O,).
+
+    Attributes:
+        identity_value: the value that changes nothing, or the only value.
+        below: distance from it to the low end.
+        above: distance from it to the high end.
+        whole: whether its values are whole numbers.
+    """
+
+    identity_value: Tensor
+    below: Tensor
+    above: Tensor
+    whole: Tensor
+
+    @classmethod
+    def of(cls, policy: Policy) -> "_Table":
+        spans = [(name, _span(policy, name)) for name in policy.ops]
+        columns = zip(*(_row(name, span) for name, span in spans), strict=True)
+        neutral, below, above = (torch.tensor(c, dtype=torch.float64) for c in columns)
+        whole = torch.tensor([span.whole for _, span in spans])
+        return cls(neutral, below, above, whole)
+
+    def strengths(self, policy: Policy, sides: Tensor) -> Tensor:
+        """Return each candidate's signed strength (S, L, C); `sides` (S, L, O) of one-sided ops."""
+        op, offset = policy.op, policy.value - self.identity_value[policy.op]
+        reach = torch.where(offset < 0, self.below[op], self.above[op])
+        strength = torch.where(reach > 0, offset / reach.clamp_min(1e-12), 0.0)
+        one_sided = (self.below * self.above == 0)[op]
+        return torch.where(one_sided, strength.abs() * sides.gather(2, op), strength)
+
+    def values(self, op: Tensor, strength: Tensor) -> Tensor:
+        """Return the values of ops (S, L, C) at signed strengths (S, L, C)."""
+        below, above = self.below[op], self.above[op]
+        downward = ((strength < 0) & (below > 0)) | (above == 0)
+        reach = torch.where(downward, -below, above)
+        value = self.identity_value[op] + strength.abs() * reach
+        return torch.where(self.whole[op], value.round(), value)
+
+
+def _kinds(policy: Policy) -> list[list[int]]:
+    """Return the ops that may change places, by kind."""
+    kinds: dict[tuple[bool, bool], list[int]] = defaultdict(list)
+    for place, name in enumerate(policy.ops):
+        span = _span(policy, name)
+        if name != "Identity":
+            kinds[not OPS[name].unit, span.low == span.high].append(place)
+    return list(kinds.values())
+
+
+def _span(policy: Policy, name: str) -> Range:
+    space = str(policy.about.get("space"))
+    if name == "Identity":
+        return Range()
+    if space not in SPACES:
+        raise ValueError(
+            f"A random control needs to know the ranges of {policy.name}'s ops: expected "
+            f"about['space'] to be one of {', '.join(SPACES)}, got {policy.about.get('space')!r}."
+        )
+    if name not in SPACES[space]:
+        raise ValueError(f"{policy.name} has {name}, which is not of its space {space!r}.")
+    return SPACES[space][name]
+
+
+def _row(name: str, span: Range) -> tuple[float, float, float]:
+    """Return (neutral, below, above); an op with a single value has no way to go."""
+    neutral = OPS[name].identity_value
+    if span.low == span.high or neutral is None:
+        return span.low, 0.0, 0.0
+    ends = [span.low, span.high]
+    ends += [mirror(name, end) for end in ends] if span.mirrored else []
+    return neutral, max(0.0, neutral - min(ends)), max(0.0, max(ends) - neutral)

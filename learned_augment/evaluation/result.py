@@ -1,0 +1,230 @@
+"""The results of a comparison as a value, with their statistics, in words and as JSON.
+
+Accuracies are of the test images after the last epoch, in percent; differences are in points.
+"""
+
+import json
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from learned_augment.evaluation.caveats import caveats
+from learned_augment.evaluation.random_baseline import RANDOM
+from learned_augment.evaluation.statistics import Difference, paired_difference
+
+__all__ = ["Run", "Verdict"]
+
+FORMAT = 2
+_READABLE = (1, FORMAT)  # format 1 has no learning curves and no figures of policies
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished training.
+
+    Attributes:
+        policy: name of the policy.
+        seed: its seed.
+        accuracy: of the test images, in percent.
+        loss: mean training loss of the last epoch; None if the training diverged.
+        best: accuracy of the best tested epoch, in percent; it was chosen on the test images.
+        losses: mean training loss of every epoch, None where it is not finite.
+        accuracies: (epoch, accuracy in percent) of every tested epoch.
+    """
+
+    policy: str
+    seed: int
+    accuracy: float
+    loss: float | None
+    best: float | None = None
+    losses: tuple[float | None, ...] = ()
+    accuracies: tuple[tuple[int, float], ...] = ()
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> "Run":
+        """Read what `asdict` and JSON made of a run."""
+        curves = {"losses": tuple(data.get("losses", ()))}
+        curves["accuracies"] = tuple(tuple(pair) for pair in data.get("accuracies", ()))
+        return cls(**{**data, **curves})
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Accuracies of every policy at every seed, an immutable value.
+
+    Attributes:
+        data: what the data are called.
+        placements: for each policy, in order, how it was placed: "nothing", "alone",
+            "crop-flip only" or "after crop-flip".
+        reference: the policy that the others are compared with.
+        seeds: the seeds asked for.
+        runs: the finished trainings.
+        settings: data and their sizes, network, recipe and device; plain JSON data.
+        policies: for each policy the hash of its figures ("sha256") and each op's chance in each
+            layer ("ops"), the default augmentation's layers first; a random control's at seed 0.
+        interest: the difference in points that the seeds should be enough to show.
+    """
+
+    data: str
+    placements: Mapping[str, str]
+    reference: str
+    seeds: tuple[int, ...]
+    runs: tuple[Run, ...]
+    settings: Mapping[str, Any]
+    policies: Mapping[str, Any] = field(default_factory=dict)
+    interest: float = 1.0
+
+    def accuracies(self, policy: str) -> dict[int, float]:
+        """Return the policy's accuracy in percent for each finished seed.
+
+        Raises:
+            KeyError: if the verdict has no such policy.
+        """
+        if policy not in self.placements:
+            raise KeyError(f"No policy {policy!r} here. Compared: {', '.join(self.placements)}.")
+        return {run.seed: run.accuracy for run in self.runs if run.policy == policy}
+
+    def difference(self, policy: str, reference: str | None = None) -> Difference | None:
+        """Return how much better `policy` is, in points with a 95 % t interval over seeds.
+
+        The interval covers what a seed decides, on the same test images. None stands for fewer
+        than two seeds that both have finished.
+        """
+        ours, theirs = self.accuracies(policy), self.accuracies(reference or self.reference)
+        both = [seed for seed in self.seeds if seed in ours and seed in theirs]
+        if len(both) < 2:
+            return None
+        return paired_difference(
+            [ours[s] for s in both], [theirs[s] for s in both], step=self.resolution
+        )
+
+    @property
+    def resolution(self) -> float:
+        """The finest difference that can be seen, in points: one test image."""
+        return 100 / float(self.settings["test_images"])
+
+    def deviation(self) -> float | None:
+        """Return the standard deviation of the paired differences to the reference, in points.
+
+        Pooled over the policies; None where fewer than two seeds of any policy are paired.
+        """
+        reference, variances = self.accuracies(self.reference), []
+        for policy in self.placements:
+            pairs = self.accuracies(policy).items()
+            differences = [value - reference[seed] for seed, value in pairs if seed in reference]
+            if policy != self.reference and len(differences) > 1:
+                variances.append(statistics.variance(differences))
+        return math.sqrt(statistics.fmean(variances)) if variances else None
+
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """Return what is compared with what: all with the reference, then with their controls."""
+        names = list(self.placements)
+        controlled = [name for name in names if RANDOM + name in names]
+        return tuple(
+            [(name, self.reference) for name in names if name != self.reference]
+            + [(name, RANDOM + name) for name in controlled if RANDOM + name != self.reference]
+        )
+
+    def sentence(self, policy: str, reference: str | None = None) -> str:
+        """Return the verdict on one policy against another, the reference, in plain words."""
+        against = reference or self.reference
+        if policy == against:
+            return f"{policy}: what the others are compared with."
+        found = self.difference(policy, against)
+        if found is None:
+            return f"{policy}: not compared, fewer than 2 seeds have finished."
+        interval = f"(95 % interval {_points(found.low)} to {_points(found.high)})"
+        if found.low <= 0 <= found.high:
+            return f"{policy}: no difference to {against} shown {interval}."
+        word = "better" if found.mean > 0 else "worse"
+        return f"{policy}: {word} than {against} by {abs(found.mean):.2f} points {interval}."
+
+    def check_same(self, other: "Verdict") -> None:
+        """Accept a verdict of the same configuration, whatever its policies and seeds.
+
+        Raises:
+            ValueError: if the settings differ, or a policy of one name has other figures.
+        """
+        keys = sorted({*self.settings, *other.settings})
+        pairs = [(key, other.settings.get(key), self.settings.get(key)) for key in keys]
+        pairs += [
+            (f"policy {name}", other.policies[name]["sha256"], self.policies[name]["sha256"])
+            for name in self.policies
+            if name in other.policies
+        ]
+        changed = [f"{key} {old} there, {new} here" for key, old, new in pairs if old != new]
+        if changed:
+            raise ValueError(f"Results of two configurations do not mix: {'; '.join(changed)}.")
+
+    def missing(self) -> tuple[tuple[str, int], ...]:
+        """Return the (policy, seed) pairs that have not finished."""
+        done = {(run.policy, run.seed) for run in self.runs}
+        pairs = ((policy, seed) for seed in self.seeds for policy in self.placements)
+        return tuple(pair for pair in pairs if pair not in done)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what a reader must know before believing the table."""
+        return tuple(caveats(self))
+
+    def headline(self) -> str:
+        """Return data, network, epochs and seeds in a line."""
+        s = self.settings
+        return (
+            f"{self.data}: {s['train_images']} training and {s['test_images']} test images, "
+            f"{s['classes']} classes; {s['network']}, {s['epochs']} epochs, {len(self.seeds)} seeds"
+        )
+
+    def table(self) -> str:
+        """Return the whole verdict as text: settings, table, sentences, notes."""
+        sentences = [self.sentence(*pair) for pair in self.pairs()]
+        notes = [f"Note: {note}" for note in self.notes()]
+        blocks = [[self.headline()], _rows(self), sentences, notes]
+        return "\n\n".join("\n".join(block) for block in blocks if block)
+
+    def to_json(self) -> str:
+        """Return the verdict as a JSON document; equal verdicts give equal text."""
+        document = {"format": FORMAT, **asdict(self)}
+        return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Verdict":
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: if the text is not such a document.
+        """
+        try:
+            document = json.loads(text)
+            if document.pop("format") not in _READABLE:
+                raise ValueError(f"expected format {FORMAT}")
+            runs = tuple(map(Run.from_data, document.pop("runs")))
+            return cls(runs=runs, seeds=tuple(document.pop("seeds")), **document)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"Expected a verdict as compare wrote it: {error}.") from None
+
+
+def _rows(verdict: Verdict) -> list[str]:
+    rows = [("policy", "placed", "accuracy", "sd", f"difference to {verdict.reference}")]
+    for name, placement in verdict.placements.items():
+        values = list(verdict.accuracies(name).values())
+        mean = f"{statistics.fmean(values):.2f}" if values else "-"
+        spread = f"{statistics.stdev(values):.2f}" if len(values) > 1 else "-"
+        rows.append((name, placement, mean, spread, _difference_cell(verdict, name)))
+    widths = [max(len(row[column]) for row in rows) for column in range(5)]
+    return [
+        f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}  {e}".rstrip()
+        for a, b, c, d, e in rows
+    ]
+
+
+def _difference_cell(verdict: Verdict, policy: str) -> str:
+    found = None if policy == verdict.reference else verdict.difference(policy)
+    if found is None:
+        return "-"
+    return f"{found.mean:+.2f}  [{found.low:+.2f}, {found.high:+.2f}]"
+
+
+def _points(value: float) -> str:
+    return f"{value:+.2f}"

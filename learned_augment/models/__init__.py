@@ -1,0 +1,80 @@
+"""The networks that compare and search train: a small one for CPU cores, and those of the papers.
+
+Convention: images are float batches (B, 3, H, W) of any size from 16 pixels up, already normalised;
+the result is one row of logits per image, (B, num_classes). Nothing works in place, so that
+`torch.func.jvp` can push a tangent through every network of this room.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from learned_augment.models.pyramidnet import pyramidnet
+from learned_augment.models.resnet import resnet50, resnet200
+from learned_augment.models.shake_shake import shake_shake
+from learned_augment.models.shakes import ShakeDrop, ShakeShake
+from learned_augment.models.small_cnn import small_cnn
+from learned_augment.models.wide_resnet import WideResNet, wide_resnet
+
+__all__ = [
+    "NETWORKS",
+    "NetworkChoice",
+    "ShakeDrop",
+    "ShakeShake",
+    "WideResNet",
+    "build_network",
+    "pyramidnet",
+    "resnet50",
+    "resnet200",
+    "shake_shake",
+    "small_cnn",
+    "wide_resnet",
+]
+
+NetworkChoice = str | nn.Module | Callable[[int], nn.Module]
+
+NETWORKS: dict[str, Callable[[int], nn.Module]] = {
+    "small-cnn": small_cnn,
+    "wrn-16-1": partial(wide_resnet, 16, 1),
+    "wrn-40-2": partial(wide_resnet, 40, 2),
+    "wrn-28-10": partial(wide_resnet, 28, 10),
+    "shake-shake-26-2x32d": partial(shake_shake, 26, 32),
+    "shake-shake-26-2x96d": partial(shake_shake, 26, 96),
+    "shake-shake-26-2x112d": partial(shake_shake, 26, 112),
+    "pyramidnet-272": partial(pyramidnet, 272, 200),
+    "resnet50": resnet50,
+    "resnet200": resnet200,
+}
+"""Networks by name; each row turns a number of classes into a fresh network."""
+
+
+def build_network(network: NetworkChoice, num_classes: int) -> nn.Module:
+    """Return a network for `num_classes`, from a name, a factory or a finished module.
+
+    Args:
+        network: a name of `NETWORKS`, a callable that takes the number of classes, or a module,
+            which is returned as it is.
+        num_classes: length of a row of logits.
+
+    Raises:
+        ValueError: if no network has this name.
+        TypeError: if `network` is of another kind, or a factory returned no module.
+    """
+    if isinstance(network, nn.Module):
+        return network
+    if isinstance(network, str):
+        if network not in NETWORKS:
+            raise ValueError(f"No network named {network!r}. Available: {', '.join(NETWORKS)}.")
+        return NETWORKS[network](num_classes)
+    if not callable(network):
+        raise TypeError(
+            "Expected a network as a name, a torch.nn.Module or a callable that takes the number "
+            f"of classes, got {type(network).__name__}."
+        )
+    built = network(num_classes)
+    if not isinstance(built, nn.Module):
+        raise TypeError(
+            f"Expected the network factory to return a torch.nn.Module, got {type(built).__name__}."
+        )
+    return built

@@ -1,0 +1,1 @@
+"""Policies and results in words, pictures and pages."""

@@ -1,0 +1,145 @@
+"""Each paper's search space: from a magnitude in [0, 1] to an op's value in its own unit.
+
+A magnitude means nothing without its space. ``mirrored`` says that the paper flips the value about
+the op's neutral value with chance one half whenever it is applied.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from learned_augment.ops import OPS
+
+__all__ = ["SPACES", "Range", "Space", "levels", "mirror"]
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that magnitudes 0 to 1 stand for: low + magnitude * (high - low).
+
+    Attributes:
+        low: Value at magnitude 0, in the op's unit.
+        high: Value at magnitude 1.
+        mirrored: Whether application draws a random side of the neutral value.
+        whole: Whether values are rounded to whole numbers.
+    """
+
+    low: float = 0.0
+    high: float = 0.0
+    mirrored: bool = False
+    whole: bool = False
+
+    def value(self, magnitude: float) -> float:
+        """Return the value at ``magnitude``; raise ValueError outside [0, 1]."""
+        if not 0 <= magnitude <= 1:
+            raise ValueError(f"Expected a magnitude in [0, 1], got {magnitude}.")
+        value = self.low + magnitude * (self.high - self.low)
+        return float(round(value)) if self.whole else value
+
+
+Space = Mapping[str, Range]
+
+_MIRRORED = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
+_FACTORS = ("Contrast", "Color", "Brightness", "Sharpness")
+
+
+def _signed(shear: float, translate: float, rotate: float, *, low: bool) -> dict[str, Range]:
+    """Return the five mirrored rows, from -limit (``low``) or from 0 up to their limit."""
+    limits = (shear, shear, translate, translate, rotate)
+    return {
+        name: Range(-limit if low else 0.0, limit, mirrored=True)
+        for name, limit in zip(_MIRRORED, limits, strict=True)
+    }
+
+
+def _factors(low: float, high: float, *, mirrored: bool = False) -> dict[str, Range]:
+    return {name: Range(low, high, mirrored) for name in _FACTORS}
+
+
+# Li et al., DADA, ECCV 2020, arXiv:2003.03780; Lim et al., Fast AutoAugment, NeurIPS 2019,
+# arXiv:1905.00397: the same fifteen ops and ranges.
+_DADA = {
+    **_signed(0.3, 0.45, 30.0, low=True),
+    "AutoContrast": Range(),
+    "Invert": Range(),
+    "Equalize": Range(),
+    "Solarize": Range(0.0, 256.0),
+    "Posterize": Range(4.0, 8.0),
+    **_factors(0.1, 1.9),
+    "Cutout": Range(0.0, 0.2),
+}
+
+# Zheng et al., Deep AutoAugment, ICLR 2022, arXiv:2203.06172. The last three have one level each:
+# flip at one half, cutout of 16 in 32 pixels, padding of 4 in 32 pixels.
+_DEEPAA = {
+    "Identity": Range(),
+    **{name: row for name, row in _DADA.items() if name != "Cutout"},
+    "Flip": Range(0.5, 0.5),
+    "CutoutClipped": Range(0.5, 0.5),
+    "PadCrop": Range(0.125, 0.125),
+}
+
+# The same for ImageNet: cutout of 60 in 224 pixels, resized crop of 8 % of the area or more.
+_DEEPAA_IMAGENET = {
+    **{name: row for name, row in _DEEPAA.items() if name != "PadCrop"},
+    "CutoutClipped": Range(60 / 224, 60 / 224),
+    "ResizedCrop": Range(0.08, 0.08),
+}
+
+# Cubuk et al., AutoAugment, CVPR 2019, arXiv:1805.09501, in torchvision's reading.
+_AUTOAUGMENT = {
+    **_signed(0.3, 150 / 331, 30.0, low=False),
+    "AutoContrast": Range(),
+    "Invert": Range(),
+    "Equalize": Range(),
+    "Solarize": Range(255.0, 0.0),
+    "Posterize": Range(8.0, 4.0, whole=True),
+    **_factors(1.0, 1.9, mirrored=True),
+}
+
+# Cubuk et al., RandAugment, NeurIPS 2020, arXiv:1909.13719, in torchvision's reading.
+_RANDAUGMENT = {
+    "Identity": Range(),
+    **{name: row for name, row in _AUTOAUGMENT.items() if name != "Invert"},
+}
+
+# Müller and Hutter, TrivialAugment, ICCV 2021, arXiv:2103.10158, the wide space. Its translation
+# is 32 pixels at any image size; here it is a fraction, 32 of ImageNet's 224.
+_TRIVIALAUGMENT = {
+    **_RANDAUGMENT,
+    **_signed(0.99, 32 / 224, 135.0, low=False),
+    "Posterize": Range(8.0, 2.0, whole=True),
+    **_factors(1.0, 1.99, mirrored=True),
+}
+
+SPACES: Mapping[str, Space] = MappingProxyType(
+    {
+        "dada": _DADA,
+        "fast-autoaugment": _DADA,
+        "deepaa": _DEEPAA,
+        "deepaa-imagenet": _DEEPAA_IMAGENET,
+        "autoaugment": _AUTOAUGMENT,
+        "randaugment": _RANDAUGMENT,
+        "trivialaugment": _TRIVIALAUGMENT,
+    }
+)
+"""Every space by the name of its paper. Adding one is adding a dictionary."""
+
+
+def mirror(op: str, value: float) -> float:
+    """Return ``value`` on the other side of the op's neutral value."""
+    neutral = OPS[op].identity_value
+    if neutral is None:
+        raise ValueError(f"{op} has no neutral value to mirror about.")
+    return 2 * neutral - value
+
+
+def levels(op: str, span: Range, count: int) -> list[float]:
+    """Return ``count`` evenly spaced values of a range, without the neutral one.
+
+    A range of a single value gives that value, whether neutral or not (Identity).
+    """
+    if span.low == span.high:
+        return [span.low]
+    values = [span.value(level / (count - 1)) for level in range(count)]
+    return [value for value in values if abs(value - (OPS[op].identity_value or 0.0)) > 1e-9]

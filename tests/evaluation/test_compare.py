@@ -1,0 +1,372 @@
+import pytest
+import torch
+
+from learned_augment.builders import from_layers
+from learned_augment.evaluation import runner as rooms
+from learned_augment.evaluation.compare import Verdict, compare
+from tests.training.test_training import linear, made_data
+
+INVERT = from_layers([[("Invert", 1.0, 0.0)]], {"name": "invert", "placement": "replaces"})
+QUICK = {"seeds": 2, "epochs": 3, "network": linear, "batch_size": 16, "progress": False}
+
+
+def compared(policies=("none", INVERT), data=None, **changes):
+    return compare(data or made_data(), policies, **(QUICK | changes))
+
+
+def test_a_harmful_policy_is_found_out():
+    verdict = compared(seeds=3, epochs=10)
+    assert verdict.sentence("invert").startswith("invert: worse than none")
+    assert verdict.placements == {"none": "nothing", "invert": "alone"}
+
+
+def test_a_policy_that_changes_nothing_shows_no_difference():
+    verdict = compared(("none", "identity"), beside="nothing")
+    assert verdict.accuracies("none") == verdict.accuracies("identity")
+    assert "no difference" in verdict.sentence("identity")
+
+
+def test_the_same_arguments_give_the_same_verdict():
+    first = compared(("none", "trivialaugment"), train_size=30)
+    torch.rand(3)
+    again = compared(("none", "trivialaugment"), train_size=30)
+    assert first == again
+    assert first.to_json() == again.to_json()
+
+
+def test_each_training_stands_for_itself():
+    # What other policies and seeds take part changes no number.
+    alone = compared(("none", "trivialaugment"))
+    more = compared(("default", "none", INVERT, "trivialaugment"), seeds=3)
+    for policy in ("none", "trivialaugment"):
+        accuracies = more.accuracies(policy)
+        assert accuracies.pop(2) >= 0
+        assert alone.accuracies(policy) == accuracies
+
+
+def test_the_training_images_of_a_seed_are_shared_and_change_with_the_seed(monkeypatch):
+    seen = {}
+    real = rooms.train_network
+
+    def spy(data, contender, network, recipe, seed, *rest):
+        seen[contender.name, seed] = data.train_images
+        return real(data, contender, network, recipe, seed, *rest)
+
+    monkeypatch.setattr(rooms, "train_network", spy)
+    verdict = compared(train_size=12)
+    assert verdict.settings["train_images"] == 12
+    assert torch.equal(seen["none", 0], seen["invert", 0])
+    assert not torch.equal(seen["none", 0], seen["none", 1])
+
+
+def test_the_default_augmentation_follows_the_data():
+    import dataclasses
+
+    photographs = made_data()
+    digits = dataclasses.replace(photographs, mirrors=False)
+    policies = ("none", "trivialaugment")
+    assert compared(policies, photographs).placements["trivialaugment"] == "after crop-flip"
+    assert compared(policies, digits).placements["trivialaugment"] == "after crop"
+    assert compared(policies, digits, beside="nothing").placements["trivialaugment"] == "alone"
+
+
+def test_the_reference_is_none_or_the_first_or_the_one_asked_for():
+    assert compared((INVERT, "none")).reference == "none"
+    assert compared((INVERT, "default")).reference == "invert"
+    assert compared((INVERT, "none"), reference="invert").reference == "invert"
+    with pytest.raises(ValueError, match="No policy 'other' to compare with among invert, none"):
+        compared((INVERT, "none"), reference="other")
+
+
+def test_a_mapping_names_the_policies():
+    verdict = compared({"plain": "none", "first": INVERT, "second": INVERT})
+    assert list(verdict.placements) == ["plain", "first", "second"]
+    assert verdict.accuracies("first") == verdict.accuracies("second")
+
+
+def test_an_interrupt_keeps_what_has_finished(monkeypatch):
+    real, calls = rooms.train_network, []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(rooms, "train_network", interrupted)
+    verdict = compared(seeds=3)
+    assert len(verdict.runs) == 3
+    assert verdict.missing() == (("invert", 1), ("none", 2), ("invert", 2))
+    assert "3 of 6 trainings are missing" in verdict.table()
+
+
+def test_an_interrupt_before_anything_has_finished_goes_through(monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rooms, "train_network", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compared()
+
+
+def counted(monkeypatch):
+    """Return a list that gets a (policy, seed) for each training from now on."""
+    real, calls = rooms.train_network, []
+
+    def spy(data, contender, network, recipe, seed, *rest):
+        calls.append((contender.name, seed))
+        return real(data, contender, network, recipe, seed, *rest)
+
+    monkeypatch.setattr(rooms, "train_network", spy)
+    return calls
+
+
+def test_a_cache_adds_only_what_is_missing(tmp_path, monkeypatch):
+    calls = counted(monkeypatch)
+    whole = compared(seeds=3)
+    assert calls.pop() == ("invert", 2)
+    calls.clear()
+    first = compared(cache=tmp_path / "runs")
+    assert len(calls) == 4
+    assert compared(cache=tmp_path / "runs") == first
+    assert len(calls) == 4
+    assert compared(cache=tmp_path / "runs", seeds=3) == whole
+    assert calls[4:] == [("none", 2), ("invert", 2)]
+    more = compared({"plain": "none", "other": "identity"}, cache=tmp_path / "runs")
+    assert calls[6:] == [("other", 0), ("other", 1)]
+    assert more.accuracies("plain") == first.accuracies("none")
+    compared(cache=tmp_path / "runs", epochs=4)
+    assert len(calls) == 12
+
+
+def test_a_comparison_cut_anywhere_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
+    whole = compared(("none", "random:dada-cifar10"), test_every=1)
+    for finished in range(4):
+        folder = tmp_path / str(finished)
+        with monkeypatch.context() as patch:
+            real, calls = rooms.train_network, []
+
+            def cut(*given, real=real, calls=calls, finished=finished):
+                calls.append(given)
+                if len(calls) > finished:
+                    raise KeyboardInterrupt
+                return real(*given)
+
+            patch.setattr(rooms, "train_network", cut)
+            try:
+                assert (
+                    len(compared(("none", "random:dada-cifar10"), test_every=1, cache=folder).runs)
+                    == finished
+                )
+            except KeyboardInterrupt:
+                assert finished == 0
+        assert len(list(folder.iterdir())) == finished
+        assert compared(("none", "random:dada-cifar10"), test_every=1, cache=folder) == whole
+
+
+def test_a_broken_cache_is_noticed_before_any_training(tmp_path, monkeypatch):
+    compared(cache=tmp_path)
+    broken = sorted(tmp_path.iterdir())[-1]
+    broken.write_text("{")
+    monkeypatch.setattr(rooms, "train_network", lambda *arguments: pytest.fail("it trained"))
+    with pytest.raises(ValueError, match="is not a finished training; delete it"):
+        compared(cache=tmp_path, seeds=3)
+
+
+def test_processes_give_the_numbers_of_one_process(tmp_path, monkeypatch):
+    policies = ("none", "random:dada-cifar10")
+    alone = compared(policies, test_every=2, train_size=20)
+    calls = counted(monkeypatch)
+    assert compared(policies, test_every=2, train_size=20, workers=2, cache=tmp_path) == alone
+    assert calls == []  # all of it happened elsewhere
+    assert compared(policies, test_every=2, train_size=20, cache=tmp_path) == alone
+    assert calls == []
+
+
+def test_even_a_last_training_runs_with_the_threads_that_its_record_names(tmp_path, monkeypatch):
+    compared(cache=tmp_path)
+    (seen, *_), jobs_seen = sorted(tmp_path.iterdir()), []
+    seen.unlink()
+
+    def elsewhere(function, jobs, workers):
+        jobs_seen.extend(jobs)
+        yield from ((place, function(*job)) for place, job in enumerate(jobs))
+
+    monkeypatch.setattr(rooms, "in_processes", elsewhere)
+    compared(workers=2, cache=tmp_path)
+    assert len(jobs_seen) == 1
+    compared(workers=2, cache=tmp_path)
+    assert len(jobs_seen) == 1
+
+
+def test_a_worker_for_each_core():
+    assert rooms.Schedule(workers=0).processes >= 1
+    assert rooms.Schedule(workers=3).processes == 3
+
+
+def test_an_interrupt_among_processes_keeps_what_has_finished(tmp_path, monkeypatch):
+    def cut(function, jobs, workers):
+        yield 2, function(*jobs[2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rooms, "in_processes", cut)
+    verdict = compared(workers=2, cache=tmp_path)
+    assert [(run.policy, run.seed) for run in verdict.runs] == [("none", 1)]
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_verdict_of_another_configuration_is_not_extended(monkeypatch):
+    earlier = compared()
+    assert compared(extends=earlier, seeds=3).seeds == (0, 1, 2)
+    monkeypatch.setattr(rooms, "train_network", lambda *arguments: pytest.fail("it trained"))
+    with pytest.raises(ValueError, match="do not mix: epochs 3 there, 4 here"):
+        compared(extends=earlier, epochs=4)
+    other = from_layers([[("Solarize", 1.0, 0.0)]], {"name": "invert", "placement": "replaces"})
+    with pytest.raises(ValueError, match="do not mix: policy invert"):
+        compared(("none", other), extends=earlier)
+    with pytest.raises(ValueError, match="do not mix: images_sha256"):
+        compared(data=made_data(noise=61), extends=earlier)
+
+
+def test_no_training_of_an_earlier_verdict_is_lost(monkeypatch):
+    earlier = compared(("none", "identity", "default"), seeds=3)
+    monkeypatch.setattr(rooms, "train_network", lambda *arguments: pytest.fail("it trained"))
+    with pytest.raises(ValueError, match=r"holds 3 trainings .*\(of default; seeds up to 2\)"):
+        compared(("none", "identity"), seeds=3, extends=earlier)
+    with pytest.raises(ValueError, match=r"holds 3 trainings .*\(of none, identity, default;"):
+        compared(("none", "identity", "default"), seeds=2, extends=earlier)
+
+
+def test_an_interrupted_repeat_keeps_the_earlier_trainings(monkeypatch):
+    earlier, real, seen = compared(seeds=2), rooms.train_network, []
+
+    def interrupted(*arguments):
+        seen.append(arguments)
+        if len(seen) > 1:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(rooms, "train_network", interrupted)
+    again = compared(seeds=2, extends=earlier)
+    assert not again.missing()
+    assert again.table() == earlier.table()
+
+
+def test_a_network_that_other_processes_cannot_be_sent_is_refused():
+    with pytest.raises(ValueError, match="a lambda or inner function cannot"):
+        compared(network=lambda classes: linear(classes), workers=2)
+
+
+def test_a_random_control_is_another_one_for_each_seed(monkeypatch):
+    seen = {}
+    real = rooms.train_network
+
+    def spy(data, contender, network, recipe, seed, *rest):
+        seen[contender.name, seed] = contender.policies[-1]
+        return real(data, contender, network, recipe, seed, *rest)
+
+    monkeypatch.setattr(rooms, "train_network", spy)
+    compared(("dada-cifar10", "random:dada-cifar10"))
+    assert seen["random:dada-cifar10", 0] != seen["random:dada-cifar10", 1]
+    assert seen["dada-cifar10", 0] == seen["dada-cifar10", 1]
+
+
+def test_runs_keep_their_learning_curves():
+    verdict = compared(epochs=5, test_every=2, precision="bfloat16", channels_last=True)
+    for run in verdict.runs:
+        assert [epoch for epoch, _ in run.accuracies] == [2, 4, 5]
+        assert run.accuracies[-1][1] == run.accuracy
+        assert run.best == max(accuracy for _, accuracy in run.accuracies)
+        assert len(run.losses) == 5
+        assert run.losses[-1] == run.loss
+    assert verdict.settings["precision"] == "bfloat16"
+    assert verdict.settings["channels_last"] is True
+    assert Verdict.from_json(verdict.to_json()) == verdict
+
+
+def test_a_verdict_holds_the_policies_figures():
+    figures = compared(("none", "dada-cifar10", INVERT)).policies
+    assert figures["none"] == {"sha256": "", "ops": {}}
+    assert figures["invert"]["ops"] == {"Invert": [1.0]}
+    placed = figures["dada-cifar10"]["ops"]
+    assert placed["PadCrop"] == [1.0, 0.0, 0.0, 0.0]
+    assert placed["Flip"] == [0.0, 1.0, 0.0, 0.0]
+    layers = zip(*placed.values(), strict=True)
+    assert [sum(layer) for layer in layers] == pytest.approx([1.0] * 4, abs=1e-5)
+
+
+def test_a_diverged_training_keeps_no_infinite_loss(tmp_path):
+    verdict = compared(("none", "identity"), learning_rate=1e30, cache=tmp_path)
+    assert {run.loss for run in verdict.runs} == {None}
+    assert compared(("none", "identity"), learning_rate=1e30, cache=tmp_path) == verdict
+
+
+def test_progress_names_policy_seed_and_epoch(capsys):
+    compared(progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "invert, seed 2 of 2, epoch 3 of 3, 0 min 00 s left" in err
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": 1}, "seeds must be 2 or more, got 1"),
+        ({"epochs": 0}, "epochs must be 1 or more"),
+        ({"batch_size": 1}, "batch_size must be 2 or more"),
+        ({"learning_rate": 0.0}, "learning_rate > 0"),
+        ({"network": "vgg"}, "No network named 'vgg'"),
+        ({"network": lambda classes: linear(classes + 1)}, "Expected logits"),
+        ({"train_size": 2}, "a subset needs 3"),
+        ({"interest": 0.0}, "interest is a difference in points"),
+        ({"workers": -1}, "workers must be 0"),
+        ({"precision": "half"}, "precision must be one of"),
+        ({"test_every": -1}, "test_every must be 0 or more"),
+        ({"policies": ("none", "random:none")}, "No pretrained policy named 'none'"),
+        ({"cache": "no/where"}, "Expected cache= to name a folder"),
+        ({"device": "cuda:99"}, "Device 'cuda:99' cannot be used"),
+        ({"after": "flop"}, "No default augmentation named 'flop'"),
+        ({"policies": ("none", "deepa")}, "No policy named 'deepa'"),
+        ({"policies": ("none", "none")}, "Policies need different names"),
+        ({"policies": ("none",)}, "two or more policies"),
+        ({"data": "digit"}, "No data source 'digit'"),
+    ],
+)
+def test_wrong_arguments_fail_before_any_training(changes, message, monkeypatch):
+    monkeypatch.setattr(rooms, "train_network", lambda *arguments: pytest.fail("it trained"))
+    with pytest.raises(ValueError, match=message):
+        compared(**changes)
+
+
+def test_a_single_name_is_no_list_of_policies():
+    with pytest.raises(TypeError, match="sequence of two or more policies, got 'none'"):
+        compared("none")
+
+
+def test_names_are_checked_before_the_data_are_loaded(tmp_path):
+    with pytest.raises(ValueError, match="No policy named 'deepa'"):
+        compared(("none", "deepa"), f"folder:{tmp_path}/missing")
+
+
+def test_unreadable_files_left_out_are_reported(tmp_path):
+    from torchvision.transforms.v2.functional import to_pil_image
+
+    data = made_data()
+    for number, (image, label) in enumerate(zip(data.train_images, data.train_labels, strict=True)):
+        folder = tmp_path / f"class{label}"
+        folder.mkdir(exist_ok=True)
+        to_pil_image(image).save(folder / f"{number}.png")
+    (tmp_path / "class0" / "broken.png").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"broken\.png"):
+        compared(data=f"folder:{tmp_path}")
+    verdict = compared(data=f"folder:{tmp_path}", skip_unreadable=True)
+    assert "1 unreadable files were left out" in verdict.table()
+
+
+@pytest.mark.slow
+def test_digits_are_learned_and_judged():
+    pytest.importorskip("sklearn")
+    verdict = compare("digits", ("none", "trivialaugment"), seeds=2, progress=False)
+    assert min(verdict.accuracies("none").values()) > 97
+    assert min(verdict.accuracies("trivialaugment").values()) > 97
+    assert Verdict.from_json(verdict.to_json()) == verdict

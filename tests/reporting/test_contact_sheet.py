@@ -1,0 +1,172 @@
+import io
+from pathlib import Path, PurePath
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from learned_augment.reporting import contact_sheet as sheet
+from learned_augment.reporting.contact_sheet import (
+    CELL,
+    Picture,
+    contact_sheet,
+    copy_paths,
+    encode_image,
+    find_pictures,
+    read_image,
+    read_pictures,
+)
+
+
+def save(path, size=(32, 32), colour="red", mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path)
+    return path
+
+
+def test_folders_are_searched_to_the_bottom_by_name(tmp_path):
+    save(tmp_path / "b.png")
+    save(tmp_path / "a" / "c.JPG")
+    (tmp_path / "notes.txt").write_text("no image")
+    found = find_pictures([tmp_path])
+    assert [str(picture.name) for picture in found] == ["a/c.JPG", "b.png"]
+
+
+def test_only_files_that_are_not_hidden_are_images_of_a_folder(tmp_path):
+    save(tmp_path / "sub.png" / "a.png")
+    hidden = save(tmp_path / "._a.jpg")
+    assert [str(picture.name) for picture in find_pictures([tmp_path])] == ["sub.png/a.png"]
+    assert [picture.path for picture in find_pictures([hidden])] == [hidden]
+
+
+def test_missing_places_and_empty_folders_are_named(tmp_path):
+    with pytest.raises(ValueError, match="No image or folder at 'nowhere'"):
+        find_pictures(["nowhere"])
+    with pytest.raises(ValueError, match="No images in the folder"):
+        find_pictures([tmp_path])
+
+
+def test_unreadable_files_are_named(tmp_path):
+    text = tmp_path / "text.png"
+    text.write_text("no image")
+    with pytest.raises(ValueError, match=r"text.png is not an image"):
+        read_image(text)
+    whole = save(tmp_path / "whole.png", (64, 64)).read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"cut.png cannot be read"):
+        read_image(tmp_path / "cut.png")
+    deep = save(tmp_path / "deep.png", mode="I;16", colour=70)
+    with pytest.raises(ValueError, match=r"deep.png is of mode I;16; convert it"):
+        read_image(deep)
+
+
+def test_whatever_a_decoder_raises_the_file_is_unreadable(tmp_path, monkeypatch):
+    def broken(image):
+        raise KeyError
+
+    monkeypatch.setattr(sheet.ImageOps, "exif_transpose", broken)
+    with pytest.raises(ValueError, match=r"a.png cannot be read: KeyError\.$"):
+        read_image(save(tmp_path / "a.png"))
+
+
+def test_unreadable_pictures_are_left_out_where_that_was_asked(tmp_path):
+    save(tmp_path / "b.png")
+    (tmp_path / "a.png").write_text("no image")
+    pictures, skipped = find_pictures([tmp_path]), []
+    with pytest.raises(ValueError, match=r"a.png is not an image .* out with --skip-unreadable"):
+        list(read_pictures(pictures))
+    assert [place for place, _ in read_pictures(pictures, skipped)] == [1]
+    assert skipped == [f"{tmp_path / 'a.png'} is not an image that Pillow can read"]
+    with pytest.raises(ValueError, match=r"None of 1 image files can be read: .*a.png is not"):
+        list(read_pictures(pictures[:1], []))
+
+
+def test_photographs_are_turned_upright(tmp_path):
+    image = Image.new("RGB", (40, 20))
+    exif = image.getexif()
+    exif[274] = 6
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    assert read_image(tmp_path / "turned.jpg").size == (20, 40)
+
+
+def test_copies_keep_folders_and_never_share_a_name(tmp_path):
+    names = ["x/a.png", "x/a.jpg", "b.png"]
+    pictures = [Picture(tmp_path / name, Path(name)) for name in names]
+    paths = copy_paths(pictures, Path("out"), "p", 2)
+    assert [str(path) for path in paths] == [
+        "out/x/a.png-p-1.png",
+        "out/x/a.png-p-2.png",
+        "out/x/a.jpg-p-1.png",
+        "out/x/a.jpg-p-2.png",
+        "out/b-p-1.png",
+        "out/b-p-2.png",
+    ]
+    twins = [Picture(Path("one/a.png"), Path("a.png")), Picture(Path("two/a.png"), Path("a.png"))]
+    with pytest.raises(ValueError, match=r"one/a.png and two/a.png would have copies of the same"):
+        copy_paths(twins, Path("out"), "p", 1)
+
+
+def test_naming_the_copies_takes_time_in_step_with_the_images(monkeypatch):
+    asked, same = [], PurePath.__eq__
+
+    def counted(one, other):
+        asked.append(one)
+        return same(one, other)
+
+    names = [Path("one", f"{index}.png") for index in range(1000)]
+    monkeypatch.setattr(PurePath, "__eq__", counted)
+    assert len(copy_paths([Picture(name, name) for name in names], Path("out"), "p", 1)) == 1000
+    assert len(asked) < 10_000
+
+
+def test_a_copy_never_replaces_an_original(tmp_path):
+    pictures = [Picture(tmp_path / name, Path(name)) for name in ("a.png", "a-p-1.png")]
+    with pytest.raises(ValueError, match="is one of the images to augment"):
+        copy_paths(pictures, tmp_path, "p", 1)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "CMYK"])
+def test_every_mode_can_be_written(mode):
+    data = encode_image(Image.new("RGB", (4, 4), "blue").convert(mode))
+    assert data.startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("mode", "kept"), [("RGB", b"profile"), ("CMYK", None)])
+def test_a_profile_is_written_with_the_pixels_that_it_describes(mode, kept):
+    image = Image.new(mode, (4, 4))
+    image.info["icc_profile"] = b"profile"
+    with Image.open(io.BytesIO(encode_image(image))) as written:
+        assert written.info.get("icc_profile") == kept
+    assert image.info == {"icc_profile": b"profile"}
+
+
+def test_a_sheet_has_a_row_for_each_picture_and_a_column_for_each_variant(tmp_path):
+    paths = [save(tmp_path / "a.png"), save(tmp_path / "b.png", (300, 200), "blue")]
+    pictures = find_pictures(paths)
+    page = np.asarray(contact_sheet(pictures, ImageOps.invert, 2, "inverted"))
+    red = (page == (255, 0, 0)).all(2)
+    assert red.sum() == CELL * CELL
+    assert (page == (0, 255, 255)).all(2).sum() == 2 * CELL * CELL
+    blue = (page == (0, 0, 255)).all(2)
+    assert blue.sum() == CELL * round(CELL * 200 / 300)
+    assert red.nonzero()[1].min() == blue.nonzero()[1].min()
+    assert red.nonzero()[0].max() < blue.nonzero()[0].min()
+
+
+def test_a_sheet_has_no_row_for_what_was_left_out(tmp_path):
+    paths = [save(tmp_path / "a.png"), tmp_path / "b.png", save(tmp_path / "c.png")]
+    paths[1].write_text("no image")
+    skipped = []
+    page = contact_sheet(find_pictures(paths), ImageOps.invert, 1, "inverted", skipped)
+    whole = contact_sheet(find_pictures([paths[0], paths[2]]), ImageOps.invert, 1, "inverted")
+    red = (np.asarray(page)[..., :3] == (255, 0, 0)).all(2)
+    assert red.sum() == 2 * CELL * CELL
+    assert page.size == whole.size
+    assert len(skipped) == 1
+
+
+def test_a_sheet_has_an_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(sheet, "LONGEST", 1)
+    pictures = find_pictures([save(tmp_path / "a.png"), save(tmp_path / "b.png")])
+    with pytest.raises(ValueError, match="room for 1 images, got 2"):
+        contact_sheet(pictures, ImageOps.invert, 1, "")

@@ -1,0 +1,121 @@
+"""One search on two processes; each starts Python twice, so there is one run for all tests."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from learned_augment.runtime.distributed import (
+    BatchNormOverAll,
+    connect,
+    share,
+    synchronise,
+    total,
+    world,
+)
+from tests.conftest import run_on
+
+# Sums over processes are added up in another order; the policy's parameters differ by no more.
+TOLERANCE = 1e-4
+
+SCRIPT = """
+import sys
+import torch
+from tests.search.test_methods import SMALL, images
+from learned_augment.search import search
+from learned_augment.runtime.distributed import rank
+torch.set_num_threads(1)
+options = [{}, {"magnitude": "none", "derivative": "exact"}, {"mode": "released"}]
+for number, chosen in enumerate(options):
+    policy = search(images(), **{**SMALL, "model": smooth}, options=chosen, device="cpu")
+    policy.save(f"{sys.argv[1]}/{number}-{rank()}.safetensors")
+"""
+MODEL = """
+from torch import nn
+def smooth(classes):
+    return nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.Tanh(),
+                         nn.Flatten(), nn.Linear(6 * 7 * 7, classes))
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("processes")
+    return run_on(1, MODEL + SCRIPT, folder / "one"), run_on(2, MODEL + SCRIPT, folder / "two")
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_every_process_ends_with_the_same_policy_bit_for_bit(results, number):
+    _, two = results
+    files = [(two / f"{number}-{rank}.safetensors").read_bytes() for rank in range(2)]
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_two_processes_give_the_policy_of_one(results, number):
+    from learned_augment import Policy
+
+    one, two = (Policy.load(folder / f"{number}-0.safetensors") for folder in results)
+    # The release's gradients by magnitudes are near zero at its neutral start, and Adam makes a
+    # whole step of the sign of a rounding error.
+    for name in ("alpha", "probability", "magnitude")[: 2 if number == 2 else 3]:
+        torch.testing.assert_close(
+            torch.tensor(two.about["parameters"][name]),
+            torch.tensor(one.about["parameters"][name]),
+            rtol=0,
+            atol=TOLERANCE,
+        )
+    assert json.dumps(two.about["search"]) == json.dumps(one.about["search"])
+    assert two.about["metrics"]["train_loss"] == pytest.approx(
+        one.about["metrics"]["train_loss"], rel=1e-4
+    )
+
+
+def test_one_process_does_all_images_and_a_total_is_the_tensor_itself():
+    assert world() == 1
+    assert share(7) == slice(0, 7)
+    tensor = torch.randn(3)
+    assert total(tensor) is tensor
+
+
+@pytest.fixture
+def chosen(monkeypatch):
+    """Two GPUs, of which every choice is noted."""
+    gpus = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", gpus.append)
+    return gpus
+
+
+def test_every_process_of_a_machine_takes_its_own_gpu(chosen, monkeypatch):
+    cuda = torch.device("cuda")
+    connect(cuda)
+    assert chosen == []  # not under torchrun
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    connect(torch.device("cpu"))
+    connect(torch.device("cuda", 0))  # asked for by number
+    assert chosen == []
+    connect(cuda)
+    assert chosen == [1]
+
+
+def test_more_processes_than_gpus_are_refused(chosen, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(ValueError, match=r"got 2 for process 3; start 2 with --nproc-per-node"):
+        connect(torch.device("cuda"))
+    assert chosen == []
+
+
+def test_synchronised_batch_norm_is_batch_norm_on_one_process():
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.BatchNorm2d(4), nn.ReLU()))
+    inner = nn.Sequential(nn.BatchNorm2d(4), nn.ReLU())
+    copied = synchronise(nn.Sequential(nn.Conv2d(3, 4, 3), inner))
+    assert isinstance(copied[1][0], BatchNormOverAll)
+    copied.load_state_dict(plain.state_dict())
+    x = torch.randn(6, 3, 8, 8)
+    torch.testing.assert_close(copied(x), plain(x), rtol=1e-4, atol=1e-5)
+    for name in ("running_mean", "running_var"):
+        torch.testing.assert_close(getattr(copied[1][0], name), getattr(plain[1][0], name))
+    torch.testing.assert_close(copied.eval()(x), plain.eval()(x), rtol=1e-4, atol=1e-5)

@@ -1,0 +1,43 @@
+"""Long work leaves torch's global state as it was, and processes on GPUs can add on the CPU too."""
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.distributed.distributed_c10d import BackendConfig
+
+from learned_augment.runtime.distributed import connect
+from learned_augment.runtime.rng import isolated
+
+
+def test_generators_are_seeded_and_restored():
+    before = torch.get_rng_state()
+    with isolated(3):
+        first = torch.rand(3)
+    with isolated(3):
+        assert torch.equal(torch.rand(3), first)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("precise", [True, False])
+def test_products_are_precise_where_asked_for_and_as_the_user_set_them_after(precise):
+    try:
+        torch.set_float32_matmul_precision("high")
+        with isolated(0, precise=precise):
+            inside = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+        assert inside == (("highest", False) if precise else ("high", True))
+        assert torch.get_float32_matmul_precision() == "high"
+        with pytest.raises(KeyError), isolated(0, precise=precise):
+            raise KeyError
+        assert torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
+def test_a_group_on_gpus_adds_tensors_on_the_cpu_too(monkeypatch):
+    asked = []
+    monkeypatch.setattr(dist, "init_process_group", asked.append)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    connect(torch.device("cuda"))
+    backends = BackendConfig(dist.Backend(asked[0])).get_device_backend_map()
+    assert backends == {"cpu": "gloo", "cuda": "nccl"}

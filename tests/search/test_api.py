@@ -1,0 +1,325 @@
+import builtins
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import learned_augment.serialization
+from learned_augment.datasets.image_data import ImageData
+from learned_augment.datasets.load import load_images
+from learned_augment.runtime.checkpoint import load_checkpoint
+from learned_augment.search import PRESETS, prepare, search
+from learned_augment.search import cost as estimate
+from learned_augment.search.callbacks import tensorboard
+from learned_augment.search.split import make_halves
+from tests.search.test_methods import SMALL, images
+
+CPU = torch.device("cpu")
+
+
+def found(data=None, **changes):
+    return search(data or images(), **{**SMALL, "progress": False, **changes})
+
+
+def labelled(counts, side=16):
+    labels = torch.cat([torch.full((n,), label) for label, n in enumerate(counts)])
+    pixels = torch.arange(len(labels), dtype=torch.uint8)[:, None, None, None]
+    pixels = pixels.expand(-1, 3, side, side).contiguous()
+    names = tuple(f"class{label}" for label in range(len(counts)))
+    return ImageData("counted", names, pixels, labels, pixels, labels)
+
+
+def test_unknown_methods_and_presets_are_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"No search method 'dara'\. Available: dada"):
+        found(method="dara")
+    with pytest.raises(ValueError, match=r"No preset named 'cifar'\. Available: cifar10"):
+        found(preset="cifar")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"epochs": 0}, "epochs must be 1 or more, got 0"),
+        ({"batch_size": 1}, "batch_size must be 2 or more, got 1"),
+        ({"learning_rate": -1.0}, "Expected learning_rate > 0"),
+        ({"reduce": 2}, "reduce must be 4 or more, got 2"),
+        ({"after": "jitter"}, "No default augmentation named 'jitter'. Available: nothing, crop"),
+        ({"cutout": 1.5}, "Expected cutout as a fraction"),
+        ({"device": "abacus"}, "Device 'abacus' cannot be used"),
+        ({"model": "lenet"}, "No network named 'lenet'. Available: small-cnn"),
+        ({"seed": -1}, "Expected seed from 0"),
+        ({"time_budget": -3}, "Expected time_budget in seconds from 0"),
+        ({"time_budget": float("nan")}, "Expected time_budget in seconds from 0"),
+        ({"save_every": -1}, "Expected save_every in seconds from 0"),
+        ({"checkpoint": "nowhere/search.pt"}, "No folder 'nowhere' to write"),
+        ({"checkpoint": "/tmp"}, "Expected a file to write, got the folder"),
+    ],
+)
+def test_figures_out_of_range_are_refused_before_the_first_step(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        found(**wrong, callbacks=[lambda report: pytest.fail("a step was taken")])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"reduce": 10.5}, r"reduce as a whole number, got 10\.5"),
+        ({"epochs": 1.5}, r"epochs as a whole number, got 1\.5"),
+        ({"ops": "Rotate"}, "ops as several names of ops, got 'Rotate' alone"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(wrong, message):
+    with pytest.raises(TypeError, match=message):
+        found(**wrong)
+
+
+def test_presets_hold_the_papers_figures():
+    for name, figures in (("cifar10", (128, 0.1, 2e-4)), ("cifar100", (32, 0.025, 5e-4))):
+        cifar = PRESETS[name]
+        assert (cifar.model, cifar.reduce, cifar.epochs) == ("wrn-40-2", 4000, 20)
+        assert (cifar.batch_size, cifar.learning_rate, cifar.weight_decay) == figures
+        assert (cifar.beside, cifar.cutout) == ("crop-flip", 16 / 32)
+    svhn = PRESETS["svhn"]
+    assert (svhn.model, svhn.reduce, svhn.learning_rate) == ("wrn-28-10", 1000, 0.00125)
+    assert PRESETS["imagenet"].cutout == 0
+
+
+def test_data_that_must_not_be_mirrored_lose_the_default_flip():
+    digits = images()
+    object.__setattr__(digits, "mirrors", False)
+    assert prepare(images(), **SMALL).preset.beside == "crop-flip"
+    assert prepare(digits, **SMALL).preset.beside == "crop"
+    assert prepare(digits, **SMALL, beside="crop-flip").preset.beside == "crop-flip"
+
+
+def test_halves_are_stratified_disjoint_and_exhaustive():
+    halves = make_halves(labelled([7, 5, 9]), None, None, 0, CPU)
+    a, b = halves.train_images[:, 0, 0, 0].tolist(), halves.val_images[:, 0, 0, 0].tolist()
+    assert sorted(a + b) == list(range(21))
+    counts = [part.bincount() for part in (halves.train_labels, halves.val_labels)]
+    assert (counts[0] - counts[1]).abs().max() <= 1
+    assert abs(len(a) - len(b)) <= 1
+
+
+def test_halves_are_in_random_order():
+    halves = make_halves(labelled([60, 60, 60]), None, None, 0, CPU)
+    for labels in (halves.train_labels, halves.val_labels):
+        assert labels[:20].bincount(minlength=3).min() >= 2
+
+
+def test_every_seed_leaves_the_images_that_compare_tests_on():
+    pytest.importorskip("sklearn")
+    trained = load_images("digits").train_images
+    halves = prepare("digits", model="small-cnn", seed=3).halves
+    both = torch.cat([halves.train_images, halves.val_images])
+    assert sorted(image.numpy().tobytes() for image in both) == sorted(
+        image.numpy().tobytes() for image in trained
+    )
+
+
+def test_reduction_keeps_the_proportions():
+    halves = make_halves(labelled([40, 20, 60]), None, 24, 0, CPU)
+    assert halves.train_labels.bincount().tolist() == [4, 2, 6]
+    assert halves.val_labels.bincount().tolist() == [4, 2, 6]
+
+
+def test_too_few_images_of_a_class_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"each half needs .* class1 \(1\); raise reduce"):
+        make_halves(labelled([4, 1, 4]), None, None, 0, CPU)
+
+
+def test_a_single_class_is_refused():
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        labelled([8])
+
+
+def test_a_loss_that_turns_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+    path = tmp_path / "search.pt"
+
+    class Breaks(nn.Module):
+        def __init__(self, classes):
+            super().__init__()
+            self.linear = nn.Linear(3, classes)
+            self.register_buffer("passes", torch.zeros(()))
+
+        def forward(self, x):
+            self.passes += 1  # counted by the passes that keep their statistics, one a step
+            return self.linear(x.mean((2, 3))) * torch.where(self.passes > 3, torch.nan, 1.0)
+
+    with pytest.raises(ArithmeticError, match=r"Step 3: val_loss is nan.* good checkpoint is kept"):
+        found(model=Breaks, checkpoint=path, save_every=0)
+    config = torch.load(path, weights_only=True)["config"]
+    assert load_checkpoint(path, config)["searcher"]["proxy"]["done"] == 2
+
+
+def test_a_checkpoint_of_another_search_says_what_differs(tmp_path):
+    path = tmp_path / "search.pt"
+    found(epochs=1, checkpoint=path)
+    with pytest.raises(ValueError, match="seed is 0 there and 3 here") as error:
+        found(epochs=1, checkpoint=path, seed=3)
+    assert "epochs" not in str(error.value)
+    with pytest.raises(ValueError, match="epochs is 1 there and 2 here"):
+        found(epochs=2, checkpoint=path)
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "search.pt"
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(ValueError, match="is not a checkpoint of a search"):
+        found(checkpoint=path)
+
+
+def test_a_checkpoint_of_another_module_is_refused(tmp_path):
+    def module(width):
+        torch.manual_seed(width)
+        return nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, width), nn.Linear(width, 3))
+
+    path = tmp_path / "search.pt"
+    found(model=module(4), epochs=1, checkpoint=path)
+    for other in (module(5), lambda classes: module(6)):
+        with pytest.raises(ValueError, match=r"belongs to another search: .*network"):
+            found(model=other, epochs=1, checkpoint=path)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_log_on_a_full_disk_ends_no_search():
+    with pytest.warns(RuntimeWarning, match=r"The log /dev/full could not be written .*goes on"):
+        policy = found(log="/dev/full")
+    assert "stopped" not in policy.about
+
+
+def test_a_full_disk_leaves_the_old_checkpoint_and_the_search_goes_on(tmp_path, monkeypatch):
+    path = tmp_path / "search.pt"
+    found(checkpoint=path, time_budget=0)
+    old = path.read_bytes()
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(learned_augment.serialization.os, "fsync", full)
+    with pytest.warns(RuntimeWarning, match="No space left on device"):
+        policy = found(checkpoint=path)
+    assert "stopped" not in policy.about
+    assert path.read_bytes() == old
+    assert [file.name for file in tmp_path.iterdir()] == ["search.pt"]
+
+
+def test_ctrl_c_finishes_the_step_saves_and_returns_the_policy_so_far(tmp_path):
+    path = tmp_path / "search.pt"
+    before = signal.getsignal(signal.SIGINT)
+
+    def press(report):
+        if report.step == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    cut = found(checkpoint=path, callbacks=[press])
+    assert cut.about["stopped"] == "interrupted after step 2 of 6"
+    assert signal.getsignal(signal.SIGINT) is before
+    assert found(checkpoint=path) == found()
+
+
+def test_a_second_ctrl_c_interrupts_at_once():
+    def press(report):
+        # Unlike kill, this returns when the handler has run: two signals do not become one.
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        found(callbacks=[press])
+
+
+def test_the_time_budget_stops_the_search_and_it_can_go_on(tmp_path):
+    path = tmp_path / "search.pt"
+    cut = found(checkpoint=path, time_budget=0)
+    assert cut.about["stopped"] == "time budget after step 1 of 6"
+    assert found(checkpoint=path) == found()
+
+
+def test_the_log_has_one_json_object_a_step_and_goes_on_after_a_resume(tmp_path):
+    log, path = tmp_path / "log.jsonl", tmp_path / "search.pt"
+    found(log=log, checkpoint=path, time_budget=0)
+    found(log=log, checkpoint=path)
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert {"train_loss", "val_loss", "alignment", "seconds"} <= set(rows[0])
+    with pytest.raises(ValueError, match="No folder"):
+        found(log=tmp_path / "nowhere" / "log.jsonl")
+
+
+def test_tensorboard_gets_every_metric_of_every_step(tmp_path):
+    reason = "needs TensorBoard: pip install 'learned-augment[tensorboard]'"
+    pytest.importorskip("tensorboard", reason=reason)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = tmp_path / "log.jsonl"
+    found(log=log, tensorboard_folder=tmp_path / "events")
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    metrics = set(rows[0]) - {"step", "steps", "seconds", "time"}
+    assert set(events.Tags()["scalars"]) == metrics
+    for name in metrics:
+        logged = [(event.step, event.value) for event in events.Scalars(name)]
+        assert logged == [(row["step"], pytest.approx(row[name], rel=1e-6)) for row in rows]
+
+
+def test_tensorboard_is_asked_for_when_it_is_missing(tmp_path, monkeypatch):
+    real = builtins.__import__
+
+    def fake(name, *rest):
+        if name == "torch.utils.tensorboard":
+            raise ModuleNotFoundError("No module named 'tensorboard'")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", fake)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install .learned-augment\[tensorboard\]."):
+        tensorboard(tmp_path)
+
+
+def test_progress_is_silent_without_a_terminal_and_shows_the_leading_ops(capsys):
+    found(epochs=1, progress=None)
+    assert capsys.readouterr().err == ""
+    found(epochs=1, progress=True)
+    shown = capsys.readouterr().err
+    assert "step 2/2, train loss" in shown
+    assert "most applied: " in shown
+    assert " left" in shown
+
+
+def test_estimate_tells_sizes_memory_and_time():
+    told = estimate(prepare(images(), **SMALL))
+    assert (told.train_images, told.val_images, told.classes, told.steps) == (12, 12, 3, 6)
+    assert told.data_bytes == 24 * 3 * 16 * 16 + 24 * 8
+    assert told.memory_bytes > told.data_bytes
+    assert told.seconds > 0
+    assert "default augmentation: crop-flip; 6 steps" in str(told)
+
+
+def test_data_sets_of_images_of_two_sizes_are_refused():
+    class Two(torch.utils.data.Dataset):
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, index):
+            return torch.zeros(3, 16 + index // 4, 16, dtype=torch.uint8), index % 2
+
+    with pytest.raises(ValueError, match="image_size="):
+        found(data=Two())
+
+
+def test_unreadable_files_are_named_or_skipped(tmp_path):
+    from PIL import Image
+
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        for index in range(10):
+            Image.new("RGB", (16, 16), (20 * index, 9, 9)).save(tmp_path / label / f"{index}.png")
+    (tmp_path / "cat" / "broken.png").write_bytes(b"oops")
+    with pytest.raises(ValueError, match=r"broken\.png"):
+        found(data=f"folder:{tmp_path}")
+    policy = found(data=f"folder:{tmp_path}", epochs=1, skip_unreadable=True)
+    assert len(policy.about["skipped"]) == 1
+    assert "broken.png" in policy.about["skipped"][0]

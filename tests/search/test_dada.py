@@ -1,0 +1,449 @@
+import math
+from copy import deepcopy
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from learned_augment.backends import apply_batch
+from learned_augment.ops import OPS
+from learned_augment.search import prepare
+from learned_augment.search.dada import estimators
+from learned_augment.search.dada.options import DADAOptions, read_options
+from learned_augment.search.dada.pairs import Pairs, choose_ops
+from learned_augment.search.dada.parameters import RawParameters, StrengthParameters
+from learned_augment.search_spaces import SPACES
+from learned_augment.serialization import list_policies, load
+from tests.search.test_methods import SMALL, images
+
+# torch's own forward mode builds its decompositions with a function that it deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
+
+
+def smooth_network(classes):
+    """No kinks, so that differences and derivatives can be compared."""
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, stride=2),
+        nn.BatchNorm2d(6),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(6 * 7 * 7, classes),
+    )
+
+
+def searcher(**options):
+    figures = {**SMALL, "model": smooth_network, "after": "nothing"}
+    return prepare(images(), **figures, options=options).searcher
+
+
+def test_there_are_105_pairs_in_order_without_repeats_and_525_policy_numbers():
+    pairs = Pairs.of(choose_ops())
+    assert len(pairs) == 105
+    assert pairs.ops == tuple(SPACES["dada"])
+    assert (pairs.index[:, 0] < pairs.index[:, 1]).all()
+    assert len({tuple(row) for row in pairs.index.tolist()}) == 105
+    for parameters in (RawParameters(pairs), StrengthParameters(pairs, torch.Generator())):
+        assert sum(t.numel() for t in parameters.tensors().values()) == 525
+    phi = estimators.new_surrogate(105, 2, None)
+    assert sum(t.numel() for t in phi.values()) == 31_701
+
+
+def test_published_policies_are_pairs_of_this_space():
+    pairs = {tuple(Pairs.of(choose_ops()).names(pair).split(" + ")) for pair in range(105)}
+    published = [load(name) for name in list_policies() if name.startswith("dada")]
+    assert published
+    for policy in published:
+        for sub in range(len(policy.mixture)):
+            ops = [
+                {policy.ops[o] for o in policy.op[sub, layer].tolist()} - {"Identity"}
+                for layer in range(2)
+            ]
+            found = tuple(next(iter(names)) for names in ops)
+            assert found in pairs or found[::-1] in pairs
+
+
+def test_neutral_start_of_the_release_is_the_identity_for_the_nine_ops_named():
+    pairs = Pairs.of(choose_ops())
+    values = dict(
+        zip(
+            pairs.index.flatten().tolist(),
+            pairs.values(RawParameters(pairs).magnitude()).flatten().tolist(),
+            strict=True,
+        )
+    )
+    neutral = [
+        name
+        for index, name in enumerate(pairs.ops)
+        if OPS[name].unit and values[index] == pytest.approx(OPS[name].identity_value)
+    ]
+    assert neutral == [
+        *("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"),
+        *("Contrast", "Color", "Brightness", "Sharpness"),
+    ]
+
+
+def test_the_corrected_start_is_away_from_every_fixed_point_and_looks_both_ways():
+    pairs = Pairs.of(choose_ops())
+    start = StrengthParameters(pairs, torch.Generator().manual_seed(0))
+    magnitude = start.magnitude().detach()
+    assert (magnitude[pairs.mirrored] == 0.75).all()
+    brightness = magnitude[pairs.index == pairs.ops.index("Brightness")]
+    assert len(brightness) == 14
+    expected = torch.tensor([0.15] * 7 + [0.85] * 7, dtype=torch.float64)
+    torch.testing.assert_close(brightness.sort().values, expected)
+    torch.testing.assert_close(
+        torch.sigmoid(start.chance().detach()), torch.full((105, 2), 0.5).double()
+    )
+
+
+def test_plans_apply_what_was_drawn_and_only_that():
+    pairs = Pairs.of(("ShearX", "Invert", "Brightness"))
+    choice = torch.tensor([0, 1, 2, 0])
+    bits = torch.tensor([[1.0, 1], [0, 1], [1, 0], [0, 0]])
+    plan = pairs.plan(choice, bits, torch.full((3, 2), 0.75), torch.Generator().manual_seed(0))
+    names = [[plan.ops[o] for o in row] for row in plan.op.tolist()]
+    assert names == [
+        ["ShearX", "Invert"],
+        ["Identity", "Brightness"],
+        ["Invert", "Identity"],
+        ["Identity", "Identity"],
+    ]
+    assert abs(plan.value[0, 0].item()) == pytest.approx(0.15)
+    assert plan.value[1, 1].item() == pytest.approx(0.1 + 0.75 * 1.8)
+    assert plan.value[2].tolist() == [0.0, 0.0]
+
+
+def test_mirrored_ops_take_both_sides_equally_often():
+    pairs = Pairs.of(("Rotate", "Color"))
+    plan = pairs.plan(
+        torch.zeros(4000, dtype=torch.int64),
+        torch.ones(4000, 2),
+        torch.full((1, 2), 1.0),
+        torch.Generator().manual_seed(0),
+    )
+    assert plan.value[:, 0].unique().tolist() == [-30.0, 30.0]
+    assert abs(plan.value[:, 0].mean().item()) < 1.5
+    assert plan.value[:, 1].unique().tolist() == [1.9]
+
+
+@pytest.mark.parametrize("estimator", ["loo", "relax", "gumbel", "none"])
+@pytest.mark.parametrize("magnitude", ["true", "one", "none"])
+def test_every_estimator_runs_with_every_magnitude_gradient(estimator, magnitude):
+    one = searcher(estimator=estimator, magnitude=magnitude)
+    before = {n: t.detach().clone() for n, t in one.parameters.tensors().items()}
+    one.step()
+    moved = {n for n, t in one.parameters.tensors().items() if not torch.equal(t, before[n])}
+    assert moved == {"alpha", "logit"} | ({"strength"} if magnitude != "none" else set())
+
+
+def test_exact_and_difference_give_the_same_first_step():
+    def first(**options):
+        one = searcher(**options)
+        seen = {}
+        learn = one._learn
+
+        def listen(drawn, cost, pull, magnitude, by_magnitude):
+            seen.update(cost=cost, by_magnitude=by_magnitude.detach())
+            learn(drawn, cost, pull, magnitude, by_magnitude)
+
+        one._learn = listen
+        one.step()
+        return seen
+
+    near, exact = first(derivative="difference"), first(derivative="exact")
+    torch.testing.assert_close(near["cost"], exact["cost"], rtol=5e-3, atol=1e-4)
+    scale = exact["by_magnitude"].abs().max().item()
+    torch.testing.assert_close(
+        near["by_magnitude"], exact["by_magnitude"], rtol=1e-2, atol=1e-2 * scale
+    )
+
+
+def test_mean_cost_is_minus_the_inner_product_of_both_gradients():
+    one = searcher(magnitude="none", derivative="exact", memory=0.0)
+    proxy, seen = one.proxy, {}
+    judge = proxy.judge
+
+    def listen(x, labels, *, by_pixel):
+        slope, _ = proxy.learner.gradient(proxy.learner.weights, x, labels, len(x))
+        found = judge(x, labels, by_pixel=by_pixel)
+        inner = sum((slope[n] * t).sum() for n, t in proxy.tangent.items())
+        seen.update(mean=found.slopes.mean(), inner=inner)
+        return found
+
+    proxy.judge = listen
+    one.step()
+    torch.testing.assert_close(seen["mean"], seen["inner"], rtol=1e-4, atol=1e-6)
+
+
+def test_straight_through_magnitude_is_the_sum_over_the_finished_input():
+    one = searcher(magnitude="one")
+    seen = {}
+    judge, learn = one.proxy.judge, one._learn
+
+    def listen(x, labels, *, by_pixel):
+        seen["by_pixel"] = (found := judge(x, labels, by_pixel=by_pixel)).by_pixel
+        return found
+
+    def hear(drawn, cost, pull, magnitude, by_magnitude):
+        seen.update(drawn=drawn, by_magnitude=by_magnitude)
+        learn(drawn, cost, pull, magnitude, by_magnitude)
+
+    one.proxy.judge, one._learn = listen, hear
+    one.step()
+    expected = torch.zeros(105, 2, dtype=torch.float64)
+    bits = seen["drawn"].chosen_bits()
+    for image, pair in enumerate(seen["drawn"].choice.tolist()):
+        # The cost is minus the slope, averaged over the batch.
+        total = -seen["by_pixel"][image].double().sum() / len(bits)
+        expected[pair] += bits[image] * total
+    torch.testing.assert_close(seen["by_magnitude"], expected, rtol=1e-4, atol=1e-7)
+    assert expected.abs().max() > 0
+
+
+def images_seen(**options):
+    """Return what the first step shows the network."""
+    one, seen = searcher(**options), []
+    judge = one.proxy.judge
+
+    def listen(x, labels, *, by_pixel):
+        seen.append(x)
+        return judge(x, labels, by_pixel=by_pixel)
+
+    one.proxy.judge = listen
+    one.step()
+    return seen[0]
+
+
+def test_straight_through_magnitudes_leave_the_images_as_they_are():
+    one, none = images_seen(magnitude="one"), images_seen(magnitude="none")
+    assert not one.requires_grad
+    assert torch.equal(one, none)
+
+
+def test_true_magnitude_gradients_follow_the_op_and_leave_unused_pairs_alone():
+    one = searcher(magnitude="true")
+    seen = {}
+    learn = one._learn
+
+    def hear(drawn, cost, pull, magnitude, by_magnitude):
+        seen.update(drawn=drawn, by_magnitude=by_magnitude)
+        learn(drawn, cost, pull, magnitude, by_magnitude)
+
+    one._learn = hear
+    one.step()
+    used = torch.zeros(105, 2, dtype=torch.bool)
+    bits = seen["drawn"].chosen_bits() > 0
+    for image, pair in enumerate(seen["drawn"].choice.tolist()):
+        used[pair] |= bits[image]
+    assert (seen["by_magnitude"][~used] == 0).all()
+    assert (seen["by_magnitude"][used & one.pairs.has_magnitude] != 0).any()
+    assert (seen["by_magnitude"][~one.pairs.has_magnitude] == 0).all()
+
+
+def test_the_graph_of_the_magnitudes_does_not_change_the_images():
+    pairs = Pairs.of(choose_ops())
+    magnitude = torch.full((105, 2), 0.7, dtype=torch.float64)
+    pixels = torch.rand(105, 3, 16, 16)
+    plans = [
+        pairs.plan(torch.arange(105), torch.ones(105, 2), m, torch.Generator().manual_seed(1))
+        for m in (magnitude, magnitude.clone().requires_grad_())
+    ]
+    plain, live = (apply_batch(pixels, plan) for plan in plans)
+    assert live.requires_grad
+    torch.testing.assert_close(live.detach(), plain, rtol=0, atol=1e-6)
+
+
+def test_released_mode_is_what_was_released():
+    one = searcher(mode="released")
+    assert one.options == DADAOptions(
+        mode="released",
+        estimator="released",
+        magnitude="one",
+        draw="batch",
+        validation="train",
+        memory=0.0,
+        policy_rate=5e-3,
+    )
+    assert one.steps == 2 * (SMALL["epochs"] - 1)
+    assert isinstance(one.parameters, RawParameters)
+    taken = []
+    gather = one.proxy.halves.val_images
+    validation = one.proxy._validation_gradient
+
+    def listen(weights):
+        found = validation(weights)
+        taken.append(found[1])
+        return found
+
+    one.proxy._validation_gradient = listen
+    first = one.step()
+    assert len(gather) == 12
+    assert one.proxy.validation.left.numel() == 0  # no fresh batch is ever taken
+    rate = 1e-3 + (SMALL["learning_rate"] - 1e-3) * (1 + math.cos(math.pi / SMALL["epochs"])) / 2
+    assert first["learning_rate"] == pytest.approx(rate)
+    policy = one.policy()
+    assert policy.weights.shape[:2] == (25, 2)
+
+
+def test_raw_probabilities_die_outside_their_bounds_and_logits_do_not():
+    pairs = Pairs.of(choose_ops())
+    raw, logits = RawParameters(pairs), StrengthParameters(pairs, torch.Generator())
+    with torch.no_grad():
+        raw.beta[0, 0] = 1.2
+        logits.logit[0, 0] = 20.0
+    for parameters, name, alive in ((raw, "beta", False), (logits, "logit", True)):
+        leaf = parameters.tensors()[name]
+        (slope,) = torch.autograd.grad(parameters.chance().sum(), leaf)
+        assert (slope[0, 0] != 0) == alive
+
+
+def test_the_policy_is_the_best_quarter_drawn_uniformly_with_what_made_it():
+    one = searcher(keep=10)
+    with torch.no_grad():
+        one.parameters.alpha[[3, 70]] = torch.tensor([2.0, 3.0], dtype=torch.float64)
+        one.parameters.logit[70] = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    policy = one.policy()
+    torch.testing.assert_close(policy.mixture, torch.full((10,), 0.1, dtype=torch.float64))
+    made = policy.about["parameters"]
+    assert made["pairs"][70] == one.pairs.names(70)
+    assert made["alpha"][70] == 3.0
+    applied = 1 - sum(
+        policy.weights[0, :, c]
+        * torch.tensor([policy.ops[o] == "Identity" for o in policy.op[0, :, c]])
+        for c in range(policy.weights.shape[2])
+    )
+    torch.testing.assert_close(applied, torch.sigmoid(torch.tensor([1.0, -1.0])).double())
+    assert (
+        len(prepare(images(), **SMALL, ops=["Rotate", "Color", "Flip"]).searcher.policy().mixture)
+        == 1
+    )
+
+
+def test_pairs_that_tie_are_kept_in_an_order_of_the_seed_alone():
+    def kept(one):
+        policy = one.policy()
+        return [{policy.ops[o] for o in row.flatten().tolist()} - {"Identity"} for row in policy.op]
+
+    def seeded(seed):
+        return prepare(images(), **SMALL, seed=seed).searcher
+
+    one = seeded(3)
+    first = kept(one)
+    assert sum("ShearX" in pair for pair in first) < 14  # all of ShearX's pairs come first
+    assert first == kept(seeded(3)) != kept(seeded(4))
+    one.generator.manual_seed(9)
+    one.load_state_dict(seeded(3).state_dict())
+    before = one.generator.get_state()
+    assert kept(one) == first
+    assert torch.equal(one.generator.get_state(), before)
+    with torch.no_grad():
+        one.parameters.alpha[[100, 7]] += torch.tensor([1.0, 2.0], dtype=torch.float64)
+    best = [set(one.pairs.names(pair).split(" + ")) for pair in (7, 100)]
+    assert kept(one) == (best + [pair for pair in first if pair not in best])[: len(first)]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"estimator": "adam"}, "Expected estimator to be one of loo, relax"),
+        ({"mode": "released", "magnitude": "true"}, "leave magnitude out"),
+        ({"draw": "batch"}, "has one; choose estimator"),
+        ({"temperature": 0}, "temperature must be above 0"),
+        ({"memory": 1.0}, "memory must be in"),
+        ({"keep": "many"}, "Expected keep as int, got 'many'"),
+    ],
+)
+def test_wrong_options_are_refused_with_the_way_out(options, message):
+    with pytest.raises(ValueError, match=message):
+        read_options(options)
+
+
+def test_options_may_come_as_text():
+    assert read_options({"memory": "0.5", "keep": "5", "estimator": "relax"}) == DADAOptions(
+        memory=0.5, keep=5, estimator="relax"
+    )
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_validation_images_pass_through_the_network_as_it_will_be_used(mode):
+    one = searcher(validation=mode)
+    for _ in range(3):
+        one.step()
+    learner, halves = one.proxy.learner, one.proxy.halves
+    index = deepcopy(one.proxy.validation).take(one.proxy.val_batch)
+    found, loss = one.proxy._validation_gradient(learner.weights)
+
+    network = deepcopy(learner.network)
+    network.load_state_dict({**learner.weights, **learner.buffers})
+    network.train(mode == "train")
+    logits = network(one.proxy.normalise(halves.val_images[index]))
+    expected = nn.functional.cross_entropy(logits, halves.val_labels[index])
+    expected.backward()
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    for name, weight in network.named_parameters():
+        torch.testing.assert_close(found[name], weight.grad, rtol=1e-4, atol=1e-6)
+    assert all(module.training for module in learner.network.modules())
+
+
+def test_validation_images_are_normalised_by_the_steps_own_training_batch():
+    one = searcher()
+    seen, judge = [], one.proxy.judge
+
+    def listen(images, labels, **options):
+        seen.append(images)
+        return judge(images, labels, **options)
+
+    one.proxy.judge = listen
+    for _ in range(2):
+        first = one.proxy.learner.weights
+        one.step()
+    features = nn.functional.conv2d(seen[-1], first["0.weight"], first["0.bias"], stride=2)
+    mean = one.proxy.learner.buffers["1.running_mean"]
+    torch.testing.assert_close(mean, features.mean((0, 2, 3)))
+    assert one.proxy.learner.network[1].momentum == 0.1
+
+
+def test_a_longer_search_moves_the_policy_by_less_a_step():
+    options = {}, {"policy_rate": "0.1"}, {"mode": "released"}
+    default, own, released = map(read_options, options)
+    assert default.rate(1) == default.rate(200) == 0.03
+    assert default.rate(800) * 800 == pytest.approx(default.rate(200) * 200)
+    assert (own.rate(10), own.rate(10_000)) == (0.1, 0.1)
+    assert released.rate(10_000) == 5e-3
+
+
+class Flops(TorchDispatchMode):
+    """Counts the multiply-adds of convolutions and matrix products."""
+
+    total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket in flop_registry:
+            self.total += flop_registry[func.overloadpacket](*args, **(kwargs or {}), out_val=out)
+        return out
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [
+        ({}, 10),
+        ({"magnitude": "none"}, 8),
+        ({"mode": "released"}, 10),
+        ({"tangent": "here"}, 10),
+        ({"derivative": "exact"}, 12),
+        ({"derivative": "exact", "magnitude": "none"}, 9),
+    ],
+)
+def test_a_step_costs_no_more_forwards_than_it_says(options, limit):
+    one = searcher(**options)
+    one.step()
+    learner, proxy = one.proxy.learner, one.proxy
+    pixels = proxy.normalise(proxy.halves.train_images[: proxy.batch])
+    with Flops() as forward:
+        learner.losses(learner.weights, pixels, proxy.halves.train_labels[: proxy.batch])
+    with Flops() as step:
+        one.step()
+    assert limit - 3 < step.total / forward.total <= limit

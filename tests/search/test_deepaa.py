@@ -1,0 +1,395 @@
+"""DeepAA as a searcher: its layers, its phases, what it refuses, what it costs."""
+
+import warnings
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from learned_augment.policy import Policy
+from learned_augment.search import PRESETS, search
+from learned_augment.search import cost as estimate
+from learned_augment.search.deepaa.candidates import find_candidates
+from learned_augment.search.deepaa.options import DeepAAOptions, read_deepaa_options
+from learned_augment.search.task import prepare
+from learned_augment.search_spaces import SPACES
+from tests.search.test_methods import SMALL, images, network
+
+STEADY = partial(network, dropout=0.0)
+PRETRAINING = 3  # steps: 6 of 12 training images, half of the half, 3 epochs
+FORWARD = {"rewards": "forward", "pairs": 2, "val_batch": 3, "prefixes": 2, "copies": 1}
+FORWARD |= {"steps": 3, "depth": 2}
+GRAM = {"steps": 3, "depth": 2, "pairs": 3, "updates": 4}
+
+
+def task(options, **changes):
+    given = {**SMALL, "model": STEADY, **changes}
+    return prepare(images(), method="deepaa", options=options, **given)
+
+
+def found(options, **changes):
+    given = {**SMALL, "model": STEADY, **changes}
+    return search(images(), method="deepaa", options=options, **given, progress=False)
+
+
+def run(searcher):
+    steps = []
+    while searcher.done < searcher.steps:
+        steps.append(searcher.step())
+    return steps
+
+
+class TestCandidates:
+    def test_are_the_papers_139_in_its_order(self):
+        candidates = find_candidates((3, 32, 32))
+        names = [candidates.ops[op] for op in candidates.op.tolist()]
+        assert len(names) == 139
+        first = {name: names.index(name) for name in candidates.ops}
+        assert first == {
+            "Identity": 0, "ShearX": 1, "ShearY": 13, "TranslateX": 25, "TranslateY": 37,
+            "Rotate": 49, "AutoContrast": 61, "Invert": 62, "Equalize": 63, "Solarize": 64,
+            "Posterize": 76, "Contrast": 88, "Color": 100, "Brightness": 112, "Sharpness": 124,
+            "Flip": 136, "CutoutClipped": 137, "PadCrop": 138,
+        }  # fmt: skip
+        shear = candidates.value[1:13].tolist()
+        steps = [-0.3, -0.25, -0.2, -0.15, -0.1, -0.05, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3]
+        assert shear == pytest.approx(steps)
+
+    def test_nine_are_another_name_for_the_same_change(self):
+        candidates = find_candidates((3, 32, 32))
+        assert len(candidates.first) == 130
+        kind = candidates.kind.tolist()
+        assert kind[76] == kind[77] == kind[78] != kind[79]
+        assert kind[62] == kind[64]  # Invert, and Solarize from 0
+        assert len(find_candidates((3, 32, 32), distinct=False).first) == 139
+
+    def test_chances_of_kinds_are_those_of_their_members(self):
+        candidates = find_candidates((3, 32, 32))
+        shares = candidates.of_kinds(torch.full((139,), 1 / 139, dtype=torch.float64))
+        assert shares.sum().item() == pytest.approx(1)
+        assert shares[candidates.kind[76]].item() == pytest.approx(3 / 139)
+
+    def test_are_applied_all_at_once(self):
+        from learned_augment.backends import apply_batch
+        from learned_augment.plan import Plan
+
+        candidates = find_candidates((3, 32, 32))
+        pixels = torch.randint(256, (2, 3, 32, 32)).to(torch.uint8)
+        noise = torch.rand(2, 130, 4)
+        together = candidates.apply_kinds(pixels, noise).unflatten(0, (2, 130))
+        for image, kind in ((0, 0), (0, 5), (1, 60), (1, 128), (1, 129)):
+            number = candidates.first[kind]
+            plan = Plan(
+                candidates.ops,
+                candidates.op[number].view(1, 1),
+                candidates.value[number].view(1, 1),
+                noise[image, kind].view(1, 1, 4),
+            )
+            alone = apply_batch(pixels[image : image + 1], plan)[0]
+            assert torch.equal(together[image, kind], alone)
+
+    def test_large_images_get_the_ops_of_imagenet(self):
+        assert "ResizedCrop" in find_candidates((3, 96, 96), distinct=False).ops
+        assert "ResizedCrop" not in find_candidates((3, 96, 96), space="deepaa").ops
+
+    def test_ops_and_levels_are_a_choice(self):
+        few = find_candidates((3, 32, 32), ops=["Rotate", "ResizedCrop", "Flip"], count=5)
+        assert few.ops == ("Identity", "Rotate", "Flip", "ResizedCrop")
+        assert few.value[1:5].tolist() == [-30, -15, 15, 30]
+        less = find_candidates((3, 32, 32), exclude=["Invert", "Identity"])
+        assert set(SPACES["deepaa"]) - set(less.ops) == {"Invert"}
+
+
+class TestLayers:
+    @pytest.mark.parametrize("options", [GRAM, FORWARD], ids=["gram", "forward"])
+    def test_come_one_after_another_once_the_network_is_trained(self, options):
+        searcher = task(options).searcher
+        assert searcher.steps == PRETRAINING + 2 * 3
+        steps = run(searcher)
+        assert ["train_loss" in step for step in steps] == [True] * 3 + [False] * 6
+        assert [step["layer"] for step in steps[3:]] == [1, 1, 1, 2, 2, 2]
+        policy = searcher.policy()
+        assert policy.depth == 2
+        assert policy.about["placement"] == "replaces"
+        assert len(policy.about["parameters"]["layers"]) == 2
+
+    def test_the_network_no_longer_changes(self):
+        searcher = task(GRAM).searcher
+        for _ in range(PRETRAINING + 1):
+            searcher.step()
+        frozen = searcher.freeze()
+        before = {n: t.clone() for n, t in frozen.network.state_dict().items()}
+        run(searcher)
+        assert searcher.freeze() is frozen
+        for name, tensor in frozen.network.state_dict().items():
+            assert torch.equal(tensor, before[name]), name
+
+    def test_the_layer_under_search_is_part_of_the_policy(self):
+        searcher = task(GRAM).searcher
+        depths = []
+        while searcher.done < searcher.steps:
+            searcher.step()
+            depths.append(searcher.policy().depth)
+        assert depths == [1, 1, 1, 1, 1, 1, 2, 2, 2]
+
+    def test_every_layer_starts_at_identity(self):
+        searcher = task({**GRAM, "pretrain": False, "policy_rate": 1e-9}).searcher
+        run(searcher)
+        for layer in searcher.layers:
+            assert layer[0].item() == pytest.approx(0.956, abs=1e-3)
+
+    def test_depth_auto_ends_before_a_layer_that_becomes_identity(self):
+        def toward_identity(frozen, layers, logits):
+            logits.improve(torch.nn.functional.one_hot(torch.tensor(0), len(logits.theta)).double())
+            return {"cosine": 1.0}
+
+        searcher = task({**GRAM, "depth": "auto", "steps": 2}).searcher
+        searcher.rewards.step = toward_identity
+        assert searcher.steps == PRETRAINING + 8 * 2
+        run(searcher)
+        # The first layer is kept, so that there is a policy.
+        assert searcher.done == searcher.steps == PRETRAINING + 2
+        assert searcher.policy().depth == 1
+
+    def test_a_layer_ends_when_its_cosine_stops_rising(self):
+        patient = task({**GRAM, "steps": 12, "tolerance": 0}).searcher
+        hasty = task({**GRAM, "steps": 12, "tolerance": 10.0}).searcher
+        run(patient)
+        run(hasty)
+        assert patient.done == PRETRAINING + 24
+        assert hasty.done == PRETRAINING + 18  # nine steps a layer: eight back from the ninth
+
+    def test_simple_is_one_layer_beside_the_default_augmentation(self):
+        policy = found({"variant": "simple", "steps": 2})
+        assert policy.depth == 1
+        assert policy.about["placement"] == "after"
+        assert policy.about["method"] == "DeepAA-simple"
+
+    @pytest.mark.parametrize("rewards", ["gram", "forward"])
+    def test_the_same_change_under_two_names_keeps_equal_chances_bit_for_bit(self, rewards):
+        options = GRAM if rewards == "gram" else FORWARD
+        layer = found(options).weights[0, 0]
+        for group in ([76, 77, 78], [79, 80, 81], [62, 64]):
+            assert len({layer[n].item() for n in group}) == 1
+        assert layer[76] != layer[79]
+
+
+class TestResume:
+    @pytest.mark.parametrize("options", [GRAM, FORWARD], ids=["gram", "forward"])
+    @pytest.mark.parametrize("cut", [2, PRETRAINING, PRETRAINING + 2, PRETRAINING + 3, 8])
+    def test_at_any_phase_gives_the_same_bits(self, options, cut, tmp_path):
+        # Batches that leave some of an epoch's order for the next.
+        run = partial(found, options, batch_size=4)
+        whole = run()
+        path = tmp_path / "search.pt"
+
+        def stop(report):
+            if report.step == cut + 1:
+                raise RuntimeError("power cut")
+
+        with pytest.raises(RuntimeError, match="power cut"):
+            run(checkpoint=path, save_every=0, callbacks=[stop])
+        assert run(checkpoint=path) == whole
+
+    def test_a_trained_network_is_kept_and_reused(self, tmp_path):
+        path = tmp_path / "network.pt"
+        options = {**GRAM, "network_file": str(path)}
+        first, second = task(options).searcher, None
+        run(first)
+        assert path.exists()
+        second = task(options).searcher
+        assert second.steps == first.steps - PRETRAINING
+        run(second)
+        assert torch.equal(first.policy().weights, second.policy().weights)
+
+    def test_a_network_of_another_kind_or_other_images_is_refused(self, tmp_path):
+        path = tmp_path / "network.pt"
+        options = {**GRAM, "network_file": str(path)}
+        run(task(options).searcher)
+        with pytest.raises(ValueError, match=r"holds another network: .*give"):
+            task(options, model="small-cnn")
+        with pytest.raises(ValueError, match="trained on other images"):
+            task(options, seed=3)
+        path.write_bytes(b"nothing")
+        with pytest.raises(ValueError, match="does not hold a trained network"):
+            task(options)
+
+
+class Shortcut(nn.Module):
+    """Adds in place, as many residual networks do."""
+
+    def __init__(self, classes):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.bn = nn.BatchNorm2d(4)
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+        self.head = nn.Linear(4, classes)
+
+    def forward(self, x):
+        y = self.bn(self.conv(x))
+        z = self.second(y)
+        z += y
+        return self.head(z.mean((2, 3)))
+
+
+class TestRefusals:
+    def refuse(self, match, *layers, options=GRAM):
+        def build(classes):
+            return nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(classes))
+
+        def settled(classes):
+            built = build(classes)
+            built.eval()(torch.zeros(2, 3, 16, 16))
+            return built
+
+        with pytest.raises(ValueError, match=match):
+            found(options, model=settled)
+
+    def test_a_network_without_normalisation(self):
+        self.refuse("batch normalisation.*none among Conv2d", nn.Conv2d(3, 2, 3), nn.ReLU())
+
+    def test_dropout_naming_the_layer(self):
+        self.refuse(r"Layer '2' is Dropout", nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.1))
+
+    def test_statistics_of_the_batch(self):
+        norm = nn.BatchNorm2d(2, track_running_stats=False)
+        self.refuse("Layer '1'.*track_running_stats=True", nn.Conv2d(3, 2, 3), norm)
+
+    def test_layers_whose_own_gradients_are_not_known(self):
+        layers = nn.Conv2d(3, 2, 3, padding="same"), nn.BatchNorm2d(2)
+        self.refuse(r'layer \'0\'.*use option rewards="forward"', *layers)
+        found({**FORWARD, "depth": 1}, model=lambda c: nn.Sequential(
+            *layers, nn.Flatten(), nn.Linear(2 * 16 * 16, c)))  # fmt: skip
+
+    def test_a_network_that_draws_at_random(self):
+        class Noisy(nn.Module):
+            def forward(self, x):
+                return x + torch.randn_like(x)
+
+        self.refuse("draws at random", nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), Noisy())
+
+    def test_too_little_memory_for_one_image(self):
+        with pytest.raises(ValueError, match=r"takes the network .* MiB.*raise option memory"):
+            found({**GRAM, "memory": 1}, model="wrn-16-1")
+
+    def test_too_little_memory_for_the_images_of_a_pair(self):
+        with pytest.raises(ValueError, match=r"hold 1040 images.*raise option memory, lower pref"):
+            task({"memory": 300}, model="wrn-16-1")
+
+    def test_small_classes_warn_by_name_and_are_drawn_with_replacement(self):
+        with pytest.warns(RuntimeWarning, match=r"val_batch = 9 .*a \(4\), b \(4\), c \(4\)"):
+            policy = found({**GRAM, "val_batch": 9})
+        assert isinstance(policy, Policy)
+
+    def test_options_that_contradict_each_other(self):
+        with pytest.raises(ValueError, match="two or more prefixes"):
+            DeepAAOptions(prefixes=1)
+        with pytest.raises(ValueError, match="one layer"):
+            DeepAAOptions(variant="simple", depth=4)
+        with pytest.raises(ValueError, match="depth must be 1"):
+            DeepAAOptions(depth=0)
+        with pytest.raises(ValueError, match="Expected steps as int, got 'many'"):
+            read_deepaa_options({"steps": "many"})
+        with pytest.raises(ValueError, match="true or false"):
+            read_deepaa_options({"distinct": "maybe"})
+        read = read_deepaa_options({"depth": "auto", "distinct": "false", "penalty": "0.5"})
+        assert (read.depth, read.distinct, read.penalty) == ("auto", False, 0.5)
+
+    def test_more_pretraining_images_than_there_are(self):
+        with pytest.raises(ValueError, match="must leave some of the training half's 12"):
+            found({**GRAM, "pretrain_images": 12})
+
+    def test_a_preset_of_another_method(self):
+        with pytest.raises(ValueError, match="Preset 'paper' is for method 'deepaa'"):
+            prepare(images(), method="dada", preset="paper")
+
+
+def test_presets_are_the_published_figures():
+    paper, released = (read_deepaa_options(PRESETS[name].options) for name in ("paper", "released"))
+    assert (paper.depth, paper.steps, paper.pretrain_images) == (5, 512, 4000)
+    assert (released.depth, released.steps, released.pretrain_images) == (6, 1024, 5000)
+    for options in (paper, released):
+        assert (options.pairs, options.val_batch, options.prefixes, options.copies) == (
+            16,
+            64,
+            16,
+            4,
+        )
+        assert (options.policy_rate, options.penalty, options.rewards) == (0.025, 1.0, "forward")
+    assert PRESETS["released"].model == "wrn-40-2"
+    assert (PRESETS["released"].epochs, PRESETS["released"].weight_decay) == (45, 5e-4)
+
+
+def test_no_warning_is_left_for_the_user():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found({**FORWARD, "depth": 1, "steps": 1})
+
+
+class TestCost:
+    def test_is_that_of_the_specification(self):
+        # Images through the network a step, 139 candidates, 16 pairs: 5,472 and 45,504.
+        searcher = task(
+            {**PRESETS["released"].options, "pretrain_images": 0, "val_batch": 3, "pretrain": False}
+        ).searcher
+        first, later = searcher.rewards.passes(True), searcher.rewards.passes(False)
+        assert first == {
+            "validation gradients": 16 * 3,
+            "training gradients": 2224,
+            "rewards": 2224,
+        }
+        assert later == {
+            "validation gradients": 16 * 3,
+            "training gradients": 8896,
+            "rewards": 35584,
+        }
+        assert sum(first.values()) - 48 + 1024 == 5472
+        assert sum(later.values()) - 48 + 1024 == 45504
+
+    @pytest.mark.parametrize("options", [GRAM, FORWARD, {**FORWARD, "subset": 7}])
+    def test_is_what_the_network_sees(self, options):
+        searcher = task({**options, "val_batch": 3, "pretrain": False}).searcher
+        frozen = searcher.freeze()
+        for first in (True, False):
+            frozen.gradients = frozen.forwards = 0
+            for _ in range(3):
+                searcher.step()
+            told = searcher.rewards.passes(first)
+            told_gradients = told["validation gradients"] + told["training gradients"]
+            assert (frozen.gradients, frozen.forwards) == (3 * told_gradients, 3 * told["rewards"])
+
+    @pytest.mark.parametrize("options", [GRAM, FORWARD])
+    def test_counts_the_gradient_of_a_whole_class_once(self, options):
+        options = {**options, "val_batch": 0, "pretrain": False}
+        searcher = task(options).searcher
+        frozen = searcher.freeze()
+        frozen.gradients = frozen.forwards = 0
+        run(searcher)
+        told = sum(phase.steps * phase.images for phase in task(options).searcher.phases())
+        assert len(searcher.rewards.pairs.kept) == 3
+        assert frozen.gradients + frozen.forwards == told
+
+    def test_counts_a_phase_that_has_not_begun_as_unknown(self):
+        heard = []
+        found(FORWARD, callbacks=[heard.append])
+        network = [report for report in heard if report.phase == "network"]
+        layers = heard[len(network) :]
+        assert network
+        assert {report.phase for report in layers} == {"policy"}
+        assert len(layers) == FORWARD["steps"] * FORWARD["depth"]
+        assert not any(report.left_is_all for report in network)
+        assert network[-1].left == 0
+        assert all(report.left_is_all for report in layers)
+
+    def test_counts_the_pairs_that_are_kept(self):
+        few, many = (task({**GRAM, "steps": steps}).searcher for steps in (3, 103))
+        assert many.memory - few.memory == 2 * 100 * GRAM["pairs"] * 130**2 * 8
+        assert task(FORWARD).searcher.memory == task({**FORWARD, "steps": 103}).searcher.memory
+
+    def test_is_told_by_phase(self):
+        found = estimate(task(GRAM))
+        names = ["network", "whole classes", "layer 1", "each later layer"]
+        assert [phase.name for phase in found.phases] == names
+        assert [phase.steps for phase in found.phases] == [3, 1, 3, 3]
+        assert "layer 1: 3 steps of 780 images through the network (780 training grad" in str(found)

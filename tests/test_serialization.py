@@ -1,0 +1,267 @@
+"""Policies on disk: golden bytes, round trips, and every refusal."""
+
+import hashlib
+import json
+import stat
+import struct
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+import learned_augment.serialization
+from learned_augment.builders import deep_trivial_augment, from_layers
+from learned_augment.policy import Policy
+from learned_augment.serialization import (
+    KEY,
+    decode,
+    encode,
+    list_policies,
+    load,
+    save,
+    write_atomically,
+)
+
+
+def simple():
+    return from_layers(
+        [[("Rotate", 0.25, -20.0), ("Identity", 0.75, 0.0)]], {"name": "golden", "n": 1}
+    )
+
+
+def forged(header, tail=b""):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text + tail
+
+
+def reheaded(change, policy=None):
+    """The golden file, or a policy's, with its JSON document changed."""
+    policy = policy or simple()
+    document = {
+        "format": 2,
+        "ops": [{"name": "Identity", "unit": ""}, {"name": "Rotate", "unit": ROTATE_UNIT}],
+        "about": {},
+    }
+    change(document)
+    tensors = {n: getattr(policy, n) for n in ("mixture", "weights", "op", "value")}
+    return safetensors.torch.save(tensors, {KEY: json.dumps(document)})
+
+
+def nested(depth):
+    return '{"format": 2, "about": ' + '{"a": ' * depth + "1" + "}" * depth + "}"
+
+
+ROTATE_UNIT = "degrees, counter-clockwise"
+OLD_UNIT = "chance of mirroring left-right"
+
+
+# Changes only with the format: then raise its version, and keep reading the old one.
+GOLDEN = "2eb72904420a9b7e0dd266deb40fe3e25beeff7deb0b31fd841071cf75d35494"
+
+
+def test_golden_bytes():
+    data = encode(simple())
+    assert hashlib.sha256(data).hexdigest() == GOLDEN
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    document = json.loads(header["__metadata__"][KEY])
+    assert list(header["__metadata__"]) == [KEY]
+    assert document["ops"][1] == {"name": "Rotate", "unit": ROTATE_UNIT}
+    # The last tensor bytes are the weights or values as little-endian doubles.
+    assert struct.pack("<d", -20.0) in data
+    assert struct.pack("<d", 0.25) in data
+
+
+def test_a_file_of_format_1_is_read_in_the_words_of_today():
+    old = load(Path(__file__).parent / "golden" / "format-1.safetensors")
+    new = load("dada-svhn")
+    assert old == new
+    assert new.about["placement"] == "after"
+
+
+def test_an_op_unit_of_format_1_is_read():
+    def change(document):
+        document["format"] = 1
+        document["ops"] = [{"name": "Identity", "unit": ""}, {"name": "Flip", "unit": OLD_UNIT}]
+
+    policy = from_layers([[("Flip", 0.25, 0.5), ("Identity", 0.75, 0.0)]])
+    assert decode(reheaded(change, policy)) == policy
+
+
+def test_equal_policies_give_equal_bytes_whatever_the_order_of_about():
+    one = from_layers([[("Invert", 1, 0)]], {"a": 1, "b": {"c": 2, "d": 3}})
+    two = from_layers([[("Invert", 1, 0)]], {"b": {"d": 3, "c": 2}, "a": 1})
+    assert encode(one) == encode(two)
+
+
+@pytest.mark.parametrize("policy", [simple(), deep_trivial_augment(3)], ids=["small", "deep"])
+def test_round_trip(policy, tmp_path):
+    path = save(policy, tmp_path / "p.safetensors")
+    assert load(path) == load(str(path)) == Policy.load(path) == decode(encode(policy)) == policy
+    assert policy.save(tmp_path / "q.safetensors").read_bytes() == path.read_bytes()
+
+
+def test_names_are_listed_and_loaded():
+    assert list_policies() == sorted(list_policies())
+    assert len(list_policies()) == 11
+    assert load("dada-cifar10").name == "dada-cifar10"
+
+
+def test_unknown_names_list_the_known_ones(tmp_path):
+    with pytest.raises(
+        ValueError, match=r"No pretrained policy named 'deepa'. Available: dada-cif"
+    ):
+        load("deepa")
+    with pytest.raises(
+        ValueError, match=r"No policy file at '.*missing.safetensors'; shipped: dada"
+    ):
+        load(tmp_path / "missing.safetensors")
+    with pytest.raises(ValueError, match="Available"):
+        load("../pretrained_policies/dada-cifar10")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "not a safetensors file, or a truncated one"),
+        (b"short", "truncated"),
+        (b"\x80\x04\x95pickle, not a policy at all", "truncated"),
+        (struct.pack("<Q", 2**62) + b"{}", "truncated"),
+        (forged(b"\xff\xfe"), "header is not JSON"),
+        (forged(b"[" * 100_000), "header is not JSON"),
+        (forged([1]), "mapping of mappings"),
+        (forged({"x": 3}), "mapping of mappings"),
+        (forged({}), "but not a policy"),
+        (forged({"__metadata__": {KEY: "no json"}}), "JSON document"),
+        (forged({"__metadata__": {KEY: "[]"}}), "JSON document"),
+        (forged({"__metadata__": {KEY: "[" * 100_000}}), "nested too deeply"),
+        (forged({"__metadata__": {KEY: nested(100_000)}}), "nested too deeply"),
+        (forged({"__metadata__": {KEY: nested(500)}}), "nested at most 100 levels"),
+        (forged({"__metadata__": {KEY: '{"format": 1}'}}), "JSON document"),
+        (forged({"__metadata__": {KEY: '{"format": 9, "about": {}}'}}), "version 1 to 2, got 9"),
+        (forged({"__metadata__": {KEY: '{"format": 1, "about": []}'}}), "mapping, got list"),
+        (forged({"__metadata__": {KEY: '{"format": 2, "about": {}}'}}), "expected tensors"),
+        (encode(simple())[:-5], "whole safetensors file"),
+        (encode(simple()) + b"x", "whole safetensors file"),
+    ],
+)
+def test_broken_files_are_refused_in_one_sentence(data, message, tmp_path):
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=message) as caught:
+        load(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_forged_header_allocates_nothing(tmp_path):
+    shape = [2**40, 1, 1]
+    rows = {
+        name: {"dtype": dtype, "shape": shape, "data_offsets": [0, 2**43]}
+        for name, dtype in {"mixture": "F64", "weights": "F64", "op": "I64", "value": "F64"}.items()
+    }
+    document = {"format": 1, "ops": [{"name": "Identity", "unit": ""}], "about": {}}
+    path = tmp_path / "forged.safetensors"
+    path.write_bytes(forged({"__metadata__": {KEY: json.dumps(document)}, **rows}))
+    with pytest.raises(ValueError, match="whole safetensors file"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda d: d["ops"].__setitem__(0, {"name": "Warp", "unit": ""}),
+            "unknown op 'Warp'. Known",
+        ),
+        (lambda d: d["ops"][1].update(unit="radians"), "Rotate is in 'radians' there"),
+        (lambda d: d.update(ops=[{"name": "Identity"}]), "names and units"),
+        (lambda d: d.update(ops=3), "names and units"),
+        (lambda d: d["ops"].pop(), "op to count 0 to 0"),
+        (lambda d: d.update(format="1"), "format version 1"),
+    ],
+)
+def test_changed_documents_are_refused(change, message):
+    assert decode(reheaded(lambda d: None)).ops == ("Identity", "Rotate")
+    with pytest.raises(ValueError, match=message):
+        decode(reheaded(change))
+
+
+def test_what_is_nested_too_deeply_to_be_read_is_not_written(tmp_path):
+    about = json.loads(nested(99))["about"]
+    path = save(from_layers([[("Invert", 1, 0)]], about), tmp_path / "p.safetensors")
+    assert load(path).about == about
+    with pytest.raises(ValueError, match="nested at most 100 levels"):
+        save(from_layers([[("Invert", 1, 0)]], {"a": about, "b": 1}), path)
+
+
+def test_wrong_figures_in_a_file_are_refused():
+    policy = simple()
+    for name, tensor, message in [
+        ("weights", policy.weights * 2, "weights to sum to 1"),
+        ("value", policy.value + torch.nan, "Expected a value"),
+        ("value", policy.value.float(), "expected tensors"),
+        ("mixture", torch.ones(3).double() / 3, "mixture of shape"),
+    ]:
+        tensors = {n: getattr(policy, n) for n in ("mixture", "weights", "op", "value")}
+        document = {
+            "format": 2,
+            "ops": [{"name": "Identity", "unit": ""}, {"name": "Rotate", "unit": ROTATE_UNIT}],
+            "about": {},
+        }
+        data = safetensors.torch.save({**tensors, name: tensor}, {KEY: json.dumps(document)})
+        with pytest.raises(ValueError, match=message):
+            decode(data)
+
+
+def test_saving_checks_its_path_first(tmp_path):
+    with pytest.raises(ValueError, match=r"ending in .safetensors"):
+        save(simple(), tmp_path / "policy.pt")
+    with pytest.raises(ValueError, match="No folder"):
+        save(simple(), tmp_path / "no" / "p.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "p.safetensors"
+    path.write_bytes(b"old")
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("learned_augment.serialization.os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_disk_that_refuses_is_named_with_the_file(tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(learned_augment.serialization.os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*x\.bin"):
+        write_atomically(tmp_path / "x.bin", b"1")
+
+
+def test_a_folder_that_takes_no_files_is_named_with_the_file(tmp_path, monkeypatch):
+    def closed(name, *_):
+        raise PermissionError(13, "Permission denied", name)
+
+    monkeypatch.setattr(learned_augment.serialization.os, "open", closed)
+    with pytest.raises(PermissionError) as caught:
+        write_atomically(tmp_path / "x.bin", b"1")
+    assert caught.value.filename == str(tmp_path / "x.bin")
+
+
+def test_a_folder_is_no_file_to_write(tmp_path):
+    with pytest.raises(ValueError, match="Expected a file to write, got the folder"):
+        write_atomically(tmp_path, b"1")
+
+
+def test_written_files_have_ordinary_permissions(tmp_path):
+    path = write_atomically(tmp_path / "x", b"1")
+    plain = tmp_path / "y"
+    plain.write_bytes(b"1")
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
