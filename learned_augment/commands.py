@@ -131,7 +131,7 @@ def _tell_skipped(names: Sequence[str]) -> None:
 
 
 def _estimate_search(given: Given) -> int:
-    from learned_augment.search import cost as estimate
+    from learned_augment.search import estimate
     from learned_augment.search.task import prepare
 
     task = prepare(**{key: given[key] for key in given if key not in _RUNNING})

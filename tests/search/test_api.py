@@ -12,8 +12,7 @@ import learned_augment.serialization
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.datasets.load import load_images
 from learned_augment.runtime.checkpoint import load_checkpoint
-from learned_augment.search import PRESETS, prepare, search
-from learned_augment.search import cost as estimate
+from learned_augment.search import PRESETS, estimate, prepare, search
 from learned_augment.search.callbacks import tensorboard
 from learned_augment.search.split import make_halves
 from tests.search.test_methods import SMALL, images

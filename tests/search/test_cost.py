@@ -5,8 +5,7 @@ import torch
 from torch import nn
 
 from learned_augment.cli import main
-from learned_augment.search import cost as estimate
-from learned_augment.search import prepare
+from learned_augment.search import estimate, prepare
 from learned_augment.search.peak_memory import most_bytes
 from tests.search.test_methods import SMALL, images
 

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from learned_augment.policy import Policy
-from learned_augment.search import PRESETS, search
-from learned_augment.search import cost as estimate
+from learned_augment.search import PRESETS, estimate, search
 from learned_augment.search.deepaa.candidates import find_candidates
 from learned_augment.search.deepaa.options import DeepAAOptions, read_deepaa_options
 from learned_augment.search.task import prepare
