@@ -1,4 +1,4 @@
-"""The README's verdicts: one network under several policies, on digits and on a CIFAR-10 folder.
+"""The README's comparisons: one network under several policies, on digits and on a CIFAR-10 folder.
 
     python benchmarks/compare.py [folder:PATH] [--seeds 5]
 
@@ -27,9 +27,9 @@ def main() -> None:
     runs += [(arguments.folder, FOLDER)] if arguments.folder else []
     rows = []
     for data, settings in runs:
-        verdict = compare(data, POLICIES, seeds=arguments.seeds, **settings)
-        print(verdict.table(), flush=True)
-        rows.append(json.loads(verdict.to_json()))
+        comparison = compare(data, POLICIES, seeds=arguments.seeds, **settings)
+        print(comparison.table(), flush=True)
+        rows.append(json.loads(comparison.to_json()))
     save_result("compare", rows, seeds=range(arguments.seeds), settings=FOLDER)
 
 

@@ -41,7 +41,7 @@ POLICIES = (
 RECIPE = {"network": "wrn-16-1", "precision": "bfloat16", "channels_last": True, "test_every": 20}
 
 
-def contenders(names: Sequence[str], found: Sequence[Path]) -> Mapping[str, PolicyChoice]:
+def chosen_policies(names: Sequence[str], found: Sequence[Path]) -> Mapping[str, PolicyChoice]:
     """Return the policies by name: those named, then the files', called as the files are."""
     return {name: name for name in names} | {path.stem: Policy.load(path) for path in found}
 
@@ -58,11 +58,11 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, default=Path("evidence-runs"))
     parser.add_argument("--name", default="evidence", help="of the result file")
     given = parser.parse_args()
-    policies = contenders(given.policies, given.found)
+    policies = chosen_policies(given.policies, given.found)
     data = load_images(given.folder).subset(TRAIN_IMAGES)
     for seeds in range(2, given.seeds + 1):
         start = time.monotonic()
-        verdict = compare(
+        comparison = compare(
             data,
             policies,
             seeds=seeds,
@@ -72,12 +72,12 @@ def main() -> int:
             workers=given.workers,
             **RECIPE,
         )
-        row = json.loads(verdict.to_json())
+        row = json.loads(comparison.to_json())
         settings = {"train_images": TRAIN_IMAGES, "epochs": given.epochs, **RECIPE}
         save_result(given.name, [row], seeds=range(seeds), settings=settings)
         minutes = (time.monotonic() - start) / 60
-        print(f"{verdict.table()}\n\n{seeds} seeds, {minutes:.1f} minutes\n", flush=True)
-        if verdict.missing():
+        print(f"{comparison.table()}\n\n{seeds} seeds, {minutes:.1f} minutes\n", flush=True)
+        if comparison.missing():
             return 130
     return 0
 

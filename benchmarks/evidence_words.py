@@ -3,25 +3,27 @@
 from collections.abc import Sequence
 
 from learned_augment.evaluation.random_baseline import RANDOM
-from learned_augment.evaluation.result import Verdict
+from learned_augment.evaluation.result import ComparisonResult
 from learned_augment.evaluation.statistics import Difference
 
 __all__ = ["controlled_cell", "paired_cell", "sorted_out"]
 
 
-def controlled_cell(verdict: Verdict, policy: str) -> str:
+def controlled_cell(comparison: ComparisonResult, policy: str) -> str:
     """Return a policy's difference to its random control, empty if it has none."""
     found = [
-        verdict.difference(*pair) for pair in verdict.pairs() if pair == (policy, RANDOM + policy)
+        comparison.difference(*pair)
+        for pair in comparison.pairs()
+        if pair == (policy, RANDOM + policy)
     ]
     return paired_cell(found[0]) if found and found[0] else ""
 
 
-def sorted_out(verdict: Verdict, pairs: Sequence[tuple[str, str]]) -> str:
+def sorted_out(comparison: ComparisonResult, pairs: Sequence[tuple[str, str]]) -> str:
     """Return which policies are better, worse, or not shown to differ."""
     groups: dict[str, list[str]] = {"better": [], "worse": [], "no difference shown": []}
     for policy, against in pairs:
-        found = verdict.difference(policy, against)
+        found = comparison.difference(policy, against)
         if found:
             same = found.low <= 0 <= found.high
             word = "no difference shown" if same else "better" if found.mean > 0 else "worse"

@@ -135,11 +135,11 @@ def one_seed(data: ImageData, seed: int, options: argparse.Namespace) -> list[di
     policy.save(RESULTS / f"gradient-cosine-{options.name}-{seed}.safetensors")
     pairs = HeldOut(data, searcher.freeze(), searcher.normalise, options.pairs, 1000 + seed)
     plain = pairs.cosines(None, 1)
-    contenders = {"DeepAA": policy, "DeepTA": deep_trivial_augment(options.depth)}
-    contenders |= {name: Policy.load(name) for name in options.policies.split(",") if name}
+    policies = {"DeepAA": policy, "DeepTA": deep_trivial_augment(options.depth)}
+    policies |= {name: Policy.load(name) for name in options.policies.split(",") if name}
     rows = []
-    for name, contender in contenders.items():
-        rows += rows_of(name, contender, plain, pairs, options)
+    for name, one in policies.items():
+        rows += rows_of(name, one, plain, pairs, options)
     for row in rows:
         same = next(r for r in rows if (r["policy"], r["depth"]) == ("DeepTA", row["depth"]))
         lead = paired_difference(row["gains"], same["gains"])

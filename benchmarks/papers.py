@@ -128,7 +128,7 @@ def _changes(settings: Result, preset: Preset, policy: str) -> str:
         "training_images": preset.facts.images,
         "network": preset.network,
         "norm_momentum": preset.norm_momentum,
-        "placement": placed.contender.placement,
+        "placement": placed.named_policy.placement,
         "policy_sha256": placed.sha256,
         **asdict(placed.recipe),
     }

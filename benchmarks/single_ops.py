@@ -35,24 +35,27 @@ def alone(op: str) -> Policy:
 
 
 def main() -> None:
-    """Train, print the verdict and save it."""
+    """Train, print the comparison and save it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", default="digits")
     parser.add_argument("--train-size", type=int, default=449)
     parser.add_argument("--seeds", type=int, default=12)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    verdict = compare(
+    comparison = compare(
         given.data,
         {"none": "none"} | {op: alone(op) for op in VALUES},
         train_size=given.train_size,
         seeds=given.seeds,
         beside="nothing",
     )
-    print(verdict.table())
+    print(comparison.table())
     settings = {"values": VALUES, "chance": CHANCE}
     save_result(
-        "single-ops", [json.loads(verdict.to_json())], seeds=range(given.seeds), settings=settings
+        "single-ops",
+        [json.loads(comparison.to_json())],
+        seeds=range(given.seeds),
+        settings=settings,
     )
 
 

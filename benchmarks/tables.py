@@ -20,7 +20,7 @@ from evidence_words import controlled_cell, paired_cell, sorted_out
 from record import RESULTS, load_result
 from throughput_table import targets
 
-from learned_augment.evaluation.result import Verdict
+from learned_augment.evaluation.result import ComparisonResult
 from learned_augment.serialization import write_atomically
 
 README = Path(__file__).parent.parent / "README.md"
@@ -78,32 +78,35 @@ def draws(result: Result) -> list[str]:
 
 
 def compare(result: Result) -> list[str]:
-    """Verdicts: accuracy under each policy and the paired difference to the reference."""
+    """Comparisons: accuracy under each policy and the paired difference to the reference."""
     lines: list[str] = []
     for row in result["rows"]:
-        verdict = Verdict.from_json(json.dumps(row))
-        heads = ["policy", "placed", "accuracy, %", "sd", f"difference to `{verdict.reference}`"]
-        lines += [_setting(verdict), "", *markdown(heads, map(_cells, *_each(verdict))), ""]
+        comparison = ComparisonResult.from_json(json.dumps(row))
+        heads = ["policy", "placed", "accuracy, %", "sd", f"difference to `{comparison.reference}`"]
+        lines += [_setting(comparison), "", *markdown(heads, map(_cells, *_each(comparison))), ""]
     return [*lines, measured(result)]
 
 
 def evidence(result: Result) -> list[str]:
     """Every policy against crop and flip, learned ones against their random controls, and notes."""
-    verdict = Verdict.from_json(json.dumps(result["rows"][0]))
-    heads = ["policy", "placed", "accuracy, %", "sd", f"difference to `{verdict.reference}`"]
-    rows = [[*_cells(verdict, name), controlled_cell(verdict, name)] for name in verdict.placements]
-    ordinary = [pair for pair in verdict.pairs() if pair[1] == verdict.reference]
-    controlled = [pair for pair in verdict.pairs() if pair[1] != verdict.reference]
+    comparison = ComparisonResult.from_json(json.dumps(result["rows"][0]))
+    heads = ["policy", "placed", "accuracy, %", "sd", f"difference to `{comparison.reference}`"]
+    rows = [
+        [*_cells(comparison, name), controlled_cell(comparison, name)]
+        for name in comparison.placements
+    ]
+    ordinary = [pair for pair in comparison.pairs() if pair[1] == comparison.reference]
+    controlled = [pair for pair in comparison.pairs() if pair[1] != comparison.reference]
     lines = [
-        _setting(verdict),
+        _setting(comparison),
         "",
         *markdown([*heads, "difference to its random control"], rows),
         "",
     ]
-    lines += [f"- Against `{verdict.reference}`: {sorted_out(verdict, ordinary)}."]
+    lines += [f"- Against `{comparison.reference}`: {sorted_out(comparison, ordinary)}."]
     if controlled:
-        lines += [f"- Against their random controls: {sorted_out(verdict, controlled)}."]
-    lines += [f"- {note[0].upper()}{note[1:]}" for note in verdict.notes()]
+        lines += [f"- Against their random controls: {sorted_out(comparison, controlled)}."]
+    lines += [f"- {note[0].upper()}{note[1:]}" for note in comparison.notes()]
     return [*lines, "", measured(result)]
 
 
@@ -228,26 +231,26 @@ def _levels(row: dict[str, Any], mode: str) -> str:
     return f"{mean:.2f} ({largest:.1f})" if largest >= 0.05 else "0"
 
 
-def _setting(verdict: Verdict) -> str:
-    s = verdict.settings
+def _setting(comparison: ComparisonResult) -> str:
+    s = comparison.settings
     return (
-        f"**{verdict.data}**: {s['train_images']} training and {s['test_images']} test images, "
-        f"{s['network']}, {s['epochs']} epochs, {len(verdict.seeds)} seeds"
+        f"**{comparison.data}**: {s['train_images']} training and {s['test_images']} test images, "
+        f"{s['network']}, {s['epochs']} epochs, {len(comparison.seeds)} seeds"
     )
 
 
-def _each(verdict: Verdict) -> tuple[list[Verdict], list[str]]:
-    names = list(verdict.placements)
-    return [verdict] * len(names), names
+def _each(comparison: ComparisonResult) -> tuple[list[ComparisonResult], list[str]]:
+    names = list(comparison.placements)
+    return [comparison] * len(names), names
 
 
-def _cells(verdict: Verdict, policy: str) -> list[str]:
-    values = list(verdict.accuracies(policy).values())
-    found = None if policy == verdict.reference else verdict.difference(policy)
+def _cells(comparison: ComparisonResult, policy: str) -> list[str]:
+    values = list(comparison.accuracies(policy).values())
+    found = None if policy == comparison.reference else comparison.difference(policy)
     paired = paired_cell(found) if found else ""
     spread = f"{statistics.stdev(values):.2f}" if len(values) > 1 else ""
     mean = f"{statistics.fmean(values):.2f}" if values else ""
-    return [f"`{policy}`", verdict.placements[policy], mean, spread, paired]
+    return [f"`{policy}`", comparison.placements[policy], mean, spread, paired]
 
 
 if __name__ == "__main__":

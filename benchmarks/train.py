@@ -167,7 +167,7 @@ def _configuration(job: Job, data: Source, device: torch.device) -> dict[str, ob
     return {
         "preset": job.options.preset,
         "policy": job.name if job.options.policy.endswith(".safetensors") else job.options.policy,
-        "placement": placed.contender.placement,
+        "placement": placed.named_policy.placement,
         "policy_sha256": placed.sha256,
         "network": job.preset.network,
         "norm_momentum": job.preset.norm_momentum,

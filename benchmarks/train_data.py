@@ -13,7 +13,7 @@ from train_presets import Preset
 from learned_augment import Policy
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.datasets.load import load_images
-from learned_augment.evaluation.named_policies import Contender, place_policy
+from learned_augment.evaluation.named_policies import NamedPolicy, place_policy
 from learned_augment.serialization import encode
 from learned_augment.training import MemoryFeed, Recipe
 from learned_augment.training.feeds import Feed
@@ -31,23 +31,23 @@ class Placed:
     """A policy in its place among everything else that a recipe does to training images.
 
     Attributes:
-        contender: what is applied to the levels; its placement says all of it, in words.
+        named_policy: what is applied to the levels; its placement says all of it, in words.
         recipe: with cutout and lighting as they go with this policy.
     """
 
-    contender: Contender
+    named_policy: NamedPolicy
     recipe: Recipe
 
     @property
     def first(self) -> int:
         """How many of its policies come before the default augmentation, on images as stored."""
-        return int(self.contender.placement.startswith("before"))
+        return int(self.named_policy.placement.startswith("before"))
 
     @property
     def sha256(self) -> str:
         """Hash of every figure of its policies."""
         digest = hashlib.sha256()
-        for policy in self.contender.policies:
+        for policy in self.named_policy.policies:
             digest.update(encode(replace(policy, about={})))
         return digest.hexdigest()[:16]
 
@@ -79,14 +79,14 @@ def place(policy: str, preset: Preset, recipe: Recipe, seed: int) -> Placed:
     if found.placement in ("alone", "nothing"):
         return Placed(found, bare)
     if found.placement == f"after {facts.default}" and _goes_first(found.policies[-1], preset):
-        found = Contender(policy, f"before {facts.default}", found.policies[::-1])
+        found = NamedPolicy(policy, f"before {facts.default}", found.policies[::-1])
     shown = replace(recipe, cutout=0) if policy == "default" else recipe
     after = [f"jitter {preset.jitter}"] if preset.jitter else []
     after += [f"lighting {shown.lighting}"] if shown.lighting else []
     after += [f"Cutout {shown.cutout}"] if shown.cutout else []
     words = ", then ".join([found.placement, *after])
     policies = (*found.policies, *([_jitter(preset.jitter)] if preset.jitter else []))
-    return Placed(Contender(policy, words, policies), shown)
+    return Placed(NamedPolicy(policy, words, policies), shown)
 
 
 def _goes_first(policy: Policy, preset: Preset) -> bool:
@@ -201,10 +201,10 @@ def make_feed(
     Raises:
         ValueError: if images of many sizes were to be augmented on the device.
     """
-    policies = placed.contender.policies
+    policies = placed.named_policy.policies
     if isinstance(data, ImageData):
         if on_device:
-            return MemoryFeed(data, placed.contender, device)
+            return MemoryFeed(data, placed.named_policy, device)
         train, test = in_memory(data)
         levels = level_statistics(data.train_images)
         settings = WorkerSettings(Augment(policies), Whole(), (), levels, workers)
@@ -217,10 +217,10 @@ def make_feed(
 
 def _parted(placed: Placed) -> tuple[tuple[Policy, ...], tuple[Policy, ...]]:
     """Return what workers do, which brings all images to one size, and what the device does."""
-    policies = placed.contender.policies
-    if placed.contender.placement == "alone":
+    policies = placed.named_policy.policies
+    if placed.named_policy.placement == "alone":
         raise ValueError(
-            f"{placed.contender.name} crops by itself, from images of any size, which make no "
+            f"{placed.named_policy.name} crops by itself, from images of any size, which make no "
             "batch for the device: augment in workers."
         )
     return policies[: placed.first + 1], policies[placed.first + 1 :]

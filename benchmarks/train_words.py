@@ -50,7 +50,7 @@ def description(
     rows = {
         "network": f"{preset.network}, {parameters(preset, classes):,} parameters",
         "data": f"{name}: {train:,} training images{tested}, {classes} classes, {facts.side} px",
-        "policy": f"{placed.contender.name}: {placed.contender.placement}",
+        "policy": f"{placed.named_policy.name}: {placed.named_policy.placement}",
         "augmented": augmented,
         "steps": f"{recipe.epochs} epochs of {steps:,} = {recipe.epochs * steps:,}",
         "batch": f"{batch} images" + (f", {recipe.copies} copies each" * (recipe.copies > 1)),

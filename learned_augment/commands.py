@@ -71,28 +71,28 @@ def run_apply(given: Given) -> int:
 
 
 def run_compare(given: Given) -> int:
-    """Train a network under several policies, print the verdict, and write it as data and page."""
+    """Train a network under several policies, print the result, and write it as data and page."""
     from learned_augment.evaluation.compare import compare
-    from learned_augment.reporting.html import verdict_page
+    from learned_augment.reporting.html import result_page
 
     target, page = (_writable(given.pop(name, None)) for name in ("json", "html"))
-    verdict = compare(**given, extends=_earlier(target))
+    result = compare(**given, extends=_earlier(target))
     if target is not None:
-        write_atomically(target, verdict.to_json().encode())
+        write_atomically(target, result.to_json().encode())
     if page is not None:
-        write_atomically(page, verdict_page(verdict).encode())
-    print(verdict.table())
-    return INTERRUPTED if verdict.missing() else 0
+        write_atomically(page, result_page(result).encode())
+    print(result.table())
+    return INTERRUPTED if result.missing() else 0
 
 
 def _earlier(path: Path | None) -> Any:
-    """Return the verdict that a file holds, if there is one: hours of work are not overwritten."""
-    from learned_augment.evaluation.result import Verdict
+    """Return the result that a file holds, if there is one: hours of work are not overwritten."""
+    from learned_augment.evaluation.result import ComparisonResult
 
     if path is None or not path.exists():
         return None
     try:
-        return Verdict.from_json(path.read_text(encoding="utf-8"))
+        return ComparisonResult.from_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} exists: {error} Choose another file.") from None
 

@@ -14,9 +14,9 @@ import learned_augment
 from learned_augment import Policy, commands
 from learned_augment.builders import from_layers
 from learned_augment.cli import main
-from learned_augment.evaluation import compare as verdict
+from learned_augment.evaluation import compare as compare_module
 from learned_augment.evaluation.compare import compare
-from learned_augment.evaluation.result import Run, Verdict
+from learned_augment.evaluation.result import ComparisonResult, Run
 from learned_augment.reporting.text import policy_text
 from learned_augment.search.api import search
 
@@ -163,20 +163,20 @@ def test_apply_tells_the_files_that_it_left_out(capsys, tmp_path, photo, flip):
     assert "None of 1 image files can be read: " in err
 
 
-def test_compare_prints_and_writes_the_verdict(capsys, tmp_path):
-    path = tmp_path / "verdict.json"
+def test_compare_prints_and_writes_the_result(capsys, tmp_path):
+    path = tmp_path / "result.json"
     small = ["--epochs", 1, "--seeds", 2, "--train-size", 40, "--batch-size", 20]
     given = ["compare", "--data", "digits", "--policies", "none", "identity", *small]
     status, out, err = run(capsys, *given, "--json", path, "--no-progress")
     assert (status, err) == (0, "")
     assert out.startswith("digits: 40 training and 898 test images, 10 classes; small-cnn")
-    written = Verdict.from_json(path.read_text())
+    written = ComparisonResult.from_json(path.read_text())
     assert out == written.table() + "\n"
     assert written.settings["batch_size"] == 20
 
 
-def test_compare_extends_a_verdict_and_refuses_another_one(capsys, tmp_path):
-    path, page = tmp_path / "verdict.json", tmp_path / "verdict.html"
+def test_compare_extends_a_result_and_refuses_another_one(capsys, tmp_path):
+    path, page = tmp_path / "result.json", tmp_path / "result.html"
     small = ["--epochs", 1, "--train-size", 40, "--batch-size", 20, "--no-progress"]
     given = ["compare", "--data", "digits", "--cache", tmp_path / "runs", "--json", path]
     given += ["--html", page, "--policies", "none", "identity", *small]
@@ -186,7 +186,7 @@ def test_compare_extends_a_verdict_and_refuses_another_one(capsys, tmp_path):
     assert run(capsys, *given, "--seeds", 3)[0] == 0
     assert len(list((tmp_path / "runs").iterdir())) == 6
     written = path.read_text()
-    assert Verdict.from_json(written).seeds == (0, 1, 2)
+    assert ComparisonResult.from_json(written).seeds == (0, 1, 2)
     status, out, err = run(capsys, *given, "--seeds", 2, "--learning-rate", 0.2)
     assert (status, out) == (2, "")
     assert "do not mix: learning_rate 0.1 there, 0.2 here" in err
@@ -194,12 +194,12 @@ def test_compare_extends_a_verdict_and_refuses_another_one(capsys, tmp_path):
     path.write_text("notes")
     status, _, err = run(capsys, *given)
     assert status == 2
-    assert "verdict.json exists: Expected a verdict as compare wrote it" in err
+    assert "result.json exists: Expected a result as compare wrote it" in err
     assert path.read_text() == "notes"
 
 
 def test_an_interrupted_comparison_prints_what_it_has(capsys, monkeypatch):
-    partial = Verdict(
+    partial = ComparisonResult(
         data="digits",
         placements={"none": "nothing", "identity": "alone"},
         reference="none",
@@ -208,7 +208,7 @@ def test_an_interrupted_comparison_prints_what_it_has(capsys, monkeypatch):
         settings={"train_images": 1, "test_images": 2, "classes": 2, "network": "n", "epochs": 1}
         | {"skipped": 0},
     )
-    monkeypatch.setattr(verdict, "compare", lambda **given: partial)
+    monkeypatch.setattr(compare_module, "compare", lambda **given: partial)
     status, out, _ = run(capsys, "compare")
     assert status == 130
     assert "50.00" in out

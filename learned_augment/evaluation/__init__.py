@@ -1,1 +1,1 @@
-"""Does a policy help? Paired trainings, their statistics, and the verdict as text, JSON, page."""
+"""Does a policy help? Paired trainings, their statistics, and the result as text, JSON, page."""

@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from learned_augment.datasets.load import Source, load_images
-from learned_augment.evaluation.named_policies import Contender, PolicyChoice, place_policy
-from learned_augment.evaluation.result import Run, Verdict
+from learned_augment.evaluation.named_policies import NamedPolicy, PolicyChoice, place_policy
+from learned_augment.evaluation.result import ComparisonResult, Run
 from learned_augment.evaluation.runner import Comparison, Schedule
 from learned_augment.models import NetworkChoice
 from learned_augment.training import Recipe, find_device
 
-__all__ = ["Run", "Verdict", "compare", "plan_comparison"]
+__all__ = ["ComparisonResult", "Run", "compare", "plan_comparison"]
 
 Policies = Sequence[PolicyChoice] | Mapping[str, PolicyChoice]
 
@@ -41,13 +41,13 @@ def compare(
     skip_unreadable: bool = False,
     beside: str | None = None,
     reference: str | None = None,
-    interest: float = Verdict.interest,
+    interest: float = ComparisonResult.interest,
     device: str | None = None,
     cache: str | Path | None = None,
-    extends: Verdict | None = None,
+    extends: ComparisonResult | None = None,
     workers: int = 1,
     progress: bool | None = None,
-) -> Verdict:
+) -> ComparisonResult:
     """Train one network on one data set under several policies, and say which help.
 
     Every policy gets the same training, `training.Recipe`, at the same seeds. Policies that stand
@@ -75,12 +75,12 @@ def compare(
         beside: the default augmentation, "nothing", "crop", "crop-flip" or "resized-crop-flip";
             None is "crop-flip", or "crop" for data whose mirror images mean something else.
         reference: the policy to compare with; None is "none" if that takes part, else the first.
-        interest: the difference in points that the seeds should be enough to show; the verdict
+        interest: the difference in points that the seeds should be enough to show; the result
             says which differences they are likely to miss.
         device: "cpu", "cuda", ...; None is a GPU if there is one.
         cache: folder that keeps every finished training, by a hash of all that decides its
             numbers; what it holds is not trained again. None keeps nothing.
-        extends: an earlier verdict that this one is to replace, perhaps with more seeds or
+        extends: an earlier result that this one is to replace, perhaps with more seeds or
             policies; one of another configuration, or with trainings that this one leaves out, is
             refused.
         workers: trainings at once, each in a process with one thread; 1 trains in this process
@@ -117,29 +117,29 @@ def compare(
     )
     if extends is None:
         return comparison.run(schedule)
-    planned = comparison.verdict()
+    planned = comparison.result()
     planned.check_same(extends)
     _check_whole(planned, extends)
     return _completed(comparison.run(schedule), extends)
 
 
-def _check_whole(planned: Verdict, earlier: Verdict) -> None:
+def _check_whole(planned: ComparisonResult, earlier: ComparisonResult) -> None:
     asked = set(planned.missing())
     dropped = [run for run in earlier.runs if (run.policy, run.seed) not in asked]
     if dropped:
         names = ", ".join(dict.fromkeys(run.policy for run in dropped))
         raise ValueError(
-            f"The earlier verdict holds {len(dropped)} trainings that this one leaves out (of "
+            f"The earlier result holds {len(dropped)} trainings that this one leaves out (of "
             f"{names}; seeds up to {max(run.seed for run in dropped)}). Ask for them too, or keep "
             "the results apart."
         )
 
 
-def _completed(verdict: Verdict, earlier: Verdict) -> Verdict:
-    """Return an interrupted verdict with the trainings that an earlier one has and it misses."""
-    missing = set(verdict.missing())
+def _completed(result: ComparisonResult, earlier: ComparisonResult) -> ComparisonResult:
+    """Return an interrupted result with the trainings that an earlier one has and it misses."""
+    missing = set(result.missing())
     kept = [run for run in earlier.runs if (run.policy, run.seed) in missing]
-    return replace(verdict, runs=(*verdict.runs, *kept))
+    return replace(result, runs=(*result.runs, *kept))
 
 
 def plan_comparison(
@@ -172,13 +172,13 @@ def plan_comparison(
     images = load_images(data, image_size=image_size, skip_unreadable=skip_unreadable)
     default = beside or ("crop-flip" if images.mirrors else "crop")
     side = min(images.train_images.shape[2:])
-    contenders = [_placed(named, default, side, seed) for seed in range(seeds)]
-    names = list(contenders[0])
+    named_policies = [_placed(named, default, side, seed) for seed in range(seeds)]
+    names = list(named_policies[0])
     against = reference or ("none" if "none" in names else names[0])
     if against not in names:
         raise ValueError(f"No policy {against!r} to compare with among {', '.join(names)}.")
     comparison = Comparison(
-        images, contenders, network, recipe, where, train_size, against, interest
+        images, named_policies, network, recipe, where, train_size, against, interest
     )
     comparison.check()
     return comparison
@@ -198,15 +198,15 @@ def _named(
 
 def _placed(
     named: Sequence[tuple[str | None, PolicyChoice]], default: str, image_size: int, seed: int
-) -> dict[str, Contender]:
+) -> dict[str, NamedPolicy]:
     placed = [
         place_policy(choice, default, image_size=image_size, name=name, seed=seed)
         for name, choice in named
     ]
-    contenders = {contender.name: contender for contender in placed}
-    if len(contenders) < len(placed):
+    named_policies = {named_policy.name: named_policy for named_policy in placed}
+    if len(named_policies) < len(placed):
         raise ValueError(
             f"Policies need different names, got {', '.join(c.name for c in placed)}. Name them "
             "with a mapping, for example {'first': policy, 'second': other}."
         )
-    return contenders
+    return named_policies

@@ -16,7 +16,7 @@ from learned_augment import serialization as files
 from learned_augment.evaluation.random_baseline import RANDOM, random_control
 from learned_augment.policy import Policy
 
-__all__ = ["DEFAULTS", "Contender", "PolicyChoice", "place_policy"]
+__all__ = ["DEFAULTS", "NamedPolicy", "PolicyChoice", "place_policy"]
 
 PolicyChoice: TypeAlias = str | Path | Policy | AutoAugmentPolicy
 
@@ -45,7 +45,7 @@ _DEPTH = 6  # as many layers as DeepAA's published policy for CIFAR
 
 
 @dataclass(frozen=True)
-class Contender:
+class NamedPolicy:
     """A policy as it is trained with.
 
     Attributes:
@@ -66,7 +66,7 @@ def place_policy(
     image_size: int = 32,
     name: str | None = None,
     seed: int = 0,
-) -> Contender:
+) -> NamedPolicy:
     """Return what training under a policy applies.
 
     Args:
@@ -77,7 +77,7 @@ def place_policy(
             one of torchvision's.
         default: a name of `DEFAULTS`: what the policies that stand beside it come after.
         image_size: side of the images in pixels, by which TrivialAugment measures translations.
-        name: what to call the contender, if not what the policy is called.
+        name: its name, if not the one that the policy has.
         seed: chooses a random control; decides nothing else.
 
     Raises:
@@ -91,16 +91,16 @@ def place_policy(
     layers = DEFAULTS[default]
     first = (builders.from_layers(layers, {"name": default}),) if layers else ()
     if choice == "none":
-        return Contender(name or "none", "nothing", ())
+        return NamedPolicy(name or "none", "nothing", ())
     if choice == "default":
-        return Contender(name or "default", f"{default} only" if layers else "nothing", first)
+        return NamedPolicy(name or "default", f"{default} only" if layers else "nothing", first)
     policy = _find_policy(choice, image_size, seed)
     called = name or (
         policy.name if isinstance(choice, Policy | AutoAugmentPolicy) else str(choice)
     )
     if policy.about.get("placement") == "replaces" or not layers:
-        return Contender(called, "alone", (policy,))
-    return Contender(called, f"after {default}", (*first, policy))
+        return NamedPolicy(called, "alone", (policy,))
+    return NamedPolicy(called, f"after {default}", (*first, policy))
 
 
 def _find_policy(choice: PolicyChoice, image_size: int, seed: int) -> Policy:

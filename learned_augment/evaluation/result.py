@@ -14,7 +14,7 @@ from learned_augment.evaluation.caveats import caveats
 from learned_augment.evaluation.random_baseline import RANDOM
 from learned_augment.evaluation.statistics import Difference, paired_difference
 
-__all__ = ["Run", "Verdict"]
+__all__ = ["ComparisonResult", "Run"]
 
 FORMAT = 2
 _READABLE = (1, FORMAT)  # format 1 has no learning curves and no figures of policies
@@ -51,7 +51,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ComparisonResult:
     """Accuracies of every policy at every seed, an immutable value.
 
     Attributes:
@@ -80,7 +80,7 @@ class Verdict:
         """Return the policy's accuracy in percent for each finished seed.
 
         Raises:
-            KeyError: if the verdict has no such policy.
+            KeyError: if the result has no such policy.
         """
         if policy not in self.placements:
             raise KeyError(f"No policy {policy!r} here. Compared: {', '.join(self.placements)}.")
@@ -128,7 +128,7 @@ class Verdict:
         )
 
     def sentence(self, policy: str, reference: str | None = None) -> str:
-        """Return the verdict on one policy against another, the reference, in plain words."""
+        """Return the result on one policy against another, the reference, in plain words."""
         against = reference or self.reference
         if policy == against:
             return f"{policy}: what the others are compared with."
@@ -141,8 +141,8 @@ class Verdict:
         word = "better" if found.mean > 0 else "worse"
         return f"{policy}: {word} than {against} by {abs(found.mean):.2f} points {interval}."
 
-    def check_same(self, other: "Verdict") -> None:
-        """Accept a verdict of the same configuration, whatever its policies and seeds.
+    def check_same(self, other: "ComparisonResult") -> None:
+        """Accept a result of the same configuration, whatever its policies and seeds.
 
         Raises:
             ValueError: if the settings differ, or a policy of one name has other figures.
@@ -177,19 +177,19 @@ class Verdict:
         )
 
     def table(self) -> str:
-        """Return the whole verdict as text: settings, table, sentences, notes."""
+        """Return the whole result as text: settings, table, sentences, notes."""
         sentences = [self.sentence(*pair) for pair in self.pairs()]
         notes = [f"Note: {note}" for note in self.notes()]
         blocks = [[self.headline()], _rows(self), sentences, notes]
         return "\n\n".join("\n".join(block) for block in blocks if block)
 
     def to_json(self) -> str:
-        """Return the verdict as a JSON document; equal verdicts give equal text."""
+        """Return the result as a JSON document; equal results give equal text."""
         document = {"format": FORMAT, **asdict(self)}
         return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> "Verdict":
+    def from_json(cls, text: str) -> "ComparisonResult":
         """Read what `to_json` wrote.
 
         Raises:
@@ -202,16 +202,16 @@ class Verdict:
             runs = tuple(map(Run.from_data, document.pop("runs")))
             return cls(runs=runs, seeds=tuple(document.pop("seeds")), **document)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"Expected a verdict as compare wrote it: {error}.") from None
+            raise ValueError(f"Expected a result as compare wrote it: {error}.") from None
 
 
-def _rows(verdict: Verdict) -> list[str]:
-    rows = [("policy", "placed", "accuracy", "sd", f"difference to {verdict.reference}")]
-    for name, placement in verdict.placements.items():
-        values = list(verdict.accuracies(name).values())
+def _rows(result: ComparisonResult) -> list[str]:
+    rows = [("policy", "placed", "accuracy", "sd", f"difference to {result.reference}")]
+    for name, placement in result.placements.items():
+        values = list(result.accuracies(name).values())
         mean = f"{statistics.fmean(values):.2f}" if values else "-"
         spread = f"{statistics.stdev(values):.2f}" if len(values) > 1 else "-"
-        rows.append((name, placement, mean, spread, _difference_cell(verdict, name)))
+        rows.append((name, placement, mean, spread, _difference_cell(result, name)))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     return [
         f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}  {e}".rstrip()
@@ -219,8 +219,8 @@ def _rows(verdict: Verdict) -> list[str]:
     ]
 
 
-def _difference_cell(verdict: Verdict, policy: str) -> str:
-    found = None if policy == verdict.reference else verdict.difference(policy)
+def _difference_cell(result: ComparisonResult, policy: str) -> str:
+    found = None if policy == result.reference else result.difference(policy)
     if found is None:
         return "-"
     return f"{found.mean:+.2f}  [{found.low:+.2f}, {found.high:+.2f}]"

@@ -16,7 +16,7 @@ import torch
 
 from learned_augment._version import __version__
 from learned_augment.datasets.image_data import ImageData
-from learned_augment.evaluation.named_policies import Contender
+from learned_augment.evaluation.named_policies import NamedPolicy
 from learned_augment.models import NetworkChoice, build_network
 from learned_augment.policy import Policy
 from learned_augment.runtime.hashes import hashed, module_hash
@@ -85,13 +85,13 @@ class RunCache:
 
 
 def configuration(
-    data: str, contender: Contender, network: str, recipe: Recipe, seed: int, hardware: str
+    data: str, named_policy: NamedPolicy, network: str, recipe: Recipe, seed: int, hardware: str
 ) -> dict[str, Any]:
     """Return everything that decides the numbers of a training, as plain JSON data.
 
     Args:
         data: `data_hash` of the images.
-        contender: the policies that augment them.
+        named_policy: the policies that augment them.
         network: `network_hash` at the seed.
         recipe: how it is trained.
         seed: what everything random is drawn from.
@@ -103,7 +103,7 @@ def configuration(
         "torch": str(torch.__version__),
         "hardware": hardware,
         "data": data,
-        "policies": [policy_hash(policy) for policy in contender.policies],
+        "policies": [policy_hash(policy) for policy in named_policy.policies],
         "network": network,
         # What is off is left out, so that a new setting leaves finished trainings valid.
         "recipe": {key: value for key, value in asdict(recipe).items() if value},

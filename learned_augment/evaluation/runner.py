@@ -15,8 +15,8 @@ from typing import Any, TypeAlias
 import torch
 
 from learned_augment.datasets.image_data import ImageData
-from learned_augment.evaluation.named_policies import Contender
-from learned_augment.evaluation.result import Run, Verdict
+from learned_augment.evaluation.named_policies import NamedPolicy
+from learned_augment.evaluation.result import ComparisonResult, Run
 from learned_augment.evaluation.run_cache import (
     RunCache,
     configuration,
@@ -70,7 +70,7 @@ class Comparison:
 
     Attributes:
         images: what is trained and tested on.
-        contenders: for each seed the policies by name; they differ in random controls alone.
+        named_policies: for each seed the policies by name; they differ in random controls alone.
         network: what is trained.
         recipe: how it is trained.
         device: where it is trained.
@@ -80,7 +80,7 @@ class Comparison:
     """
 
     images: ImageData
-    contenders: Sequence[Mapping[str, Contender]]
+    named_policies: Sequence[Mapping[str, NamedPolicy]]
     network: NetworkChoice
     recipe: Recipe
     device: torch.device
@@ -96,7 +96,7 @@ class Comparison:
         """Return the data of one seed: the same for every policy."""
         return self.images if self.train_size is None else self.images.subset(self.train_size, seed)
 
-    def run(self, schedule: Schedule) -> Verdict:
+    def run(self, schedule: Schedule) -> ComparisonResult:
         """Train what the cache does not hold, seed by seed: an interrupt leaves whole pairs.
 
         Raises:
@@ -117,47 +117,47 @@ class Comparison:
         except KeyboardInterrupt:
             if not found:
                 raise
-        return self.verdict([found[job] for job in self._jobs() if job in found])
+        return self.result([found[job] for job in self._jobs() if job in found])
 
-    def verdict(self, runs: Sequence[Run] = ()) -> Verdict:
-        """Return the verdict on finished trainings."""
-        first = self.contenders[0]
-        return Verdict(
+    def result(self, runs: Sequence[Run] = ()) -> ComparisonResult:
+        """Return the result on finished trainings."""
+        first = self.named_policies[0]
+        return ComparisonResult(
             data=self.images.name,
-            placements={name: contender.placement for name, contender in first.items()},
+            placements={name: named_policy.placement for name, named_policy in first.items()},
             reference=self.reference,
-            seeds=tuple(range(len(self.contenders))),
+            seeds=tuple(range(len(self.named_policies))),
             runs=tuple(runs),
             settings=self._settings(),
-            policies={name: _figures(contender) for name, contender in first.items()},
+            policies={name: _figures(named_policy) for name, named_policy in first.items()},
             interest=self.interest,
         )
 
     def train(self, seed: int, name: str, on_epoch: Callable[[int], None] = lambda n: None) -> Run:
         """Train once and return what was measured."""
-        contender, data = self.contenders[seed][name], self.data(seed)
+        named_policy, data = self.named_policies[seed][name], self.data(seed)
         trained = train_network(
-            data, contender, self.network, self.recipe, seed, self.device, on_epoch
+            data, named_policy, self.network, self.recipe, seed, self.device, on_epoch
         )
         losses = tuple(_finite(loss) for loss in trained.losses)
         best, tests = trained.best, trained.accuracies
         return Run(name, seed, trained.accuracy, losses[-1], best, losses, tests)
 
     def _jobs(self) -> list[_Job]:
-        return list(product(range(len(self.contenders)), self.contenders[0]))
+        return list(product(range(len(self.named_policies)), self.named_policies[0]))
 
     def _configurations(self, schedule: Schedule) -> dict[_Job, dict[str, Any]]:
         threads = 1 if schedule.processes > 1 else torch.get_num_threads()
         on_gpu = self.device.type == "cuda"
         hardware = torch.cuda.get_device_name(self.device) if on_gpu else f"cpu, threads {threads}"
-        seeds = range(len(self.contenders))
+        seeds = range(len(self.named_policies))
         whole = [] if self.train_size is not None else [data_hash(self.images)] * len(seeds)
         hashes = whole or [data_hash(self.data(seed)) for seed in seeds]
         wanted = {}
-        for seed, data, contenders in zip(seeds, hashes, self.contenders, strict=True):
+        for seed, data, named_policies in zip(seeds, hashes, self.named_policies, strict=True):
             network = network_hash(self.network, len(self.images.classes), seed)
-            for name, contender in contenders.items():
-                given = (data, contender, network, self.recipe, seed, hardware)
+            for name, named_policy in named_policies.items():
+                given = (data, named_policy, network, self.recipe, seed, hardware)
                 wanted[seed, name] = configuration(*given)
         return wanted
 
@@ -165,7 +165,7 @@ class Comparison:
         line = Progress(len(jobs) * self.recipe.epochs, schedule.progress)
 
         def show(seed: int, name: str, epoch: int) -> None:
-            seeds, epochs = len(self.contenders), self.recipe.epochs
+            seeds, epochs = len(self.named_policies), self.recipe.epochs
             line.step(f"{name}, seed {seed + 1} of {seeds}, epoch {epoch} of {epochs}")
 
         try:
@@ -179,7 +179,7 @@ class Comparison:
         runs = in_processes(self.train, jobs, schedule.processes)
         try:
             for place, run in runs:
-                line.step(f"{run.policy}, seed {run.seed + 1} of {len(self.contenders)}")
+                line.step(f"{run.policy}, seed {run.seed + 1} of {len(self.named_policies)}")
                 yield jobs[place], run
         finally:
             line.close()
@@ -213,17 +213,17 @@ def _measured(run: Run) -> dict[str, Any]:
     return {key: value for key, value in asdict(run).items() if key not in ("policy", "seed")}
 
 
-def _figures(contender: Contender) -> dict[str, Any]:
-    """Return the hash of what a contender applies, and each op's chance in each layer."""
+def _figures(named_policy: NamedPolicy) -> dict[str, Any]:
+    """Return the hash of what a named policy applies, and each op's chance in each layer."""
     shares: dict[str, list[float]] = {}
     before = 0
-    for policy in contender.policies:
+    for policy in named_policy.policies:
         for op, chances in policy.op_shares().items():
             row = shares.setdefault(op, [])
             row += [0.0] * (before - len(row)) + [round(chance, 6) for chance in chances.tolist()]
         before += policy.depth
     ops = {op: row + [0.0] * (before - len(row)) for op, row in shares.items()}
-    return {"sha256": " ".join(map(policy_hash, contender.policies)), "ops": ops}
+    return {"sha256": " ".join(map(policy_hash, named_policy.policies)), "ops": ops}
 
 
 def _finite(number: float) -> float | None:

@@ -1,4 +1,4 @@
-"""A comparison as one HTML page that stands alone: verdict, table, curves, policies, settings.
+"""A comparison as one HTML page that stands alone: result, table, curves, policies, settings.
 
 The page loads nothing and runs no script. Whatever comes from outside is escaped.
 """
@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from learned_augment.evaluation.result import Run, Verdict
+from learned_augment.evaluation.result import ComparisonResult, Run
 from learned_augment.reporting.charts import (
     Points,
     curve_chart,
@@ -18,25 +18,25 @@ from learned_augment.reporting.charts import (
     share_chart,
 )
 
-__all__ = ["verdict_page"]
+__all__ = ["result_page"]
 
 
-def verdict_page(verdict: Verdict) -> str:
-    """Return a verdict as an HTML document; equal verdicts give equal text."""
-    title = f"Does a policy help on {verdict.data}?"
+def result_page(result: ComparisonResult) -> str:
+    """Return a result as an HTML document; equal results give equal text."""
+    title = f"Does a policy help on {result.data}?"
     sections = [
-        _section("Verdict", _verdict(verdict)),
-        _section("Accuracies", _table(verdict)),
-        _section("Differences", _differences(verdict)),
-        _section("Learning curves", _curves(verdict)),
-        _section("What the policies draw", _policies(verdict)),
-        _section("Settings", _settings(verdict)),
+        _section("Result", _summary(result)),
+        _section("Accuracies", _table(result)),
+        _section("Differences", _differences(result)),
+        _section("Learning curves", _curves(result)),
+        _section("What the policies draw", _policies(result)),
+        _section("Settings", _settings(result)),
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"<h1>{escape(title)}</h1>\n<p>{escape(verdict.headline())}</p>\n"
+        f"<h1>{escape(title)}</h1>\n<p>{escape(result.headline())}</p>\n"
         + "".join(sections)
         + "</main>\n</body>\n</html>\n"
     )
@@ -46,9 +46,9 @@ def _section(heading: str, content: str) -> str:
     return f"<section>\n<h2>{heading}</h2>\n{content}\n</section>\n" if content else ""
 
 
-def _verdict(verdict: Verdict) -> str:
-    said = _list([verdict.sentence(*pair) for pair in verdict.pairs()])
-    notes = verdict.notes()
+def _summary(result: ComparisonResult) -> str:
+    said = _list([result.sentence(*pair) for pair in result.pairs()])
+    notes = result.notes()
     return said + (f'\n<div class="notes"><h3>Before you believe it</h3>{_list(notes)}</div>')
 
 
@@ -57,12 +57,12 @@ def _list(sentences: Iterable[str]) -> str:
     return f"<ul>{items}</ul>" if items else "<p>Nothing to note.</p>"
 
 
-def _table(verdict: Verdict) -> str:
-    heads = ["policy", "placed", "accuracy, %", "sd", f"difference to {verdict.reference}", "95 %"]
+def _table(result: ComparisonResult) -> str:
+    heads = ["policy", "placed", "accuracy, %", "sd", f"difference to {result.reference}", "95 %"]
     top = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
-    rows = "".join(map(_row, [verdict] * len(verdict.placements), verdict.placements))
+    rows = "".join(map(_row, [result] * len(result.placements), result.placements))
     caption = (
-        f"Of {verdict.settings['test_images']} test images after the last epoch; mean and standard "
+        f"Of {result.settings['test_images']} test images after the last epoch; mean and standard "
         "deviation over seeds, difference paired by seed, in points."
     )
     return (
@@ -71,9 +71,9 @@ def _table(verdict: Verdict) -> str:
     )
 
 
-def _row(verdict: Verdict, policy: str) -> str:
-    values = list(verdict.accuracies(policy).values())
-    found = None if policy == verdict.reference else verdict.difference(policy)
+def _row(result: ComparisonResult, policy: str) -> str:
+    values = list(result.accuracies(policy).values())
+    found = None if policy == result.reference else result.difference(policy)
     cells = [
         f"{statistics.fmean(values):.2f}" if values else "",
         f"{statistics.stdev(values):.2f}" if len(values) > 1 else "",
@@ -81,17 +81,17 @@ def _row(verdict: Verdict, policy: str) -> str:
         f"{found.low:+.2f} to {found.high:+.2f}" if found else "",
     ]
     numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells)
-    place = escape(verdict.placements[policy])
+    place = escape(result.placements[policy])
     return f'<tr><th scope="row">{escape(policy)}</th><td>{place}</td>{numbers}</tr>'
 
 
-def _differences(verdict: Verdict) -> str:
+def _differences(result: ComparisonResult) -> str:
     figures = []
     for controls in (False, True):
-        pairs = [(p, r) for p, r in verdict.pairs() if (r != verdict.reference) == controls]
-        found = [(policy, verdict.difference(policy, against)) for policy, against in pairs]
+        pairs = [(p, r) for p, r in result.pairs() if (r != result.reference) == controls]
+        found = [(policy, result.difference(policy, against)) for policy, against in pairs]
         rows = [(policy, difference) for policy, difference in found if difference]
-        against = "its random control" if controls else verdict.reference
+        against = "its random control" if controls else result.reference
         if rows:
             figures.append(
                 _figure(difference_chart(rows), f"Each policy less {against}, in points.")
@@ -103,22 +103,22 @@ def _figure(content: str, caption: str) -> str:
     return f"<figure>{content}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
-def _curves(verdict: Verdict) -> str:
-    tested = any(len(run.accuracies) > 1 for run in verdict.runs)
+def _curves(result: ComparisonResult) -> str:
+    tested = any(len(run.accuracies) > 1 for run in result.runs)
     curves = {
-        name: [_points(run, tested) for run in verdict.runs if run.policy == name]
-        for name in verdict.placements
+        name: [_points(run, tested) for run in result.runs if run.policy == name]
+        for name in result.placements
     }
     points = [point for runs in curves.values() for run in runs for point in run]
     if not points:
         return ""
     epochs, values = zip(*points, strict=True)
     span = [(min(epochs), min(values)), (max(epochs), max(values))]
-    behind = mean_curve(curves[verdict.reference])
+    behind = mean_curve(curves[result.reference])
     charts = [curve_chart(name, runs, behind, span) for name, runs in curves.items() if any(runs)]
     what = "Accuracy on the test images in percent" if tested else "Training loss"
     caption = (
-        f"{what}, by epoch: each seed thin, their mean thick, the mean of {verdict.reference} "
+        f"{what}, by epoch: each seed thin, their mean thick, the mean of {result.reference} "
         "dashed."
     )
     return _figure(f'<div class="panels">{"".join(charts)}</div>', caption)
@@ -134,10 +134,10 @@ def _drawable(loss: float | None) -> bool:
     return loss is not None and math.isfinite(loss)
 
 
-def _policies(verdict: Verdict) -> str:
+def _policies(result: ComparisonResult) -> str:
     shown = [
         f"<h3>{escape(name)}</h3>{_figure(share_chart(figures['ops']), '')}"
-        for name, figures in verdict.policies.items()
+        for name, figures in result.policies.items()
         if figures["ops"]
     ]
     if not shown:
@@ -158,10 +158,10 @@ _KINDS: Sequence[tuple[str, str]] = (
 )
 
 
-def _settings(verdict: Verdict) -> str:
+def _settings(result: ComparisonResult) -> str:
     written = {
         key: value if isinstance(value, str) else json.dumps(value)
-        for key, value in verdict.settings.items()
+        for key, value in result.settings.items()
     }
     rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in written.items())
     return f"<details><summary>Everything that was set</summary><dl>{rows}</dl></details>"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from learned_augment.backends import apply_batch
 from learned_augment.datasets.image_data import ImageData
-from learned_augment.evaluation.named_policies import Contender
+from learned_augment.evaluation.named_policies import NamedPolicy
 from learned_augment.policy import Policy
 from learned_augment.runtime.distributed import rank, share, world
 from learned_augment.training.pixels import Levels, level_statistics
@@ -66,14 +66,14 @@ class MemoryFeed:
 
     Args:
         data: the images.
-        contender: augments the training images.
+        named_policy: augments the training images.
         device: where to train.
     """
 
-    def __init__(self, data: ImageData, contender: Contender, device: torch.device) -> None:
+    def __init__(self, data: ImageData, named_policy: NamedPolicy, device: torch.device) -> None:
         self.count, self.classes = len(data.train_labels), len(data.classes)
         self.levels = level_statistics(data.train_images)
-        self._policies, self._device, self._data = contender.policies, device, data
+        self._policies, self._device, self._data = named_policy.policies, device, data
         self._images, self._labels = data.train_images.to(device), data.train_labels.to(device)
 
     def batches(self, rows: Tensor, copies: int, first: int, draws: Draws) -> Iterator[Batch]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from learned_augment._text import first_line
 from learned_augment.datasets.image_data import ImageData
-from learned_augment.evaluation.named_policies import Contender
+from learned_augment.evaluation.named_policies import NamedPolicy
 from learned_augment.models import NetworkChoice, build_network
 from learned_augment.runtime.rng import isolated
 from learned_augment.training.feeds import MemoryFeed
@@ -20,7 +20,7 @@ __all__ = ["check_network", "find_device", "train_network"]
 
 def train_network(
     data: ImageData,
-    contender: Contender,
+    named_policy: NamedPolicy,
     network: NetworkChoice,
     recipe: Recipe,
     seed: int,
@@ -31,7 +31,7 @@ def train_network(
 
     Args:
         data: what to train and test on.
-        contender: augments the training images.
+        named_policy: augments the training images.
         network: name, factory or module; a module is copied, and starts from its own weights.
         recipe: how to train.
         seed: fixes everything random.
@@ -39,7 +39,7 @@ def train_network(
         on_epoch: called with the number of each finished epoch, from 1.
     """
     with isolated(seed):
-        feed = MemoryFeed(data, contender, device)
+        feed = MemoryFeed(data, named_policy, device)
         trainer = Trainer(feed, network, recipe, seed, device)
         for epoch in range(1, recipe.epochs + 1):
             for _ in range(trainer.epoch_steps):

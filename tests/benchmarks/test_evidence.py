@@ -8,7 +8,7 @@ import record
 import tables
 
 from learned_augment.builders import from_layers
-from tests.evaluation.test_result import verdict
+from tests.evaluation.test_result import comparison_result
 from tests.training.test_training import made_data
 
 
@@ -74,7 +74,7 @@ def test_the_table_says_what_is_shown_and_what_is_not():
     better = [value + 1 + place / 10 for place, value in enumerate(values)]
     accuracies = {"default": values, "a": better, "random:a": better[::-1], "b": values}
     document = {
-        "rows": [json.loads(verdict(accuracies, reference="default").to_json())],
+        "rows": [json.loads(comparison_result(accuracies, reference="default").to_json())],
         "machine": {"cpu": "chip", "cores": 2, "gpu": None},
         "versions": {"torch": "2", "pillow": "13"},
         "date": "day",

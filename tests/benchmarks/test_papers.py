@@ -224,7 +224,7 @@ def settings_of(recipe, policy, **changed):
     return {
         "preset": recipe,
         "policy": f"{recipe}-{policy.removesuffix('.safetensors')}" if "." in policy else policy,
-        "placement": placed.contender.placement,
+        "placement": placed.named_policy.placement,
         "policy_sha256": placed.sha256,
         "network": preset.network,
         "norm_momentum": preset.norm_momentum,

@@ -33,14 +33,14 @@ def test_policies_stand_where_the_papers_put_them(policy, placement, cutout):
     placed = train_data.place(
         policy, PRESETS["cifar10-wrn-40-2"], PRESETS["cifar10-wrn-40-2"].recipe, 0
     )
-    assert (placed.contender.placement, placed.recipe.cutout) == (placement, cutout)
+    assert (placed.named_policy.placement, placed.recipe.cutout) == (placement, cutout)
 
 
 @pytest.mark.parametrize("policy", [name for name in list_policies() if "deepaa" not in name])
 def test_published_policies_stand_where_their_files_say(policy):
     data = load(policy).about["dataset"].lower().replace("-", "")
     preset = next(preset for preset in PRESETS.values() if preset.data == data)
-    words = train_data.place(policy, preset, preset.recipe, 0).contender.placement
+    words = train_data.place(policy, preset, preset.recipe, 0).named_policy.placement
     first = load(policy).about["evaluation_order"][0] == "policy"
     assert words.startswith("before" if first else "after")
 
@@ -50,21 +50,21 @@ def test_deepaas_recipes_put_policies_before_the_default_augmentation(preset):
     figures = PRESETS[preset]
     for policy in ("dada-cifar10", "trivialaugment", "autoaugment"):
         placed = train_data.place(policy, figures, figures.recipe, 0)
-        assert placed.contender.placement.startswith(f"before {figures.facts.default}")
-        assert [one.name for one in placed.contender.policies][1] == figures.facts.default
+        assert placed.named_policy.placement.startswith(f"before {figures.facts.default}")
+        assert [one.name for one in placed.named_policy.policies][1] == figures.facts.default
     for policy, words in (
         ("deepaa-cifar10", "alone"),
         ("default", f"{figures.facts.default} only"),
     ):
         placed = train_data.place(policy, figures, figures.recipe, 0)
-        assert placed.contender.placement == words
+        assert placed.named_policy.placement == words
 
 
 @pytest.mark.parametrize("on_device", [False, True])
 def test_what_stands_before_the_crop_sees_the_image_as_it_is_stored(tmp_path, on_device):
     preset = PRESETS["imagenet-resnet50"]
     placed = train_data.place("fastaa-imagenet", preset, preset.recipe, 0)
-    assert placed.contender.placement.startswith("before resized-crop-flip, then jitter 0.4")
+    assert placed.named_policy.placement.startswith("before resized-crop-flip, then jitter 0.4")
     for place in ("train/a", "train/b", "test/a", "test/b"):
         (tmp_path / place).mkdir(parents=True)
         image = to_pil_image(noise_images(1, height=40)[0])
@@ -77,9 +77,9 @@ def test_what_stands_before_the_crop_sees_the_image_as_it_is_stored(tmp_path, on
     # All but the jitter, which comes last.
     generator = torch.Generator().manual_seed(5)
     expected = data.train.image(0)
-    for policy, size in zip(placed.contender.policies[:2], (None, 24), strict=True):
+    for policy, size in zip(placed.named_policy.policies[:2], (None, 24), strict=True):
         expected = apply_image(expected, policy.draw(generator), size=size)
-    prepare = Augment(placed.contender.policies[:2], 24, placed.first)
+    prepare = Augment(placed.named_policy.policies[:2], 24, placed.first)
     found = prepare(data.train.image(0), torch.Generator().manual_seed(5))
     assert found.tobytes() == expected.tobytes()
 
@@ -88,19 +88,23 @@ def test_on_imagenet_jitter_and_lighting_come_after_the_policy():
     preset = PRESETS["imagenet-resnet50"]
     placed = train_data.place("dada-imagenet", preset, preset.recipe, 0)
     assert (
-        placed.contender.placement == "after resized-crop-flip, then jitter 0.4, then lighting 0.1"
+        placed.named_policy.placement
+        == "after resized-crop-flip, then jitter 0.4, then lighting 0.1"
     )
-    assert [policy.name for policy in placed.contender.policies][1:] == ["dada-imagenet", "jitter"]
+    assert [policy.name for policy in placed.named_policy.policies][1:] == [
+        "dada-imagenet",
+        "jitter",
+    ]
     alone = train_data.place("deepaa-imagenet", preset, preset.recipe, 0)
-    assert (alone.contender.placement, alone.recipe.lighting) == ("alone", 0)
-    assert len(alone.contender.policies) == 1
+    assert (alone.named_policy.placement, alone.recipe.lighting) == ("alone", 0)
+    assert len(alone.named_policy.policies) == 1
     with pytest.raises(ValueError, match="imagenet has no Cutout"):
         train_data.place("cutout", preset, preset.recipe, 0)
 
 
 def test_jitter_changes_all_three_in_any_order_within_its_reach():
     preset = PRESETS["imagenet-resnet50"]
-    jitter = train_data.place("default", preset, preset.recipe, 0).contender.policies[-1]
+    jitter = train_data.place("default", preset, preset.recipe, 0).named_policy.policies[-1]
     plan = jitter.sample(600)
     assert sorted({tuple(row) for row in plan.op.tolist()}) == sorted(
         {(0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0)}

@@ -3,7 +3,7 @@ import torch
 
 from learned_augment.builders import from_layers
 from learned_augment.evaluation import runner as rooms
-from learned_augment.evaluation.compare import Verdict, compare
+from learned_augment.evaluation.compare import ComparisonResult, compare
 from tests.training.test_training import linear, made_data
 
 INVERT = from_layers([[("Invert", 1.0, 0.0)]], {"name": "invert", "placement": "replaces"})
@@ -15,18 +15,18 @@ def compared(policies=("none", INVERT), data=None, **changes):
 
 
 def test_a_harmful_policy_is_found_out():
-    verdict = compared(seeds=3, epochs=10)
-    assert verdict.sentence("invert").startswith("invert: worse than none")
-    assert verdict.placements == {"none": "nothing", "invert": "alone"}
+    result = compared(seeds=3, epochs=10)
+    assert result.sentence("invert").startswith("invert: worse than none")
+    assert result.placements == {"none": "nothing", "invert": "alone"}
 
 
 def test_a_policy_that_changes_nothing_shows_no_difference():
-    verdict = compared(("none", "identity"), beside="nothing")
-    assert verdict.accuracies("none") == verdict.accuracies("identity")
-    assert "no difference" in verdict.sentence("identity")
+    result = compared(("none", "identity"), beside="nothing")
+    assert result.accuracies("none") == result.accuracies("identity")
+    assert "no difference" in result.sentence("identity")
 
 
-def test_the_same_arguments_give_the_same_verdict():
+def test_the_same_arguments_give_the_same_result():
     first = compared(("none", "trivialaugment"), train_size=30)
     torch.rand(3)
     again = compared(("none", "trivialaugment"), train_size=30)
@@ -48,13 +48,13 @@ def test_the_training_images_of_a_seed_are_shared_and_change_with_the_seed(monke
     seen = {}
     real = rooms.train_network
 
-    def spy(data, contender, network, recipe, seed, *rest):
-        seen[contender.name, seed] = data.train_images
-        return real(data, contender, network, recipe, seed, *rest)
+    def spy(data, named_policy, network, recipe, seed, *rest):
+        seen[named_policy.name, seed] = data.train_images
+        return real(data, named_policy, network, recipe, seed, *rest)
 
     monkeypatch.setattr(rooms, "train_network", spy)
-    verdict = compared(train_size=12)
-    assert verdict.settings["train_images"] == 12
+    result = compared(train_size=12)
+    assert result.settings["train_images"] == 12
     assert torch.equal(seen["none", 0], seen["invert", 0])
     assert not torch.equal(seen["none", 0], seen["none", 1])
 
@@ -79,9 +79,9 @@ def test_the_reference_is_none_or_the_first_or_the_one_asked_for():
 
 
 def test_a_mapping_names_the_policies():
-    verdict = compared({"plain": "none", "first": INVERT, "second": INVERT})
-    assert list(verdict.placements) == ["plain", "first", "second"]
-    assert verdict.accuracies("first") == verdict.accuracies("second")
+    result = compared({"plain": "none", "first": INVERT, "second": INVERT})
+    assert list(result.placements) == ["plain", "first", "second"]
+    assert result.accuracies("first") == result.accuracies("second")
 
 
 def test_an_interrupt_keeps_what_has_finished(monkeypatch):
@@ -94,10 +94,10 @@ def test_an_interrupt_keeps_what_has_finished(monkeypatch):
         return real(*arguments)
 
     monkeypatch.setattr(rooms, "train_network", interrupted)
-    verdict = compared(seeds=3)
-    assert len(verdict.runs) == 3
-    assert verdict.missing() == (("invert", 1), ("none", 2), ("invert", 2))
-    assert "3 of 6 trainings are missing" in verdict.table()
+    result = compared(seeds=3)
+    assert len(result.runs) == 3
+    assert result.missing() == (("invert", 1), ("none", 2), ("invert", 2))
+    assert "3 of 6 trainings are missing" in result.table()
 
 
 def test_an_interrupt_before_anything_has_finished_goes_through(monkeypatch):
@@ -113,9 +113,9 @@ def counted(monkeypatch):
     """Return a list that gets a (policy, seed) for each training from now on."""
     real, calls = rooms.train_network, []
 
-    def spy(data, contender, network, recipe, seed, *rest):
-        calls.append((contender.name, seed))
-        return real(data, contender, network, recipe, seed, *rest)
+    def spy(data, named_policy, network, recipe, seed, *rest):
+        calls.append((named_policy.name, seed))
+        return real(data, named_policy, network, recipe, seed, *rest)
 
     monkeypatch.setattr(rooms, "train_network", spy)
     return calls
@@ -210,12 +210,12 @@ def test_an_interrupt_among_processes_keeps_what_has_finished(tmp_path, monkeypa
         raise KeyboardInterrupt
 
     monkeypatch.setattr(rooms, "in_processes", cut)
-    verdict = compared(workers=2, cache=tmp_path)
-    assert [(run.policy, run.seed) for run in verdict.runs] == [("none", 1)]
+    result = compared(workers=2, cache=tmp_path)
+    assert [(run.policy, run.seed) for run in result.runs] == [("none", 1)]
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_verdict_of_another_configuration_is_not_extended(monkeypatch):
+def test_a_result_of_another_configuration_is_not_extended(monkeypatch):
     earlier = compared()
     assert compared(extends=earlier, seeds=3).seeds == (0, 1, 2)
     monkeypatch.setattr(rooms, "train_network", lambda *arguments: pytest.fail("it trained"))
@@ -228,7 +228,7 @@ def test_a_verdict_of_another_configuration_is_not_extended(monkeypatch):
         compared(data=made_data(noise=61), extends=earlier)
 
 
-def test_no_training_of_an_earlier_verdict_is_lost(monkeypatch):
+def test_no_training_of_an_earlier_result_is_lost(monkeypatch):
     earlier = compared(("none", "identity", "default"), seeds=3)
     monkeypatch.setattr(rooms, "train_network", lambda *arguments: pytest.fail("it trained"))
     with pytest.raises(ValueError, match=r"holds 3 trainings .*\(of default; seeds up to 2\)"):
@@ -261,9 +261,9 @@ def test_a_random_control_is_another_one_for_each_seed(monkeypatch):
     seen = {}
     real = rooms.train_network
 
-    def spy(data, contender, network, recipe, seed, *rest):
-        seen[contender.name, seed] = contender.policies[-1]
-        return real(data, contender, network, recipe, seed, *rest)
+    def spy(data, named_policy, network, recipe, seed, *rest):
+        seen[named_policy.name, seed] = named_policy.policies[-1]
+        return real(data, named_policy, network, recipe, seed, *rest)
 
     monkeypatch.setattr(rooms, "train_network", spy)
     compared(("dada-cifar10", "random:dada-cifar10"))
@@ -272,19 +272,19 @@ def test_a_random_control_is_another_one_for_each_seed(monkeypatch):
 
 
 def test_runs_keep_their_learning_curves():
-    verdict = compared(epochs=5, test_every=2, precision="bfloat16", channels_last=True)
-    for run in verdict.runs:
+    result = compared(epochs=5, test_every=2, precision="bfloat16", channels_last=True)
+    for run in result.runs:
         assert [epoch for epoch, _ in run.accuracies] == [2, 4, 5]
         assert run.accuracies[-1][1] == run.accuracy
         assert run.best == max(accuracy for _, accuracy in run.accuracies)
         assert len(run.losses) == 5
         assert run.losses[-1] == run.loss
-    assert verdict.settings["precision"] == "bfloat16"
-    assert verdict.settings["channels_last"] is True
-    assert Verdict.from_json(verdict.to_json()) == verdict
+    assert result.settings["precision"] == "bfloat16"
+    assert result.settings["channels_last"] is True
+    assert ComparisonResult.from_json(result.to_json()) == result
 
 
-def test_a_verdict_holds_the_policies_figures():
+def test_a_result_holds_the_policies_figures():
     figures = compared(("none", "dada-cifar10", INVERT)).policies
     assert figures["none"] == {"sha256": "", "ops": {}}
     assert figures["invert"]["ops"] == {"Invert": [1.0]}
@@ -296,9 +296,9 @@ def test_a_verdict_holds_the_policies_figures():
 
 
 def test_a_diverged_training_keeps_no_infinite_loss(tmp_path):
-    verdict = compared(("none", "identity"), learning_rate=1e30, cache=tmp_path)
-    assert {run.loss for run in verdict.runs} == {None}
-    assert compared(("none", "identity"), learning_rate=1e30, cache=tmp_path) == verdict
+    result = compared(("none", "identity"), learning_rate=1e30, cache=tmp_path)
+    assert {run.loss for run in result.runs} == {None}
+    assert compared(("none", "identity"), learning_rate=1e30, cache=tmp_path) == result
 
 
 def test_progress_names_policy_seed_and_epoch(capsys):
@@ -325,7 +325,7 @@ def test_progress_names_policy_seed_and_epoch(capsys):
         ({"policies": ("none", "random:none")}, "No pretrained policy named 'none'"),
         ({"cache": "no/where"}, "Expected cache= to name a folder"),
         ({"device": "cuda:99"}, "Device 'cuda:99' cannot be used"),
-        ({"after": "flop"}, "No default augmentation named 'flop'"),
+        ({"beside": "flop"}, "No default augmentation named 'flop'"),
         ({"policies": ("none", "deepa")}, "No policy named 'deepa'"),
         ({"policies": ("none", "none")}, "Policies need different names"),
         ({"policies": ("none",)}, "two or more policies"),
@@ -359,14 +359,14 @@ def test_unreadable_files_left_out_are_reported(tmp_path):
     (tmp_path / "class0" / "broken.png").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"broken\.png"):
         compared(data=f"folder:{tmp_path}")
-    verdict = compared(data=f"folder:{tmp_path}", skip_unreadable=True)
-    assert "1 unreadable files were left out" in verdict.table()
+    result = compared(data=f"folder:{tmp_path}", skip_unreadable=True)
+    assert "1 unreadable files were left out" in result.table()
 
 
 @pytest.mark.slow
 def test_digits_are_learned_and_judged():
     pytest.importorskip("sklearn")
-    verdict = compare("digits", ("none", "trivialaugment"), seeds=2, progress=False)
-    assert min(verdict.accuracies("none").values()) > 97
-    assert min(verdict.accuracies("trivialaugment").values()) > 97
-    assert Verdict.from_json(verdict.to_json()) == verdict
+    result = compare("digits", ("none", "trivialaugment"), seeds=2, progress=False)
+    assert min(result.accuracies("none").values()) > 97
+    assert min(result.accuracies("trivialaugment").values()) > 97
+    assert ComparisonResult.from_json(result.to_json()) == result

@@ -12,8 +12,8 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def augment(contender, images, source):
-    return augmented(images, contender.policies, len(images), source)
+def augment(named_policy, images, source):
+    return augmented(images, named_policy.policies, len(images), source)
 
 
 @pytest.mark.parametrize(
@@ -38,11 +38,11 @@ def augment(contender, images, source):
     ids=str,
 )
 def test_policies_stand_where_they_say(choice, placement, count):
-    contender = place_policy(choice, "crop-flip")
-    assert contender.placement == placement
-    assert len(contender.policies) == count
+    named_policy = place_policy(choice, "crop-flip")
+    assert named_policy.placement == placement
+    assert len(named_policy.policies) == count
     if count == 2:
-        assert contender.policies[0].name == "crop-flip"
+        assert named_policy.policies[0].name == "crop-flip"
 
 
 @pytest.mark.parametrize("name", list_policies())
@@ -80,8 +80,8 @@ def test_crop_alone_never_mirrors():
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_the_same_generator_gives_the_same_images(name):
     images = torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8)
-    contender = place_policy("trivialaugment", name)
-    first, again, other = (augment(contender, images, generator(s)) for s in (1, 1, 2))
+    named_policy = place_policy("trivialaugment", name)
+    first, again, other = (augment(named_policy, images, generator(s)) for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 

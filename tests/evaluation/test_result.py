@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from learned_augment.evaluation.result import Run, Verdict
+from learned_augment.evaluation.result import ComparisonResult, Run
 
 SETTINGS = {
     "network": "small-cnn",
@@ -15,7 +15,7 @@ SETTINGS = {
 }
 
 
-def verdict(accuracies, seeds=5, reference="none", placements=None, **settings):
+def comparison_result(accuracies, seeds=5, reference="none", placements=None, **settings):
     runs = [
         Run(name, seed, value, 0.1)
         for name, values in accuracies.items()
@@ -23,10 +23,12 @@ def verdict(accuracies, seeds=5, reference="none", placements=None, **settings):
         if value is not None
     ]
     places = placements or dict.fromkeys(accuracies, "alone")
-    return Verdict("made", places, reference, tuple(range(seeds)), tuple(runs), SETTINGS | settings)
+    return ComparisonResult(
+        "made", places, reference, tuple(range(seeds)), tuple(runs), SETTINGS | settings
+    )
 
 
-CLEAR = verdict(
+CLEAR = comparison_result(
     {
         "none": [90.0, 91.0, 92.0, 91.0, 90.0],
         "up": [91.0, 92.1, 92.9, 92.0, 91.0],
@@ -59,7 +61,7 @@ def test_a_difference_can_be_taken_to_any_policy():
 
 
 def test_only_seeds_that_both_finished_are_paired():
-    part = verdict({"none": [90.0, 91.0, 92.0], "up": [91.0, None, 93.0]}, seeds=4)
+    part = comparison_result({"none": [90.0, 91.0, 92.0], "up": [91.0, None, 93.0]}, seeds=4)
     assert part.difference("up").pairs == 2
     assert part.difference("up").mean == 1.0
     assert part.difference("up").high < 1.4  # both differences are 1
@@ -68,14 +70,14 @@ def test_only_seeds_that_both_finished_are_paired():
 
 
 def test_one_pair_is_not_compared():
-    part = verdict({"none": [90.0, 91.0], "up": [91.0]}, seeds=2)
+    part = comparison_result({"none": [90.0, 91.0], "up": [91.0]}, seeds=2)
     assert part.difference("up") is None
     assert part.sentence("up") == "up: not compared, fewer than 2 seeds have finished."
     assert part.table()
 
 
 def test_identical_runs_show_no_difference():
-    twin = verdict({"none": [90.0, 91.0], "twin": [90.0, 91.0]}, seeds=2)
+    twin = comparison_result({"none": [90.0, 91.0], "twin": [90.0, 91.0]}, seeds=2)
     assert "no difference" in twin.sentence("twin")
 
 
@@ -101,18 +103,18 @@ def test_the_table_holds_every_policy_aligned():
 )
 def test_notes_warn(changed, note):
     plain = {"accuracies": {"none": [1.0, 2, 3, 1, 2], "up": [1.0, 3, 2, 2, 1]}}
-    assert not any(note in found for found in verdict(**plain).notes())
-    assert any(note in found for found in verdict(**(plain | changed)).notes())
+    assert not any(note in found for found in comparison_result(**plain).notes())
+    assert any(note in found for found in comparison_result(**(plain | changed)).notes())
 
 
-def test_the_verdict_says_what_its_seeds_can_show():
+def test_the_result_says_what_its_seeds_can_show():
     # Paired variances of up, down and same: 0.005, 0.022 and 0.115; their mean is 0.2176 squared.
     assert CLEAR.deviation() == pytest.approx(0.2176, abs=1e-4)
     enough = "with 5 seeds, differences under 0.36 points are likely to be missed"
     assert any(note.startswith(enough) and note.endswith(" points).") for note in CLEAR.notes())
     finer = dataclasses.replace(CLEAR, interest=0.2)
     assert any(note.endswith("; about 12 seeds would show 0.2.") for note in finer.notes())
-    single = verdict({"none": [90.0], "up": [91.0]}, seeds=2)
+    single = comparison_result({"none": [90.0], "up": [91.0]}, seeds=2)
     assert single.deviation() is None
     assert not any("missed" in note for note in single.notes())
 
@@ -125,21 +127,21 @@ def test_a_diverged_training_is_reported():
 
 def test_json_round_trip_is_exact_and_stable():
     text = CLEAR.to_json()
-    assert Verdict.from_json(text) == CLEAR
-    assert Verdict.from_json(text).to_json() == text
-    assert Verdict.from_json(text).table() == CLEAR.table()
+    assert ComparisonResult.from_json(text) == CLEAR
+    assert ComparisonResult.from_json(text).to_json() == text
+    assert ComparisonResult.from_json(text).table() == CLEAR.table()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1, "runs": []}'])
 def test_other_documents_are_refused(text):
-    with pytest.raises(ValueError, match="Expected a verdict as compare wrote it"):
-        Verdict.from_json(text)
+    with pytest.raises(ValueError, match="Expected a result as compare wrote it"):
+        ComparisonResult.from_json(text)
 
 
 def test_a_document_with_unknown_fields_is_refused():
     document = json.loads(CLEAR.to_json()) | {"more": 1}
     with pytest.raises(ValueError, match="more"):
-        Verdict.from_json(json.dumps(document))
+        ComparisonResult.from_json(json.dumps(document))
 
 
 def test_unknown_policies_are_named():
@@ -147,7 +149,7 @@ def test_unknown_policies_are_named():
         CLEAR.accuracies("other")
 
 
-def test_a_verdict_cannot_be_changed():
+def test_a_result_cannot_be_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
         CLEAR.reference = "up"
 
@@ -157,11 +159,11 @@ def test_documents_of_the_first_format_are_still_read():
     del document["policies"]
     for run in document["runs"]:
         del run["best"], run["losses"], run["accuracies"]
-    assert Verdict.from_json(json.dumps(document)) == CLEAR
+    assert ComparisonResult.from_json(json.dumps(document)) == CLEAR
 
 
-def test_verdicts_of_one_configuration_are_the_same_whatever_takes_part():
-    more = verdict({"none": [90.0, 91.0], "new": [90.0, 91.0]}, seeds=2)
+def test_results_of_one_configuration_are_the_same_whatever_takes_part():
+    more = comparison_result({"none": [90.0, 91.0], "new": [90.0, 91.0]}, seeds=2)
     CLEAR.check_same(more)
     figures = {"none": {"sha256": "a"}, "up": {"sha256": "b"}}
     named = dataclasses.replace(CLEAR, policies=figures)

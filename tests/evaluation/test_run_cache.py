@@ -16,11 +16,11 @@ from learned_augment.evaluation.run_cache import (
 from learned_augment.training import Recipe
 from tests.training.test_training import linear, made_data
 
-CONTENDER = place_policy("dada-cifar10", "crop")
+NAMED = place_policy("dada-cifar10", "crop")
 
 
-def wanted(seed=0, recipe=None, contender=CONTENDER, data="d", network="n", hardware="cpu"):
-    return configuration(data, contender, network, recipe or Recipe(3), seed, hardware)
+def wanted(seed=0, recipe=None, named_policy=NAMED, data="d", network="n", hardware="cpu"):
+    return configuration(data, named_policy, network, recipe or Recipe(3), seed, hardware)
 
 
 def test_what_is_stored_is_found_again(tmp_path):
@@ -37,9 +37,9 @@ def test_what_is_stored_is_found_again(tmp_path):
         {"seed": 1},
         {"recipe": Recipe(4)},
         {"recipe": Recipe(3, milestones=(0.5,), schedule="steps")},
-        {"contender": place_policy("none", "crop")},
-        {"contender": place_policy("dada-cifar10", "crop-flip")},
-        {"contender": place_policy("random:dada-cifar10", "crop")},
+        {"named_policy": place_policy("none", "crop")},
+        {"named_policy": place_policy("dada-cifar10", "crop-flip")},
+        {"named_policy": place_policy("random:dada-cifar10", "crop")},
         {"data": "e"},
         {"network": "m"},
         {"hardware": "cpu, threads 2"},
@@ -56,8 +56,8 @@ def test_another_configuration_is_another_training(tmp_path, changed):
 
 
 def test_the_name_of_a_policy_decides_nothing():
-    renamed = dataclasses.replace(CONTENDER, name="other")
-    assert wanted(contender=renamed) == wanted()
+    renamed = dataclasses.replace(NAMED, name="other")
+    assert wanted(named_policy=renamed) == wanted()
 
 
 def test_settings_that_are_off_leave_no_trace():

@@ -8,8 +8,8 @@ import pytest
 from learned_augment.evaluation.result import Run
 from learned_augment.evaluation.statistics import Difference
 from learned_augment.reporting.charts import curve_chart, difference_chart, mean_curve, share_chart
-from learned_augment.reporting.html import verdict_page
-from tests.evaluation.test_result import CLEAR, verdict
+from learned_augment.reporting.html import result_page
+from tests.evaluation.test_result import CLEAR, comparison_result
 
 FIGURES = {
     "none": {"sha256": "", "ops": {}},
@@ -62,7 +62,7 @@ def read(page):
 
 
 def test_the_page_holds_table_sentences_notes_curves_and_figures():
-    page = verdict_page(curved())
+    page = result_page(curved())
     tags = [tag for tag, _ in read(page)]
     assert tags.count("tr") == 5
     assert tags.count("svg") == 1 + 4 + 1  # differences, a panel a policy, one policy with ops
@@ -70,22 +70,22 @@ def test_the_page_holds_table_sentences_notes_curves_and_figures():
         assert CLEAR.sentence(*pair) in page
     assert all(note in page for note in CLEAR.notes())
     assert "Accuracy on the test images in percent" in page
-    assert verdict_page(curved()) == page
+    assert result_page(curved()) == page
 
 
 def test_the_page_stands_alone_and_runs_nothing():
-    page = verdict_page(curved())
+    page = result_page(curved())
     outside = re.findall(r"(?:src|href|url)\s*[=(]|https?:|@import|<script|<link|\son\w+=", page)
     assert outside == []
 
 
 def test_what_comes_from_outside_is_escaped():
     name = '<script>alert("x")</script>&\'"'
-    bad = verdict({"none": [90.0, 91.0], name: [91.0, 92.5]}, seeds=2, network=name)
+    bad = comparison_result({"none": [90.0, 91.0], name: [91.0, 92.5]}, seeds=2, network=name)
     bad = dataclasses.replace(
         bad, data=name, policies={name: {"sha256": "", "ops": FIGURES["up"]["ops"]}}
     )
-    page = verdict_page(bad)
+    page = result_page(bad)
     assert "<script" not in page
     assert page.count("&lt;script&gt;") > 5
     read(page)
@@ -94,7 +94,7 @@ def test_what_comes_from_outside_is_escaped():
 
 
 def test_every_chart_says_in_words_what_it_shows():
-    charts = [attributes for tag, attributes in read(verdict_page(curved())) if tag == "svg"]
+    charts = [attributes for tag, attributes in read(result_page(curved())) if tag == "svg"]
     assert all(chart["role"] == "img" and chart["aria-label"] for chart in charts)
     assert charts[-1]["aria-label"] == (
         "Chances of ops. layer 1: Identity 50 %, Rotate 25 %, Solarize 25 %; layer 2: Rotate 100 %"
@@ -103,28 +103,30 @@ def test_every_chart_says_in_words_what_it_shows():
 
 def test_without_tests_between_epochs_the_losses_are_drawn():
     runs = [dataclasses.replace(run, losses=(2.0, None, 0.5)) for run in CLEAR.runs]
-    page = verdict_page(dataclasses.replace(CLEAR, runs=tuple(runs)))
+    page = result_page(dataclasses.replace(CLEAR, runs=tuple(runs)))
     assert "Training loss, by epoch" in page
     assert "nan" not in page
 
 
-def test_verdicts_without_curves_figures_or_pairs_have_a_page():
-    page = verdict_page(CLEAR)
+def test_results_without_curves_figures_or_pairs_have_a_page():
+    page = result_page(CLEAR)
     assert "Learning curves" not in page
     assert "What the policies draw" not in page
     part = dataclasses.replace(CLEAR, runs=(Run("none", 0, 50.0, None),))
-    assert "not compared, fewer than 2 seeds" in verdict_page(part)
-    read(verdict_page(dataclasses.replace(CLEAR, runs=())))
+    assert "not compared, fewer than 2 seeds" in result_page(part)
+    read(result_page(dataclasses.replace(CLEAR, runs=())))
 
 
 def test_controls_have_a_chart_of_their_own():
     values = [90.0, 91.0, 92.0]
-    controlled = verdict({"none": values, "a": [93.0, 94.0, 95.5], "random:a": values}, seeds=3)
+    controlled = comparison_result(
+        {"none": values, "a": [93.0, 94.0, 95.5], "random:a": values}, seeds=3
+    )
     assert controlled.pairs() == (("a", "none"), ("random:a", "none"), ("a", "random:a"))
-    page = verdict_page(controlled)
+    page = result_page(controlled)
     assert "Each policy less its random control" in page
     assert "a: better than random:a by 3.17 points" in page
-    assert "random control" not in verdict_page(CLEAR)
+    assert "random control" not in result_page(CLEAR)
 
 
 def test_intervals_stand_where_their_numbers_say():

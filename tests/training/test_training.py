@@ -31,8 +31,8 @@ def made_data(count=48, test=20, classes=3, noise=60):
 
 def train(policy="none", seed=0, network=linear, data=None, **recipe):
     settings = {"epochs": 3, "batch_size": 16} | recipe
-    contender = place_policy(policy, "crop")
-    return train_network(data or made_data(), contender, network, Recipe(**settings), seed, CPU)
+    named_policy = place_policy(policy, "crop")
+    return train_network(data or made_data(), named_policy, network, Recipe(**settings), seed, CPU)
 
 
 def test_training_learns():
@@ -82,8 +82,8 @@ def test_only_training_images_are_augmented():
     from learned_augment.builders import from_layers
 
     invert = from_layers([[("Invert", 1.0, 0.0)]], {"placement": "replaces"})
-    contender = place_policy(invert, "nothing")
-    assert train_network(made_data(), contender, linear, Recipe(20, 16), 0, CPU).accuracy < 50
+    named_policy = place_policy(invert, "nothing")
+    assert train_network(made_data(), named_policy, linear, Recipe(20, 16), 0, CPU).accuracy < 50
 
 
 def test_images_reach_the_network_normalised_by_training_statistics():
