@@ -34,7 +34,7 @@ from record import RESULTS, load_result
 from tables import markdown
 from train_presets import PRESETS, Preset
 
-from learned_augment.serialization import write_atomically
+from learned_augment._io import write_atomically
 
 PAGE = RESULTS / "papers.md"
 _KEPT = ", ".join(f"{recipe} {kept(recipe):.0f} GiB" for recipe in PRESETS if processes(recipe) > 1)

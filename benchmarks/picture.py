@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_sample_image
 
 from learned_augment import LearnedAugment
-from learned_augment.serialization import write_atomically
+from learned_augment._io import write_atomically
 
 POLICIES = ["deepaa-imagenet", "deepaa-cifar10", "dada-imagenet", "fastaa-imagenet"]
 DRAWS, SIDE, GAP, MARGIN = 7, 112, 4, 118

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from learned_augment.serialization import write_atomically
+from learned_augment._io import write_atomically
 
 __all__ = ["RESULTS", "load_result", "save_result"]
 

@@ -20,8 +20,8 @@ from evidence_words import controlled_cell, paired_cell, sorted_out
 from record import RESULTS, load_result
 from throughput_table import targets
 
+from learned_augment._io import write_atomically
 from learned_augment.evaluation.result import ComparisonResult
-from learned_augment.serialization import write_atomically
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)

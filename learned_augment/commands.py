@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
+from learned_augment._io import check_output_path, write_atomically
 from learned_augment._text import leading
 from learned_augment.policy import Policy
 from learned_augment.reporting.text import columns, policy_data, policy_text
-from learned_augment.serialization import check_target, list_policies, load, write_atomically
+from learned_augment.serialization import list_policies, load
 
 __all__ = ["Given", "run_apply", "run_compare", "run_list", "run_search", "run_show"]
 
@@ -49,7 +50,7 @@ def run_show(given: Given) -> int:
     if "plot" in given:
         from learned_augment.reporting.plots import check_figure_path, policy_figure, save_figure
 
-        path = check_target(check_figure_path(given["plot"]))
+        path = check_output_path(check_figure_path(given["plot"]))
         _say(f"Wrote {save_figure(policy_figure(policy), path)}.")
     if given.get("json"):
         print(json.dumps(policy_data(policy), indent=1))
@@ -159,7 +160,7 @@ def _write_sheet(
 ) -> int:
     from learned_augment.reporting.contact_sheet import check_suffix, contact_sheet, encode_image
 
-    path = _vacant(check_suffix(check_target(given["grid"])), given)
+    path = _vacant(check_suffix(check_output_path(given["grid"])), given)
     if path.resolve() in {picture.path.resolve() for picture in pictures}:
         raise ValueError(f"{path} is one of the images to augment; choose another file.")
     skipped: list[str] | None = [] if given.get("skip_unreadable") else None
@@ -199,13 +200,13 @@ def _vacant(path: Path, given: Given) -> Path:
 
 
 def _writable(path: Path | None) -> Path | None:
-    return None if path is None else check_target(path)
+    return None if path is None else check_output_path(path)
 
 
 def _policy_path(path: Path) -> Path:
     if path.suffix != ".safetensors":
         raise ValueError(f"Expected --out to end in .safetensors, got {str(path)!r}.")
-    return check_target(path)
+    return check_output_path(path)
 
 
 def _option(text: str) -> tuple[str, str]:

@@ -5,8 +5,6 @@ version, ops with their units, ``about``). Loading executes nothing.
 """
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +12,17 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torchvision.transforms import AutoAugmentPolicy
 
+from learned_augment._io import write_atomically
 from learned_augment.ops import OPS
 from learned_augment.policy import Policy
 
 __all__ = [
-    "check_target",
     "decode",
     "encode",
     "list_policies",
     "load",
     "resolve",
     "save",
-    "write_atomically",
 ]
 
 FORMAT = 2
@@ -123,47 +120,6 @@ def decode(data: bytes) -> Policy:
     except (SafetensorError, ValueError, KeyError) as error:
         raise ValueError(f"not a whole safetensors file ({error}).") from error
     return Policy(ops=ops, **tensors, about=document["about"])
-
-
-def write_atomically(path: Path, data: bytes) -> Path:
-    """Write ``data`` to a temporary file beside ``path`` and rename it: all or nothing.
-
-    Raises:
-        ValueError: As `check_target`.
-        OSError: If the disk refuses; what was at ``path`` is then still there.
-    """
-    check_target(path)
-    name = None
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes private files; give the result the permissions of any new file.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)
-        return Path(name).replace(path)
-    except BaseException as error:
-        if name is not None:
-            Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror, str(path)) from error
-        raise
-
-
-def check_target(path: Path) -> Path:
-    """Return the path of a file that is to be written, if it can be one.
-
-    Raises:
-        ValueError: If its folder does not exist, or a folder has its name.
-    """
-    if not path.parent.is_dir():
-        raise ValueError(f"No folder {str(path.parent)!r} to write {path.name!r} into; create it.")
-    if path.is_dir():
-        raise ValueError(f"Expected a file to write, got the folder {str(path)!r}.")
-    return path
 
 
 def _folder() -> Path:

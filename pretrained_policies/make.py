@@ -7,10 +7,11 @@ import json
 import sys
 from pathlib import Path
 
+from learned_augment._io import write_atomically
 from learned_augment.builders import from_layers, from_sub_policies, uniform_layer
 from learned_augment.policy import Policy
 from learned_augment.search_spaces import SPACES, Space, mirror
-from learned_augment.serialization import encode, write_atomically
+from learned_augment.serialization import encode
 
 HERE = Path(__file__).parent
 

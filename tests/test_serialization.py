@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import stat
 import struct
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 import safetensors.torch
 import torch
 
-import learned_augment.serialization
 from learned_augment.builders import deep_trivial_augment, from_layers
 from learned_augment.policy import Policy
 from learned_augment.serialization import (
@@ -20,7 +18,6 @@ from learned_augment.serialization import (
     list_policies,
     load,
     save,
-    write_atomically,
 )
 
 
@@ -220,48 +217,3 @@ def test_saving_checks_its_path_first(tmp_path):
     with pytest.raises(ValueError, match="No folder"):
         save(simple(), tmp_path / "no" / "p.safetensors")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "p.safetensors"
-    path.write_bytes(b"old")
-
-    def full(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("learned_augment.serialization.os.fsync", full)
-    with pytest.raises(OSError, match="No space"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_disk_that_refuses_is_named_with_the_file(tmp_path, monkeypatch):
-    def full(handle):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(learned_augment.serialization.os, "fsync", full)
-    with pytest.raises(OSError, match=r"No space left on device: .*x\.bin"):
-        write_atomically(tmp_path / "x.bin", b"1")
-
-
-def test_a_folder_that_takes_no_files_is_named_with_the_file(tmp_path, monkeypatch):
-    def closed(name, *_):
-        raise PermissionError(13, "Permission denied", name)
-
-    monkeypatch.setattr(learned_augment.serialization.os, "open", closed)
-    with pytest.raises(PermissionError) as caught:
-        write_atomically(tmp_path / "x.bin", b"1")
-    assert caught.value.filename == str(tmp_path / "x.bin")
-
-
-def test_a_folder_is_no_file_to_write(tmp_path):
-    with pytest.raises(ValueError, match="Expected a file to write, got the folder"):
-        write_atomically(tmp_path, b"1")
-
-
-def test_written_files_have_ordinary_permissions(tmp_path):
-    path = write_atomically(tmp_path / "x", b"1")
-    plain = tmp_path / "y"
-    plain.write_bytes(b"1")
-    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)

@@ -14,13 +14,12 @@ from typing import Any
 
 import torch
 
+from learned_augment._io import content_hash, module_hash, write_atomically
 from learned_augment._version import __version__
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.evaluation.named_policies import NamedPolicy
 from learned_augment.models import NetworkChoice, build_network
 from learned_augment.policy import Policy
-from learned_augment.runtime.hashes import hashed, module_hash
-from learned_augment.serialization import write_atomically
 from learned_augment.training import Recipe
 
 __all__ = ["RunCache", "configuration", "data_hash", "network_hash", "policy_hash"]
@@ -115,12 +114,12 @@ def configuration(
 def data_hash(data: ImageData) -> str:
     """Return a fingerprint of training and test images and labels, order included."""
     parts = (data.train_images, data.train_labels, data.test_images, data.test_labels)
-    return hashed([str(len(data.classes)), *parts])
+    return content_hash([str(len(data.classes)), *parts])
 
 
 def policy_hash(policy: Policy) -> str:
     """Return a fingerprint of a policy's figures; what it says about itself does not count."""
-    return hashed([*policy.ops, policy.mixture, policy.weights, policy.op, policy.value])
+    return content_hash([*policy.ops, policy.mixture, policy.weights, policy.op, policy.value])
 
 
 def network_hash(network: NetworkChoice, classes: int, seed: int) -> str:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from learned_augment._io import write_atomically
 from learned_augment.ops import OPS, Blend, Geometric, Pointwise
 from learned_augment.policy import Policy
 from learned_augment.search_spaces import SPACES, mirror
-from learned_augment.serialization import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

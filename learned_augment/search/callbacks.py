@@ -5,9 +5,9 @@ import time
 import warnings
 from pathlib import Path
 
+from learned_augment._io import check_output_path
 from learned_augment.runtime.progress import Progress
 from learned_augment.search.loop import StepReport, Watcher
-from learned_augment.serialization import check_target
 
 __all__ = ["JsonLines", "Line", "best_ops", "tensorboard"]
 
@@ -68,7 +68,7 @@ class JsonLines:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = check_target(path)
+        self.path = check_output_path(path)
 
     def __call__(self, report: StepReport) -> None:
         """Append one step; a disk that refuses ends no search, but is told."""

@@ -8,13 +8,13 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from learned_augment._io import check_output_path
 from learned_augment.policy import Policy
 from learned_augment.runtime.checkpoint import load_checkpoint, save_checkpoint
 from learned_augment.runtime.distributed import agree, rank
 from learned_augment.runtime.progress import Pace
 from learned_augment.runtime.signals import interrupts
 from learned_augment.search.method import Searcher
-from learned_augment.serialization import check_target
 
 __all__ = ["StepReport", "Stop", "Watcher", "run_search"]
 
@@ -121,7 +121,7 @@ def run_search(
 
 def _check_running(checkpoint: Path | None, save_every: float, time_budget: float | None) -> None:
     if checkpoint is not None:
-        check_target(checkpoint)
+        check_output_path(checkpoint)
     if time_budget is not None and not time_budget >= 0:
         raise ValueError(f"Expected time_budget in seconds from 0, got {time_budget}.")
     if not save_every >= 0:

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from learned_augment._io import content_hash
 from learned_augment._text import leading
 from learned_augment.datasets.image_data import ImageData
-from learned_augment.runtime.hashes import hashed
 from learned_augment.search.method import Halves
 
 __all__ = ["fingerprint", "make_halves"]
@@ -114,4 +114,4 @@ def _check_fit(data: ImageData, val: ImageData) -> None:
 
 def fingerprint(halves: Halves) -> str:
     """Return a hash of the images and labels, to tell whether a checkpoint is of these data."""
-    return hashed(halves[:4])[:16]
+    return content_hash(halves[:4])[:16]

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torchvision
 
+from learned_augment._io import module_hash
 from learned_augment._version import __version__
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.datasets.load import Source, load_images
@@ -16,7 +17,6 @@ from learned_augment.evaluation.named_policies import DEFAULTS
 from learned_augment.models import NetworkChoice, build_network
 from learned_augment.policy import Policy
 from learned_augment.runtime.distributed import connect
-from learned_augment.runtime.hashes import module_hash
 from learned_augment.runtime.rng import isolated
 from learned_augment.search.dada.search import dada
 from learned_augment.search.deepaa.search import deepaa

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-import learned_augment.serialization
+from learned_augment import _io
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.datasets.load import load_images
 from learned_augment.runtime.checkpoint import load_checkpoint
@@ -199,7 +199,7 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_the_search_goes_on(tmp_path, 
     def full(handle):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(learned_augment.serialization.os, "fsync", full)
+    monkeypatch.setattr(_io, "fsync", full)
     with pytest.warns(RuntimeWarning, match="No space left on device"):
         policy = found(checkpoint=path)
     assert "stopped" not in policy.about

@@ -6,7 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
-from learned_augment.serialization import check_target
+from learned_augment._io import check_output_path
 
 __all__ = ["DeepAAOptions", "read_deepaa_options"]
 
@@ -109,7 +109,7 @@ class DeepAAOptions:
         if not isfinite(self.identity):
             raise ValueError(f"Expected identity as a finite number, got {self.identity}.")
         if self.network_file:
-            check_target(Path(self.network_file))
+            check_output_path(Path(self.network_file))
         self._check_together()
 
     def _check_together(self) -> None:

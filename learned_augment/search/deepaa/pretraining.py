@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from learned_augment._io import write_atomically
 from learned_augment._text import leading
 from learned_augment.models.norms import norm_parameters
 from learned_augment.runtime.distributed import rank, share
@@ -19,7 +20,6 @@ from learned_augment.search.batches import Beside, Normalise, Stream
 from learned_augment.search.learner import Learner
 from learned_augment.search.method import Halves
 from learned_augment.search.presets import Preset
-from learned_augment.serialization import write_atomically
 
 __all__ = ["Pretraining", "part", "read_network", "split", "write_network"]
 

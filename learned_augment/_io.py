@@ -1,0 +1,86 @@
+"""Files are written whole or not at all, and contents are compared by hash."""
+
+import hashlib
+import secrets
+from collections.abc import Iterable
+from os import fsync
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["check_output_path", "content_hash", "module_hash", "write_atomically"]
+
+
+def write_atomically(path: Path, data: bytes) -> Path:
+    """Write ``data`` to a temporary file in the same folder and rename it to ``path``.
+
+    A process that is killed meanwhile may leave the temporary file; ``path`` holds either the old
+    or the new contents.
+
+    Raises:
+        ValueError: If ``path`` has no folder or is one.
+        OSError: If the disk refuses; what was at ``path`` is then still there.
+    """
+    _check_is_file(path)
+    temporary = _temporary(path)
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            fsync(file.fileno())
+        return temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def check_output_path(path: Path) -> Path:
+    """Return ``path`` if a file can be written there; an existing file stays as it is.
+
+    Raises:
+        ValueError: If its folder does not exist or takes no new file, or if a folder has its name.
+    """
+    _check_is_file(path)
+    temporary = _temporary(path)
+    try:
+        temporary.touch(exist_ok=False)
+        temporary.unlink()
+    except OSError as error:
+        raise ValueError(
+            f"No file can be written to the folder {str(path.parent)!r} ({error.strerror}); "
+            f"give another path for {path.name!r}."
+        ) from None
+    return path
+
+
+def content_hash(parts: Iterable[str | Tensor]) -> str:
+    """Return a hash of texts and of tensors' types, shapes and bits, in order: 32 hex digits."""
+    found = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Tensor):
+            found.update(f"{part.dtype} {tuple(part.shape)} ".encode())
+            found.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        else:
+            found.update(f"{part!r} ".encode())
+    return found.hexdigest()[:32]
+
+
+def module_hash(module: nn.Module) -> str:
+    """Return a hash of a module's structure and state; the code of its ``forward`` is not seen."""
+    named = [part for name, state in module.state_dict().items() for part in (name, state)]
+    return content_hash([repr(module), *named])
+
+
+def _check_is_file(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise ValueError(f"No folder {str(path.parent)!r} to write {path.name!r} into; create it.")
+    if path.is_dir():
+        raise ValueError(f"Expected a file to write, got the folder {str(path)!r}.")
+
+
+def _temporary(path: Path) -> Path:
+    # A file name has at most 255 bytes, a character at most 4.
+    return path.with_name(f".{path.name[:50]}.{secrets.token_hex(4)}.tmp")
