@@ -14,59 +14,85 @@ from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["in_processes"]
+__all__ = ["Workers", "in_processes"]
 
 _Result = TypeVar("_Result")
+
+
+class Workers:
+    """Processes that stay for job after job, each computing with one thread.
+
+    They leave Ctrl-C to the caller. Use as a context manager, which ends them.
+
+    Args:
+        function: what to run; sent to each process once.
+        count: how many processes, 1 or more; each starts with its first job.
+
+    Raises:
+        ValueError: if `function` cannot be sent to another process.
+    """
+
+    def __init__(self, function: Callable[..., Any], count: int) -> None:
+        self._payload, self._count = _sent(function), count
+        self._context = multiprocessing.get_context("spawn")
+        self._processes: list[tuple[BaseProcess, Any]] = []
+        self._busy: dict[Any, int] = {}
+
+    def __enter__(self) -> "Workers":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
+
+    def run(self, jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+        """Run `function(*job)` for every job; yield (place of the job, result) as they finish.
+
+        Jobs are taken in their order. An iterator that is left before its end leaves the workers
+        unusable: close them.
+
+        Raises:
+            ValueError: if a job cannot be sent to another process.
+            RuntimeError: if a process ended before its job did.
+        """
+        messages = [_sent(job) for job in jobs]
+        started = 0
+        while started < len(jobs) or self._busy:
+            while started < len(jobs) and len(self._busy) < self._count:
+                connection = self._idle()
+                connection.send_bytes(messages[started])
+                self._busy[connection] = started
+                started += 1
+            for ready in wait(list(self._busy)):
+                yield self._busy.pop(ready), _answer(ready)
+
+    def close(self) -> None:
+        """End all processes, whatever they are doing."""
+        for process, connection in self._processes:
+            connection.close()
+            process.terminate()
+        for process, _ in self._processes:
+            process.join()
+        self._processes, self._busy = [], {}
+
+    def _idle(self) -> Any:
+        """Return the connection to an idle process, or to a new one."""
+        idle = next((line for _, line in self._processes if line not in self._busy), None)
+        if idle is not None:
+            return idle
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve, args=(self._payload, theirs), daemon=True)
+        process.start()
+        theirs.close()  # so that the connection breaks when the process ends
+        self._processes.append((process, ours))
+        return ours
 
 
 def in_processes(
     function: Callable[..., _Result], jobs: Sequence[tuple[Any, ...]], workers: int
 ) -> Iterator[tuple[int, _Result]]:
-    """Run `function(*job)` for every job, and yield (place of the job, result) as they finish.
-
-    Each process computes with one thread, takes jobs in their order, and leaves Ctrl-C to the
-    caller; closing the iterator ends them all.
-
-    Args:
-        function: what to run; sent to each process once.
-        jobs: its arguments.
-        workers: how many processes, 1 or more.
-
-    Raises:
-        ValueError: if `function` or a job cannot be sent to another process.
-        RuntimeError: if a process ended before its job did.
-    """
-    payload, messages = _sent(function), [_sent(job) for job in jobs]
-    context = multiprocessing.get_context("spawn")
-    crew: list[tuple[BaseProcess, Any]] = []
-    busy: dict[Any, int] = {}
-    started = 0
-    try:
-        while started < len(jobs) or busy:
-            while started < len(jobs) and len(busy) < workers:
-                idle = next((line for _, line in crew if line not in busy), None)
-                line = idle or _hired(context, crew, payload)
-                line.send_bytes(messages[started])
-                busy[line] = started
-                started += 1
-            for ready in wait(list(busy)):
-                yield busy.pop(ready), _answer(ready)
-    finally:
-        for process, line in crew:
-            line.close()
-            process.terminate()
-        for process, _ in crew:
-            process.join()
-
-
-def _hired(context: Any, crew: list[tuple[BaseProcess, Any]], payload: bytes) -> Any:
-    """Start one more process and return the connection to it."""
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(payload, theirs), daemon=True)
-    process.start()
-    theirs.close()  # so that the line breaks when the process ends
-    crew.append((process, ours))
-    return ours
+    """Run jobs in processes of their own, see `Workers`; closing the iterator ends them all."""
+    with Workers(function, workers) as processes:
+        yield from processes.run(jobs)
 
 
 def _sent(thing: object) -> bytes:

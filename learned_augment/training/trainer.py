@@ -92,6 +92,11 @@ class Trainer:
         """Number of finished epochs."""
         return self.done // self.epoch_steps
 
+    @property
+    def network(self) -> nn.Module:
+        """The network in training."""
+        return self._network
+
     def step(self) -> None:
         """Learn from one batch; after the last one of an epoch, test where the recipe says so."""
         start = time.monotonic()
@@ -194,13 +199,18 @@ class Trainer:
         self._running = []
 
     @torch.no_grad()
-    def _accuracy(self) -> float:
-        """Return the share of the test images that are named rightly, in percent."""
+    def test_logits(self) -> Iterator[Batch]:
+        """Yield logits (B, classes) and labels (B,) of this process's part of the test images."""
         self._network.eval()
-        counts = torch.zeros(2, dtype=torch.int64, device=self._device)
         for images, labels in self._feed.tests():
             with self._autocast():
                 logits = self._ready(self._normalise(images))
+            yield logits.float(), labels
+
+    def _accuracy(self) -> float:
+        """Return the share of the test images that are named rightly, in percent."""
+        counts = torch.zeros(2, dtype=torch.int64, device=self._device)
+        for logits, labels in self.test_logits():
             counts += torch.stack(
                 [(logits.argmax(1) == labels).sum(), labels.new_tensor(len(labels))]
             )
