@@ -1,8 +1,25 @@
-"""What messages cut short: the first line of an error, the first few of many names, a time."""
+"""Short texts for messages: aligned tables, first lines of errors, long lists cut short, times."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-__all__ = ["duration", "first_line", "leading"]
+__all__ = ["align", "duration", "first_line", "leading"]
+
+
+def align(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
+    """Return rows of cells as lines of aligned columns.
+
+    Args:
+        rows: The rows; all have the same number of cells.
+        right: Columns to align to the right.
+    """
+    numbers, widths = set(right), [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if place in numbers else cell.ljust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
 
 
 def first_line(error: BaseException) -> str:

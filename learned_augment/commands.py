@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from learned_augment._io import check_output_path, write_atomically
-from learned_augment._text import leading
+from learned_augment._text import align, leading
 from learned_augment.policy import Policy
-from learned_augment.reporting.text import columns, policy_data, policy_text
+from learned_augment.reporting.text import policy_data, policy_text
 from learned_augment.serialization import list_policies, load
 
 __all__ = ["Given", "run_apply", "run_compare", "run_list", "run_search", "run_show"]
@@ -35,7 +35,7 @@ def run_list(given: Given) -> int:
         licences += [] if licence in licences else [licence]
         facts = [about.get(key, "") for key in ("name", "method", "dataset", "image_size")]
         rows.append([*map(str, facts), about["placement"], f"[{licences.index(licence) + 1}]"])
-    print("\n".join(columns(rows, right=[3])))
+    print("\n".join(align(rows, right=[3])))
     print(
         "\nreplaces: use it instead of the usual crop, flip and cutout; beside: together with them"
     )

@@ -1,37 +1,48 @@
-"""A policy in words and as plain data: what it draws, how often, at which values.
+"""Policies in words and as plain data.
 
-Chances are in percent where people read them and in [0, 1] in data; values are in the op's unit.
-Figures are drawn in ``figures``.
+Probabilities are in percent where people read them and in [0, 1] in data; values are in the op's
+unit.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from learned_augment._text import leading
+from learned_augment._text import align, leading
 from learned_augment.ops import OPS
 from learned_augment.policy import Policy
+from learned_augment.reporting.effects import effects_sentences, policy_effects
 from learned_augment.search_spaces import mirror
 
-__all__ = ["Candidate", "candidates", "columns", "policy_data", "policy_text"]
+__all__ = [
+    "Candidate",
+    "candidates",
+    "facts",
+    "op_rows",
+    "percent",
+    "policy_data",
+    "policy_summary",
+    "policy_text",
+    "printable",
+]
 
-WRITTEN_OUT = 30
-"""Policies of more sub-policies than this are condensed to one table."""
+LARGEST_MIXTURE = 30
+"""A policy of more sub-policies than this is condensed to one table."""
 
-SMALL = 0.01
-"""Ops of a layer with a smaller chance are summed up in one line."""
+SMALLEST = 0.01
+"""One line sums up the ops of a layer whose probability is smaller."""
 
 NAMED_VALUES = 4
 
 
 class Candidate(NamedTuple):
-    """An op at a value; ``mirrored`` stands for the value or its mirror with equal chance."""
+    """An op at a value; ``mirrored``: at the value or its mirror image, equally likely."""
 
     op: str
     value: float
-    chance: float
+    probability: float
     mirrored: bool = False
 
     def __str__(self) -> str:
@@ -41,80 +52,130 @@ class Candidate(NamedTuple):
 
 
 def candidates(policy: Policy, sub_policy: int, layer: int) -> list[Candidate]:
-    """Return the candidates of one layer that can be drawn, likeliest first, twins merged."""
-    at = sub_policy, layer
-    rows = zip(
-        policy.op[at].tolist(), policy.value[at].tolist(), policy.weights[at].tolist(), strict=True
-    )
-    chances: dict[tuple[str, float], float] = defaultdict(float)
-    for op, value, weight in rows:
-        if weight > 0:
-            chances[policy.ops[op], round(value, 12)] += weight
-    return _by_chance(_merged(chances))
+    """Return the candidates of a layer that can be drawn, likeliest first, mirror images merged."""
+    probabilities: dict[tuple[str, float], float] = defaultdict(float)
+    for op, value, weight in _drawable(policy, sub_policy, layer):
+        probabilities[op, round(value, 12)] += weight
+    return sorted(_merged(probabilities), key=lambda candidate: -candidate.probability)
 
 
 def policy_data(policy: Policy) -> dict[str, Any]:
-    """Return everything a policy says as JSON data: ``about``, op shares, every candidate.
+    """Return a policy as JSON data: ``about``, probabilities of ops, every candidate.
 
-    ``ops`` maps each op to its unit, its chance in each layer (averaged over sub-policies) and
-    ``per_image``, how often an image meets it on average.
+    ``ops`` maps each op to its unit, its probability in each layer (the mean over sub-policies)
+    and ``per_image``, how often an image meets it on average.
     """
     ops = {
-        name: {"unit": OPS[name].unit, "layers": share.tolist(), "per_image": float(share.sum())}
-        for name, share in policy.op_shares().items()
+        name: {"unit": OPS[name].unit, "layers": layers.tolist(), "per_image": float(layers.sum())}
+        for name, layers in policy.op_shares().items()
     }
     sub_policies = [
-        {"chance": chance, "layers": [_layer_data(policy, s, i) for i in range(policy.depth)]}
-        for s, chance in enumerate(policy.mixture.tolist())
+        {
+            "probability": probability,
+            "layers": [
+                [
+                    {"op": op, "value": value, "probability": weight}
+                    for op, value, weight in _drawable(policy, sub_policy, layer)
+                ]
+                for layer in range(policy.depth)
+            ],
+        }
+        for sub_policy, probability in enumerate(policy.mixture.tolist())
     ]
     return {"about": dict(policy.about), "ops": ops, "sub_policies": sub_policies}
 
 
 def policy_text(policy: Policy) -> str:
-    """Return a policy as readable text: provenance, op shares, then its layers or sub-policies."""
-    blocks = [_heading(policy), _shares(policy)]
+    """Return a policy as text: provenance, measured effects, ops, layers or sub-policies.
+
+    Raises:
+        ValueError: If ``policy.about["effects"]`` is not of the form that `Effects` reads.
+    """
+    blocks = [_heading(policy), _effects(policy), _op_table(policy)]
     if len(policy.mixture) == 1:
         blocks += [_layer(policy, layer) for layer in range(policy.depth)]
-    elif len(policy.mixture) <= WRITTEN_OUT:
+    elif len(policy.mixture) <= LARGEST_MIXTURE:
         blocks.append(_sub_policies(policy))
-    return "\n\n".join("\n".join(block) for block in blocks)
+    return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
-def columns(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
-    """Return rows of cells as aligned lines; columns listed in ``right`` are right-aligned."""
-    flush, widths = set(right), [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.rjust(width) if place in flush else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
+def policy_summary(policy: Policy) -> list[str]:
+    """Return a policy in a few sentences: origin, mean number of ops, likeliest ops, placement."""
+    about = policy.about
+    origin = [str(about["method"])] if "method" in about else []
+    origin += [f"for {about['dataset']}"] if "dataset" in about else []
+    uses = {op: float(layers.sum()) for op, layers in policy.op_shares().items()}
+    acting = sorted((op for op in uses if uses[op] and op != "Identity"), key=lambda op: -uses[op])
+    described = f"a policy ({', '.join(origin)})" if origin else "a policy"
+    sentences = [f"{policy.name} is {described}."]
+    if acting:
+        mean = sum(uses[op] for op in acting)
+        named = leading([f"{op} ({uses[op]:.2f} times an image)" for op in acting], 3)
+        sentences.append(f"It applies {mean:.1f} ops to an image on average, most often {named}.")
+    else:
+        sentences.append("It leaves every image as it is.")
+    return [printable(line) for line in [*sentences, *_placement(policy)]]
+
+
+def op_rows(policy: Policy) -> list[list[str]]:
+    """Return a table of the ops that a policy draws, its head first.
+
+    The columns are the op, its probability in each layer in percent, the mean number of uses per
+    image, the values that 80 % of its draws lie between, and their unit.
+    """
+    layers = [f"layer {layer + 1}" for layer in range(policy.depth)]
+    rows = [
+        ["probability in percent", *layers, "times per image", "values (80 % of draws)", "unit"]
     ]
+    ops = sorted(policy.op_shares().items(), key=lambda item: -float(item[1].sum()))
+    for name, probabilities in ops:
+        total = float(probabilities.sum())
+        if total > 0:
+            cells = [percent(probability) for probability in probabilities.tolist()]
+            rows.append([name, *cells, f"{total:.3f}", _middle(policy, name), OPS[name].unit])
+    return rows
 
 
-def _merged(chances: dict[tuple[str, float], float]) -> Iterable[Candidate]:
-    """Join each value with its mirror image where both are equally likely."""
-    for (op, value), chance in chances.items():
-        if OPS[op].identity_value is None or value == OPS[op].identity_value:
-            yield Candidate(op, value, chance)
-            continue
-        twin = round(mirror(op, value), 12)
-        if abs(chances.get((op, twin), 0.0) - chance) > 1e-9:
-            yield Candidate(op, value, chance)
-        elif value > twin:
-            yield Candidate(op, value, 2 * chance, mirrored=True)
+def facts(about: Mapping[str, Any]) -> dict[str, str]:
+    """Return where a policy comes from: its paper, source and license, as far as stated."""
+    source = about.get("source")
+    parts = [source.get("repository"), source.get("file")] if isinstance(source, dict) else [source]
+    where = " ".join(str(part) for part in parts if part)
+    stated = {"Paper": about.get("paper"), "Source": where, "License": about.get("licence")}
+    return {name: printable(str(fact)) for name, fact in stated.items() if fact}
 
 
-def _by_chance(found: Iterable[Candidate]) -> list[Candidate]:
-    return sorted(found, key=lambda candidate: -candidate.chance)
+def printable(text: str) -> str:
+    """Return a text of a file without characters that command a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _layer_data(policy: Policy, sub_policy: int, layer: int) -> list[dict[str, Any]]:
+def percent(probability: float) -> str:
+    """Return a probability in percent, with one digit after the point."""
+    if 0 < probability < 5e-4:
+        return "<0.1"
+    return f"{100 * probability:.1f}" if probability else "0"
+
+
+def _drawable(policy: Policy, sub_policy: int, layer: int) -> list[tuple[str, float, float]]:
+    """Return (op, value, weight) of each candidate of a layer whose weight is above 0."""
     at = sub_policy, layer
-    rows = zip(
-        policy.op[at].tolist(), policy.value[at].tolist(), policy.weights[at].tolist(), strict=True
-    )
-    return [{"op": policy.ops[o], "value": v, "chance": w} for o, v, w in rows if w > 0]
+    columns = (tensor[at].tolist() for tensor in (policy.op, policy.value, policy.weights))
+    rows = zip(*columns, strict=True)
+    return [(policy.ops[op], value, weight) for op, value, weight in rows if weight > 0]
+
+
+def _merged(probabilities: dict[tuple[str, float], float]) -> Iterable[Candidate]:
+    """Merge each value with its mirror image if both are equally likely."""
+    for (op, value), probability in probabilities.items():
+        if OPS[op].identity_value is None or value == OPS[op].identity_value:
+            yield Candidate(op, value, probability)
+            continue
+        mirrored = round(mirror(op, value), 12)
+        if abs(probabilities.get((op, mirrored), 0.0) - probability) > 1e-9:
+            yield Candidate(op, value, probability)
+        elif value > mirrored:
+            yield Candidate(op, value, 2 * probability, mirrored=True)
 
 
 def _heading(policy: Policy) -> list[str]:
@@ -125,109 +186,103 @@ def _heading(policy: Policy) -> list[str]:
     made_for = [f"for {about['dataset']}"] if "dataset" in about else []
     size = [f"images of {about['image_size']} pixels"] if "image_size" in about else []
     method = [str(about["method"])] if "method" in about else []
-    lines = [f"{policy.name}: " + ", ".join([*method, *made_for, *size, shape])]
-    placement = {
-        "replaces": "Replaces the default crop, flip and cutout.",
-        "after": "Stands beside the default crop, flip and cutout.",
-    }.get(str(about.get("placement")))
-    lines += [placement] if placement else []
-    source = about.get("source")
-    where = f"{source['repository']} {source.get('file', '')}" if isinstance(source, dict) else ""
-    facts = {"Paper": about.get("paper"), "Source": where, "Licence": about.get("licence")}
-    lines += [f"{name}: {fact}".rstrip() for name, fact in facts.items() if fact]
-    # A foreign file may hold anything, terminal commands included.
-    return ["".join(c if c.isprintable() else "?" for c in line) for line in lines]
+    first = f"{policy.name}: " + ", ".join([*method, *made_for, *size, shape])
+    stated = [f"{name}: {fact}" for name, fact in facts(about).items()]
+    return [printable(first), *_placement(policy), *stated]
 
 
-def _shares(policy: Policy) -> list[str]:
-    heads = [f"layer {layer + 1}" for layer in range(policy.depth)]
-    rows = [["chance in percent", *heads, "times per image", "values (80 % of draws)", ""]]
-    shares = sorted(policy.op_shares().items(), key=lambda item: -float(item[1].sum()))
-    for name, share in shares:
-        total = float(share.sum())
-        if total > 0:
-            cells = [_percent(chance) for chance in share.tolist()]
-            rows.append([name, *cells, f"{total:.3f}", _spread(policy, name), OPS[name].unit])
-    return columns(rows, right=range(1, policy.depth + 2))
+def _placement(policy: Policy) -> list[str]:
+    sentence = {
+        "replaces": "It replaces the base augmentation (crop, flip and cutout).",
+        "after": "It comes after the base augmentation (crop, flip and cutout).",
+    }.get(str(policy.about.get("placement")))
+    return [sentence] if sentence else []
 
 
-def _spread(policy: Policy, name: str) -> str:
-    """Return the values between which 80 % of an op's draws lie."""
+def _effects(policy: Policy) -> list[str]:
+    effects = policy_effects(policy)
+    if effects is None:
+        return []
+    head = f"Measured effects on {effects.target}, of {effects.trainings} trainings [95 % interval]"
+    return [head, *(f"  {printable(line)}" for line in effects_sentences(effects))]
+
+
+def _op_table(policy: Policy) -> list[str]:
+    head, *rows = op_rows(policy)
+    return align([[*head[:-1], ""], *rows], right=range(1, policy.depth + 2))
+
+
+def _middle(policy: Policy, name: str) -> str:
+    """Return the values that 80 % of an op's draws lie between."""
     chosen = policy.op == policy.ops.index(name)
     weights = (policy.mixture[:, None, None] * policy.weights)[chosen].numpy()
     values = policy.value[chosen].numpy()
     if not OPS[name].unit or weights.sum() == 0:
         return ""
-    middle = OPS[name].identity_value
-    even = middle is not None and _is_even(values - middle, weights)
-    if even and middle is not None:
-        values = middle + abs(values - middle)
-    low, high = (_quantile(values, weights, share) for share in (0.1, 0.9))
+    identity = OPS[name].identity_value
+    even = identity is not None and _is_even(values - identity, weights)
+    if even and identity is not None:
+        values = identity + abs(values - identity)
+    low, high = (_quantile(values, weights, level) for level in (0.1, 0.9))
     ends = [_number(name, end, even) for end in ((low,) if low == high else (low, high))]
     return " to ".join(ends)
 
 
 def _is_even(offsets: np.ndarray[Any, Any], weights: np.ndarray[Any, Any]) -> bool:
-    """Say whether values lie alike on both sides of zero, and not all at zero."""
+    """Return whether values lie alike on both sides of zero, and not all at zero."""
     sides: dict[float, float] = defaultdict(float)
     for offset, weight in zip(offsets.round(9).tolist(), weights.tolist(), strict=True):
         sides[abs(offset)] += weight if offset > 0 else -weight if offset < 0 else 0.0
     return any(sides) and all(abs(balance) < 1e-9 for balance in sides.values())
 
 
-def _quantile(values: np.ndarray[Any, Any], weights: np.ndarray[Any, Any], share: float) -> float:
+def _quantile(values: np.ndarray[Any, Any], weights: np.ndarray[Any, Any], level: float) -> float:
     order = values.argsort()
     running = weights[order].cumsum()
-    return float(values[order][np.searchsorted(running, share * running[-1])])
+    return float(values[order][np.searchsorted(running, level * running[-1])])
 
 
 def _layer(policy: Policy, layer: int) -> list[str]:
-    found = candidates(policy, 0, layer)
     ops: dict[str, list[Candidate]] = defaultdict(list)
-    for candidate in found:
+    for candidate in candidates(policy, 0, layer):
         ops[candidate.op].append(candidate)
-    sums = {op: sum(candidate.chance for candidate in group) for op, group in ops.items()}
-    large = sorted((op for op in ops if sums[op] >= SMALL), key=lambda op: -sums[op])
-    rows = [[f"  {op}", _percent(sums[op]) + " %", _likeliest(ops[op])] for op in large]
-    rest = sum(chance for op, chance in sums.items() if op not in large)
+    sums = {op: sum(candidate.probability for candidate in group) for op, group in ops.items()}
+    large = sorted((op for op in ops if sums[op] >= SMALLEST), key=lambda op: -sums[op])
+    rows = [[f"  {op}", percent(sums[op]) + " %", _likeliest(ops[op])] for op in large]
+    rest = sum(probability for op, probability in sums.items() if op not in large)
     if rest > 0:
         count = len(ops) - len(large)
-        rows.append([f"  {count} other{'' if count == 1 else 's'}", _percent(rest) + " %", ""])
-    return [f"Layer {layer + 1}", *columns(rows, right=[1])]
+        rows.append([f"  {count} other{'' if count == 1 else 's'}", percent(rest) + " %", ""])
+    return [f"Layer {layer + 1}", *align(rows, right=[1])]
 
 
 def _likeliest(group: list[Candidate]) -> str:
-    op = OPS[group[0].op]
-    if not op.unit:
+    if not OPS[group[0].op].unit:
         return ""
     numbers = [_number(c.op, c.value, c.mirrored) for c in group]
     if len(group) == 1:
         return numbers[0]
-    chances = [_percent(candidate.chance) for candidate in group]
-    named = [f"{number} ({chance} %)" for number, chance in zip(numbers, chances, strict=True)]
+    named = [f"{n} ({percent(c.probability)} %)" for n, c in zip(numbers, group, strict=True)]
     return leading(named, NAMED_VALUES)
 
 
 def _sub_policies(policy: Policy) -> list[str]:
     layers = range(policy.depth)
-    rows = [["", "chance", *[f"layer {layer + 1}" for layer in layers]]]
-    for s, chance in enumerate(policy.mixture.tolist()):
-        rows.append([str(s + 1), _percent(chance) + " %", *[_cell(policy, s, i) for i in layers]])
-    return ["Sub-policies, each op with its chance", *columns(rows, right=[0, 1])]
+    rows = [["", "probability", *[f"layer {layer + 1}" for layer in layers]]]
+    for s, probability in enumerate(policy.mixture.tolist()):
+        cells = [_cell(policy, s, layer) for layer in layers]
+        rows.append([str(s + 1), percent(probability) + " %", *cells])
+    return ["Sub-policies, each op with its probability", *align(rows, right=[0, 1])]
 
 
 def _cell(policy: Policy, sub_policy: int, layer: int) -> str:
     acting = [c for c in candidates(policy, sub_policy, layer) if c.op != "Identity"]
-    named = [f"{candidate}: {_percent(candidate.chance)} %" for candidate in acting]
+    named = [f"{candidate}: {percent(candidate.probability)} %" for candidate in acting]
     return leading(named, NAMED_VALUES) or "nothing"
 
 
 def _number(op: str, value: float, mirrored: bool) -> str:
-    middle = OPS[op].identity_value or 0.0
-    if not mirrored or value == middle:
+    identity = OPS[op].identity_value or 0.0
+    if not mirrored or value == identity:
         return f"{value:.4g}"
-    return f"{middle:g}±{value - middle:.3g}" if middle else f"±{value:.3g}"
-
-
-def _percent(chance: float) -> str:
-    return f"{100 * chance:.1f}" if chance >= 5e-4 else "0" if chance == 0 else "<0.1"
+    return f"{identity:g}±{value - identity:.3g}" if identity else f"±{value:.3g}"

@@ -3,8 +3,16 @@ import json
 import pytest
 
 from learned_augment import Policy, list_policies
+from learned_augment._text import align
 from learned_augment.builders import from_layers, from_sub_policies, identity, trivial_augment
-from learned_augment.reporting.text import Candidate, candidates, columns, policy_data, policy_text
+from learned_augment.reporting.text import (
+    Candidate,
+    candidates,
+    policy_data,
+    policy_summary,
+    policy_text,
+)
+from tests.reporting.test_effects import made_effects
 
 LAYERED = from_layers(
     [
@@ -23,17 +31,17 @@ PAIRS = from_sub_policies(
 )
 
 
-def test_candidates_come_likeliest_first_with_their_mirror_images_merged():
+def test_candidates_are_sorted_by_probability_and_mirror_images_merged():
     found = candidates(LAYERED, 0, 0)
     assert [(c.op, c.value, c.mirrored) for c in found] == [
         ("Rotate", 20.0, True),
         ("Color", 0.1, False),
         ("Invert", 0.0, False),
     ]
-    assert [c.chance for c in found] == pytest.approx([0.6, 0.3, 0.1])
+    assert [c.probability for c in found] == pytest.approx([0.6, 0.3, 0.1])
 
 
-def test_unequal_sides_stay_apart():
+def test_mirror_images_of_unequal_probability_stay_apart():
     policy = from_layers([[("Rotate", 0.4, -20.0), ("Rotate", 0.6, 20.0)]])
     assert [(c.value, c.mirrored) for c in candidates(policy, 0, 0)] == [(20.0, 0), (-20.0, 0)]
 
@@ -55,8 +63,8 @@ def test_text_of_layers():
     lines = policy_text(LAYERED).splitlines()
     assert lines[:3] == [
         "mine: by hand, 2 layers",
-        "Replaces the default crop, flip and cutout.",
-        "Licence: none",
+        "It replaces the base augmentation (crop, flip and cutout).",
+        "License: none",
     ]
     rows = [line.split() for line in lines]
     assert ["Rotate", "60.0", "0", "0.600", "±20", "degrees,", "counter-clockwise"] in rows
@@ -65,7 +73,7 @@ def test_text_of_layers():
     assert lines.index("Layer 2") > lines.index("Layer 1")
 
 
-def test_the_values_named_hold_the_middle_80_percent_of_draws():
+def test_the_table_of_ops_names_the_values_of_80_percent_of_draws():
     text = policy_text(from_layers([[("Color", 1.0, place / 10) for place in range(1, 16)]]))
     assert " 0.2 to 1.4 " in text
 
@@ -98,17 +106,19 @@ def test_shares_of_a_layer_sum_to_one_and_survive_json(name):
 @pytest.mark.parametrize("policy", [LAYERED, PAIRS, trivial_augment(), identity()], ids=str)
 def test_data_is_enough_to_rebuild_the_policy(policy):
     data = policy_data(policy)
-    assert [sub["chance"] for sub in data["sub_policies"]] == policy.mixture.tolist()
+    assert [sub["probability"] for sub in data["sub_policies"]] == policy.mixture.tolist()
     rebuilt = [
         from_layers(
-            [[(c["op"], c["chance"], c["value"]) for c in layer] for layer in sub["layers"]]
+            [[(c["op"], c["probability"], c["value"]) for c in layer] for layer in sub["layers"]]
         )
         for sub in data["sub_policies"]
     ]
     for place, part in enumerate(rebuilt):
         for layer in range(policy.depth):
             ours, theirs = (
-                sorted((*c[:2], c.mirrored, round(c.chance, 9)) for c in candidates(p, s, layer))
+                sorted(
+                    (*c[:2], c.mirrored, round(c.probability, 9)) for c in candidates(p, s, layer)
+                )
                 for p, s in ((part, 0), (policy, place))
             )
             assert ours == theirs
@@ -119,8 +129,26 @@ def test_terminal_commands_of_a_foreign_file_are_not_printed():
     text = policy_text(policy)
     assert "\x1b" not in text
     assert "x?[2J" in text
-    assert "Licence: a?b" in text
+    assert "License: a?b" in text
 
 
-def test_columns_align_left_and_right():
-    assert columns([["a", "10", "x"], ["bcd", "9", ""]], right=[1]) == ["a    10  x", "bcd   9"]
+def test_tables_align_left_and_right():
+    assert align([["a", "10", "x"], ["bcd", "9", ""]], right=[1]) == ["a    10  x", "bcd   9"]
+
+
+def test_the_summary_names_the_likeliest_ops():
+    assert policy_summary(LAYERED) == [
+        "mine is a policy (by hand).",
+        "It applies 1.1 ops to an image on average, most often Rotate (0.60 times an image), "
+        "Color (0.30 times an image), Invert (0.10 times an image) and 1 more.",
+        "It replaces the base augmentation (crop, flip and cutout).",
+    ]
+    assert policy_summary(identity())[1] == "It leaves every image as it is."
+
+
+def test_the_text_of_a_policy_holds_its_measured_effects():
+    about = {"name": "mine", "effects": made_effects()}
+    lines = policy_text(from_layers([[("Flip", 1.0, 0.5)]], about)).splitlines()
+    start = lines.index("Measured effects on accuracy, of 60 trainings [95 % interval]")
+    assert lines[start + 1] == "  TranslateX 0.1 helps: +1.2 points [+0.4, +2.0]."
+    assert lines[start + 6] == "  Flip 0.5 hurts: -3.1 points [-3.9, -2.3]."
