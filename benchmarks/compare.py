@@ -1,6 +1,6 @@
 """The README's comparisons: one network under several policies, on digits and on a CIFAR-10 folder.
 
-    python benchmarks/compare.py [folder:PATH] [--seeds 5]
+    python -m benchmarks.compare [folder:PATH] [--seeds 5]
 
 Digits always run; a folder in ImageFolder layout (train/, test/) is trained on 2,000 of its images.
 """
@@ -9,8 +9,7 @@ import argparse
 import json
 from typing import Any
 
-from record import save_result
-
+from benchmarks.record import save_result
 from learned_augment import compare
 
 POLICIES = ("none", "default", "trivialaugment", "deepaa-cifar10", "dada-cifar10")

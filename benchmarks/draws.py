@@ -1,6 +1,6 @@
 """Are ops drawn as often as the shipped policies' tables say?
 
-    python benchmarks/draws.py [--draws 1000000]
+    python -m benchmarks.draws [--draws 1000000]
 
 For each policy: the ops of ``Policy.sample`` by layer against ``op_shares`` (chi-square, rare ops
 pooled; the smallest p-value of the layers times their number), and the steps of ``Policy.draw``
@@ -12,9 +12,9 @@ from collections import Counter
 from typing import Any
 
 import torch
-from record import save_result
 from torch import Tensor
 
+from benchmarks.record import save_result
 from learned_augment import Policy, list_policies
 from learned_augment.ops import OPS
 

@@ -1,6 +1,6 @@
 """Do learned policies help, and because they are learned? One table on a reduced CIFAR-10.
 
-    python benchmarks/evidence.py folder:PATH [--seeds 5] [--epochs 60] [--workers 2]
+    python -m benchmarks.evidence folder:PATH [--seeds 5] [--epochs 60] [--workers 2]
         [--found NAME.safetensors ...]
 
 4,000 fixed training images, every class in proportion, and all test images; a small Wide-ResNet
@@ -16,8 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from record import save_result
-
+from benchmarks.record import save_result
 from learned_augment import Policy, compare
 from learned_augment.datasets.load import load_images
 from learned_augment.evaluation.named_policies import PolicyChoice

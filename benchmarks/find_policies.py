@@ -2,8 +2,8 @@
 
 Test images are not looked at. A run that was cut short goes on where its checkpoint was written.
 
-    python benchmarks/find_policies.py folder:PATH --name cifar10
-    python benchmarks/find_policies.py folder:PATH --name cifar10 --methods deepaa --checkpoints DIR
+    python -m benchmarks.find_policies folder:PATH --name cifar10
+    python -m benchmarks.find_policies folder:PATH --name cifar10 --methods deepaa --checkpoints DIR
 """
 
 import argparse
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import RESULTS, save_result
 
+from benchmarks.record import RESULTS, save_result
 from learned_augment.datasets.load import ImageData, load_images
 from learned_augment.search import StepReport, search
 

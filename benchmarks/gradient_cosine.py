@@ -6,8 +6,8 @@ mean augmented gradient with the clean images' mean gradient, less that of the i
 Mean and standard deviation over the pairs by depth, for the policy that a search finds here, for
 DeepTA (as many layers of TrivialAugment) and for policies given by name.
 
-    python benchmarks/gradient_cosine.py --data folder:PATH --name cifar10
-    python benchmarks/gradient_cosine.py --data folder:PATH --name cifar10 --seeds 3 --depth 6
+    python -m benchmarks.gradient_cosine --data folder:PATH --name cifar10
+    python -m benchmarks.gradient_cosine --data folder:PATH --name cifar10 --seeds 3 --depth 6
 """
 
 import argparse
@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import RESULTS, save_result
 from torch import Tensor
 
+from benchmarks.record import RESULTS, save_result
 from learned_augment import Policy
 from learned_augment.backends import apply_batch
 from learned_augment.builders import deep_trivial_augment

@@ -1,6 +1,6 @@
 """What does ``import learned_augment`` cost beside ``import torchvision``?
 
-    python benchmarks/import_cost.py [--rounds 15]
+    python -m benchmarks.import_cost [--rounds 15]
 
 Every import runs in a process of its own, in turn; the first round warms the disk's cache and does
 not count. Seconds are of the import alone, without the interpreter's start. Compared are medians of
@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 
-from record import save_result
+from benchmarks.record import save_result
 
 MODULES = ("torch", "torchvision", "learned_augment")
 MOST = 0.5  # seconds more than torchvision

@@ -1,6 +1,6 @@
 """Do the three engines mean what the papers' PIL code means? Op by op, and in chains of six.
 
-    python benchmarks/parity.py FOLDER [--images 100] [--chains 300]
+    python -m benchmarks.parity FOLDER [--images 100] [--chains 300]
 
 FOLDER holds natural photographs, searched to the bottom. Each is cut to a square of 224 pixels.
 ``papers`` below writes every op as the papers call PIL, apart from the package. The PIL and the
@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
-from record import save_result
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
+from benchmarks.record import save_result
 from learned_augment.backends import apply_batch
 from learned_augment.backends.pil import apply_image
 from learned_augment.ops import OPS, Blend, Pointwise

@@ -1,6 +1,6 @@
 """Make the README's picture: one photograph under several policies, a row each.
 
-Usage: python benchmarks/picture.py     (writes benchmarks/results/sheet.jpg; needs scikit-learn)
+Usage: python -m benchmarks.picture     (writes benchmarks/results/sheet.jpg; needs scikit-learn)
 """
 
 import io

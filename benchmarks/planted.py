@@ -5,12 +5,12 @@ Real images are halved; every image of the validation half is changed in one way
 policy applies most often, and must not do so without the change. Ten seeds each: other halves,
 other initial weights, other draws.
 
-    python benchmarks/planted.py --data digits
-    python benchmarks/planted.py --data digits --mode released
-    python benchmarks/planted.py --data folder:PATH --name cifar10 --reduce 8000 \
+    python -m benchmarks.planted --data digits
+    python -m benchmarks.planted --data digits --mode released
+    python -m benchmarks.planted --data folder:PATH --name cifar10 --reduce 8000 \
         --changes rotated,darkened,translated,control
-    python benchmarks/planted.py --data digits --changes 'sheared,moved down,inverted,squeezed'
-    python benchmarks/planted.py --data digits --first 10 --seeds 5
+    python -m benchmarks.planted --data digits --changes 'sheared,moved down,inverted,squeezed'
+    python -m benchmarks.planted --data digits --first 10 --seeds 5
 
 Each change has its own result file, as has a run of later seeds; ``planted_summary.py`` counts over
 all of them.
@@ -23,10 +23,10 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
-from planted_summary import summarise
-from record import save_result
 from torch.nn.functional import adaptive_avg_pool2d
 
+from benchmarks.planted_summary import summarise
+from benchmarks.record import save_result
 from learned_augment.backends import apply_batch
 from learned_augment.datasets.load import ImageData, load_images
 from learned_augment.plan import Plan

@@ -3,18 +3,18 @@
 Real images are halved and every image of the validation half is changed in one way; the op that
 does the same must be among the three that the first layer applies most, and must not without it.
 
-    python benchmarks/planted_layers.py --data digits
-    python benchmarks/planted_layers.py --data folder:PATH --name cifar10 --reduce 2000
+    python -m benchmarks.planted_layers --data digits
+    python -m benchmarks.planted_layers --data folder:PATH --name cifar10 --reduce 2000
 """
 
 import argparse
 from typing import Any
 
 import torch
-from planted import arguments, later, loaded, op_of, placed, searched
-from planted_summary import summarise
-from record import save_result
 
+from benchmarks.planted import arguments, later, loaded, op_of, placed, searched
+from benchmarks.planted_summary import summarise
+from benchmarks.record import save_result
 from learned_augment.datasets.load import ImageData
 
 

@@ -5,7 +5,7 @@ applies most. Above every control: it is, and the policy applies it more often t
 another seed did without the change. By luck alone the first happens in 3 of as many seeds as there
 are ops, the second in at most 1 of as many as there are searches to compare with.
 
-    python benchmarks/planted_summary.py
+    python -m benchmarks.planted_summary
 """
 
 import json
@@ -14,7 +14,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from record import RESULTS, save_result
+from benchmarks.record import RESULTS, save_result
 
 __all__ = ["summarise", "summary"]
 

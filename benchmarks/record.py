@@ -20,9 +20,11 @@ import torch
 
 from learned_augment._io import write_atomically
 
-__all__ = ["RESULTS", "load_result", "save_result"]
+__all__ = ["CHECKPOINTS", "RESULTS", "load_result", "save_result"]
 
-RESULTS = Path(__file__).parent / "results"
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+CHECKPOINTS = ROOT / "benchmarks" / "checkpoints"
 PACKAGES = ("learned-augment", "torch", "torchvision", "kornia", "numpy", "pillow", "safetensors")
 
 
@@ -83,8 +85,12 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 
 
 def _command() -> str:
-    script = f"benchmarks/{Path(sys.argv[0]).name}"
-    return " ".join(["python", script, *map(_placeless, sys.argv[1:])])
+    script = Path(sys.argv[0]).resolve()
+    try:
+        module = ".".join(script.relative_to(ROOT).with_suffix("").parts)
+    except ValueError:
+        module = script.stem
+    return " ".join(["python", "-m", module, *map(_placeless, sys.argv[1:])])
 
 
 def _placeless(value: Any) -> Any:

@@ -4,8 +4,8 @@ Passes are counted in F, the multiply-adds of one forward of the batch, by PyTor
 Times are CPU seconds within one process: a search of E epochs beside plain trainings of E epochs of
 the same network on the same images, with and without TrivialAugment.
 
-    python benchmarks/search_cost.py --data digits --model small-cnn
-    python benchmarks/search_cost.py --data folder:PATH --name cifar10 --model wrn-16-1 --reduce 512
+    python -m benchmarks.search_cost --data digits --model small-cnn
+    python -m benchmarks.search_cost --data folder:PATH --name cifar10 --model wrn-16-1 --reduce 512
 """
 
 import argparse
@@ -15,10 +15,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from record import save_result
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from benchmarks.record import save_result
 from learned_augment.datasets.load import ImageData, load_images
 from learned_augment.evaluation.named_policies import place_policy
 from learned_augment.search import Task, prepare

@@ -1,6 +1,6 @@
 """Which ops help by themselves? The truth that a search of unchanged data is to be held to.
 
-    python benchmarks/single_ops.py [--data digits] [--train-size 449] [--seeds 12]
+    python -m benchmarks.single_ops [--data digits] [--train-size 449] [--seeds 12]
 
 One op at a time is applied to every second training image at a few moderate values; the network of
 `compare` trains on as many images as a search's half holds, paired by seed with none.
@@ -10,8 +10,8 @@ import argparse
 import json
 
 import torch
-from record import save_result
 
+from benchmarks.record import save_result
 from learned_augment import Policy, compare
 from learned_augment.builders import from_layers
 

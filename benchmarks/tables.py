@@ -1,7 +1,7 @@
 """Render the README's measured tables from ``results/``; nothing in them is typed by hand.
 
-    python benchmarks/tables.py            rewrite README.md
-    python benchmarks/tables.py --check    fail if README.md is out of date
+    python -m benchmarks.tables            rewrite README.md
+    python -m benchmarks.tables --check    fail if README.md is out of date
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- /table -->``. Adding one is writing a
 function from a result document to lines of markdown and one row in ``TABLES``.
@@ -16,10 +16,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from evidence_words import controlled_cell, paired_cell, sorted_out
-from record import RESULTS, load_result
-from throughput_table import targets
-
+from benchmarks.evidence_words import controlled_cell, paired_cell, sorted_out
+from benchmarks.record import RESULTS, load_result
+from benchmarks.throughput_table import targets
 from learned_augment._io import write_atomically
 from learned_augment.evaluation.result import ComparisonResult
 
@@ -219,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     old = README.read_text(encoding="utf-8")
     new = render(old)
     if check and new != old:
-        print(f"{README.name} is out of date: run python benchmarks/tables.py", file=sys.stderr)
+        print(f"{README.name} is out of date: run python -m benchmarks.tables", file=sys.stderr)
         return 1
     if new != old:
         write_atomically(README, new.encode())

@@ -1,6 +1,6 @@
 """How many images per second do we and our peers augment?
 
-    python benchmarks/throughput.py SMALL LARGE [--rounds 15] [--only TEXT] [--no-pipeline]
+    python -m benchmarks.throughput SMALL LARGE [--rounds 15] [--only TEXT] [--no-pipeline]
 
 SMALL and LARGE are folders of JPEG pictures, searched to the bottom: SMALL is shrunk to 32 pixels,
 LARGE to 224. All cases of a size run in turn, one sample each a round, in an order that is shuffled
@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from record import save_result
-from throughput_cases import Case, cases
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, v2
 
+from benchmarks.record import save_result
+from benchmarks.throughput_cases import Case, cases
 from learned_augment import LearnedAugment, Policy
 from learned_augment.backends import apply_batch
 from learned_augment.builders import from_torchvision

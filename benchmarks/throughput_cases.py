@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from parity import papers
 from PIL import Image, ImageDraw, ImageOps
-from throughput_dali import dali_auto_augment
 from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, v2
 
+from benchmarks.parity import papers
+from benchmarks.throughput_dali import dali_auto_augment
 from learned_augment import LearnedAugment, Policy
 from learned_augment.backends.kornia_float import apply_smooth
 from learned_augment.backends.pil import apply_image

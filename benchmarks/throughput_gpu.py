@@ -1,6 +1,6 @@
 """How many images per second do we and our peers augment on a GPU, in copies of the batch?
 
-    python benchmarks/throughput_gpu.py LARGE [--batch 256] [--side 224] [--rounds 15]
+    python -m benchmarks.throughput_gpu LARGE [--batch 256] [--side 224] [--rounds 15]
 
 LARGE is a folder of JPEG pictures, searched to the bottom; each is shrunk to a square. Cases run
 in turn, in an order that is shuffled every round; a sample ends when the device has finished.
@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from record import save_result
-from throughput import SEED, load, seed
-from throughput_cases import Call, Case, batch_of, policies
-from throughput_dali import dali_auto_augment
 from torch import Tensor
 from torchvision.transforms import AutoAugmentPolicy, v2
 
+from benchmarks.record import save_result
+from benchmarks.throughput import SEED, load, seed
+from benchmarks.throughput_cases import Call, Case, batch_of, policies
+from benchmarks.throughput_dali import dali_auto_augment
 from learned_augment import LearnedAugment
 from learned_augment.backends.torch_uint8 import apply_exact
 from learned_augment.backends.triton.launch import works_on

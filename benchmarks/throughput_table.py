@@ -120,7 +120,7 @@ def _markdown(heads: list[str], rows: list[list[Any]]) -> list[str]:
 
 
 if __name__ == "__main__":
-    from record import load_result
+    from benchmarks.record import load_result
 
     result = load_result("throughput")
     print("\n".join([*targets(result), "", *rates(result)]))

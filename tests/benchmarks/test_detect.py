@@ -4,20 +4,20 @@ import json
 import math
 import re
 
-import detect
 import numpy as np
 import pytest
-import record
 import torch
-from detect_data import Photo, Split, read_split, with_objects
-from detect_evaluation import evaluate
-from detect_models import MODELS, build_detector, load_backbone
-from detect_training import Schedule, Training, augmentation, sample
 from PIL import Image
 from torch import nn
 from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 
+from benchmarks import record
+from benchmarks.detection import train as detect
+from benchmarks.detection.coco import Photo, Split, read_split, with_objects
+from benchmarks.detection.evaluation import evaluate
+from benchmarks.detection.models import MODELS, build_detector, load_backbone
+from benchmarks.detection.training import Schedule, Training, augmentation, sample
 from learned_augment import builders
 from learned_augment.builders import from_layers
 from learned_augment.models import resnet50

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from detect_masks import outline_mask
-from detect_score import Found, Scores, box_overlaps, mask_overlaps
+
+from benchmarks.detection.masks import outline_mask
+from benchmarks.detection.score import Found, Scores, box_overlaps, mask_overlaps
 
 NO = np.zeros(1, dtype=bool)
 

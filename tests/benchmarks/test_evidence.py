@@ -2,11 +2,9 @@
 
 import json
 
-import evidence
 import pytest
-import record
-import tables
 
+from benchmarks import evidence, record, tables
 from learned_augment.builders import from_layers
 from tests.evaluation.test_result import comparison_result
 from tests.training.test_training import made_data
@@ -78,7 +76,7 @@ def test_the_table_says_what_is_shown_and_what_is_not():
         "machine": {"cpu": "chip", "cores": 2, "gpu": None},
         "versions": {"torch": "2", "pillow": "13"},
         "date": "day",
-        "command": "python benchmarks/evidence.py",
+        "command": "python -m benchmarks.evidence",
     }
     lines = tables.evidence(document)
     row = next(line for line in lines if line.startswith("| `a`"))

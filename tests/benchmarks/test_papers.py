@@ -6,20 +6,22 @@ import shlex
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import papers
-import papers_costs
-import papers_needs
-import papers_policies
-import papers_sections
 import pytest
-import record
 import torch
-from detect_models import MODELS
-from papers_methods import METHODS
-from papers_tables import DETECTION, TABLES
 from torch import nn
-from train_presets import DATASETS, PRESETS, DataFacts
 
+from benchmarks import record
+from benchmarks.detection import train as detect
+from benchmarks.detection.models import MODELS
+from benchmarks.papers import costs as papers_costs
+from benchmarks.papers import needs as papers_needs
+from benchmarks.papers import page as papers
+from benchmarks.papers import policies as papers_policies
+from benchmarks.papers import sections as papers_sections
+from benchmarks.papers import train
+from benchmarks.papers.figures import DETECTION, TABLES
+from benchmarks.papers.methods import METHODS
+from benchmarks.papers.presets import DATASETS, PRESETS, DataFacts
 from learned_augment import Policy, cli, list_policies
 from learned_augment.datasets.load import load_images
 from learned_augment.evaluation.named_policies import place_policy
@@ -123,7 +125,7 @@ def test_what_a_step_keeps_counted_by_hand(monkeypatch):
         layers = nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, classes)
         return nn.Sequential(nn.Flatten(), *layers)
 
-    monkeypatch.setattr("train_presets.build_network", build)
+    monkeypatch.setattr("benchmarks.papers.presets.build_network", build)
     # Of an image: pixels, activations, the cross-entropy's logits, all float32, and the label; of
     # the batch of two the sum of its weights.
     preset = replace(PRESETS["cifar10-wrn-40-2"], data="two")
@@ -142,7 +144,9 @@ def test_steps_are_shared_out_where_one_gpu_does_not_hold_them():
         assert papers_needs.kept(recipe) / count < 70
         assert PRESETS[recipe].recipe.batch_size % count == 0
     command = papers_needs.train_command("imagenet-resnet200", "cutout")
-    assert command.startswith("torchrun --nproc-per-node 4 benchmarks/train.py --preset imagenet-r")
+    assert command.startswith(
+        "torchrun --nproc-per-node 4 -m benchmarks.papers.train --preset imagenet-r"
+    )
 
 
 def test_policies_are_shipped_built_or_written_by_the_script(tmp_path, monkeypatch):
@@ -174,19 +178,21 @@ def test_policies_are_shipped_built_or_written_by_the_script(tmp_path, monkeypat
 
 @pytest.mark.parametrize("script", ["train", "detect", "search"])
 def test_commands_are_understood(script):
-    train, detect = pytest.importorskip("train"), pytest.importorskip("detect")
-    chosen = [command for command in COMMANDS if f"/{script}.py" in command or script == "search"]
+    place = {"train": "papers.train", "detect": "detection.train", "search": ""}[script]
+    chosen = [command for command in COMMANDS if place in command]
     chosen = [c for c in chosen if c.startswith("learned-augment") == (script == "search")]
     assert len(chosen) >= 5
     for command in chosen:
         words = shlex.split(command)
         if script == "train":
-            options = train._parser().parse_args(words[words.index("benchmarks/train.py") + 1 :])
+            options = train._parser().parse_args(
+                words[words.index("benchmarks.papers.train") + 1 :]
+            )
             assert options.data.startswith(
                 PRESETS[options.preset].data.replace("imagenet", "folder")
             )
         elif script == "detect":
-            assert detect._parser().parse_args(words[2:]).policy == "none"
+            assert detect._parser().parse_args(words[3:]).policy == "none"
         else:
             assert cli._parser().parse_args(words[1:]).method in ("dada", "deepaa")
 
@@ -288,7 +294,7 @@ def test_every_setting_of_a_recipe_counts(results, changed):
 
 
 def test_what_train_py_records_is_compared(results):
-    train, recipe = pytest.importorskip("train"), "cifar10-wrn-40-2"
+    train, recipe = pytest.importorskip("benchmarks.papers.train"), "cifar10-wrn-40-2"
     options = train._parser().parse_args(["--preset", recipe, "--policy", "dada-cifar10"])
     configuration = train._configuration(
         train.read_job(options), load_images("digits"), torch.device("cpu")
@@ -318,7 +324,7 @@ def test_a_measured_detector(results):
     boxes = {"AP": 30.1, "AP50": 50.2, "AP75": 31.0, "AP small": 1.0, "AP medium": 2.0}
     boxes["AP large"] = 3.0
     backbone = "benchmarks/checkpoints/imagenet-resnet50-default-seed0.pt"
-    detect = pytest.importorskip("detect")
+    detect = pytest.importorskip("benchmarks.detection.train")
     given = ["--data", "x", "--model", "retinanet", "--backbone", backbone]
     settings = vars(detect._parser().parse_args(given)) | {"backbone": backbone, "data": "x"}
     settings["training_images"] = papers_needs.COCO_IMAGES

@@ -1,4 +1,4 @@
-"""benchmarks/train.py: from arguments to results, in pieces, and what it refuses."""
+"""benchmarks/papers/train.py: from arguments to results, in pieces, and what it refuses."""
 
 import json
 import os
@@ -7,15 +7,15 @@ import signal
 from dataclasses import replace
 
 import pytest
-import record
 import torch
-import train
-import train_data
-import train_options
-import train_records
 from PIL import Image
-from train_presets import DATASETS, PRESETS
 
+from benchmarks import record
+from benchmarks.papers import data as train_data
+from benchmarks.papers import options as train_options
+from benchmarks.papers import records as train_records
+from benchmarks.papers import train
+from benchmarks.papers.presets import DATASETS, PRESETS
 from learned_augment.datasets.load import load_images
 from learned_augment.serialization import load
 

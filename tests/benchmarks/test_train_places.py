@@ -1,11 +1,11 @@
-"""benchmarks/train.py: where policies stand among crop, flip, jitter, lighting and Cutout."""
+"""papers/train.py: where policies stand among crop, flip, jitter, lighting and Cutout."""
 
 import pytest
 import torch
-import train_data
 from torchvision.transforms.v2.functional import to_pil_image
-from train_presets import PRESETS
 
+from benchmarks.papers import data as train_data
+from benchmarks.papers.presets import PRESETS
 from learned_augment.backends.pil import apply_image
 from learned_augment.serialization import list_policies, load
 from learned_augment.training.feeds import Draws

@@ -3,10 +3,10 @@
 import json
 from dataclasses import replace
 
-import planted_summary
 import pytest
 import torch
 
+from benchmarks import planted_summary
 from learned_augment.backends import apply_batch
 from learned_augment.datasets.load import load_images
 from learned_augment.plan import Plan

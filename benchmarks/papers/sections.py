@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from papers_needs import COCO_IMAGES, DATA, Costs, changes, hours, short, train_command
-from papers_tables import DETECTION, SEARCHES
-from record import RESULTS, load_result
-from tables import markdown
-from train_presets import PRESETS
+from benchmarks.papers.figures import DETECTION, SEARCHES
+from benchmarks.papers.needs import COCO_IMAGES, DATA, Costs, changes, hours, short, train_command
+from benchmarks.papers.presets import PRESETS
+from benchmarks.record import RESULTS, load_result
+from benchmarks.tables import markdown
 
 __all__ = ["detection", "plots", "searches"]
 
@@ -20,9 +20,8 @@ def detection(costs: Costs) -> list[str]:
     policies = dict.fromkeys(policy for _, policy in DETECTION)
     rows = []
     for (model, policy), figures in DETECTION.items():
-        command = (
-            f"python benchmarks/detect.py --data COCO --model {model} --backbone {_file(policy)}"
-        )
+        script = f"python -m benchmarks.detection.train --data COCO --model {model}"
+        command = f"{script} --backbone {_file(policy)}"
         here = _detected(model, policy, costs)
         rows.append([model, f"`{policy}`", figures, here, f"`{command}`"])
     heads = ["detector", "backbone trained under", "paper", "here", "command"]

@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from train_data import Placed, Source, place
-from train_presets import PRESETS, Preset
-from train_words import description
-
+from benchmarks.papers.data import Placed, Source, place
+from benchmarks.papers.description import description
+from benchmarks.papers.presets import PRESETS, Preset
+from benchmarks.record import CHECKPOINTS
 from learned_augment.evaluation.random_baseline import RANDOM
 from learned_augment.training import Recipe
 from learned_augment.training.recipe import PRECISIONS
@@ -44,7 +44,7 @@ def parser(about: str) -> argparse.ArgumentParser:
     add("--name", help="of results and checkpoints; else PRESET-POLICY")
     add("--dry-run", action="store_true", help="say what would be trained; --data may be left out")
     add("--time-budget", type=float, metavar="MIN", default=math.inf, help="stop after so long")
-    add("--checkpoints", type=Path, metavar="FOLDER", default=Path(__file__).parent / "checkpoints")
+    add("--checkpoints", type=Path, metavar="FOLDER", default=CHECKPOINTS)
     add("--images", type=int, help="train on so many, every class in proportion")
     add("--classes", type=int, help="expect so many, instead of the preset's")
     add("--without-extra", action="store_true", help="SVHN: leave out the extra images")

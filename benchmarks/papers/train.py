@@ -1,10 +1,11 @@
 """The papers' evaluation: train a network of their tables under a policy, and test it.
 
-    python benchmarks/train.py --list
-    python benchmarks/train.py --preset cifar10-wrn-40-2 --policy dada-cifar10 --data cifar10:ROOT
-    python benchmarks/train.py ... --dry-run              what would be trained, and how long it is
-    python benchmarks/train.py ... --time-budget 10       stops after ten minutes; again goes on
-    torchrun --nproc-per-node 8 benchmarks/train.py ...   the processes share out every batch
+    python -m benchmarks.papers.train --list
+    python -m benchmarks.papers.train --preset cifar10-wrn-40-2 --data cifar10:ROOT
+    python -m benchmarks.papers.train ... --policy dada-cifar10     trains under this policy
+    python -m benchmarks.papers.train ... --dry-run                 says what would be trained
+    python -m benchmarks.papers.train ... --time-budget 10          stops after ten minutes
+    torchrun --nproc-per-node 8 -m benchmarks.papers.train ...      divides each batch
 
 Policies: "default" (crop and flip alone), "cutout" (with Cutout), "none", a shipped name, a path.
 They stand where the papers' code puts them: AutoAugment's and Fast AutoAugment's before crop and
@@ -25,11 +26,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from train_data import Source, fingerprint, load_source, make_feed, sizes
-from train_options import Job, parser, read_job
-from train_records import Record
-from train_words import preset_table
 
+from benchmarks.papers.data import Source, fingerprint, load_source, make_feed, sizes
+from benchmarks.papers.description import preset_table
+from benchmarks.papers.options import Job, parser, read_job
+from benchmarks.papers.records import Record
 from learned_augment._text import duration
 from learned_augment.runtime.distributed import connect, rank, world
 from learned_augment.runtime.rng import isolated

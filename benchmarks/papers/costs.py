@@ -1,6 +1,6 @@
 """Multiply-adds of one forward pass of every network of the papers, and what it keeps in memory.
 
-    python benchmarks/papers_costs.py
+    python -m benchmarks.papers.costs
 
 Classifiers are counted on 1 image of their data's size, without computing anything; detectors on a
 training pass of one image of 800 x 1066 pixels with one object, which is computed. Convolutions and
@@ -9,11 +9,12 @@ classifier's forward pass in float32 for the backward pass, weights apart.
 """
 
 import torch
-from detect_models import MODELS, build_detector
-from record import save_result
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
-from train_presets import PRESETS, Preset
+
+from benchmarks.detection.models import MODELS, build_detector
+from benchmarks.papers.presets import PRESETS, Preset
+from benchmarks.record import save_result
 
 __all__ = ["classifier_cost", "detector_cost", "kept_bytes"]
 

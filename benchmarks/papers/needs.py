@@ -4,8 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from record import load_result
-from train_presets import PRESETS
+from benchmarks.papers.presets import PRESETS
+from benchmarks.record import load_result
 
 __all__ = [
     "COCO_IMAGES",
@@ -88,4 +88,5 @@ def train_command(recipe: str, policy: str) -> str:
     data, count = PRESETS[recipe].data, processes(recipe)
     source = "folder" if data == "imagenet" else data
     python = "python" if count == 1 else f"torchrun --nproc-per-node {count}"
-    return f"{python} benchmarks/train.py --preset {recipe} --policy {policy} --data {source}:ROOT"
+    script = f"{python} -m benchmarks.papers.train"
+    return f"{script} --preset {recipe} --policy {policy} --data {source}:ROOT"

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import record
-
+from benchmarks import record
 from learned_augment.runtime.checkpoint import differences
 from learned_augment.runtime.distributed import rank
 from learned_augment.training import Trainer

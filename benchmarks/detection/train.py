@@ -1,7 +1,7 @@
 """Train a detector on a COCO-format folder, on a backbone and under a policy, and measure its AP.
 
-    python benchmarks/detect.py --data COCO --model retinanet --backbone resnet50.pt
-    python benchmarks/detect.py --data COCO --model maskrcnn --policy dada-imagenet --time-budget 60
+    python -m benchmarks.detection.train --data COCO --model retinanet --backbone resnet50.pt
+    python -m benchmarks.detection.train --data COCO --model maskrcnn --policy dada-imagenet
 
 The recipe is that of torchvision's reference: 26 epochs of 16 images at a learning rate of 0.02
 (RetinaNet 0.01) after 1,000 steps of warm-up, a tenth of it from epoch 16 and a hundredth from 22,
@@ -22,13 +22,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import record
 import torch
-from detect_data import Split, annotations_sha256, read_split, with_objects
-from detect_evaluation import check_readable, evaluate
-from detect_models import MODELS, build_detector, load_backbone
-from detect_training import Schedule, Training
 
+from benchmarks import record
+from benchmarks.detection.coco import Split, annotations_sha256, read_split, with_objects
+from benchmarks.detection.evaluation import check_readable, evaluate
+from benchmarks.detection.models import MODELS, build_detector, load_backbone
+from benchmarks.detection.training import Schedule, Training
 from learned_augment import Policy, builders
 from learned_augment.evaluation.named_policies import place_policy
 from learned_augment.runtime.checkpoint import differences
@@ -135,9 +135,8 @@ def _name(options: argparse.Namespace) -> str:
 def _checkpoint(options: argparse.Namespace) -> Path:
     if options.checkpoint is not None:
         return options.checkpoint
-    folder = Path(__file__).parent / "checkpoints"
-    folder.mkdir(exist_ok=True)
-    return folder / f"detect-{_name(options)}.pt"
+    record.CHECKPOINTS.mkdir(exist_ok=True)
+    return record.CHECKPOINTS / f"detect-{_name(options)}.pt"
 
 
 def _tell(training: Training) -> None:

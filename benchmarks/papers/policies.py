@@ -1,6 +1,6 @@
 """Write the policies that the papers' commands name and that are not shipped, as files.
 
-    python benchmarks/papers_policies.py
+    python -m benchmarks.papers.policies
 
 They go into the current folder.
 """
@@ -8,9 +8,9 @@ They go into the current folder.
 from tempfile import TemporaryDirectory
 
 from torchvision.transforms import AutoAugmentPolicy
-from train_data import Placed, place
-from train_presets import Preset
 
+from benchmarks.papers.data import Placed, place
+from benchmarks.papers.presets import Preset
 from learned_augment import Policy
 from learned_augment.builders import (
     Candidate,

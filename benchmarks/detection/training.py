@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from detect_data import Photo, Split
-from detect_masks import outline_mask
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from benchmarks.detection.coco import Photo, Split
+from benchmarks.detection.masks import outline_mask
 from learned_augment import LearnedAugment, Policy
 
 __all__ = ["Schedule", "Training", "augmentation", "sample"]

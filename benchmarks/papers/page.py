@@ -1,9 +1,9 @@
 """Every row of the papers' result tables: measured here, or what it would take.
 
-    python benchmarks/papers.py            rewrite benchmarks/results/papers.md
-    python benchmarks/papers.py --check    fail if it is out of date
+    python -m benchmarks.papers.page            rewrite benchmarks/results/papers.md
+    python -m benchmarks.papers.page --check    fail if it is out of date
 
-The papers' figures are in ``papers_tables.py``, the networks' costs in
+The papers' figures are in ``figures.py``, the networks' costs in
 ``results/papers_costs.json``, what was measured in ``results/train-*.json`` and ``detect-*.json``.
 """
 
@@ -14,8 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from papers_methods import METHODS
-from papers_needs import (
+from benchmarks.papers.figures import TABLES, Table
+from benchmarks.papers.methods import METHODS
+from benchmarks.papers.needs import (
     DATA,
     RATE,
     Costs,
@@ -27,13 +28,11 @@ from papers_needs import (
     short,
     train_command,
 )
-from papers_policies import placed_policy
-from papers_sections import detection, plots, searches
-from papers_tables import TABLES, Table
-from record import RESULTS, load_result
-from tables import markdown
-from train_presets import PRESETS, Preset
-
+from benchmarks.papers.policies import placed_policy
+from benchmarks.papers.presets import PRESETS, Preset
+from benchmarks.papers.sections import detection, plots, searches
+from benchmarks.record import RESULTS, load_result
+from benchmarks.tables import markdown
 from learned_augment._io import write_atomically
 
 PAGE = RESULTS / "papers.md"
@@ -48,21 +47,21 @@ deviation over seeds, and beside it the best epoch, chosen by looking at the tes
 code reports the best, DeepAA's the last).
 
 GPU hours are an estimate of the order of magnitude, not a measurement: multiply-adds of a forward
-pass as counted by `benchmarks/papers_costs.py`, times 3 for forward and backward, times 2
+pass as counted by `benchmarks/papers/costs.py`, times 3 for forward and backward, times 2
 operations, times images, epochs and copies, at {RATE / 1e12:.0f} TFLOP/s sustained (5 % of the
 989 TFLOP/s that an H100 can do at best in dense bf16). Networks of narrow or many layers and small
 batches (WRN-40-2, Shake-Shake, PyramidNet) reach less and take longer. Reading and augmenting
 images is not counted.
 
 `torchrun` stands where a step keeps more for its backward pass than fits one GPU of 78 GiB. What is
-kept in float32, as counted by `benchmarks/papers_costs.py`:
+kept in float32, as counted by `benchmarks/papers/costs.py`:
 {_KEPT}.
 The processes share out every batch and normalise it together, which changes no more than the order
 of additions; GPU hours are those of all GPUs together. `--precision bfloat16` halves what is kept,
 so that half as many GPUs do, but it changes the arithmetic.
 
 ROOT is the folder of the data set. Policies that commands name and that are not shipped are written
-by `python benchmarks/papers_policies.py`.
+by `python -m benchmarks.papers.policies`.
 """
 
 
@@ -164,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = page()
     current = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == text
     if check and not current:
-        print(f"{PAGE.name} is out of date: run python benchmarks/papers.py", file=sys.stderr)
+        print(f"{PAGE.name} is out of date: run python -m benchmarks.papers.page", file=sys.stderr)
         return 1
     if not current:
         write_atomically(PAGE, text.encode())

@@ -1,9 +1,9 @@
 """What a training of ``train.py`` is, in words, before it costs anything."""
 
 import torch
-from train_data import Placed, Source, sizes
-from train_presets import PRESETS, Preset
 
+from benchmarks.papers.data import Placed, Source, sizes
+from benchmarks.papers.presets import PRESETS, Preset
 from learned_augment.training import Recipe
 
 __all__ = ["description", "preset_table"]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 from torchvision import datasets as torchvision_datasets
-from train_presets import Preset
 
+from benchmarks.papers.presets import Preset
 from learned_augment import Policy
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.datasets.load import load_images

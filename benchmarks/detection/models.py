@@ -105,7 +105,8 @@ def _fitting(path: Path, state: Any) -> dict[str, Tensor]:
     if wrong:
         raise ValueError(
             f"{path} does not hold a ResNet-50: {len(wrong)} of its {len(expected)} tensors are "
-            f"missing or of another shape, first {wrong[0]}. Train one with benchmarks/train.py."
+            f"missing or of another shape, first {wrong[0]}. Train one with "
+            "python -m benchmarks.papers.train."
         )
     return {name: found[name] for name in expected}
 

@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from detect_data import Photo, Split
-from detect_score import Found, Scores, box_overlaps, mask_overlaps
-from detect_training import photo_masks
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from benchmarks.detection.coco import Photo, Split
+from benchmarks.detection.score import Found, Scores, box_overlaps, mask_overlaps
+from benchmarks.detection.training import photo_masks
 
 __all__ = ["check_readable", "evaluate"]
 

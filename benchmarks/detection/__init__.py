@@ -1,0 +1,1 @@
+"""Object detectors trained under a policy, measured by COCO's average precision."""

@@ -1,0 +1,1 @@
+"""The papers' trainings: their networks, recipes and result tables."""
