@@ -1,12 +1,17 @@
-"""What the documentation shows runs: docstring examples, and every Python block of the README."""
+"""The documentation is held to the code: what it shows runs, parses, links and builds."""
 
+import contextlib
 import doctest
 import hashlib
 import importlib
+import io
 import pkgutil
 import re
+import shlex
 import subprocess
 import sys
+import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,17 +19,15 @@ import pytest
 import learned_augment
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-# What a block may need beyond the project's own requirements, and skips without.
-NEEDS = {"timm": "timm", "lightning": "lightning", "datasets": "datasets"}
-PREPARE = """
-import torch
-from PIL import Image
-from torchvision import tv_tensors
-image = Image.new("RGB", (64, 48), (90, 120, 30))
-images = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)
-"""
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+IDS = [str(page.relative_to(ROOT)) for page in PAGES]
+OPTIONAL = ("timm", "lightning", "datasets", "transformers", "matplotlib", "sklearn")
+"""Packages that a page may need beside the package's own; without them it is skipped."""
+BLOCK = re.compile(
+    r"^```python[^\n]*\n(?P<code>.*?)^```\n(?:\s*^```text title=\"Output\"\n(?P<output>.*?)^```$)?",
+    re.DOTALL | re.MULTILINE,
+)
+SHELL = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 MODULES = [
     name
     for _, name, _ in pkgutil.walk_packages(learned_augment.__path__, "learned_augment.")
@@ -45,28 +48,63 @@ def test_the_drop_in_example_is_a_doctest():
     assert doctest.testmod(importlib.import_module("learned_augment.transform")).attempted > 0
 
 
-def test_the_readme_has_the_four_swaps():
-    text = "\n".join(BLOCKS)
-    for word in ("torchvision", "timm", "lightning", "datasets"):
-        assert f"import {word}" in text or f"from {word}" in text
-
-
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.strip().splitlines()[0][:50])
-def test_readme_block_runs(block, tmp_path):
-    for word, package in NEEDS.items():
-        if re.search(rf"(import|from) {word}", block):
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_the_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch):
+    blocks = list(BLOCK.finditer(page.read_text(encoding="utf-8")))
+    if not blocks:
+        pytest.skip("the page shows no Python")
+    for package in OPTIONAL:
+        if any(re.search(rf"^(import|from) {package}\b", b["code"], re.MULTILINE) for b in blocks):
             pytest.importorskip(package)
-    (tmp_path / "block.py").write_text(PREPARE + block, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    names = {"__name__": "page"}
+    for block in blocks:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of the libraries that a page shows
+            exec(compile(block["code"], str(page), "exec"), names)
+        if block["output"] is not None:
+            assert printed.getvalue() == block["output"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_the_commands_of_a_page_exist(page):
+    from learned_augment.cli import _parser
+
+    for line in commands(page.read_text(encoding="utf-8")):
+        words = shlex.split(line, comments=True)[1:]
+        if "--version" in words or "--help" in words:
+            continue
+        try:
+            _parser().parse_args(words)
+        except SystemExit:
+            pytest.fail(f"{page.name}: {line}")
+
+
+def commands(text):
+    """Return what follows ``learned-augment`` in the shell blocks, a line each."""
+    lines = "\n".join(SHELL.findall(text)).replace("\\\n", " ").split("\n")
+    parts = [part.strip() for line in lines for part in line.split("&&")]
+    return [part.split(" | ")[0] for part in parts if part.startswith("learned-augment ")]
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "pretrained_policies" / "README.md"])
+def test_links_within_the_project_lead_somewhere(page):
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_site_builds_without_a_warning(tmp_path):
+    for package in ("mkdocs", "material", "mkdocstrings"):
+        if find_spec(package) is None:
+            pytest.skip(f"needs {package}, of the extra docs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"]
     done = subprocess.run(
-        [sys.executable, "block.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300
+        [*command, "--site-dir", tmp_path], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-
-
-def test_links_within_the_project_lead_somewhere():
-    for page in (ROOT / "README.md", ROOT / "pretrained_policies" / "README.md"):
-        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+    assert "fonts.googleapis.com" not in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
 def test_hashes_of_shipped_policies_are_stated():
@@ -77,5 +115,6 @@ def test_hashes_of_shipped_policies_are_stated():
 
 
 def test_the_readme_lists_every_policy():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in learned_augment.list_policies():
-        assert f"`{name}`" in README
+        assert f"`{name}`" in readme

@@ -1,0 +1,69 @@
+"""Print parts of the documentation from the code: each ``<!-- print: NAME -->`` is one table."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from learned_augment import Policy, list_policies
+from learned_augment.ops import OPS
+from learned_augment.search_spaces import SPACES
+
+MARK = re.compile(r"<!-- print: ([\w-]+) -->")
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Replace every mark of a page; MkDocs calls this before it renders the page."""
+    return MARK.sub(lambda mark: PRINTED[mark.group(1)](), markdown)
+
+
+def ops() -> str:
+    """Every op with its unit, range, identity value and kind."""
+    rows = [
+        [
+            f"`{op.name}`",
+            op.unit or "no value",
+            f"{op.low:g} to {op.high:g}" if op.unit else "",
+            "none" if op.identity_value is None else f"{op.identity_value:g}",
+            type(op.kind).__name__.lower(),
+            "yes" if op.random else "",
+        ]
+        for op in OPS.values()
+    ]
+    heads = ["op", "unit of the value", "range", "identity value", "kind", "chooses a place"]
+    return table(heads, rows)
+
+
+def spaces() -> str:
+    """Every search space: the value of an op at magnitude 0 and at magnitude 1."""
+    return "\n\n".join(f"### `{name}`\n\n{_space(name)}" for name in SPACES)
+
+
+def _space(name: str) -> str:
+    rows = [
+        [f"`{op}`", f"{span.low:.4g}", f"{span.high:.4g}", "yes" if span.mirrored else ""]
+        for op, span in SPACES[name].items()
+    ]
+    return table(["op", "value at 0", "value at 1", "mirrored"], rows)
+
+
+def policies() -> str:
+    """Every shipped policy with its form, placement and source."""
+    rows = []
+    for name in list_policies():
+        policy = Policy.load(name)
+        sub_policies, layers, candidates = policy.weights.shape
+        form = f"{sub_policies} x {layers} x {candidates}"
+        about = policy.about
+        rows.append([f"`{name}`", about["method"], form, about["placement"], about["paper"]])
+    heads = ["policy", "method", "sub-policies x layers x candidates", "placement", "paper"]
+    return table(heads, rows)
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+PRINTED: dict[str, Callable[[], str]] = {"ops": ops, "spaces": spaces, "policies": policies}
+"""Every part by its name."""
