@@ -11,9 +11,13 @@ from learned_augment.search_spaces import SPACES
 MARK = re.compile(r"<!-- print: ([\w-]+) -->")
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Replace every mark of a page; MkDocs calls this before it renders the page."""
-    return MARK.sub(lambda mark: PRINTED[mark.group(1)](), markdown)
+def on_page_markdown(markdown: str, *, config: Any, **_: Any) -> str:
+    """Replace every mark of a page; MkDocs calls this before it renders the page.
+
+    A link to ``repo:PATH`` leads to that file of the repository.
+    """
+    printed = MARK.sub(lambda mark: PRINTED[mark.group(1)](), markdown)
+    return printed.replace("](repo:", f"]({config.repo_url}/blob/main/")
 
 
 def ops() -> str:
