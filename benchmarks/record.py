@@ -9,7 +9,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from os import cpu_count, sched_getaffinity
@@ -20,7 +20,7 @@ import torch
 
 from learned_augment._io import write_atomically
 
-__all__ = ["CHECKPOINTS", "RESULTS", "load_result", "save_result"]
+__all__ = ["CHECKPOINTS", "RESULTS", "ROOT", "before_and_after", "load_result", "save_result"]
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -59,6 +59,26 @@ def save_result(
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps(_placeless(document), indent=1, allow_nan=False) + "\n"
     return write_atomically(RESULTS / f"{name}.json", text.encode())
+
+
+def before_and_after(
+    name: str, before: Path | None, measure: Callable[[Path], list[dict[str, Any]]]
+) -> list[dict[str, Any]]:
+    """Measure two checkouts, write ``results/NAME.json``, and return its rows.
+
+    Args:
+        name: What the benchmark is called.
+        before: Checkout of an earlier commit; None keeps the rows that the file has of it.
+        measure: Returns the rows of a checkout.
+    """
+    if before is not None:
+        rows = [{"state": "before", "commit": _commit(before), **row} for row in measure(before)]
+    else:
+        known = load_result(name)["rows"] if (RESULTS / f"{name}.json").is_file() else []
+        rows = [row for row in known if row["state"] == "before"]
+    rows += [{"state": "after", "commit": _commit(ROOT), **row} for row in measure(ROOT)]
+    save_result(name, rows)
+    return rows
 
 
 def load_result(name: str) -> dict[str, Any]:
@@ -105,9 +125,8 @@ def _placeless(value: Any) -> Any:
 _ABSOLUTE = re.compile(r"^(\w+:)?/(?:[^/]+/)*([^/]+)/?$")
 
 
-def _commit() -> str:
+def _commit(here: Path = ROOT) -> str:
     """Return the commit, marked when the package or the benchmarks have uncommitted changes."""
-    here = Path(__file__).parent.parent
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)
