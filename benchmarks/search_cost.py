@@ -91,7 +91,7 @@ def plain(data: ImageData, policy: str, options: argparse.Namespace) -> None:
     """Train the same network on ``data`` for as many epochs."""
     recipe = Recipe(options.epochs, options.batch_size, 0.05)
     named_policy = place_policy(policy, "nothing", image_size=data.train_images.shape[-1])
-    train_network(data, named_policy, options.model, recipe, 0, torch.device("cpu"))
+    train_network(data, named_policy.policies, options.model, recipe, 0, torch.device("cpu"))
 
 
 def measure(data: ImageData, options: argparse.Namespace) -> list[dict[str, Any]]:

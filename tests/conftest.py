@@ -53,12 +53,10 @@ def run_on(processes, script, folder):
     folder.mkdir()
     path = folder / "script.py"
     path.write_text(script)
-    here = Path(__file__).parent
-    paths = os.pathsep.join([str(here), str(here.parent)])
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     result = subprocess.run(
         [sys.executable, *(launch if processes > 1 else []), str(path), str(folder)],
-        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
     )

@@ -29,12 +29,13 @@ from benchmarks.detection.coco import Split, annotations_sha256, read_split, wit
 from benchmarks.detection.evaluation import check_readable, evaluate
 from benchmarks.detection.models import MODELS, build_detector, load_backbone
 from benchmarks.detection.training import Schedule, Training
+from benchmarks.training_loop import run_training
 from learned_augment import Policy, builders
 from learned_augment.evaluation.named_policies import place_policy
 from learned_augment.runtime.checkpoint import differences
 from learned_augment.runtime.rng import isolated
 from learned_augment.serialization import encode
-from learned_augment.training import find_device, run_training
+from learned_augment.training import find_device
 
 OVER, INTERRUPTED, WRONG = 3, 130, 2
 TYPICAL_SIDE = 480

@@ -9,17 +9,18 @@ from pathlib import Path
 import torch
 from torchvision import datasets as torchvision_datasets
 
+from benchmarks.papers.feeds import Feed, MemoryFeed
+from benchmarks.papers.pictures import ImageFolders, in_memory, read_folders
+from benchmarks.papers.pixels import IMAGENET
 from benchmarks.papers.presets import Preset
+from benchmarks.papers.recipe import PaperRecipe
+from benchmarks.papers.workers import Augment, Centre, Whole, WorkerFeed, WorkerSettings
 from learned_augment import Policy
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.datasets.load import load_images
 from learned_augment.evaluation.named_policies import NamedPolicy, place_policy
 from learned_augment.serialization import encode
-from learned_augment.training import MemoryFeed, Recipe
-from learned_augment.training.feeds import Feed
-from learned_augment.training.pictures import ImageFolders, in_memory, read_folders
-from learned_augment.training.pixels import IMAGENET, level_statistics
-from learned_augment.training.workers import Augment, Centre, Whole, WorkerFeed, WorkerSettings
+from learned_augment.training.normalize import level_statistics
 
 __all__ = ["Placed", "Source", "fingerprint", "load_source", "make_feed", "place", "sizes"]
 
@@ -36,7 +37,7 @@ class Placed:
     """
 
     named_policy: NamedPolicy
-    recipe: Recipe
+    recipe: PaperRecipe
 
     @property
     def first(self) -> int:
@@ -52,7 +53,7 @@ class Placed:
         return digest.hexdigest()[:16]
 
 
-def place(policy: str, preset: Preset, recipe: Recipe, seed: int) -> Placed:
+def place(policy: str, preset: Preset, recipe: PaperRecipe, seed: int) -> Placed:
     """Put a policy where the papers' code does.
 
     Of the policies that stand beside the default augmentation, Fast AutoAugment's code puts

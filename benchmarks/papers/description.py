@@ -4,7 +4,7 @@ import torch
 
 from benchmarks.papers.data import Placed, Source, sizes
 from benchmarks.papers.presets import PRESETS, Preset
-from learned_augment.training import Recipe
+from benchmarks.papers.recipe import PaperRecipe
 
 __all__ = ["description", "preset_table"]
 
@@ -61,7 +61,7 @@ def description(
     return "\n".join(f"{key:<10} {value}" for key, value in rows.items())
 
 
-def _rates(recipe: Recipe) -> str:
+def _rates(recipe: PaperRecipe) -> str:
     warm = (
         f"{recipe.start:g} to {recipe.learning_rate:g} in {recipe.warm_up * recipe.epochs:g} epochs"
     )

@@ -10,9 +10,9 @@ from pathlib import Path
 from benchmarks.papers.data import Placed, Source, place
 from benchmarks.papers.description import description
 from benchmarks.papers.presets import PRESETS, Preset
+from benchmarks.papers.recipe import PaperRecipe
 from benchmarks.record import CHECKPOINTS
 from learned_augment.evaluation.random_baseline import RANDOM
-from learned_augment.training import Recipe
 from learned_augment.training.recipe import PRECISIONS
 
 __all__ = ["Job", "parser", "read_job"]
@@ -70,7 +70,7 @@ class Job:
 
     options: argparse.Namespace
     preset: Preset
-    recipe: Recipe
+    recipe: PaperRecipe
     name: str
 
     @property
@@ -118,7 +118,7 @@ def read_job(options: argparse.Namespace) -> Job:
     return Job(options, preset, _changed(preset.recipe, options), name)
 
 
-def _changed(recipe: Recipe, options: argparse.Namespace) -> Recipe:
+def _changed(recipe: PaperRecipe, options: argparse.Namespace) -> PaperRecipe:
     """Return the recipe as the arguments change it; the warm-up starts in proportion to its end."""
     changes = {key: getattr(options, key) for key in _CHANGES if getattr(options, key) is not None}
     changes |= {key: True for key in _SWITCHES if getattr(options, key)}

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from learned_augment.models import build_network
-from learned_augment.training import Recipe
+from benchmarks.papers.networks import NETWORKS
+from benchmarks.papers.recipe import PaperRecipe
 
 __all__ = ["DATASETS", "PRESETS", "DataFacts", "Preset"]
 
@@ -47,7 +47,7 @@ class Preset:
 
     Attributes:
         data: a name of `DATASETS`.
-        network: a name of `networks.NETWORKS`.
+        network: a name of `benchmarks.papers.networks.NETWORKS`.
         recipe: how it is trained.
         norm_momentum: of batch normalisation, in PyTorch's sense.
         jitter: largest change of brightness, contrast and colour after the policy; 0 for none.
@@ -58,7 +58,7 @@ class Preset:
 
     data: str
     network: str
-    recipe: Recipe
+    recipe: PaperRecipe
     norm_momentum: float = 0.1
     jitter: float = 0.0
     policy_first: bool = False
@@ -71,14 +71,14 @@ class Preset:
 
     def build(self, classes: int) -> nn.Module:
         """Return a fresh network."""
-        network = build_network(self.network, classes)
+        network = NETWORKS[self.network](classes)
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = self.norm_momentum
         return network
 
 
-_CIFAR = Recipe(
+_CIFAR = PaperRecipe(
     epochs=200,
     batch_size=512,
     learning_rate=0.4,
@@ -91,7 +91,7 @@ _CIFAR = Recipe(
 _SHAKE = replace(_CIFAR, epochs=1800, learning_rate=0.04, start=0.01, warm_up=5 / 1800)
 _PYRAMID = replace(_CIFAR, epochs=1800, batch_size=64, learning_rate=0.05, start=0.0, warm_up=0.0)
 _SVHN = replace(_CIFAR, batch_size=1024, learning_rate=0.08, start=0.02, cutout=20)
-_IMAGENET = Recipe(
+_IMAGENET = PaperRecipe(
     epochs=270,
     batch_size=1024,
     learning_rate=0.4,
@@ -119,20 +119,20 @@ _DEEPAA_IMAGENET = replace(
 )
 
 
-def _wide(data: str, network: str, recipe: Recipe, decay: float) -> Preset:
+def _wide(data: str, network: str, recipe: PaperRecipe, decay: float) -> Preset:
     return Preset(data, network, replace(recipe, weight_decay=decay), norm_momentum=0.9)
 
 
-def _other(data: str, network: str, recipe: Recipe, decay: float, rate: float = 0) -> Preset:
+def _other(data: str, network: str, recipe: PaperRecipe, decay: float, rate: float = 0) -> Preset:
     changed = replace(recipe, weight_decay=decay, learning_rate=rate or recipe.learning_rate)
     return Preset(data, network, changed)
 
 
-def _deepaa(data: str, network: str, recipe: Recipe) -> Preset:
+def _deepaa(data: str, network: str, recipe: PaperRecipe) -> Preset:
     return Preset(data, network, recipe, policy_first=True, source="DeepAA, evaluation; its code")
 
 
-def _batch_augmented(epochs: int, rate: float) -> Recipe:
+def _batch_augmented(epochs: int, rate: float) -> PaperRecipe:
     return replace(_DEEPAA, epochs=epochs, learning_rate=rate, warm_up=5 / epochs, copies=8)
 
 

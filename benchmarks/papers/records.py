@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from benchmarks import record
+from benchmarks.papers.trainer import PaperTrainer
 from learned_augment.runtime.checkpoint import differences
 from learned_augment.runtime.distributed import rank
-from learned_augment.training import Trainer
 
 __all__ = ["Record"]
 
@@ -56,7 +56,7 @@ class Record:
         """Finished seeds."""
         return [row["seed"] for row in self.rows]
 
-    def add(self, seed: int, sha256: str, trainer: Trainer) -> None:
+    def add(self, seed: int, sha256: str, trainer: PaperTrainer) -> None:
         """Add a finished training to what is in the file by now, in process 0.
 
         Raises:
@@ -82,7 +82,7 @@ class Record:
         return f"{self.name}: {', '.join(parts)}; {count} seed{'s' if count > 1 else ''}"
 
 
-def _row(seed: int, sha256: str, trainer: Trainer) -> dict[str, Any]:
+def _row(seed: int, sha256: str, trainer: PaperTrainer) -> dict[str, Any]:
     trained = trainer.result()
     return {
         "seed": seed,

@@ -30,12 +30,14 @@ import torch
 from benchmarks.papers.data import Source, fingerprint, load_source, make_feed, sizes
 from benchmarks.papers.description import preset_table
 from benchmarks.papers.options import Job, parser, read_job
+from benchmarks.papers.recipe import PaperRecipe
 from benchmarks.papers.records import Record
+from benchmarks.papers.trainer import PaperTrainer
+from benchmarks.training_loop import Stop, run_training
 from learned_augment._text import duration
 from learned_augment.runtime.distributed import connect, rank, world
 from learned_augment.runtime.rng import isolated
-from learned_augment.training import Recipe, Trainer, find_device, run_training
-from learned_augment.training.loop import Stop
+from learned_augment.training import find_device
 
 OVER, INTERRUPTED, WRONG = 3, 130, 2
 # Torch has a class of its own for a GPU's memory only.
@@ -119,7 +121,7 @@ def _train(
     with isolated(seed):
         side, on_device = job.preset.facts.side, job.augmented == "device"
         feed = make_feed(data, placed, side, job.options.workers, on_device, device)
-        trainer = Trainer(feed, job.preset.build, placed.recipe, seed, device)
+        trainer = PaperTrainer(feed, job.preset.build, placed.recipe, seed, device)
         stop = run_training(
             trainer,
             path,
@@ -147,7 +149,7 @@ def _launcher() -> str:
     return f"torchrun {more}--nproc-per-node {world() // nodes}"
 
 
-def _tell(trainer: Trainer, seed: int, epochs: int) -> None:
+def _tell(trainer: PaperTrainer, seed: int, epochs: int) -> None:
     tested = trainer.tests and trainer.tests[-1][0] == trainer.epoch
     accuracy = f", tested {trainer.tests[-1][1]:.2f} %" if tested else ""
     print(
@@ -157,7 +159,7 @@ def _tell(trainer: Trainer, seed: int, epochs: int) -> None:
     )
 
 
-def _time_left(trainer: Trainer) -> str:
+def _time_left(trainer: PaperTrainer) -> str:
     return duration(trainer.seconds / trainer.done * (trainer.steps - trainer.done))
 
 
@@ -172,7 +174,7 @@ def _configuration(job: Job, data: Source, device: torch.device) -> dict[str, ob
         "policy_sha256": placed.sha256,
         "network": job.preset.network,
         "norm_momentum": job.preset.norm_momentum,
-        **{key: getattr(placed.recipe, key) for key in Recipe.__dataclass_fields__},
+        **{key: getattr(placed.recipe, key) for key in PaperRecipe.__dataclass_fields__},
         "data": data.name.partition(":")[0] + ":" + Path(data.name.partition(":")[2]).name,
         "data_sha256": fingerprint(data),
         "classes": len(data.classes),

@@ -137,7 +137,7 @@ class Comparison:
         """Train once and return what was measured."""
         named_policy, data = self.named_policies[seed][name], self.data(seed)
         trained = train_network(
-            data, named_policy, self.network, self.recipe, seed, self.device, on_epoch
+            data, named_policy.policies, self.network, self.recipe, seed, self.device, on_epoch
         )
         losses = tuple(_finite(loss) for loss in trained.losses)
         best, tests = trained.best, trained.accuracies

@@ -1,8 +1,7 @@
-"""The networks that compare and search train: a small one for CPU cores, and those of the papers.
+"""Networks that compare and search can train.
 
-Convention: images are float batches (B, 3, H, W) of any size from 16 pixels up, already normalised;
-the result is one row of logits per image, (B, num_classes). Nothing works in place, so that
-`torch.func.jvp` can push a tangent through every network of this room.
+Input is a normalized float batch (B, 3, H, W) of at least 16 x 16 pixels, output one row of logits
+per image, (B, num_classes). No layer works in place, so that `torch.func.jvp` works.
 """
 
 from collections.abc import Callable
@@ -10,24 +9,16 @@ from functools import partial
 
 from torch import nn
 
-from learned_augment.models.pyramidnet import pyramidnet
-from learned_augment.models.resnet import resnet50, resnet200
-from learned_augment.models.shake_shake import shake_shake
-from learned_augment.models.shakes import ShakeDrop, ShakeShake
+from learned_augment.models.resnet import resnet50
 from learned_augment.models.small_cnn import small_cnn
 from learned_augment.models.wide_resnet import WideResNet, wide_resnet
 
 __all__ = [
     "NETWORKS",
     "NetworkChoice",
-    "ShakeDrop",
-    "ShakeShake",
     "WideResNet",
     "build_network",
-    "pyramidnet",
     "resnet50",
-    "resnet200",
-    "shake_shake",
     "small_cnn",
     "wide_resnet",
 ]
@@ -39,14 +30,9 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "wrn-16-1": partial(wide_resnet, 16, 1),
     "wrn-40-2": partial(wide_resnet, 40, 2),
     "wrn-28-10": partial(wide_resnet, 28, 10),
-    "shake-shake-26-2x32d": partial(shake_shake, 26, 32),
-    "shake-shake-26-2x96d": partial(shake_shake, 26, 96),
-    "shake-shake-26-2x112d": partial(shake_shake, 26, 112),
-    "pyramidnet-272": partial(pyramidnet, 272, 200),
     "resnet50": resnet50,
-    "resnet200": resnet200,
 }
-"""Networks by name; each row turns a number of classes into a fresh network."""
+"""Networks by name; each turns a number of classes into an untrained network."""
 
 
 def build_network(network: NetworkChoice, num_classes: int) -> nn.Module:

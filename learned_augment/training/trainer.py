@@ -1,7 +1,10 @@
-"""One network in training, a step at a time: stopped and resumed, it ends with the same bits."""
+"""Training of one network on images in memory, on CPU or GPU, one step at a time.
 
-import time
-from collections.abc import Iterator
+A seed fixes initial weights, batch order and augmentation, each from its own generator, so that two
+policies at one seed differ in nothing else.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -9,25 +12,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from learned_augment.backends import apply_batch
+from learned_augment.datasets.image_data import ImageData
 from learned_augment.models import NetworkChoice, build_network
-from learned_augment.runtime.distributed import rank, share, total, world
-from learned_augment.training.build import from_all, one_norm, optimiser, share_out, wrapped
-from learned_augment.training.feeds import Batch, Draws, Feed
-from learned_augment.training.pixels import Normalise, cut_out, light
+from learned_augment.policy import Policy
+from learned_augment.runtime.rng import isolated
+from learned_augment.training.normalize import Normalize, level_statistics
 from learned_augment.training.recipe import Recipe
 
-__all__ = ["Trained", "Trainer"]
+__all__ = ["Trained", "Trainer", "augment_batch", "sgd", "train_network"]
+
+_TEST_BATCH = 512
+_MAX_GRADIENT_NORM = 5.0
 
 
 class Trained(NamedTuple):
-    """What a finished training measured.
+    """Measurements of a training.
 
     Attributes:
-        accuracy: of the test images after the last epoch, in percent.
-        best: the highest of the tested epochs; it was chosen by looking at the test images.
+        accuracy: test accuracy after the last epoch, in percent.
+        best: the highest test accuracy of any tested epoch; it was chosen by the test images.
         loss: mean training loss of the last epoch, on augmented images.
         losses: the same of every epoch.
-        accuracies: (epoch, accuracy) of every tested epoch; epochs count from 1.
+        accuracies: (epoch, test accuracy) of every tested epoch; epochs count from 1.
     """
 
     accuracy: float
@@ -37,191 +44,170 @@ class Trained(NamedTuple):
     accuracies: tuple[tuple[int, float], ...]
 
 
-class Trainer:
-    """A network with everything that decides its next step.
-
-    Initial weights and what is random inside the network come from torch's global generators: seed
-    them before building a trainer, and leave them alone while it steps. Under `torchrun` the
-    processes share out every batch, and normalise it together.
+def train_network(
+    data: ImageData,
+    policies: Sequence[Policy],
+    network: NetworkChoice,
+    recipe: Recipe,
+    seed: int,
+    device: torch.device,
+    on_epoch: Callable[[int], None] = lambda epoch: None,
+) -> Trained:
+    """Train a network, and test it after the last epoch and where the recipe asks for it.
 
     Args:
-        feed: training and test images.
+        data: what to train and test on.
+        policies: applied to every training image, in this order.
+        network: name, factory or module; a module is copied, and starts from its own weights.
+        recipe: how to train.
+        seed: fixes everything random.
+        device: where to train.
+        on_epoch: called with the number of each finished epoch, from 1.
+    """
+    with isolated(seed):
+        trainer = Trainer(data, policies, network, recipe, seed, device)
+        for epoch in range(1, recipe.epochs + 1):
+            for _ in range(trainer.epoch_steps):
+                trainer.step()
+            on_epoch(epoch)
+        return trainer.result()
+
+
+class Trainer:
+    """A network in training.
+
+    Initial weights, and random layers of the network, draw from torch's global generators: seed
+    them before building a trainer, as `train_network` does. The images stay uint8 on the device.
+
+    Args:
+        data: what to train and test on.
+        policies: applied to every training image, in this order.
         network: name, factory or module; a module is copied, and starts from its own weights.
         recipe: how to train.
         seed: of batch order and augmentation.
         device: where to train.
 
     Attributes:
-        steps: steps of the whole training.
-        done: steps taken.
-        epoch_steps: steps of an epoch.
+        network: the network.
+        steps: number of steps of the whole training.
+        done: number of steps taken.
+        epoch_steps: number of steps of an epoch.
         losses: mean training loss of each finished epoch.
-        tests: (epoch, accuracy in percent) of each test.
-        seconds: time that all steps took.
-
-    Raises:
-        ValueError: if the processes cannot share out a batch evenly.
+        accuracies: (epoch, test accuracy in percent) of each test.
     """
 
     def __init__(
-        self, feed: Feed, network: NetworkChoice, recipe: Recipe, seed: int, device: torch.device
+        self,
+        data: ImageData,
+        policies: Sequence[Policy],
+        network: NetworkChoice,
+        recipe: Recipe,
+        seed: int,
+        device: torch.device,
     ) -> None:
-        self._feed, self._recipe, self._device = feed, recipe, device
-        self._batch = share_out(recipe, feed.count)
-        self.epoch_steps = feed.count // self._batch
+        self._data, self._policies, self._recipe, self._device = data, policies, recipe, device
+        self._images, self._labels = data.train_images.to(device), data.train_labels.to(device)
+        self._batch_size = min(recipe.batch_size, len(data.train_labels))
+        self.epoch_steps = len(data.train_labels) // self._batch_size
         self.steps, self.done = recipe.epochs * self.epoch_steps, 0
         layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        self._normalise = Normalise(feed.levels, layout).to(device)
-        built = deepcopy(build_network(network, feed.classes))
-        self._network = one_norm(built, device).to(device).to(memory_format=layout)
-        self._ready, self._learner = wrapped(self._network, recipe, device)
-        self._optimiser = optimiser(self._network, recipe)
+        self._normalize = Normalize(level_statistics(data.train_images), layout).to(device)
+        network = deepcopy(build_network(network, len(data.classes)))
+        self.network: nn.Module = network.to(device).to(memory_format=layout)  # type: ignore[call-overload]
+        self._optimizer = sgd(self.network, recipe.weight_decay)
         self._order = torch.Generator().manual_seed(2 * seed)
-        self._draws = Draws(torch.Generator().manual_seed(2 * seed + 1), 2 * seed + 1)
-        self._epoch_order = self._order.get_state()
-        self._batches: Iterator[Batch] | None = None
-        self._running: list[Tensor] = []
+        self._draws = torch.Generator().manual_seed(2 * seed + 1)
+        self._epoch_rows = torch.empty(0)
+        self._epoch_losses: list[Tensor] = []
         self.losses: list[float] = []
-        self.tests: list[tuple[int, float]] = []
-        self.seconds = 0.0
-        if rank() > 0:  # what is random inside the network differs from process to process
-            torch.manual_seed(seed + (rank() << 32))
-
-    @property
-    def epoch(self) -> int:
-        """Number of finished epochs."""
-        return self.done // self.epoch_steps
-
-    @property
-    def network(self) -> nn.Module:
-        """The network in training."""
-        return self._network
+        self.accuracies: list[tuple[int, float]] = []
 
     def step(self) -> None:
-        """Learn from one batch; after the last one of an epoch, test where the recipe says so."""
-        start = time.monotonic()
-        if self._batches is None:
-            self._batches = self._begin()
-        for group in self._optimiser.param_groups:
+        """Learn from one batch; after the last one of an epoch, test if the recipe says so."""
+        place = self.done % self.epoch_steps
+        if place == 0:
+            order = torch.randperm(len(self._labels), generator=self._order)
+            whole = order[: self.epoch_steps * self._batch_size]
+            self._epoch_rows = whole.view(self.epoch_steps, self._batch_size).to(self._device)
+        rows = self._epoch_rows[place]
+        images = augment_batch(self._images[rows], self._policies, self._draws)
+        for group in self._optimizer.param_groups:
             group["lr"] = self._recipe.rate((self.done + 0.5) / self.steps)
-        self._network.train()
-        self._optimiser.zero_grad()
-        copies = [self._learn(*next(self._batches)) for _ in range(self._recipe.copies)]
-        if self._recipe.clip > 0:
-            nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.clip)
-        self._optimiser.step()
-        self._running.append(copies[0] if len(copies) == 1 else torch.stack(copies).mean())
-        self.done += 1
-        if self.done % self.epoch_steps == 0:
-            self._finish()
-        self.seconds += time.monotonic() - start
-
-    def result(self) -> Trained:
-        """Return what was measured in the epochs that have finished.
-
-        Raises:
-            ValueError: if none has been tested.
-        """
-        if not self.tests:
-            raise ValueError(f"No epoch has been tested after {self.done} of {self.steps} steps.")
-        best = max(accuracy for _, accuracy in self.tests)
-        losses = tuple(self.losses)
-        return Trained(self.tests[-1][1], best, losses[-1], losses, tuple(self.tests))
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that decides what follows; all processes must ask at once."""
-        running = torch.stack(self._running) if self._running else torch.empty(0)
-        return {
-            "done": self.done,
-            "seconds": self.seconds,
-            "network": self._network.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
-            "order": self._epoch_order,
-            "draws": self._draws.generator.get_state(),
-            "global": from_all(torch.get_rng_state(), self._device),
-            "cuda": self._cuda_state(),
-            "running": running,
-            "losses": list(self.losses),
-            "tests": [list(test) for test in self.tests],
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was asked."""
-        self.done, self.seconds = state["done"], state["seconds"]
-        self._network.load_state_dict(state["network"])
-        self._optimiser.load_state_dict(state["optimiser"])
-        self._order.set_state(state["order"])
-        self._epoch_order = state["order"]
-        self._draws.generator.set_state(state["draws"])
-        torch.set_rng_state(state["global"][rank()])
-        if state["cuda"]:
-            torch.cuda.set_rng_state(state["cuda"][rank()], self._device)
-        self._running = list(state["running"].to(self._device))
-        self.losses = list(state["losses"])
-        self.tests = [(int(epoch), accuracy) for epoch, accuracy in state["tests"]]
-        # Within an epoch, its order is drawn again; between two, the next one is.
-        self._batches = self._begin() if self.done % self.epoch_steps else None
-        if self._running and self._batches is None:
-            self._finish()
-
-    def _begin(self) -> Iterator[Batch]:
-        self._epoch_order = self._order.get_state()
-        shuffled = torch.randperm(self._feed.count, generator=self._order)
-        rows = shuffled[: self.epoch_steps * self._batch].view(-1, self._batch)
-        left = rows[self.done % self.epoch_steps :]
-        return self._feed.batches(left, self._recipe.copies, self.done, self._draws)
-
-    def _learn(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Add the gradient of one batch; return its mean loss, ()."""
-        x = self._finished(self._normalise(images))
+        self.network.train()
+        self._optimizer.zero_grad()
         with self._autocast():
-            loss = cross_entropy(self._learner(x), labels)
-        (loss / self._recipe.copies).backward()  # type: ignore[no-untyped-call]
-        return loss.detach()
-
-    def _finished(self, x: Tensor) -> Tensor:
-        own, recipe, generator = share(self._batch), self._recipe, self._draws.generator
-        if recipe.lighting:
-            amounts = torch.randn(self._batch, 3, generator=generator)[own] * recipe.lighting
-            x = light(x, amounts, self._normalise.deviation)
-        if recipe.cutout:
-            x = cut_out(x, recipe.cutout, torch.rand(self._batch, 2, generator=generator)[own])
-        return x
-
-    def _finish(self) -> None:
-        """End an epoch; what fails at a test image can be saved, and tests again when resumed."""
-        self._batches = None
-        self._epoch_order = self._order.get_state()
-        if self._recipe.tests(self.epoch):
-            self.tests.append((self.epoch, self._accuracy()))
-        mean = total(torch.stack(self._running).mean()) / world()
-        self.losses.append(mean.item())
-        self._running = []
+            loss = cross_entropy(self.network(self._normalize(images)), self._labels[rows])
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), _MAX_GRADIENT_NORM)
+        self._optimizer.step()
+        self._epoch_losses.append(loss.detach())
+        self.done += 1
+        if place + 1 == self.epoch_steps:
+            self._end_epoch()
 
     @torch.no_grad()
-    def test_logits(self) -> Iterator[Batch]:
-        """Yield logits (B, classes) and labels (B,) of this process's part of the test images."""
-        self._network.eval()
-        for images, labels in self._feed.tests():
+    def test_logits(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield logits (B, classes) and labels (B,) of the test images, batch by batch."""
+        self.network.eval()
+        images, labels = self._data.test_images, self._data.test_labels
+        for batch in zip(images.split(_TEST_BATCH), labels.split(_TEST_BATCH), strict=True):
+            x, y = (part.to(self._device) for part in batch)
             with self._autocast():
-                logits = self._ready(self._normalise(images))
-            yield logits.float(), labels
+                logits = self.network(self._normalize(x))
+            yield logits.float(), y
 
-    def _accuracy(self) -> float:
-        """Return the share of the test images that are named rightly, in percent."""
-        counts = torch.zeros(2, dtype=torch.int64, device=self._device)
-        for logits, labels in self.test_logits():
-            counts += torch.stack(
-                [(logits.argmax(1) == labels).sum(), labels.new_tensor(len(labels))]
-            )
-        right, tested = total(counts).tolist()
-        return float(100 * right / tested)
+    def result(self) -> Trained:
+        """Return the measurements of the finished epochs.
+
+        Raises:
+            ValueError: if no epoch has been tested.
+        """
+        if not self.accuracies:
+            raise ValueError(f"No epoch has been tested after {self.done} of {self.steps} steps.")
+        best = max(accuracy for _, accuracy in self.accuracies)
+        last = self.accuracies[-1][1]
+        return Trained(last, best, self.losses[-1], tuple(self.losses), tuple(self.accuracies))
+
+    def _end_epoch(self) -> None:
+        self.losses.append(torch.stack(self._epoch_losses).mean().item())
+        self._epoch_losses = []
+        epoch = self.done // self.epoch_steps
+        if self._recipe.tests(epoch):
+            right = sum(int((x.argmax(1) == y).sum()) for x, y in self.test_logits())
+            self.accuracies.append((epoch, 100 * right / len(self._data.test_labels)))
 
     def _autocast(self) -> torch.autocast:
         low = self._recipe.precision == "bfloat16"
         return torch.autocast(self._device.type, torch.bfloat16, enabled=low)
 
-    def _cuda_state(self) -> list[Tensor]:
-        if self._device.type != "cuda":
-            return []
-        return from_all(torch.cuda.get_rng_state(self._device), self._device)
+
+def augment_batch(images: Tensor, policies: Sequence[Policy], generator: torch.Generator) -> Tensor:
+    """Return uint8 images (B, C, H, W) with policies applied, one draw for each image.
+
+    Args:
+        images: uint8.
+        policies: applied in this order.
+        generator: to draw from.
+    """
+    for policy in policies:
+        images = apply_batch(images, policy.sample(len(images), generator))
+    return images
+
+
+def sgd(
+    network: nn.Module, weight_decay: float, undecayed: frozenset[str] = frozenset()
+) -> torch.optim.SGD:
+    """Return SGD with Nesterov momentum 0.9; its learning rate is 0 until it is set.
+
+    Args:
+        network: what to train.
+        weight_decay: L2 penalty.
+        undecayed: names of parameters without the penalty.
+    """
+    named = list(network.named_parameters())
+    groups: list[dict[str, Any]] = [
+        {"params": [weight for name, weight in named if name not in undecayed]},
+        {"params": [weight for name, weight in named if name in undecayed], "weight_decay": 0.0},
+    ]
+    given = groups if undecayed else groups[:1]
+    return torch.optim.SGD(given, lr=0, momentum=0.9, nesterov=True, weight_decay=weight_decay)

@@ -18,10 +18,10 @@ from benchmarks.detection.coco import Photo, Split, read_split, with_objects
 from benchmarks.detection.evaluation import evaluate
 from benchmarks.detection.models import MODELS, build_detector, load_backbone
 from benchmarks.detection.training import Schedule, Training, augmentation, sample
+from benchmarks.training_loop import run_training
 from learned_augment import builders
 from learned_augment.builders import from_layers
 from learned_augment.models import resnet50
-from learned_augment.training import run_training
 
 CPU = torch.device("cpu")
 SIDE = 64

@@ -21,12 +21,13 @@ from benchmarks.papers import sections as papers_sections
 from benchmarks.papers import train
 from benchmarks.papers.figures import DETECTION, TABLES
 from benchmarks.papers.methods import METHODS
+from benchmarks.papers.networks import NETWORKS
 from benchmarks.papers.presets import DATASETS, PRESETS, DataFacts
+from benchmarks.papers.recipe import PaperRecipe
 from learned_augment import Policy, cli, list_policies
 from learned_augment.datasets.load import load_images
 from learned_augment.evaluation.named_policies import place_policy
 from learned_augment.search_spaces import SPACES
-from learned_augment.training import Recipe
 
 TEXT = papers.PAGE.read_text(encoding="utf-8")
 COMMANDS = sorted(set(re.findall(r"`((?:python|torchrun|learned-augment) [^`]+)`", TEXT)))
@@ -121,11 +122,11 @@ def test_costs_are_those_of_the_networks():
 
 
 def test_what_a_step_keeps_counted_by_hand(monkeypatch):
-    def build(name, classes):
+    def build(classes):
         layers = nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, classes)
         return nn.Sequential(nn.Flatten(), *layers)
 
-    monkeypatch.setattr("benchmarks.papers.presets.build_network", build)
+    monkeypatch.setitem(NETWORKS, "wrn-40-2", build)
     # Of an image: pixels, activations, the cross-entropy's logits, all float32, and the label; of
     # the batch of two the sum of its weights.
     preset = replace(PRESETS["cifar10-wrn-40-2"], data="two")
@@ -278,7 +279,7 @@ def test_anything_but_the_recipe_says_so(results):
 @pytest.mark.parametrize(
     "changed",
     [
-        *({field: "other"} for field in Recipe.__dataclass_fields__),
+        *({field: "other"} for field in PaperRecipe.__dataclass_fields__),
         *({name: 0} for name in ("classes", "norm_momentum", "network", "placement")),
         {"data": "digits"},
         {"policy_sha256": "of another file of this name"},

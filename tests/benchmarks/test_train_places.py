@@ -5,12 +5,12 @@ import torch
 from torchvision.transforms.v2.functional import to_pil_image
 
 from benchmarks.papers import data as train_data
+from benchmarks.papers.feeds import Draws
+from benchmarks.papers.pictures import read_folders
 from benchmarks.papers.presets import PRESETS
+from benchmarks.papers.workers import Augment
 from learned_augment.backends.pil import apply_image
 from learned_augment.serialization import list_policies, load
-from learned_augment.training.feeds import Draws
-from learned_augment.training.pictures import read_folders
-from learned_augment.training.workers import Augment
 from tests.conftest import noise_images
 
 

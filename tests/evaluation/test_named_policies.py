@@ -5,7 +5,7 @@ from torchvision.transforms import AutoAugmentPolicy
 from learned_augment.builders import from_layers
 from learned_augment.evaluation.named_policies import DEFAULTS, place_policy
 from learned_augment.serialization import list_policies, load
-from learned_augment.training.feeds import augmented
+from learned_augment.training.trainer import augment_batch
 
 
 def generator(seed=0):
@@ -13,7 +13,7 @@ def generator(seed=0):
 
 
 def augment(named_policy, images, source):
-    return augmented(images, named_policy.policies, len(images), source)
+    return augment_batch(images, named_policy.policies, source)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_what_is_stored_is_found_again(tmp_path):
     [
         {"seed": 1},
         {"recipe": Recipe(4)},
-        {"recipe": Recipe(3, milestones=(0.5,), schedule="steps")},
+        {"recipe": Recipe(3, channels_last=True)},
         {"named_policy": place_policy("none", "crop")},
         {"named_policy": place_policy("dada-cifar10", "crop-flip")},
         {"named_policy": place_policy("random:dada-cifar10", "crop")},
@@ -61,8 +61,8 @@ def test_the_name_of_a_policy_decides_nothing():
 
 
 def test_settings_that_are_off_leave_no_trace():
-    assert "cutout" not in wanted()["recipe"]
-    assert wanted(recipe=Recipe(3, cutout=4))["recipe"]["cutout"] == 4
+    assert "test_every" not in wanted()["recipe"]
+    assert wanted(recipe=Recipe(3, test_every=2))["recipe"]["test_every"] == 2
 
 
 def test_every_part_of_the_data_counts():

@@ -4,7 +4,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 from torch.func import functional_call
 
-from learned_augment.models.shakes import ShakeDrop, ShakeShake
+from benchmarks.papers.networks import ShakeDrop, ShakeShake
 from learned_augment.search.alignment import (
     gradient,
     look_ahead,

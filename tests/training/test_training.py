@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -6,9 +7,8 @@ from torch import nn
 
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.evaluation.named_policies import place_policy
-from learned_augment.training import Recipe, check_network, find_device, train_network
-from learned_augment.training.build import optimiser
-from learned_augment.training.pixels import cut_out, light
+from learned_augment.runtime.rng import isolated
+from learned_augment.training import Recipe, Trainer, check_network, find_device, train_network
 
 CPU = torch.device("cpu")
 
@@ -32,7 +32,9 @@ def made_data(count=48, test=20, classes=3, noise=60):
 def train(policy="none", seed=0, network=linear, data=None, **recipe):
     settings = {"epochs": 3, "batch_size": 16} | recipe
     named_policy = place_policy(policy, "crop")
-    return train_network(data or made_data(), named_policy, network, Recipe(**settings), seed, CPU)
+    return train_network(
+        data or made_data(), named_policy.policies, network, Recipe(**settings), seed, CPU
+    )
 
 
 def test_training_learns():
@@ -58,7 +60,7 @@ def test_the_global_generator_is_left_as_it_was():
 def test_policies_at_one_seed_share_weights_and_order():
     # Identity draws from the augmentation's generator and from no other.
     same = train_network(
-        made_data(), place_policy("identity", "nothing"), linear, Recipe(3, 16), 0, CPU
+        made_data(), place_policy("identity", "nothing").policies, linear, Recipe(3, 16), 0, CPU
     )
     assert same == train("none")
 
@@ -82,11 +84,10 @@ def test_only_training_images_are_augmented():
     from learned_augment.builders import from_layers
 
     invert = from_layers([[("Invert", 1.0, 0.0)]], {"placement": "replaces"})
-    named_policy = place_policy(invert, "nothing")
-    assert train_network(made_data(), named_policy, linear, Recipe(20, 16), 0, CPU).accuracy < 50
+    assert train_network(made_data(), (invert,), linear, Recipe(20, 16), 0, CPU).accuracy < 50
 
 
-def test_images_reach_the_network_normalised_by_training_statistics():
+def test_images_reach_the_network_normalized_by_training_statistics():
     seen = []
 
     class Spy(nn.Module):
@@ -110,7 +111,7 @@ def test_images_reach_the_network_normalised_by_training_statistics():
 def test_every_epoch_is_reported_and_a_batch_may_exceed_the_data():
     epochs = []
     recipe = Recipe(3, batch_size=1000)
-    train_network(made_data(), place_policy("none", "crop"), linear, recipe, 0, CPU, epochs.append)
+    train_network(made_data(), (), linear, recipe, 0, CPU, epochs.append)
     assert epochs == [1, 2, 3]
 
 
@@ -197,120 +198,65 @@ def test_lower_precision_and_another_layout_learn_the_same():
     assert low.losses != usual.losses
 
 
-def test_the_papers_schedules_warm_up_then_fall():
-    cosine = Recipe(200, 512, 0.4, schedule="cosine after warm-up", start=0.1, warm_up=5 / 200)
-    assert cosine.rate(0.0) == 0.1
-    assert cosine.rate(0.0125) == pytest.approx(0.25)
-    assert cosine.rate(0.025) == pytest.approx(0.4)
-    assert cosine.rate(0.025 + 0.975 / 3) == pytest.approx(0.3)  # cos 60 degrees
-    assert cosine.rate(1.0) == pytest.approx(0.0, abs=1e-12)
-
-
-def test_steps_divide_the_rate_by_ten_at_the_milestones():
-    shares = (90 / 270, 180 / 270, 240 / 270)
-    steps = Recipe(270, 1024, 0.4, schedule="steps", start=0.2, warm_up=3 / 270, milestones=shares)
-    rates = [steps.rate((epoch + 0.5) / 270) for epoch in (0, 3, 89, 90, 179, 180, 239, 240, 269)]
-    expected = [0.2 + 0.2 / 6, 0.4, 0.4, 0.04, 0.04, 0.004, 0.004, 0.0004, 0.0004]
-    assert rates == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"schedule": "linear"}, "schedule must be one of"),
-        ({"schedule": "steps"}, 'milestones belong to the schedule "steps"'),
-        ({"milestones": (0.5,)}, 'milestones belong to the schedule "steps"'),
-        ({"schedule": "steps", "milestones": (0.5, 0.3)}, "that rise"),
-        ({"schedule": "steps", "milestones": (0.05,)}, "that rise"),
-        ({"start": 0.2}, "start must be from 0 to the learning rate, 0.1, got 0.2"),
-        ({"warm_up": 1.0}, "warm_up is a share"),
-        ({"copies": 0}, "copies must be 1 or more"),
-        ({"clip": -1.0}, "clip must be 0 or more"),
-        ({"clip": math.nan}, "clip must be 0 or more"),
-    ],
-)
-def test_recipes_that_make_no_sense_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
-        Recipe(**settings)
-
-
-def test_two_equal_copies_of_a_batch_learn_what_one_does():
-    once, twice = train(), train(copies=2)
-    assert twice.losses == pytest.approx(once.losses, rel=1e-5)
-    assert train("trivialaugment", copies=2).losses != train("trivialaugment").losses
-
-
-def test_each_copy_of_a_batch_is_normalised_by_itself():
-    sizes = []
-
-    class Spy(nn.BatchNorm2d):
-        def forward(self, x):
-            sizes.append(len(x)) if self.training else None
-            return super().forward(x)
-
-    def network(classes):
-        return nn.Sequential(Spy(3), linear(classes))
-
-    train(network=network, epochs=1, copies=3)
-    assert sizes == [16] * 9
-
-
-def test_gradients_are_clipped_only_if_asked():
-    free, held = train(epochs=1, clip=0), train(epochs=1, clip=0.01)
-    assert train(epochs=1, clip=1e6) == free
-    assert held.losses != free.losses
-
-
-def test_scales_and_shifts_decay_only_if_asked():
-    network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(200, 3))
-    every, spared = (
-        optimiser(network, Recipe(weight_decay=0.5, decay_norms=decay)) for decay in (True, False)
-    )
-    assert [group["weight_decay"] for group in every.param_groups] == [0.5]
-    assert [(len(g["params"]), g["weight_decay"]) for g in spared.param_groups] == [
-        (4, 0.5),
-        (2, 0),
-    ]
-
-
-def test_cutout_clears_a_square_around_its_centre_that_may_reach_outside():
-    images = torch.ones(2, 3, 8, 8)
-    out = cut_out(images, 4, torch.tensor([[0.5, 0.5], [0.0, 0.99]]))
-    expected = torch.ones(2, 8, 8)
-    expected[0, 2:6, 2:6] = 0
-    expected[1, 0:2, 5:8] = 0
-    assert torch.equal(out, expected[:, None].expand_as(out))
-    assert images.min() == 1
-
-
-def test_light_adds_the_principal_colours_of_imagenet():
-    deviation = torch.tensor([50.0, 100.0, 200.0])[:, None, None]
-    out = light(torch.zeros(1, 3, 2, 2), torch.tensor([[2.0, 0.0, 0.0]]), deviation)
-    # 2 deviations of the first direction, in levels, over the channels' deviations.
-    levels = 2 * 0.2175 * 255 * torch.tensor([-0.5675, -0.5808, -0.5836])
-    torch.testing.assert_close(out[0, :, 0, 0], levels / deviation[:, 0, 0])
-
-
-def test_cutout_is_of_training_images_after_normalisation():
+def test_every_epoch_has_its_own_order_of_the_same_images():
     seen = []
 
-    class Spy(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = linear(3)
-
+    class Spy(nn.Linear):
         def forward(self, x):
-            seen.append((self.training, (x == 0).all(1).sum((1, 2))))
-            return self.inner(x)
+            if self.training:
+                seen.append(x)
+            return super().forward(x.flatten(1))
 
-    train(network=lambda classes: Spy(), epochs=1, cutout=6)
-    cleared = torch.cat([count for training, count in seen if training])
-    assert cleared.max() == 36
-    assert cleared.min() >= 9  # a quarter lies inside, whatever its centre
-    assert all((count == 0).all() for training, count in seen if not training)
+    train(network=Spy(432, 3))
+    epochs = [torch.cat(seen[i : i + 3]) for i in range(0, 9, 3)]
+    for one, two in pairwise(epochs):
+        assert not torch.equal(one, two)
+        torch.testing.assert_close(one.sum(0), two.sum(0), atol=1e-3, rtol=0)
 
 
-@pytest.mark.slow
-def test_a_compiled_network_learns_the_same():
-    usual, compiled = (train(network="small-cnn", epochs=2, compile=c) for c in (False, True))
-    assert compiled.losses == pytest.approx(usual.losses, rel=1e-3)
+def test_a_trainer_shows_its_network_and_its_test_logits_in_order():
+    data = made_data()
+    with isolated(0):
+        trainer = Trainer(data, (), linear, Recipe(1, 16), 0, CPU)
+        assert trainer.steps == 3
+        with pytest.raises(ValueError, match="No epoch has been tested after 0 of 3"):
+            trainer.result()
+        for _ in range(trainer.steps):
+            trainer.step()
+        logits, labels = (torch.cat(part) for part in zip(*trainer.test_logits(), strict=True))
+    assert torch.equal(labels, data.test_labels)
+    levels = data.train_images.float()
+    mean, deviation = (f((0, 2, 3), keepdim=True) for f in (levels.mean, levels.std))
+    with torch.no_grad():
+        expected = trainer.network((data.test_images - mean) / deviation)
+    torch.testing.assert_close(logits, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_frozen_network_is_refused_and_a_partly_frozen_one_trains():
+    frozen = linear(3).requires_grad_(False)
+    with pytest.raises(ValueError, match=r"none of its parameters requires a gradient; set"):
+        check_network(frozen, made_data(), CPU)
+    with pytest.raises(ValueError, match="none of its parameters"):
+        check_network(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()), made_data(), CPU)
+    frozen.append(nn.Linear(3, 3))
+    check_network(frozen, made_data(), CPU)
+    assert train(network=frozen).losses != ()
+    assert all(not weight.requires_grad for weight in frozen[2].parameters())
+
+
+def test_a_network_without_a_gradient_is_refused():
+    class Cut(nn.Linear):
+        def forward(self, x):
+            return super().forward(x.flatten(1)).detach()
+
+    with pytest.raises(ValueError, match="depend on no weight that requires a gradient"):
+        check_network(Cut(432, 3), made_data(), CPU)
+
+
+@pytest.mark.parametrize("lazy", [nn.LazyLinear(3), nn.LazyBatchNorm1d()])
+def test_a_network_with_weights_that_are_not_initialized_is_refused(lazy):
+    network = nn.Sequential(nn.Flatten(), nn.Linear(432, 3), lazy)
+    with pytest.raises(ValueError, match=r"but 2\.\w+.* are not; run it on a batch"):
+        check_network(network, made_data(), CPU)
+    network(torch.zeros(4, 3, 12, 12))
+    check_network(network, made_data(), CPU)

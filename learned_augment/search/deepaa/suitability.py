@@ -1,11 +1,12 @@
 """Whether a network's per-image derivatives mean anything, and can be computed: checked at once."""
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from learned_augment.models import ShakeDrop, ShakeShake
 from learned_augment.models.norms import NORMS, norm_parameters
 from learned_augment.search.deepaa.exactness import check_each, check_slopes
 from learned_augment.search.deepaa.image_gradients import check_layer
@@ -38,16 +39,17 @@ def check_suitable(network: nn.Module, images: Tensor, *, gram: bool) -> None:
                 f"Layer {name!r} is {layer}: the network that is frozen would not be the one that "
                 "was trained. Set its p to 0, or leave it out."
             )
-        if isinstance(layer, ShakeShake | ShakeDrop):
-            raise ValueError(
-                f"Layer {name!r} is {layer}, random in training only: the network that is frozen "
-                "would not be the one that was trained. Search with a Wide-ResNet or a ResNet."
-            )
         if isinstance(layer, _BatchNorm) and not layer.track_running_stats:
             raise ValueError(
                 f"Layer {name!r} is {layer}, through which the images of a batch meet also in "
                 "inference; build it with track_running_stats=True."
             )
+    if (random := _random_layer(network, images)) is not None:
+        name, layer = random
+        raise ValueError(
+            f"Layer {name!r} is {layer}, random in training only: the network that is frozen would "
+            "not be the one that was trained. Search with a Wide-ResNet or a ResNet."
+        )
     if gram:
         fixed = norm_parameters(network)
         for name, layer in network.named_modules():
@@ -76,6 +78,29 @@ def _check_steady(network: nn.Module, images: Tensor) -> None:
             "The network draws at random, or gives the same images different logits, in inference "
             "mode; take out what draws at random there."
         )
+
+
+def _random_layer(network: nn.Module, images: Tensor) -> tuple[str, nn.Module] | None:
+    """Return the first layer that draws random numbers in training, with its name."""
+    copy = deepcopy(network).train()
+    before: dict[nn.Module, list[Tensor]] = {}
+    found: list[nn.Module] = []
+
+    def enter(layer: nn.Module, given: object) -> None:
+        before[layer] = _generators(images.device)
+
+    def leave(layer: nn.Module, given: object, result: object) -> None:
+        if not all(map(torch.equal, before[layer], _generators(images.device))):
+            found.append(layer)
+
+    for layer in copy.modules():
+        layer.register_forward_pre_hook(enter)
+        layer.register_forward_hook(leave)
+    with torch.no_grad(), torch.random.fork_rng(range(torch.cuda.device_count())):
+        copy(images)
+    # A layer ends before the layer that contains it, so the first one found is the innermost.
+    names = {layer: name for name, layer in copy.named_modules()}
+    return (names[found[0]], found[0]) if found else None
 
 
 def _generators(device: torch.device) -> list[Tensor]:

@@ -16,7 +16,7 @@ from learned_augment.datasets.image_data import ImageData
 from learned_augment.evaluation.named_policies import NamedPolicy
 from learned_augment.policy import Policy
 from learned_augment.runtime.distributed import rank, share, world
-from learned_augment.training.pixels import Levels, level_statistics
+from learned_augment.training.normalize import Levels, level_statistics
 
 __all__ = ["Batch", "Draws", "Feed", "MemoryFeed", "augmented"]
 

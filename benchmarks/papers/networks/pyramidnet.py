@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, pad
 
-from learned_augment.models.shakes import ShakeDrop
+from benchmarks.papers.networks.shakes import ShakeDrop
 
 __all__ = ["pyramidnet"]
 

@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.papers.recipe import PaperRecipe
+from benchmarks.papers.trainer import PaperTrainer
 from learned_augment.runtime.rng import isolated
-from learned_augment.training import Recipe, Trainer
+from tests.benchmarks.test_papers_resume import FEEDS, Restless
 from tests.conftest import run_on
 from tests.training.test_training import CPU, made_data
-from tests.training.test_training_resume import FEEDS, Restless
 
 # Sums over processes are added up in another order, and nine steps enlarge the difference.
 TOLERANCE = 1e-5
@@ -16,7 +17,7 @@ TOLERANCE = 1e-5
 SCRIPT = """
 import sys
 import torch
-from tests.training.test_training_processes import all_trained
+from tests.benchmarks.test_papers_processes import all_trained
 from tests.training.test_training import CPU
 from learned_augment.runtime.distributed import connect, rank
 
@@ -37,13 +38,13 @@ def steady(classes):
 
 
 def trained(feed, network, cut=None):
-    recipe = Recipe(3, 16, test_every=1, copies=2, cutout=4, lighting=0.1)
+    recipe = PaperRecipe(3, 16, test_every=1, copies=2, cutout=4, lighting=0.1)
     with isolated(0):
-        trainer = Trainer(FEEDS[feed](made_data()), network, recipe, 0, CPU)
+        trainer = PaperTrainer(FEEDS[feed](made_data()), network, recipe, 0, CPU)
         for step in range(9):
             if step == cut:
                 state = trainer.state_dict()
-                trainer = Trainer(FEEDS[feed](made_data()), network, recipe, 0, CPU)
+                trainer = PaperTrainer(FEEDS[feed](made_data()), network, recipe, 0, CPU)
                 trainer.load_state_dict(state)
             trainer.step()
         state = trainer.state_dict()

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from learned_augment.models.shakes import ShakeShake
+from benchmarks.papers.networks.shakes import ShakeShake
 
 __all__ = ["shake_shake"]
 

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import torch
 
+from benchmarks.papers.trainer import PaperTrainer
 from learned_augment.runtime.checkpoint import load_checkpoint, save_checkpoint
 from learned_augment.runtime.distributed import agree, rank, world
 from learned_augment.runtime.signals import interrupts
-from learned_augment.training.trainer import Trainer
 
 __all__ = ["Stop", "run_training"]
 
@@ -19,14 +19,14 @@ Stop = Literal["finished", "interrupted", "time budget"]
 
 
 def run_training(
-    trainer: Trainer,
+    trainer: PaperTrainer,
     checkpoint: Path,
     config: Mapping[str, Any],
     device: torch.device,
     *,
     time_budget: float = math.inf,
     save_every: float = 120.0,
-    on_epoch: Callable[[Trainer], None] = lambda trainer: None,
+    on_epoch: Callable[[PaperTrainer], None] = lambda trainer: None,
 ) -> Stop:
     """Train until done, interrupted, or out of time; say which.
 
@@ -81,7 +81,7 @@ def run_training(
     return "finished"
 
 
-def _check_finite(trainer: Trainer, checkpoint: Path) -> None:
+def _check_finite(trainer: PaperTrainer, checkpoint: Path) -> None:
     loss = trainer.losses[-1]
     if not math.isfinite(loss):
         kept = f"the last checkpoint is kept at {checkpoint}" if checkpoint.exists() else ""

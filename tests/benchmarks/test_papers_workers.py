@@ -8,16 +8,18 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.papers.feeds import Draws, MemoryFeed
+from benchmarks.papers.pictures import read_folders
+from benchmarks.papers.pixels import IMAGENET
+from benchmarks.papers.recipe import PaperRecipe
+from benchmarks.papers.trainer import PaperTrainer
+from benchmarks.papers.workers import Augment, Centre, WorkerFeed, WorkerSettings
+from benchmarks.training_loop import run_training
 from learned_augment.builders import from_layers
 from learned_augment.evaluation.named_policies import place_policy
 from learned_augment.runtime.rng import isolated
-from learned_augment.training import MemoryFeed, Recipe, Trainer, run_training
-from learned_augment.training.feeds import Draws
-from learned_augment.training.pictures import read_folders
-from learned_augment.training.pixels import IMAGENET
-from learned_augment.training.workers import Augment, Centre, WorkerFeed, WorkerSettings
+from tests.benchmarks.test_papers_resume import assert_equal, everything, worker_feed
 from tests.training.test_training import CPU, linear, made_data
-from tests.training.test_training_resume import assert_equal, everything, worker_feed
 
 ROWS = torch.arange(12).view(2, 6)
 
@@ -85,7 +87,7 @@ def test_workers_apply_what_the_device_would():
     invert = from_layers([[("Invert", 1.0, 0.0)]], {"placement": "replaces"})
     data = made_data()
     settings = WorkerSettings(Augment((invert,)), Augment(()), (), IMAGENET, 0)
-    from learned_augment.training.pictures import in_memory
+    from benchmarks.papers.pictures import in_memory
 
     feed = WorkerFeed(*in_memory(data), 3, settings, CPU)
     device = MemoryFeed(data, place_policy(invert, "nothing"), CPU)
@@ -119,7 +121,7 @@ def folder_trainer(path, epochs=2):
         0,
     )
     feed = WorkerFeed(data.train, data.test, len(data.classes), settings, CPU)
-    return Trainer(feed, linear, Recipe(epochs, 4), 0, CPU)
+    return PaperTrainer(feed, linear, PaperRecipe(epochs, 4), 0, CPU)
 
 
 def test_folders_of_images_of_any_size_are_trained_on(folders, tmp_path):

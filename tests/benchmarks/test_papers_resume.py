@@ -8,16 +8,19 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.papers.feeds import MemoryFeed
+from benchmarks.papers.networks import ShakeDrop, ShakeShake
+from benchmarks.papers.pictures import in_memory
+from benchmarks.papers.recipe import PaperRecipe
+from benchmarks.papers.trainer import PaperTrainer
+from benchmarks.papers.workers import Augment, Whole, WorkerFeed, WorkerSettings
+from benchmarks.training_loop import run_training
 from learned_augment.evaluation.named_policies import place_policy
-from learned_augment.models import ShakeDrop, ShakeShake
 from learned_augment.runtime.rng import isolated
-from learned_augment.training import MemoryFeed, Recipe, Trainer, run_training
-from learned_augment.training.pictures import in_memory
-from learned_augment.training.pixels import level_statistics
-from learned_augment.training.workers import Augment, Whole, WorkerFeed, WorkerSettings
+from learned_augment.training.normalize import level_statistics
 from tests.training.test_training import CPU, made_data
 
-RECIPE = Recipe(
+RECIPE = PaperRecipe(
     epochs=3, batch_size=16, test_every=2, copies=2, cutout=4, lighting=0.1, decay_norms=False
 )
 STEPS = 9
@@ -53,7 +56,7 @@ FEEDS = {"memory": memory_feed, "workers": worker_feed}
 
 
 def fresh(feed="memory", recipe=RECIPE, network=Restless, seed=0):
-    return Trainer(FEEDS[feed](made_data()), network, recipe, seed, CPU)
+    return PaperTrainer(FEEDS[feed](made_data()), network, recipe, seed, CPU)
 
 
 def everything(trainer):
@@ -167,7 +170,7 @@ def test_a_checkpoint_of_other_settings_is_refused_and_left_alone(tmp_path):
 
 
 def test_a_training_that_diverges_says_so(tmp_path):
-    recipe = Recipe(3, 16, 1e30, clip=0)
+    recipe = PaperRecipe(3, 16, 1e30, clip=0)
     with isolated(0), pytest.raises(ArithmeticError, match=r"Epoch 1.*nan.*Lower the learning"):
         run_training(fresh(recipe=recipe), tmp_path / "run.pt", {}, CPU)
 
@@ -192,7 +195,7 @@ def test_every_epoch_has_its_own_order():
 
     with isolated(0):
         feed = MemoryFeed(made_data(), place_policy("none", "crop"), CPU)
-        trainer = Trainer(feed, Spy, Recipe(3, 16), 0, CPU)
+        trainer = PaperTrainer(feed, Spy, PaperRecipe(3, 16), 0, CPU)
         for _ in range(STEPS):
             trainer.step()
     epochs = [torch.cat(seen[i : i + 3]) for i in range(0, STEPS, 3)]

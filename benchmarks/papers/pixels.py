@@ -1,16 +1,11 @@
-"""From grey levels to what a network reads: normalised, then partly cut out or lit differently.
-
-Images come as uint8 (B, C, H, W), levels 0 to 255, and leave as floats of mean 0 and deviation 1
-over the training images.
-"""
+"""Cutout and random lighting of normalized images, as the papers' recipes apply them."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-__all__ = ["IMAGENET", "Levels", "Normalise", "cut_out", "level_statistics", "light"]
+from learned_augment.training.normalize import Levels
 
-Levels = tuple[Tensor, Tensor]
-"""Mean and deviation of the levels of each channel, (C,)."""
+__all__ = ["IMAGENET", "cut_out", "light"]
 
 IMAGENET: Levels = (
     torch.tensor([123.675, 116.28, 103.53]),
@@ -24,38 +19,6 @@ _DIRECTIONS = torch.tensor(
     [[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]]
 )
 _DEVIATIONS = torch.tensor([0.2175, 0.0188, 0.0045])
-
-
-def level_statistics(images: Tensor) -> Levels:
-    """Return mean and deviation over images (N, C, H, W), at least a level."""
-    levels = torch.arange(256, dtype=torch.float64)
-    # Counted by level: exact, and without a float copy of the whole data.
-    counts = torch.stack(
-        [channel.flatten().bincount(minlength=256) for channel in images.unbind(1)]
-    )
-    share = counts.double() / counts.sum(1, keepdim=True)  # (C, 256)
-    mean = share @ levels
-    deviation = (share @ levels.square() - mean.square()).clamp_min(1).sqrt()
-    return mean.float(), deviation.float()
-
-
-class Normalise(nn.Module):
-    """Turns uint8 images into floats of mean 0 and deviation 1, laid out in memory as asked."""
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, levels: Levels, layout: torch.memory_format) -> None:
-        super().__init__()
-        self._layout = layout
-        mean, deviation = levels
-        self.register_buffer("mean", mean[:, None, None])
-        self.register_buffer("deviation", deviation[:, None, None])
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return images (B, C, H, W) normalised."""
-        floats = images.contiguous(memory_format=self._layout).float()
-        return (floats - self.mean) / self.deviation
 
 
 def cut_out(images: Tensor, side: int, places: Tensor) -> Tensor:

@@ -1,20 +1,19 @@
-"""What a trainer is made of: network and optimiser, ready for a recipe and all processes."""
-
-from typing import Any
+"""Network and optimizer of a recipe, prepared for one or several processes."""
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from benchmarks.papers.recipe import PaperRecipe
 from learned_augment.models.norms import norm_parameters
 from learned_augment.runtime.distributed import synchronise, world
-from learned_augment.training.recipe import Recipe
+from learned_augment.training.trainer import sgd
 
-__all__ = ["from_all", "one_norm", "optimiser", "share_out", "wrapped"]
+__all__ = ["from_all", "one_norm", "optimizer", "share_out", "wrapped"]
 
 
-def share_out(recipe: Recipe, count: int) -> int:
+def share_out(recipe: PaperRecipe, count: int) -> int:
     """Return how many of `count` images a step learns from.
 
     Raises:
@@ -39,7 +38,7 @@ def one_norm(network: nn.Module, device: torch.device) -> nn.Module:
 
 
 def wrapped(
-    network: nn.Module, recipe: Recipe, device: torch.device
+    network: nn.Module, recipe: PaperRecipe, device: torch.device
 ) -> tuple[nn.Module, nn.Module]:
     """Return the network as it tests, and as it learns: there, processes average gradients."""
     ready: nn.Module = torch.compile(network) if recipe.compile else network  # type: ignore[assignment]
@@ -49,19 +48,10 @@ def wrapped(
     return ready, DistributedDataParallel(ready, device_ids=devices)
 
 
-def optimiser(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+def optimizer(network: nn.Module, recipe: PaperRecipe) -> torch.optim.SGD:
     """Return the recipe's SGD; the trainer sets its learning rate."""
-    spared = set() if recipe.decay_norms else norm_parameters(network)
-    named = list(network.named_parameters())
-    decayed = {"params": [p for name, p in named if name not in spared]}
-    rest: dict[str, Any] = {"params": [p for name, p in named if name in spared], "weight_decay": 0}
-    return torch.optim.SGD(
-        [decayed, rest] if spared else [decayed],
-        lr=0,
-        momentum=0.9,
-        nesterov=True,
-        weight_decay=recipe.weight_decay,
-    )
+    undecayed = frozenset() if recipe.decay_norms else frozenset(norm_parameters(network))
+    return sgd(network, recipe.weight_decay, undecayed)
 
 
 def from_all(state: Tensor, device: torch.device) -> list[Tensor]:

@@ -14,13 +14,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2.functional import pil_to_tensor
 
+from benchmarks.papers.feeds import Batch, Draws, augmented
+from benchmarks.papers.pictures import Pictures
 from learned_augment.backends.pil import apply_image
 from learned_augment.policy import Policy
 from learned_augment.runtime.distributed import rank, share, world
 from learned_augment.runtime.signals import ignore_interrupts
-from learned_augment.training.feeds import Batch, Draws, augmented
-from learned_augment.training.pictures import Pictures
-from learned_augment.training.pixels import Levels
+from learned_augment.training.normalize import Levels
 
 __all__ = ["Augment", "Centre", "Prepare", "Whole", "WorkerFeed", "WorkerSettings"]
 

@@ -1,0 +1,140 @@
+"""How a network is trained, as numbers: what the papers' evaluation sections state.
+
+Lengths within a training are shares of it, in [0, 1], so that a recipe keeps its shape when its
+epochs are fewer.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from learned_augment.training.recipe import PRECISIONS, cosine
+
+__all__ = ["SCHEDULES", "PaperRecipe"]
+
+
+@dataclass(frozen=True)
+class PaperRecipe:
+    """SGD with Nesterov momentum 0.9 on the cross-entropy, and everything around it.
+
+    By default the learning rate rises for a tenth of the steps, then falls to zero as a cosine,
+    and gradients are clipped at norm 5. An epoch leaves out the last, incomplete batch.
+
+    Attributes:
+        epochs: passes over the training images.
+        batch_size: images per step.
+        learning_rate: the highest one.
+        weight_decay: on every parameter; see `decay_norms`.
+        precision: "float32", or "bfloat16" for torch's autocast to it.
+        channels_last: whether images and weights lie in memory channel by channel of each pixel.
+        test_every: epochs between tests; 0 tests only after the last epoch, which always is.
+        schedule: a name of `SCHEDULES`.
+        start: learning rate at the start of the warm-up.
+        warm_up: share of the training in which the learning rate rises.
+        milestones: shares of the training after which "steps" divides the learning rate by 10.
+        clip: largest norm of a step's gradient; 0 for no limit.
+        decay_norms: whether scales and shifts of normalisations decay too.
+        copies: how often each image of a batch is augmented and learnt from, with own draws (batch
+            augmentation); each copy of the batch is normalised by itself.
+        cutout: side in pixels of the square set to the mean colour, after the policy; 0 for none.
+        lighting: deviation of the random light, in ImageNet's three colour directions; 0 for none.
+        compile: whether `torch.compile` compiles the network.
+
+    Raises:
+        ValueError: if a setting is out of range.
+    """
+
+    epochs: int = 30
+    batch_size: int = 64
+    learning_rate: float = 0.1
+    weight_decay: float = 5e-4
+    precision: str = "float32"
+    channels_last: bool = False
+    test_every: int = 0
+    schedule: str = "cosine"
+    start: float = 0.0
+    warm_up: float = 0.1
+    milestones: tuple[float, ...] = ()
+    clip: float = 5.0
+    decay_norms: bool = True
+    copies: int = 1
+    cutout: int = 0
+    lighting: float = 0.0
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        for name, known in (("precision", PRECISIONS), ("schedule", tuple(SCHEDULES))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}.")
+        for name, low in (
+            ("epochs", 1),
+            ("batch_size", 2),
+            ("test_every", 0),
+            ("clip", 0),
+            ("copies", 1),
+            ("cutout", 0),
+            ("lighting", 0),
+        ):
+            if not low <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be {low} or more, got {getattr(self, name)}.")
+        self._check_rates()
+
+    def _check_rates(self) -> None:
+        if not 0 < self.learning_rate < math.inf or not 0 <= self.weight_decay < math.inf:
+            raise ValueError(
+                "Expected learning_rate > 0 and weight_decay >= 0, got "
+                f"{self.learning_rate} and {self.weight_decay}."
+            )
+        if not 0 <= self.start <= self.learning_rate:
+            raise ValueError(
+                f"start must be from 0 to the learning rate, {self.learning_rate}, got "
+                f"{self.start}."
+            )
+        if not 0 <= self.warm_up < 1:
+            raise ValueError(f"warm_up is a share of the training in [0, 1), got {self.warm_up}.")
+        shares = (self.warm_up, *self.milestones, 1.0)
+        if bool(self.milestones) != (self.schedule == "steps") or list(shares) != sorted(shares):
+            raise ValueError(
+                'milestones belong to the schedule "steps": shares of the training that rise from '
+                f"the warm-up's end to 1, got {self.milestones} with {self.schedule!r}."
+            )
+
+    def rate(self, progress: float) -> float:
+        """Return the learning rate at `progress` in [0, 1] through the training."""
+        return SCHEDULES[self.schedule](self, progress)
+
+    def tests(self, epoch: int) -> bool:
+        """Return whether the network is tested after `epoch`, from 1."""
+        return epoch == self.epochs or (self.test_every > 0 and epoch % self.test_every == 0)
+
+
+def _cosine(recipe: PaperRecipe, progress: float) -> float:
+    return _warm(recipe, progress) * cosine(progress)
+
+
+def _cosine_after(recipe: PaperRecipe, progress: float) -> float:
+    if progress < recipe.warm_up:
+        return _warm(recipe, progress)
+    left = (progress - recipe.warm_up) / (1 - recipe.warm_up)
+    return recipe.learning_rate * cosine(left)
+
+
+def _steps(recipe: PaperRecipe, progress: float) -> float:
+    passed = sum(progress >= milestone for milestone in recipe.milestones)
+    return float(_warm(recipe, progress) / 10**passed)
+
+
+def _warm(recipe: PaperRecipe, progress: float) -> float:
+    if recipe.warm_up == 0:
+        return recipe.learning_rate
+    share = min(1.0, progress / recipe.warm_up)
+    return recipe.start * (1 - share) + recipe.learning_rate * share
+
+
+SCHEDULES: dict[str, Callable[[PaperRecipe, float], float]] = {
+    "cosine": _cosine,
+    "cosine after warm-up": _cosine_after,
+    "steps": _steps,
+}
+"""How the learning rate falls, by name: over the whole training while it warms up, after that, or
+in steps."""
