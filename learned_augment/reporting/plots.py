@@ -1,35 +1,76 @@
-"""A policy as a figure: which ops each layer draws, and at which values. Needs the ``plot`` extra.
+"""Figures of policies and comparisons, drawn with matplotlib (the ``plot`` extra).
 
-Matplotlib is imported when a figure is drawn, not before; its global state is not touched.
+Lengths are CSS pixels, which matplotlib counts as points. Matplotlib is imported when a figure is
+drawn, not before, and its global state stays as it is.
 """
 
 import io
-from collections.abc import Iterable, Mapping
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+from xml.etree import ElementTree
 
 import numpy as np
+from PIL import Image
 
 from learned_augment._io import write_atomically
 from learned_augment.ops import OPS, Blend, Geometric, Pointwise
 from learned_augment.policy import Policy
+from learned_augment.reporting.effects import Effects, policy_effects, signed
+from learned_augment.reporting.example_images import op_example
 from learned_augment.search_spaces import SPACES, mirror
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, FigureBase
 
-__all__ = ["check_figure_path", "policy_figure", "save_figure"]
+__all__ = [
+    "COLORS",
+    "NARROW",
+    "WIDE",
+    "Interval",
+    "check_figure_path",
+    "curves_figure",
+    "effects_figure",
+    "intervals_figure",
+    "mean_curve",
+    "ops_figure",
+    "policy_figure",
+    "save_figure",
+    "svg_markup",
+]
+
+WIDE, NARROW = 860, 340
+"""Widths of figures on a desktop's page and on a phone's."""
+
+COLORS = {
+    "ink": "#1c2430",
+    "faint": "#5b6675",
+    "paper": "#fffffe",
+    "line": "#d8dee6",
+    "helps": "#0b7a4b",
+    "hurts": "#b3341f",
+    "unclear": "#5b6676",
+    "curve": "#1f5fbf",
+}
+"""Colors of a figure in a light scheme; no two are equal, so that a page can replace each."""
 
 BINS = 13
 """Bins from the lowest to the highest value of an op: the levels of DeepAA's search."""
+
 FORMATS = (".png", ".pdf", ".svg")
 
-_PERCENT_PER_LETTER = 0.56
-"""Width of a letter in a bar: a share shows its op's name where that has room."""
+_IMAGE = 27
+"""Side of the image beside a row."""
+
+_LETTER = 0.6
+"""Mean width of a letter over the font size."""
 
 _MAP_NOTE = (
-    "chance of each value: a row runs from its op's lowest to its highest value, in the op's unit; "
+    "probability of each value: a row runs from its op's lowest to its highest value; "
     "a dot marks the value that changes nothing"
 )
 
@@ -38,32 +79,168 @@ _FAMILIES: Mapping[str, tuple[str, float, float]] = {
     "pointwise": ("YlOrBr", 0.2, 0.8),
     "blend": ("Purples", 0.45, 0.75),
     "region": ("Greens", 0.45, 0.8),
+    "unknown": ("Reds", 0.3, 0.6),
 }
-"""One range of a colour map for each kind of op."""
+"""Color map of each family of ops, and the range of it that its ops take."""
+
+_MARKERS = {"helps": ">", "unclear": "o", "hurts": "<"}
+
+Points = Sequence[tuple[float, float]]
 
 
-def policy_figure(policy: Policy) -> "Figure":
-    """Return a figure of a policy: bars of op shares by layer above maps of their values.
+_Result = TypeVar("_Result")
+_Arguments = ParamSpec("_Arguments")
 
-    Shares of a policy with several sub-policies are averaged over them.
+
+def _styled(draw: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Return a function that draws with the settings of `_STYLE` and asks for matplotlib."""
+
+    @wraps(draw)
+    def styled(*arguments: _Arguments.args, **keywords: _Arguments.kwargs) -> _Result:
+        try:
+            import matplotlib.figure
+        except ModuleNotFoundError:
+            raise ModuleNotFoundError(
+                'Figures need matplotlib: pip install "learned-augment[plot]".'
+            ) from None
+        with matplotlib.rc_context(_STYLE):
+            return draw(*arguments, **keywords)
+
+    return styled
+
+
+class Interval(NamedTuple):
+    """A measured difference with its 95 % interval; above 0 is better."""
+
+    label: str
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def outcome(self) -> str:
+        """The side of 0 that holds the interval: "helps", "hurts", or "unclear"."""
+        return "helps" if self.low > 0 else "hurts" if self.high < 0 else "unclear"
+
+
+@_styled
+def policy_figure(policy: Policy, width: float = WIDE) -> "Figure":
+    """Return a figure of a policy: measured effects if it has any, ops by layer, their values.
+
+    Probabilities are means over sub-policies.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is not installed.
+        ValueError: If ``policy.about["effects"]`` is not of the form that `Effects` reads.
+    """
+    drawn = {name: p.tolist() for name, p in policy.op_shares().items() if float(p.sum()) > 0}
+    ranges = {name: ends for name in _colors(drawn) if (ends := _range(policy, name))}
+    effects = policy_effects(policy)
+    parts = {"effects": _intervals_height(len(effects.rows), images=True)} if effects else {}
+    parts |= {"ops": _ops_height(drawn, width)}
+    parts |= {"maps": 19.0 * len(ranges) + 50} if ranges else {}
+    figure = _new_figure(width, sum(parts.values()) + 30)
+    figure.suptitle(_title(policy), fontsize=13, x=0.012, ha="left")
+    cells = figure.subfigures(len(parts), 1, height_ratios=list(parts.values()), squeeze=False)
+    places = dict(zip(parts, cells[:, 0], strict=True))
+    if effects:
+        _draw_effects(places["effects"], effects)
+    _draw_ops(places["ops"], drawn, width)
+    if ranges:
+        _draw_maps(places["maps"], policy, ranges)
+    return figure
+
+
+@_styled
+def effects_figure(effects: Effects, width: float = WIDE) -> "Figure":
+    """Return a figure of measured effects: a row for each op and value, with an example image.
+
+    Rows are sorted by effect. Color and marker say whether the op helps, hurts, or neither is
+    shown.
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
     """
-    figure_class = _matplotlib_figure()
-    drawn = {name: s.numpy() for name, s in policy.op_shares().items() if float(s.sum()) > 0}
-    shares = {name: drawn[name] for name in _colours(drawn)}
-    ranges = {name: ends for name in shares if (ends := _range(policy, name))}
-    bars, maps = 0.36 * policy.depth + 0.5, 0.25 * len(ranges) + 0.7
-    figure: Figure = figure_class(figsize=(11, bars + maps + 1.6), dpi=150, layout="constrained")
-    figure.suptitle(_title(policy), fontsize=12, x=0.012, ha="left")
-    grid = figure.add_gridspec(
-        2 if ranges else 1, 1, height_ratios=[bars, maps][: 1 + bool(ranges)]
-    )
-    _draw_bars(figure.add_subplot(grid[0]), shares)
-    if ranges:
-        _draw_maps(figure, grid[1], policy, ranges)
+    figure = _new_figure(width, _intervals_height(len(effects.rows), images=True))
+    _draw_effects(figure, effects)
     return figure
+
+
+@_styled
+def intervals_figure(rows: Sequence[Interval], label: str, width: float = WIDE) -> "Figure":
+    """Return a figure of differences in points: each a marker with its 95 % interval.
+
+    Args:
+        rows: The differences, from top to bottom.
+        label: Label of the axis.
+        width: Width in CSS pixels.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is not installed.
+    """
+    figure = _new_figure(width, _intervals_height(len(rows), images=False))
+    _draw_intervals(figure.add_subplot(), rows, label, "points")
+    return figure
+
+
+@_styled
+def ops_figure(ops: Mapping[str, Sequence[float]], width: float = WIDE) -> "Figure":
+    """Return a figure of the probability of each op in each layer: a bar for each layer.
+
+    Args:
+        ops: For each op its probability in [0, 1] in each layer.
+        width: Width in CSS pixels.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is not installed.
+    """
+    drawn = {name: layers for name, layers in ops.items() if sum(layers) > 0}
+    figure = _new_figure(width, _ops_height(drawn, width))
+    _draw_ops(figure, drawn, width)
+    return figure
+
+
+@_styled
+def curves_figure(
+    curves: Mapping[str, Sequence[Points]], reference: str, label: str, width: float = WIDE
+) -> "Figure":
+    """Return learning curves, a panel for each policy: seeds thin, their mean thick.
+
+    Args:
+        curves: For each policy (epoch, value) pairs of each seed.
+        reference: The policy whose mean every panel repeats as a dashed line.
+        label: Label of the values.
+        width: Width in CSS pixels.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is not installed.
+    """
+    shown = {name: list(filter(None, seeds)) for name, seeds in curves.items() if any(seeds)}
+    columns = max(1, min(len(shown), int(width // 270)))
+    lines = math.ceil(len(shown) / columns)
+    figure = _new_figure(width, 170 * lines + 30)
+    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flatten()
+    behind = mean_curve(curves.get(reference, ()))
+    for panel, (name, seeds) in zip(panels, shown.items(), strict=False):
+        _draw_curves(panel, seeds, behind if name != reference else [])
+        panel.set_title(_plain(_shortened(name, 34)))
+    for panel in panels[len(shown) :]:
+        panel.set_axis_off()
+    figure.supxlabel("epoch", fontsize=11, color=COLORS["faint"])
+    figure.supylabel(label, fontsize=11, color=COLORS["faint"])
+    return figure
+
+
+def mean_curve(curves: Sequence[Points]) -> list[tuple[float, float]]:
+    """Return the mean over seeds at every epoch that all of them have."""
+    values: dict[float, list[float]] = {}
+    for epoch, value in (point for curve in curves for point in curve):
+        values.setdefault(epoch, []).append(value)
+    return [
+        (epoch, math.fsum(found) / len(found))
+        for epoch, found in sorted(values.items())
+        if len(found) == len(curves)
+    ]
 
 
 def save_figure(figure: "Figure", path: str | Path) -> Path:
@@ -92,14 +269,71 @@ def check_figure_path(path: str | Path) -> Path:
     return path
 
 
-def _matplotlib_figure() -> Any:
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            'Figures need matplotlib: pip install "learned-augment[plot]".'
-        ) from None
-    return Figure
+def svg_markup(figure: "Figure", label: str, salt: str) -> str:
+    """Return a figure as an SVG element to embed in a page.
+
+    Its colors become the page's CSS variables of the names in ``COLORS``, its texts stay texts.
+
+    Args:
+        figure: The figure.
+        label: The alternative text.
+        salt: A text that makes its ids differ from those of the other figures of a page.
+    """
+    from matplotlib import rc_context
+
+    buffer = io.StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    root = ElementTree.fromstring(buffer.getvalue())
+    for name in ("metadata", "defs"):  # matplotlib's style sheet would hold for the whole page
+        root.remove(root.find(f"{{*}}{name}"))  # type: ignore[arg-type]
+    for element in root.iter():
+        if element.tag.endswith("}g"):
+            element.attrib.pop("id", None)
+        if "style" in element.attrib:
+            element.set("style", _page_style(element.attrib["style"]))
+    root.attrib.pop("height")
+    width = root.attrib.pop("width").removesuffix("pt")
+    root.attrib |= {"role": "img", "aria-label": label, "style": f"width: {width}px"}
+    ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
+    ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _page_style(style: str) -> str:
+    """Return an SVG style with the page's font and the page's variables for colors."""
+    variables = {color: f"var(--{name}, {color})" for name, color in COLORS.items()}
+    style = re.sub(r"font-family:[^;]*;?", "", style)
+    return re.sub("|".join(variables), lambda found: variables[found[0]], style)
+
+
+_STYLE = {
+    "font.size": 11,
+    "text.color": COLORS["ink"],
+    "axes.edgecolor": COLORS["line"],
+    "axes.facecolor": "none",
+    "axes.labelcolor": COLORS["faint"],
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlecolor": COLORS["ink"],
+    "axes.titlelocation": "left",
+    "axes.titlesize": 12,
+    "figure.titlesize": 13,
+    "grid.color": COLORS["line"],
+    "xtick.color": COLORS["line"],
+    "ytick.color": COLORS["line"],
+    "xtick.labelcolor": COLORS["faint"],
+    "ytick.labelcolor": COLORS["ink"],
+    "ytick.major.size": 0,
+    "legend.frameon": False,
+}
+"""Settings of matplotlib while a figure is drawn."""
+
+
+def _new_figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width / 72, height / 72), dpi=150, layout="constrained")
 
 
 def _title(policy: Policy) -> str:
@@ -107,111 +341,198 @@ def _title(policy: Policy) -> str:
     shape = f"{layers} layer{'' if layers == 1 else 's'}"
     shape = shape if s == 1 else f"mean of {s} sub-policies of {shape}"
     method = f"{policy.about['method']}, " if "method" in policy.about else ""
-    return f"{policy.name} ({method}{shape})"
+    return _plain(f"{policy.name} ({method}{shape})")
 
 
-def _family(name: str) -> str:
-    law = OPS[name].kind
-    kinds = {Geometric: "geometric", Pointwise: "pointwise", Blend: "blend"}
-    return next((family for kind, family in kinds.items() if isinstance(law, kind)), "region")
+def _plain(text: str) -> str:
+    """Return a text that matplotlib draws as it is: in one line, not as a formula."""
+    return " ".join(text.split()).replace("$", r"\$")
 
 
-def _colours(names: Iterable[str]) -> dict[str, Any]:
-    """Return a colour for each op, kinds together: a hue for a kind, a shade for an op."""
-    from matplotlib import colormaps
-
-    colours: dict[str, Any] = {"Identity": "#dcdcdc"} if "Identity" in names else {}
-    for family, (palette, first, last) in _FAMILIES.items():
-        members = [n for n in names if _family(n) == family and n != "Identity"]
-        shades = np.linspace(last, first, len(members))[::-1]
-        colours |= dict(zip(members, colormaps[palette](shades), strict=True))
-    return colours
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def _draw_bars(axes: "Axes", shares: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    colours = _colours(shares)
-    depth = len(next(iter(shares.values())))
-    left = np.zeros(depth)
-    for name, colour in colours.items():
-        share = 100 * shares[name]
-        axes.barh(range(depth), share, 0.78, left, color=colour, ec="white", lw=0.6, label=name)
-        for layer in np.flatnonzero(share >= 1 + _PERCENT_PER_LETTER * len(name)).tolist():
-            text = f"{name}\n{share[layer]:.0f}"
-            place = left[layer] + share[layer] / 2
-            axes.text(place, layer, text, fontsize=6.5, color=_ink(colour), **_CENTRED)
-        left = left + share
+def _intervals_height(rows: int, images: bool) -> float:
+    return (30.0 if images else 24.0) * rows + 56
+
+
+def _draw_effects(figure: "FigureBase", effects: Effects) -> None:
+    rows = [Interval(row.label, row.effect, row.low, row.high) for row in effects.rows]
+    label = f"effect on {effects.target}, {effects.unit} (above 0 helps)"
+    if effects.target == "log loss":
+        label = f"reduction of {effects.target}, {effects.unit} (above 0 helps)"
+    axes = figure.add_subplot()
+    _draw_intervals(axes, rows, label, effects.unit)
+    axes.tick_params(axis="y", pad=_IMAGE + 8)
+    for place, row in enumerate(effects.rows):
+        if row.op in OPS and OPS[row.op].low <= row.value <= OPS[row.op].high:
+            axes.add_artist(_beside(op_example(row.op, row.value), place))
+
+
+def _beside(picture: Image.Image, place: int) -> Any:
+    """Return an image to the left of a row."""
+    from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+
+    small = np.asarray(picture.resize((2 * _IMAGE, 2 * _IMAGE), Image.Resampling.LANCZOS))
+    return AnnotationBbox(
+        OffsetImage(small, zoom=0.5, interpolation="none"),
+        (0, place),
+        xycoords=("axes fraction", "data"),
+        xybox=(-4, 0),
+        boxcoords="offset points",
+        box_alignment=(1, 0.5),
+        frameon=False,
+        pad=0,
+        annotation_clip=False,
+    )
+
+
+def _draw_intervals(axes: "Axes", rows: Sequence[Interval], label: str, unit: str) -> None:
+    axes.axvline(0, color=COLORS["faint"], linewidth=1)
+    axes.grid(axis="x", linewidth=0.8)
+    axes.set_axisbelow(True)
+    for place, row in enumerate(rows):
+        color = COLORS[row.outcome]
+        axes.hlines(place, row.low, row.high, color=color, linewidth=2)
+        axes.plot(row.mean, place, _MARKERS[row.outcome], color=color, markersize=8)
+    for outcome, marker in _MARKERS.items():
+        style = {"color": COLORS[outcome], "markersize": 8, "linestyle": "none"}
+        axes.plot([], [], marker=marker, label=outcome, **style)
+    axes.set_yticks(range(len(rows)), [_plain(_shortened(row.label, 30)) for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel(label)
+    axes.spines["left"].set_visible(False)
+    numbers = axes.secondary_yaxis("right")
+    numbers.set_yticks(range(len(rows)), [_numbers(row, unit) for row in rows])
+    numbers.spines[:].set_visible(False)
+    for place, row in enumerate(rows):
+        if row.outcome == "hurts":
+            axes.get_yticklabels()[place].set_color(COLORS["hurts"])
+            numbers.get_yticklabels()[place].set_color(COLORS["hurts"])
+    axes.figure.legend(loc="outside upper left", ncols=3, handletextpad=0.1)
+
+
+def _numbers(row: Interval, unit: str) -> str:
+    mean, low, high = (signed(number, unit) for number in (row.mean, row.low, row.high))
+    return f"{mean} [{low}, {high}]".replace("-", "\N{MINUS SIGN}")
+
+
+def _ops_height(ops: Mapping[str, Sequence[float]], width: float) -> float:
+    depth = len(next(iter(ops.values())))
+    legend = 16 * math.ceil(len(ops) / _legend_columns(width)) + 16
+    return 30 * depth + 44 + legend
+
+
+def _legend_columns(width: float) -> int:
+    return int(width // 110)
+
+
+def _draw_ops(figure: "FigureBase", ops: Mapping[str, Sequence[float]], width: float) -> None:
+    axes, depth = figure.add_subplot(), len(next(iter(ops.values())))
+    colors, left = _colors(ops), np.zeros(depth)
+    for name, color in colors.items():
+        percents = 100 * np.asarray(ops[name])
+        axes.barh(
+            range(depth), percents, 0.8, left, color=color, ec=COLORS["paper"], lw=0.6, label=name
+        )
+        for layer in np.flatnonzero(percents * (width - 70) / 100 > _LETTER * 9 * len(name) + 4):
+            middle = left[layer] + percents[layer] / 2
+            text = f"{name}\n{percents[layer]:.0f}"
+            style: Any = {"fontsize": 9, "ha": "center", "va": "center", "linespacing": 0.95}
+            axes.text(middle, layer, text, color=_ink(color), **style)
+        left = left + percents
     axes.set_yticks(range(depth), [f"layer {layer + 1}" for layer in range(depth)])
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
-    axes.set_xlabel("chance in percent", fontsize=8)
-    axes.tick_params(labelsize=8)
-    axes.tick_params(axis="y", length=0)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.set_xlabel("probability in percent")
+    axes.spines["left"].set_visible(False)
     axes.legend(
-        bbox_to_anchor=(1.01, 1.0),
-        loc="upper left",
-        fontsize=7,
-        frameon=False,
-        ncols=2,
+        bbox_to_anchor=(0, 1.0),
+        loc="lower left",
+        fontsize=10,
+        ncols=_legend_columns(width),
         handlelength=1,
         handleheight=1,
         labelspacing=0.35,
         columnspacing=1.0,
-        borderaxespad=0,
+        borderaxespad=0.5,
     )
 
 
-_CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "linespacing": 0.95}
+def _colors(names: Iterable[str]) -> dict[str, Any]:
+    """Return a color for each op, families together: a hue for a family, a shade for an op."""
+    from matplotlib import colormaps
+
+    names = list(names)
+    colors: dict[str, Any] = {"Identity": "#dcdcdc"} if "Identity" in names else {}
+    for family, (palette, first, last) in _FAMILIES.items():
+        members = [n for n in names if _family(n) == family and n != "Identity"]
+        shades = np.linspace(last, first, len(members))[::-1]
+        colors |= dict(zip(members, colormaps[palette](shades), strict=True))
+    return colors
 
 
-def _ink(colour: Any) -> str:
-    """Return black or white, whichever reads better on a colour."""
+def _family(name: str) -> str:
+    if name not in OPS:
+        return "unknown"
+    families = {Geometric: "geometric", Pointwise: "pointwise", Blend: "blend"}
+    found = (f for kind, f in families.items() if isinstance(OPS[name].kind, kind))
+    return next(found, "region")
+
+
+def _ink(color: Any) -> str:
+    """Return black or white, whichever reads better on a color."""
     from matplotlib.colors import to_rgb
 
-    red, green, blue = to_rgb(colour)
+    red, green, blue = to_rgb(color)
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.55 else "white"
 
 
-def _draw_maps(figure: "Figure", cell: Any, policy: Policy, ranges: Mapping[str, Any]) -> None:
+def _draw_maps(
+    figure: "FigureBase", policy: Policy, ranges: Mapping[str, tuple[float, float]]
+) -> None:
     maps = 100 * _histograms(policy, ranges)
     rows = np.arange(len(ranges)) + 0.5
-    grid = cell.subgridspec(1, policy.depth, wspace=0.04)
+    grid = figure.add_gridspec(1, policy.depth, wspace=0.04)
     panels = [figure.add_subplot(grid[layer]) for layer in range(policy.depth)]
     for layer, panel in enumerate(panels):
         image = _draw_map(panel, maps[layer], maps.max())
-        panel.set_title(f"layer {layer + 1}", fontsize=9)
-        panel.set_yticks(rows, [_label(*item) for item in ranges.items()], fontsize=7)
-        panel.tick_params(axis="y", length=0, labelleft=layer == 0)
-        panel.scatter(*_neutrals(ranges), s=3, color="#e6550d", linewidths=0)
-    figure.supxlabel(_MAP_NOTE, fontsize=7, x=0.012, ha="left")
+        panel.set_title(f"layer {layer + 1}", fontsize=11, loc="center")
+        panel.set_yticks(rows, [_range_label(*item) for item in ranges.items()], fontsize=9)
+        panel.tick_params(axis="y", labelleft=layer == 0)
+        panel.scatter(*_identity_places(ranges), s=3, color="#e6550d", linewidths=0)
+    figure.supxlabel(_MAP_NOTE, fontsize=9, x=0.012, ha="left")
     bar = figure.colorbar(image, ax=panels, fraction=0.03, pad=0.01, aspect=25)
-    bar.set_label("chance in percent", fontsize=8)
-    bar.ax.tick_params(labelsize=7)
+    bar.set_label("probability in percent", fontsize=9)
+    bar.ax.tick_params(labelsize=9)
 
 
-def _draw_map(axes: "Axes", chances: np.ndarray[Any, Any], largest: float) -> Any:
+def _draw_map(axes: "Axes", percents: np.ndarray[Any, Any], largest: float) -> Any:
     from matplotlib.colors import PowerNorm
 
     # The square root keeps one layer's rare values visible beside another's only one.
     norm = PowerNorm(0.5, 0, largest)
-    image = axes.pcolormesh(chances, cmap="Blues", norm=norm, edgecolors="white", linewidth=0.4)
+    image = axes.pcolormesh(percents, cmap="Blues", norm=norm, edgecolors="white", linewidth=0.4)
     axes.invert_yaxis()
     axes.set_xticks([])
     for spine in axes.spines.values():
-        spine.set_edgecolor("#b0b0b0")
+        spine.set(visible=True, edgecolor="#b0b0b0")
     return image
 
 
-def _label(name: str, ends: tuple[float, float]) -> str:
+def _range_label(name: str, ends: tuple[float, float]) -> str:
     return f"{name}   {ends[0]:.3g} to {ends[1]:.3g}".replace("-", "\N{MINUS SIGN}")
 
 
-def _neutrals(ranges: Mapping[str, tuple[float, float]]) -> tuple[list[float], list[float]]:
+def _identity_places(
+    ranges: Mapping[str, tuple[float, float]],
+) -> tuple[list[float], list[float]]:
     """Return the places (columns, rows) of the bins that change nothing."""
     places = [
-        (_bin(neutral, low, high) + 0.5, row + 0.5)
+        (_bin(identity, low, high) + 0.5, row + 0.5)
         for row, (name, (low, high)) in enumerate(ranges.items())
-        if (neutral := OPS[name].identity_value) is not None and low <= neutral <= high
+        if (identity := OPS[name].identity_value) is not None and low <= identity <= high
     ]
     return [x for x, _ in places], [y for _, y in places]
 
@@ -231,20 +552,30 @@ def _range(policy: Policy, name: str) -> tuple[float, float] | None:
     low, high = min(values), max(values)
     if low == high:
         return None
-    neutral = OPS[name].identity_value
-    if neutral is not None and low < neutral < high:
+    identity = OPS[name].identity_value
+    if identity is not None and low < identity < high:
         low, high = min(low, mirror(name, high)), max(high, mirror(name, low))
     return low, high
 
 
 def _histograms(policy: Policy, ranges: Mapping[str, tuple[float, float]]) -> np.ndarray[Any, Any]:
-    """Return the chance of each op and bin of values in each layer, (L, ops, BINS)."""
-    chances = (policy.mixture[:, None, None] * policy.weights).numpy()
+    """Return the probability of each op and bin of values in each layer, (L, ops, BINS)."""
+    probabilities = (policy.mixture[:, None, None] * policy.weights).numpy()
     op, value = policy.op.numpy(), policy.value.numpy()
     maps = np.zeros((policy.depth, len(ranges), BINS))
     for row, (name, (low, high)) in enumerate(ranges.items()):
         for layer in range(policy.depth):
             chosen = op[:, layer] == policy.ops.index(name)
             place = _bin(value[:, layer][chosen], low, high)
-            np.add.at(maps[layer, row], place, chances[:, layer][chosen])
+            np.add.at(maps[layer, row], place, probabilities[:, layer][chosen])
     return maps
+
+
+def _draw_curves(panel: "Axes", seeds: Sequence[Points], reference: Points) -> None:
+    panel.grid(axis="y", linewidth=0.8)
+    panel.locator_params(axis="x", integer=True, nbins=5)
+    if reference:
+        panel.plot(*zip(*reference, strict=True), "--", color=COLORS["faint"], linewidth=1.2)
+    for seed in seeds:
+        panel.plot(*zip(*seed, strict=True), color=COLORS["curve"], linewidth=0.8, alpha=0.4)
+    panel.plot(*zip(*mean_curve(seeds), strict=True), color=COLORS["curve"], linewidth=2)
