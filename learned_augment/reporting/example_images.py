@@ -1,5 +1,6 @@
 """Example images that show what ops and policies do; nothing is downloaded."""
 
+from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from learned_augment.builders import from_layers
 from learned_augment.policy import Policy
 from learned_augment.transform import LearnedAugment
 
-__all__ = ["Example", "draw_examples", "example_images", "op_example"]
+__all__ = ["Draw", "Example", "draw_examples", "example_images", "op_example"]
 
 SIDE = 128
 """Side of an example image in pixels."""
@@ -26,6 +27,13 @@ class Example(NamedTuple):
     name: str
     credit: str
     image: Image.Image
+
+
+class Draw(NamedTuple):
+    """An augmented image with the ops that made it, in words."""
+
+    image: Image.Image
+    ops: str
 
 
 @cache
@@ -60,19 +68,28 @@ def op_example(op: str, value: float) -> Image.Image:
     """
     original = example_images()[0].image
     augment = LearnedAugment(from_layers([[(op, 1.0, value)]]), generator=_generator())
-    for _ in range(_TRIES):
-        augmented = augment(original)
-        if augmented.tobytes() != original.tobytes():
-            break
-    return augmented
+    draws: Iterator[Image.Image] = (augment(original) for _ in range(_TRIES))
+    changed = (image for image in draws if image.tobytes() != original.tobytes())
+    return next(changed, original)
 
 
-def draw_examples(policy: Policy, count: int) -> list[tuple[Example, list[Image.Image]]]:
+def draw_examples(policy: Policy, count: int) -> list[tuple[Example, list[Draw]]]:
     """Return each example image with ``count`` draws of a policy; every call draws the same."""
-    augment = LearnedAugment(policy, generator=_generator())
+    generator = _generator()
     return [
-        (example, [augment(example.image) for _ in range(count)]) for example in example_images()
+        (example, [_draw(policy, example.image, generator) for _ in range(count)])
+        for example in example_images()
     ]
+
+
+def _draw(policy: Policy, image: Image.Image, generator: torch.Generator) -> Draw:
+    plan = policy.sample(1, generator)
+    augmented = LearnedAugment(policy).transform(image, {"plan": plan})
+    steps = [
+        f"{step.op.name} {step.value:.3g}" if step.op.unit else step.op.name
+        for step in plan.steps(0)
+    ]
+    return Draw(augmented, ", ".join(steps) or "nothing")
 
 
 def _generator() -> torch.Generator:

@@ -1,217 +1,330 @@
-"""A comparison as one HTML page that stands alone: result, table, curves, policies, settings.
+"""A policy or a comparison as one HTML page that stands alone.
 
-The page loads nothing and runs no script. Whatever comes from outside is escaped.
+The page loads nothing and runs no script; everything that comes from a file is escaped.
 """
 
+import base64
+import io
 import json
 import math
+import shlex
 import statistics
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from PIL import Image
+
+from learned_augment._io import check_output_path, write_atomically
+from learned_augment._version import __version__
 from learned_augment.evaluation.result import ComparisonResult, Run
-from learned_augment.reporting.charts import (
-    Points,
-    curve_chart,
-    difference_chart,
-    mean_curve,
-    share_chart,
+from learned_augment.policy import Policy
+from learned_augment.reporting.effects import Effects, effects_sentences, policy_effects
+from learned_augment.reporting.example_images import draw_examples
+from learned_augment.reporting.plots import (
+    NARROW,
+    WIDE,
+    Interval,
+    curves_figure,
+    effects_figure,
+    intervals_figure,
+    ops_figure,
+    svg_markup,
+)
+from learned_augment.reporting.text import facts, op_rows, percent, policy_summary
+from learned_augment.serialization import load
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["policy_page", "result_page", "write_report"]
+
+DRAWS = 7
+"""Augmented copies of each example image."""
+
+_PAGE = Environment(
+    loader=PackageLoader("learned_augment.reporting"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+).get_template("report.html")
+
+_SECTIONS = (
+    "accuracies",
+    "curves",
+    "differences",
+    "effects",
+    "entries",
+    "examples",
+    "findings",
+    "notes",
+    "op_rows",
+    "ops",
+    "provenance",
 )
 
-__all__ = ["result_page"]
+
+def write_report(source: str | Path, out: str | Path) -> Path:
+    """Write the page of a policy or of a comparison, replacing what is there in one step.
+
+    Args:
+        source: A policy's ``.safetensors`` file, the name of a shipped policy, or the JSON file
+            that ``compare`` wrote.
+        out: The page, a ``.html`` file.
+
+    Raises:
+        ValueError: If the source is none of these, or the page cannot be written there.
+        ModuleNotFoundError: If matplotlib is not installed.
+    """
+    out = Path(out)
+    if out.suffix not in (".html", ".htm"):
+        raise ValueError(f"Expected a page ending in .html, got {str(out)!r}.")
+    check_output_path(out)
+    if Path(source).suffix == ".json":
+        page = result_page(_read_result(Path(source)), Path(source).name)
+    else:
+        page = policy_page(load(source), str(source))
+    return write_atomically(out, page.encode())
 
 
-def result_page(result: ComparisonResult) -> str:
-    """Return a result as an HTML document; equal results give equal text."""
-    title = f"Does a policy help on {result.data}?"
-    sections = [
-        _section("Result", _summary(result)),
-        _section("Accuracies", _table(result)),
-        _section("Differences", _differences(result)),
-        _section("Learning curves", _curves(result)),
-        _section("What the policies draw", _policies(result)),
-        _section("Settings", _settings(result)),
-    ]
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"<h1>{escape(title)}</h1>\n<p>{escape(result.headline())}</p>\n"
-        + "".join(sections)
-        + "</main>\n</body>\n</html>\n"
+def policy_page(policy: Policy, source: str | None = None) -> str:
+    """Return a policy as an HTML document; equal policies give equal text.
+
+    Args:
+        policy: The policy.
+        source: The file or the shipped name that loads it; None is ``NAME.safetensors``.
+
+    Raises:
+        ValueError: If ``policy.about["effects"]`` is not of the form that `Effects` reads.
+        ModuleNotFoundError: If matplotlib is not installed.
+    """
+    effects = policy_effects(policy)
+    ops = {name: layers.tolist() for name, layers in policy.op_shares().items()}
+    stated = ("effects", "name", "paper", "source", "licence")
+    return _page(
+        title=f"Policy {policy.name}",
+        summary=policy_summary(policy),
+        effects=_effects(effects) if effects else None,
+        ops={policy.name: _ops(policy.name, ops)},
+        op_rows=op_rows(policy),
+        examples=_examples(policy),
+        provenance=facts(policy.about),
+        usage=_policy_usage(policy, source or f"{policy.name}.safetensors"),
+        entries=_entries({k: v for k, v in policy.about.items() if k not in stated}),
     )
 
 
-def _section(heading: str, content: str) -> str:
-    return f"<section>\n<h2>{heading}</h2>\n{content}\n</section>\n" if content else ""
+def result_page(result: ComparisonResult, source: str = "result.json") -> str:
+    """Return a comparison as an HTML document; equal results give equal text.
+
+    Args:
+        result: The result.
+        source: The JSON file that holds it.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib is not installed.
+    """
+    ops = {name: found["ops"] for name, found in result.policies.items() if found["ops"]}
+    return _page(
+        title=f"Comparison of policies on {result.data}",
+        summary=[result.headline()],
+        findings=[result.sentence(*pair) for pair in result.pairs()],
+        notes=list(result.notes()),
+        accuracies=_accuracies(result),
+        differences=_differences(result),
+        curves=_curves(result),
+        ops={name: _ops(name, layers) for name, layers in ops.items()},
+        usage=_comparison_usage(source),
+        entries=_entries(result.settings),
+    )
 
 
-def _summary(result: ComparisonResult) -> str:
-    said = _list([result.sentence(*pair) for pair in result.pairs()])
-    notes = result.notes()
-    return said + (f'\n<div class="notes"><h3>Before you believe it</h3>{_list(notes)}</div>')
+def _page(*, title: str, summary: Sequence[str], usage: Any, **sections: Any) -> str:
+    absent = dict.fromkeys(_SECTIONS)
+    given = {"title": title, "summary": summary, "usage": usage, "version": __version__}
+    return _PAGE.render(**{**absent, **sections, **given})
 
 
-def _list(sentences: Iterable[str]) -> str:
-    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
-    return f"<ul>{items}</ul>" if items else "<p>Nothing to note.</p>"
+def _read_result(path: Path) -> ComparisonResult:
+    try:
+        return ComparisonResult.from_json(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
-def _table(result: ComparisonResult) -> str:
-    heads = ["policy", "placed", "accuracy, %", "sd", f"difference to {result.reference}", "95 %"]
-    top = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
-    rows = "".join(map(_row, [result] * len(result.placements), result.placements))
+def _figure(draw: Callable[[float], "Figure"], alt: str, caption: str) -> dict[str, Any]:
+    """Return a figure for desktops and one for phones; the page shows the one that fits."""
+    drawn = {
+        name: Markup(svg_markup(draw(width), alt, f"{name} {alt}"))
+        for name, width in (("wide", WIDE), ("narrow", NARROW))
+    }
+    return {**drawn, "caption": caption}
+
+
+def _effects(effects: Effects) -> dict[str, Any]:
+    sentences = effects_sentences(effects)
     caption = (
-        f"Of {result.settings['test_images']} test images after the last epoch; mean and standard "
-        "deviation over seeds, difference paired by seed, in points."
+        f"Effect of each op at each value on {effects.target}, of {effects.trainings} trainings, "
+        "with 95 % intervals. Each image shows the op at that value."
     )
-    return (
-        f'<div class="wide"><table><caption>{caption}</caption><thead><tr>{top}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
+    alt = "Effects of ops. " + " ".join(sentences)
+    return {
+        "figure": _figure(lambda width: effects_figure(effects, width), alt, caption),
+        "sentences": sentences,
+    }
 
 
-def _row(result: ComparisonResult, policy: str) -> str:
-    values = list(result.accuracies(policy).values())
-    found = None if policy == result.reference else result.difference(policy)
-    cells = [
-        f"{statistics.fmean(values):.2f}" if values else "",
-        f"{statistics.stdev(values):.2f}" if len(values) > 1 else "",
-        f"{found.mean:+.2f}" if found else "",
-        f"{found.low:+.2f} to {found.high:+.2f}" if found else "",
+def _ops(name: str, ops: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    caption = "Probability of each op in each layer, the mean over sub-policies."
+    depth = len(next(iter(ops.values())))
+    layers = "; ".join(f"layer {layer + 1}: {_likeliest(ops, layer)}" for layer in range(depth))
+    alt = f"Probabilities of ops under {name}. {layers}"
+    return _figure(lambda width: ops_figure(ops, width), alt, caption)
+
+
+def _likeliest(ops: Mapping[str, Sequence[float]], layer: int) -> str:
+    names = sorted((op for op in ops if ops[op][layer]), key=lambda op: -ops[op][layer])[:3]
+    return ", ".join(f"{op} {percent(ops[op][layer])} %" for op in names)
+
+
+def _examples(policy: Policy) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": example.name.capitalize(),
+            "credit": f"Image: {example.credit}.",
+            "draws": [
+                _draw(example.image, f"{example.name}, the original", "original"),
+                *(_draw(image, f"{example.name} after {ops}", ops) for image, ops in draws),
+            ],
+        }
+        for example, draws in draw_examples(policy, DRAWS)
     ]
-    numbers = "".join(f'<td class="number">{cell}</td>' for cell in cells)
-    place = escape(result.placements[policy])
-    return f'<tr><th scope="row">{escape(policy)}</th><td>{place}</td>{numbers}</tr>'
 
 
-def _differences(result: ComparisonResult) -> str:
+def _draw(image: Image.Image, alt: str, caption: str) -> dict[str, str]:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=90)
+    source = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return {"source": source, "alt": alt, "caption": caption}
+
+
+def _policy_usage(policy: Policy, source: str) -> list[dict[str, str]]:
+    name = source if Path(source).suffix != ".safetensors" else Path(source).name
+    first = {
+        "text": "Augment images: PIL images, uint8 tensors, float tensors in [0, 1].",
+        "code": "from learned_augment import LearnedAugment\n\n"
+        f"augment = LearnedAugment({name!r})\naugmented = augment(image)",
+    }
+    if policy.about.get("placement") == "replaces":
+        steps = [f"LearnedAugment({name!r}),"]
+        text = "In a training, the policy replaces crop, flip and cutout:"
+    else:
+        steps = [
+            "v2.RandomCrop(32, padding=4),  # the base augmentation, if it helps on your images",
+            "v2.RandomHorizontalFlip(),",
+            f"LearnedAugment({name!r}),",
+        ]
+        text = "In a training, the policy comes after the base augmentation:"
+    steps += ["v2.ToImage(),", "v2.ToDtype(torch.float32, scale=True),"]
+    code = "import torch\nfrom torchvision.transforms import v2\n\ntransform = v2.Compose(\n    [\n"
+    code += "".join(f"        {step}\n" for step in steps) + "    ]\n)"
+    quoted = shlex.quote(name)
+    shell = f"learned-augment show {quoted}\n"
+    shell += f"learned-augment apply --policy {quoted} --grid sheet.png photos/"
+    return [
+        first,
+        {"text": text, "code": code},
+        {"text": "On the command line, print it and augment image files:", "code": shell},
+    ]
+
+
+def _comparison_usage(source: str) -> list[dict[str, str]]:
+    code = (
+        "from pathlib import Path\n\n"
+        "from learned_augment.evaluation.result import ComparisonResult\n\n"
+        f"result = ComparisonResult.from_json(Path({source!r}).read_text())\nprint(result.table())"
+    )
+    return [{"text": "Read the result in Python:", "code": code}]
+
+
+def _entries(settings: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        name: value if isinstance(value, str) else json.dumps(value)
+        for name, value in sorted(settings.items())
+    }
+
+
+def _accuracies(result: ComparisonResult) -> dict[str, Any]:
+    against = f"difference to {result.reference}"
+    rows = [["policy", "placement", "accuracy, %", "sd", against, "95 % interval"]]
+    for policy, placement in result.placements.items():
+        values = list(result.accuracies(policy).values())
+        found = None if policy == result.reference else result.difference(policy)
+        rows.append(
+            [
+                policy,
+                placement,
+                f"{statistics.fmean(values):.2f}" if values else "",
+                f"{statistics.stdev(values):.2f}" if len(values) > 1 else "",
+                f"{found.mean:+.2f}" if found else "",
+                f"{found.low:+.2f} to {found.high:+.2f}" if found else "",
+            ]
+        )
+    caption = (
+        f"Accuracy on {result.settings['test_images']} test images after the last epoch: mean and "
+        "standard deviation over seeds; difference paired by seed, in points."
+    )
+    return {"rows": rows, "caption": caption}
+
+
+def _differences(result: ComparisonResult) -> list[dict[str, Any]]:
     figures = []
-    for controls in (False, True):
-        pairs = [(p, r) for p, r in result.pairs() if (r != result.reference) == controls]
+    for random_controls in (False, True):
+        pairs = [(p, r) for p, r in result.pairs() if (r != result.reference) == random_controls]
         found = [(policy, result.difference(policy, against)) for policy, against in pairs]
-        rows = [(policy, difference) for policy, difference in found if difference]
-        against = "its random control" if controls else result.reference
+        rows = [Interval(name, *values[:3]) for name, values in found if values]
         if rows:
-            figures.append(
-                _figure(difference_chart(rows), f"Each policy less {against}, in points.")
-            )
-    return "\n".join(figures)
+            against = "its random control" if random_controls else result.reference
+            figures.append(_difference_figure(rows, against))
+    return figures
 
 
-def _figure(content: str, caption: str) -> str:
-    return f"<figure>{content}<figcaption>{escape(caption)}</figcaption></figure>"
+def _difference_figure(rows: Sequence[Interval], against: str) -> dict[str, Any]:
+    label = f"accuracy less that of {against}, points"
+    alt = "Differences in points. " + "; ".join(
+        f"{row.label}: {row.mean:+.2f} [{row.low:+.2f}, {row.high:+.2f}]" for row in rows
+    )
+    caption = f"Accuracy of each policy less that of {against}, with 95 % intervals over seeds."
+    return _figure(lambda width: intervals_figure(rows, label, width), alt, caption)
 
 
-def _curves(result: ComparisonResult) -> str:
+def _curves(result: ComparisonResult) -> dict[str, Any] | None:
     tested = any(len(run.accuracies) > 1 for run in result.runs)
     curves = {
         name: [_points(run, tested) for run in result.runs if run.policy == name]
         for name in result.placements
     }
-    points = [point for runs in curves.values() for run in runs for point in run]
-    if not points:
-        return ""
-    epochs, values = zip(*points, strict=True)
-    span = [(min(epochs), min(values)), (max(epochs), max(values))]
-    behind = mean_curve(curves[result.reference])
-    charts = [curve_chart(name, runs, behind, span) for name, runs in curves.items() if any(runs)]
-    what = "Accuracy on the test images in percent" if tested else "Training loss"
+    if not any(any(runs) for runs in curves.values()):
+        return None
+    label = "test accuracy, %" if tested else "training loss"
     caption = (
-        f"{what}, by epoch: each seed thin, their mean thick, the mean of {result.reference} "
-        "dashed."
+        f"{'Accuracy on the test images in percent' if tested else 'Training loss'} by epoch: "
+        f"seeds thin, their mean thick, the mean of {result.reference} dashed."
     )
-    return _figure(f'<div class="panels">{"".join(charts)}</div>', caption)
+    alt = f"Learning curves of {', '.join(name for name, runs in curves.items() if any(runs))}"
+    return _figure(
+        lambda width: curves_figure(curves, result.reference, label, width), alt, caption
+    )
 
 
-def _points(run: Run, tested: bool) -> Points:
+def _points(run: Run, tested: bool) -> list[tuple[float, float]]:
     if tested:
-        return list(run.accuracies)
-    return [(epoch, loss) for epoch, loss in enumerate(run.losses, 1) if _drawable(loss)]  # type: ignore[misc]
-
-
-def _drawable(loss: float | None) -> bool:
-    return loss is not None and math.isfinite(loss)
-
-
-def _policies(result: ComparisonResult) -> str:
-    shown = [
-        f"<h3>{escape(name)}</h3>{_figure(share_chart(figures['ops']), '')}"
-        for name, figures in result.policies.items()
-        if figures["ops"]
+        return [(float(epoch), accuracy) for epoch, accuracy in run.accuracies]
+    return [
+        (float(epoch), loss)
+        for epoch, loss in enumerate(run.losses, 1)
+        if loss is not None and math.isfinite(loss)
     ]
-    if not shown:
-        return ""
-    legend = "".join(f'<span class="{kind}">{text}</span>' for kind, text in _KINDS)
-    intro = (
-        "Chance of each op in each layer, the mean over sub-policies; default crop and flip first."
-    )
-    return f'<p>{intro}</p><p class="legend">{legend}</p>{"".join(shown)}'
-
-
-_KINDS: Sequence[tuple[str, str]] = (
-    ("identity", "nothing"),
-    ("geometric", "moves pixels"),
-    ("pointwise", "maps grey levels"),
-    ("blend", "colour and sharpness"),
-    ("erase", "erases or crops a region"),
-)
-
-
-def _settings(result: ComparisonResult) -> str:
-    written = {
-        key: value if isinstance(value, str) else json.dumps(value)
-        for key, value in result.settings.items()
-    }
-    rows = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in written.items())
-    return f"<details><summary>Everything that was set</summary><dl>{rows}</dl></details>"
-
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c2430; --faint: #5b6675; --paper: #ffffff;
-  --line: #d8dee6; --wash: #f3f5f8; --up: #0b7a4b; --down: #b3341f; --same: #5b6675;
-  --mean: #1f5fbf; --identity: #dfe3e8; --geometric: #a9cbee; --pointwise: #f2cf8f;
-  --blend: #cdbdea; --region: #aedcb4; --on: #16202c; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6eaf0; --faint: #a2adbb;
-  --paper: #14181e; --line: #343c47; --wash: #1d232b; --up: #4cc38a; --down: #ff8a73;
-  --same: #a2adbb; --mean: #7fb2ff; --identity: #4a535f; --geometric: #34618f;
-  --pointwise: #80601f; --blend: #5f4c8f; --region: #2f6b3a; --on: #f2f5f9; } }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif; }
-main { max-width: 60rem; margin: 0 auto; padding: 1.5rem 1.25rem 4rem; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 0.5rem 0; overflow-wrap: anywhere; }
-h2 { font-size: 1.2rem; margin: 2.5rem 0 0.75rem; padding-top: 0.75rem;
-  border-top: 1px solid var(--line); }
-h3 { font-size: 1rem; margin: 1rem 0 0.25rem; overflow-wrap: anywhere; }
-ul { padding-left: 1.2rem; } li { margin: 0.2rem 0; overflow-wrap: anywhere; }
-.notes { background: var(--wash); border-left: 4px solid var(--faint); padding: 0.4rem 1rem; }
-.wide, figure { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-caption { caption-side: bottom; text-align: left; color: var(--faint); padding-top: 0.5rem; }
-th, td { text-align: left; padding: 0.3rem 0.75rem 0.3rem 0; font-weight: normal;
-  border-bottom: 1px solid var(--line); white-space: nowrap; }
-thead th { color: var(--faint); } tbody th { font-weight: 600; }
-.number { text-align: right; }
-thead th:nth-child(n + 3) { text-align: right; }
-figure { margin: 0.5rem 0 1.5rem; } figcaption { color: var(--faint); }
-svg { display: block; max-width: none; } svg text { font: 12px system-ui, sans-serif; }
-.label { fill: var(--faint); } .name { fill: var(--ink); }
-.grid { stroke: var(--line); } .zero { stroke: var(--faint); stroke-width: 1.5; }
-.up { fill: var(--up); stroke: var(--up); } .down { fill: var(--down); stroke: var(--down); }
-.same { fill: var(--same); stroke: var(--same); } .bar { stroke-width: 2.5; }
-polyline { fill: none; } .seed { stroke: var(--mean); opacity: 0.35; }
-.mean { stroke: var(--mean); stroke-width: 2; }
-.behind { stroke: var(--faint); stroke-dasharray: 3 3; }
-.panels { display: flex; flex-wrap: wrap; gap: 0.75rem; }
-.op rect { stroke: var(--paper); } .inside { fill: var(--on); }
-.identity rect { fill: var(--identity); } .geometric rect { fill: var(--geometric); }
-.pointwise rect { fill: var(--pointwise); } .blend rect { fill: var(--blend); }
-.erase rect, .resample rect { fill: var(--region); }
-.legend span { color: var(--on); padding: 0.1rem 0.6rem; margin-right: 0.4rem;
-  border-radius: 0.2rem; display: inline-block; }
-span.identity { background: var(--identity); } span.geometric { background: var(--geometric); }
-span.pointwise { background: var(--pointwise); } span.blend { background: var(--blend); }
-span.erase { background: var(--region); }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 0.15rem 1rem; }
-dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
-"""

@@ -84,6 +84,7 @@ _FAMILIES: Mapping[str, tuple[str, float, float]] = {
 """Color map of each family of ops, and the range of it that its ops take."""
 
 _MARKERS = {"helps": ">", "unclear": "o", "hurts": "<"}
+_DIFFERENCES = {"helps": "better", "unclear": "no difference shown", "hurts": "worse"}
 
 Points = Sequence[tuple[float, float]]
 
@@ -179,7 +180,7 @@ def intervals_figure(rows: Sequence[Interval], label: str, width: float = WIDE) 
         ModuleNotFoundError: If matplotlib is not installed.
     """
     figure = _new_figure(width, _intervals_height(len(rows), images=False))
-    _draw_intervals(figure.add_subplot(), rows, label, "points")
+    _draw_intervals(figure.add_subplot(), rows, label, "points", _DIFFERENCES)
     return figure
 
 
@@ -216,14 +217,14 @@ def curves_figure(
         ModuleNotFoundError: If matplotlib is not installed.
     """
     shown = {name: list(filter(None, seeds)) for name, seeds in curves.items() if any(seeds)}
-    columns = max(1, min(len(shown), int(width // 270)))
+    columns = min(len(shown), 3 if width > 600 else 2)
     lines = math.ceil(len(shown) / columns)
     figure = _new_figure(width, 170 * lines + 30)
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flatten()
     behind = mean_curve(curves.get(reference, ()))
     for panel, (name, seeds) in zip(panels, shown.items(), strict=False):
         _draw_curves(panel, seeds, behind if name != reference else [])
-        panel.set_title(_plain(_shortened(name, 34)))
+        panel.set_title(_plain(_shortened(name, int(width / columns / 8))))
     for panel in panels[len(shown) :]:
         panel.set_axis_off()
     figure.supxlabel("epoch", fontsize=11, color=COLORS["faint"])
@@ -363,7 +364,7 @@ def _draw_effects(figure: "FigureBase", effects: Effects) -> None:
     if effects.target == "log loss":
         label = f"reduction of {effects.target}, {effects.unit} (above 0 helps)"
     axes = figure.add_subplot()
-    _draw_intervals(axes, rows, label, effects.unit)
+    _draw_intervals(axes, rows, label, effects.unit, {outcome: outcome for outcome in _MARKERS})
     axes.tick_params(axis="y", pad=_IMAGE + 8)
     for place, row in enumerate(effects.rows):
         if row.op in OPS and OPS[row.op].low <= row.value <= OPS[row.op].high:
@@ -388,7 +389,9 @@ def _beside(picture: Image.Image, place: int) -> Any:
     )
 
 
-def _draw_intervals(axes: "Axes", rows: Sequence[Interval], label: str, unit: str) -> None:
+def _draw_intervals(
+    axes: "Axes", rows: Sequence[Interval], label: str, unit: str, words: Mapping[str, str]
+) -> None:
     axes.axvline(0, color=COLORS["faint"], linewidth=1)
     axes.grid(axis="x", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -397,8 +400,7 @@ def _draw_intervals(axes: "Axes", rows: Sequence[Interval], label: str, unit: st
         axes.hlines(place, row.low, row.high, color=color, linewidth=2)
         axes.plot(row.mean, place, _MARKERS[row.outcome], color=color, markersize=8)
     for outcome, marker in _MARKERS.items():
-        style = {"color": COLORS[outcome], "markersize": 8, "linestyle": "none"}
-        axes.plot([], [], marker=marker, label=outcome, **style)
+        axes.plot([], [], marker, color=COLORS[outcome], markersize=8, label=words[outcome])
     axes.set_yticks(range(len(rows)), [_plain(_shortened(row.label, 30)) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(label)
@@ -436,7 +438,9 @@ def _draw_ops(figure: "FigureBase", ops: Mapping[str, Sequence[float]], width: f
         axes.barh(
             range(depth), percents, 0.8, left, color=color, ec=COLORS["paper"], lw=0.6, label=name
         )
-        for layer in np.flatnonzero(percents * (width - 70) / 100 > _LETTER * 9 * len(name) + 4):
+        for layer in np.flatnonzero(
+            percents * (width - 70) / 100 > _LETTER * 9 * len(name) + 4
+        ).tolist():
             middle = left[layer] + percents[layer] / 2
             text = f"{name}\n{percents[layer]:.0f}"
             style: Any = {"fontsize": 9, "ha": "center", "va": "center", "linespacing": 0.95}
@@ -461,16 +465,20 @@ def _draw_ops(figure: "FigureBase", ops: Mapping[str, Sequence[float]], width: f
 
 
 def _colors(names: Iterable[str]) -> dict[str, Any]:
-    """Return a color for each op, families together: a hue for a family, a shade for an op."""
+    """Return a color for each op, families together: a hue for a family, a shade for an op.
+
+    An op has the same color in every figure.
+    """
     from matplotlib import colormaps
 
-    names = list(names)
-    colors: dict[str, Any] = {"Identity": "#dcdcdc"} if "Identity" in names else {}
+    names = set(names)
+    colors: dict[str, Any] = {"Identity": "#dcdcdc"}
     for family, (palette, first, last) in _FAMILIES.items():
-        members = [n for n in names if _family(n) == family and n != "Identity"]
-        shades = np.linspace(last, first, len(members))[::-1]
+        members = [n for n in [*OPS, *sorted(names - set(OPS))] if _family(n) == family]
+        members = [n for n in members if n != "Identity"]
+        shades = np.linspace(first, last, len(members))
         colors |= dict(zip(members, colormaps[palette](shades), strict=True))
-    return colors
+    return {name: color for name, color in colors.items() if name in names}
 
 
 def _family(name: str) -> str:

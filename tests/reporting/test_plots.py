@@ -1,5 +1,7 @@
+import dataclasses
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -7,7 +9,26 @@ from PIL import Image
 
 from learned_augment import Policy
 from learned_augment.builders import from_layers, identity, trivial_augment
-from learned_augment.reporting.plots import BINS, check_figure_path, policy_figure, save_figure
+from learned_augment.reporting.effects import Effects
+from learned_augment.reporting.plots import (
+    BINS,
+    COLORS,
+    NARROW,
+    WIDE,
+    Interval,
+    check_figure_path,
+    curves_figure,
+    effects_figure,
+    intervals_figure,
+    mean_curve,
+    ops_figure,
+    policy_figure,
+    save_figure,
+    svg_markup,
+)
+from tests.reporting.test_effects import ROWS, made_effects
+
+OPS = {"Identity": [0.5, 0.0], "Rotate": [0.25, 1.0], "Solarize": [0.25, 0.0], "Flip": [0.0, 0.0]}
 
 
 def texts(figure):
@@ -28,7 +49,7 @@ def test_a_figure_is_a_picture_with_content(tmp_path, name):
     assert 0.3 < (pixels == 255).all(2).mean() < 0.95
 
 
-def test_bars_show_the_shares_of_each_layer():
+def test_bars_show_the_probabilities_of_each_layer():
     figure = policy_figure(Policy.load("deepaa-cifar10"))
     assert "CutoutClipped\n92" in texts(figure)
     assert "Flip\n73" in texts(figure)
@@ -37,6 +58,23 @@ def test_bars_show_the_shares_of_each_layer():
     ends = {round(bar.get_y(), 3): bar.get_x() + bar.get_width() for bar in bars}
     assert list(ends.values()) == pytest.approx([100] * 6)
     assert tick_labels(figure.axes[0]) == [f"layer {layer}" for layer in range(1, 7)]
+
+
+def test_an_op_has_one_color_in_all_figures_and_ops_have_different_ones():
+    def colors(figure):
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        return {name: bars[0].get_facecolor() for name, bars in zip(labels, handles, strict=True)}
+
+    few = colors(ops_figure(OPS))
+    assert list(few) == ["Identity", "Rotate", "Solarize"]  # Flip is never drawn
+    many = colors(policy_figure(Policy.load("deepaa-cifar10")))
+    assert few == {name: many[name] for name in few}
+    assert len(set(many.values())) == len(many)
+
+
+def test_an_unknown_op_has_a_bar_too():
+    figure = ops_figure({"Flip": [0.5], "Frob": [0.5]})
+    assert "Frob\n50" in texts(figure)
 
 
 def test_maps_place_every_value_in_its_bin():
@@ -58,6 +96,118 @@ def test_without_a_space_rows_span_the_values_there_are():
     assert "ShearX   \N{MINUS SIGN}0.99 to 0.99" in tick_labels(axes)
 
 
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_effects_are_sorted_rows_with_an_image_an_interval_and_numbers(width):
+    effects = Effects.from_data(made_effects())
+    figure = effects_figure(effects, width)
+    (axes,) = figure.axes
+    assert tick_labels(axes) == [row.label for row in effects.rows]
+    assert tick_labels(axes)[0] == "TranslateX 0.1"
+    markers = [line for line in axes.lines if len(line.get_xdata()) == 1]
+    ends = [bar.get_segments()[0] for bar in axes.collections]
+    for place, row in enumerate(effects.rows):
+        assert markers[place].get_xdata()[0] == row.effect
+        assert markers[place].get_ydata()[0] == place
+        assert ends[place].tolist() == [[row.low, place], [row.high, place]]
+        color = COLORS[row.outcome]
+        assert markers[place].get_color() == color
+        marker = {"helps": ">", "hurts": "<", "unclear": "o"}[row.outcome]
+        assert markers[place].get_marker() == marker
+        label = axes.get_yticklabels()[place]
+        assert (label.get_color() == COLORS["hurts"]) == (row.outcome == "hurts")
+    images = [box for box in axes.artists if hasattr(box, "offsetbox")]
+    assert len(images) == len(ROWS)
+    (numbers,) = axes.child_axes
+    assert tick_labels(numbers)[-1] == "-3.1 [-3.9, -2.3]".replace("-", "\N{MINUS SIGN}")
+    assert figure.get_figwidth() * 72 == width
+
+
+def test_images_beside_effects_differ_and_unknown_ops_have_none():
+    data = made_effects()
+    data["rows"][0] |= {"op": "Frob"}
+    data["rows"][1] |= {"value": 1000.0}  # out of range
+    (axes,) = effects_figure(Effects.from_data(data)).axes
+    images = [box.offsetbox.get_data().tobytes() for box in axes.artists]
+    assert len(images) == len(set(images)) == len(ROWS) - 2
+
+
+def test_effects_on_log_loss_say_so():
+    data = made_effects(target="log loss", unit="nats")
+    (axes,) = effects_figure(Effects.from_data(data)).axes
+    assert axes.get_xlabel() == "reduction of log loss, nats (above 0 helps)"
+
+
+def test_a_policy_shows_its_effects_above_its_ops():
+    policy = from_layers([[("Flip", 1.0, 0.5)]], {"effects": made_effects()})
+    first, second = policy_figure(policy).axes
+    assert tick_labels(first)[-1] == "Flip 0.5"
+    assert tick_labels(second) == ["layer 1"]
+    broken = dataclasses.replace(policy, about={"effects": []})
+    with pytest.raises(ValueError, match="Expected effects as a mapping"):
+        policy_figure(broken)
+
+
+def test_differences_are_drawn_where_their_numbers_say():
+    rows = [Interval("wide", 2.0, -1.0, 5.0), Interval("low", -3.0, -4.0, -2.0)]
+    figure = intervals_figure([*rows, Interval("up", 1.0, 0.5, 1.5)], "difference")
+    (axes,) = figure.axes
+    markers = [line for line in axes.lines if len(line.get_xdata()) == 1]
+    assert [marker.get_marker() for marker in markers] == ["o", "<", ">"]
+    assert [bar.get_segments()[0][:, 0].tolist() for bar in axes.collections] == [
+        [-1.0, 5.0],
+        [-4.0, -2.0],
+        [0.5, 1.5],
+    ]
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert words == ["better", "no difference shown", "worse"]
+
+
+def test_the_mean_curve_holds_the_epochs_that_all_seeds_have():
+    assert mean_curve([[(1, 10.0), (2, 30.0)], [(1, 20.0), (2, 50.0)]]) == [(1, 15.0), (2, 40.0)]
+    assert mean_curve([[(1, 1.0)], [(1, 3.0), (2, 5.0)]]) == [(1, 2.0)]
+    assert mean_curve([]) == []
+
+
+def test_each_policy_has_a_panel_of_seeds_mean_and_reference():
+    curves = {
+        "none": [[(1, 10.0), (2, 20.0)]],
+        "p": [[(1, 10.0), (2, 30.0)], [(1, 20.0), (2, 50.0)]],
+        "empty": [[]],
+    }
+    none, p = curves_figure(curves, "none", "accuracy").axes
+    assert [axes.get_title(loc="left") for axes in (none, p)] == ["none", "p"]
+    drawn = [(line.get_linestyle(), line.get_ydata().tolist()) for line in map(as_array, p.lines)]
+    assert drawn == [
+        ("--", [10.0, 20.0]),
+        ("-", [10.0, 30.0]),
+        ("-", [20.0, 50.0]),
+        ("-", [15.0, 40.0]),
+    ]
+    assert len(none.lines) == 2  # its own mean is not repeated as the reference
+
+
+def as_array(line):
+    line.set_ydata(np.asarray(line.get_ydata()))
+    return line
+
+
+def test_an_svg_follows_the_colors_and_the_font_of_its_page():
+    markup = svg_markup(ops_figure(OPS), 'a "label"', "salt")
+    root = ElementTree.fromstring(markup)
+    assert root.get("aria-label") == 'a "label"'
+    assert root.get("role") == "img"
+    assert f"var(--faint, {COLORS['faint']})" in markup
+    assert "font-family" not in markup
+    assert "<style" not in markup
+    texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert "Rotate" in texts  # texts stay texts
+
+
+def test_texts_are_drawn_as_they_are():
+    figure = intervals_figure([Interval("$a_b$\n^{c", 1.0, 0.5, 1.5)], "x")
+    assert "$a_b$ ^{c" in svg_markup(figure, "", "").replace(r"\$", "$")
+
+
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
 def test_files_are_whole_and_of_their_kind(tmp_path, suffix):
     path = save_figure(policy_figure(identity()), tmp_path / f"f{suffix}")
@@ -73,9 +223,12 @@ def test_other_kinds_of_files_are_refused():
 
 def test_the_global_state_of_matplotlib_is_left_alone():
     code = (
-        "import sys; from learned_augment import figures, Policy; "
+        "import sys; from learned_augment import Policy; "
+        "from learned_augment.reporting import plots; "
         "assert 'matplotlib' not in sys.modules; "
-        "figures.policy_figure(Policy.load('dada-cifar10')); "
-        "assert 'matplotlib.pyplot' not in sys.modules"
+        "import matplotlib; before = [matplotlib.rcParams[name] for name in plots._STYLE]; "
+        "plots.policy_figure(Policy.load('dada-cifar10')); "
+        "assert 'matplotlib.pyplot' not in sys.modules; "
+        "assert [matplotlib.rcParams[name] for name in plots._STYLE] == before"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
