@@ -6,6 +6,7 @@ probability, value) becomes a layer {op at value: p, Identity: 1 - p}, a mirrore
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, SupportsFloat
 
@@ -24,6 +25,7 @@ __all__ = [
     "from_sub_policies",
     "from_torchvision",
     "identity",
+    "in_sequence",
     "rand_augment",
     "trivial_augment",
 ]
@@ -69,6 +71,40 @@ def from_sub_policies(
         [[_applied(*triple, triple[0] in mirrored) for triple in sub] for sub in sub_policies],
         about,
     )
+
+
+def in_sequence(policies: Sequence[Policy], about: Mapping[str, Any] | None = None) -> Policy:
+    """Return the policy that applies policies one after another.
+
+    Args:
+        policies: At least one; all but one of them of a single sub-policy.
+        about: The policy's provenance.
+
+    Raises:
+        ValueError: If there is no policy, or two are mixtures.
+    """
+    mixtures = [policy for policy in policies if len(policy.mixture) > 1]
+    if not policies or len(mixtures) > 1:
+        raise ValueError(
+            "Expected at least one policy, and at most one of several sub-policies, got "
+            f"{[len(policy.mixture) for policy in policies]} sub-policies."
+        )
+    count = max(len(policy.mixture) for policy in policies)
+    sub_policies = [
+        [layer for policy in policies for layer in _layers(policy, s % len(policy.mixture))]
+        for s in range(count)
+    ]
+    built = _build(sub_policies, about)
+    return replace(built, mixture=mixtures[0].mixture) if mixtures else built
+
+
+def _layers(policy: Policy, s: int) -> list[Layer]:
+    """Return the layers of one sub-policy, without the candidates that are never chosen."""
+    columns = (policy.weights[s].tolist(), policy.op[s].tolist(), policy.value[s].tolist())
+    return [
+        [(policy.ops[op], weight, value) for weight, op, value in zip(*rows, strict=True) if weight]
+        for rows in zip(*columns, strict=True)
+    ]
 
 
 def identity() -> Policy:

@@ -112,6 +112,21 @@ _TRIVIALAUGMENT = {
     **_factors(1.0, 1.99, mirrored=True),
 }
 
+# Ours, for screening: the base augmentation is among the ops, in the order of application. Flip has
+# one value; its probability is the policy's.
+_SCREENING = {
+    "PadCrop": Range(0.0, 0.25),
+    "Flip": Range(1.0, 1.0),
+    **_signed(0.3, 0.25, 30.0, low=False),
+    **_factors(1.0, 1.9, mirrored=True),
+    "Posterize": Range(8.0, 4.0, whole=True),
+    "Solarize": Range(256.0, 128.0),
+    "AutoContrast": Range(),
+    "Equalize": Range(),
+    "Invert": Range(),
+    "Cutout": Range(0.0, 0.5),
+}
+
 SPACES: Mapping[str, Space] = MappingProxyType(
     {
         "dada": _DADA,
@@ -121,9 +136,10 @@ SPACES: Mapping[str, Space] = MappingProxyType(
         "autoaugment": _AUTOAUGMENT,
         "randaugment": _RANDAUGMENT,
         "trivialaugment": _TRIVIALAUGMENT,
+        "screening": _SCREENING,
     }
 )
-"""Every space by the name of its paper. Adding one is adding a dictionary."""
+"""Every space by the name of its paper or method. Adding one is adding a dictionary."""
 
 
 def mirror(op: str, value: float) -> float:

@@ -22,7 +22,7 @@ LAYERS = [
     ["_validation"],
     ["transform"],
     ["runtime", "datasets", "models"],
-    ["evaluation.random_baseline", "evaluation.named_policies"],
+    ["evaluation.random_baseline", "evaluation.named_policies", "evaluation.statistics"],
     ["training"],
     ["search"],
     ["evaluation"],

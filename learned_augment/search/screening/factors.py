@@ -1,0 +1,96 @@
+"""The ops and strengths that a screening tries, and which of them change the user's images."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from learned_augment.backends import apply_batch
+from learned_augment.builders import from_layers
+from learned_augment.ops import OPS, check_ops
+from learned_augment.search_spaces import SPACES, mirror
+
+__all__ = ["MAGNITUDES", "SPACE", "Factor", "choose_factors"]
+
+SPACE = "screening"
+MAGNITUDES = (0.25, 0.5, 1.0)
+"""Weak, medium, strong."""
+
+_SAMPLE = 64
+
+
+@dataclass(frozen=True)
+class Factor:
+    """An op at a strength.
+
+    Attributes:
+        op: its name.
+        value: in the op's unit.
+        magnitude: of the value, in the space; 1/2 for an op with one value.
+        mirrored: whether the value on the other side of the identity is as likely.
+    """
+
+    op: str
+    value: float
+    magnitude: float
+    mirrored: bool = False
+
+    @property
+    def probabilities(self) -> tuple[float, ...]:
+        """Probabilities to choose from.
+
+        Where the op changes every image in the same direction, some must stay as they are: those
+        to be predicted are not augmented.
+        """
+        around = self.mirrored or (OPS[self.op].random and self.op != "Flip")
+        return (0.25, 0.5, 1.0) if around else (0.25, 0.5)
+
+    def candidates(self, probability: float) -> list[tuple[str, float, float]]:
+        """Return the candidates of a layer: (op, weight, value)."""
+        if not self.mirrored:
+            return [(self.op, probability, self.value)]
+        values = (self.value, mirror(self.op, self.value))
+        return [(self.op, probability / 2, value) for value in values]
+
+
+def choose_factors(
+    ops: Sequence[str] | None, exclude: Collection[str], images: Tensor
+) -> tuple[Factor, ...]:
+    """Return every strength of the ops that change the images.
+
+    Args:
+        ops: among which to choose; None for all of the space.
+        exclude: ops to leave out.
+        images: (N, C, H, W) uint8; the first of them show what changes nothing.
+
+    Raises:
+        ValueError: if an op is unknown or not of the space, or no op is left.
+    """
+    space = SPACES[SPACE]
+    check_ops([*(ops or ()), *exclude])
+    unknown = [op for op in ops or () if op not in space]
+    if unknown:
+        raise ValueError(
+            f"Screening has no strengths for {', '.join(unknown)}. Available: {', '.join(space)}."
+        )
+    wanted = [op for op in space if (ops is None or op in ops) and op not in exclude]
+    factors = [
+        Factor(op, space[op].value(magnitude), magnitude, space[op].mirrored)
+        for op in wanted
+        for magnitude in (MAGNITUDES if space[op].low != space[op].high else MAGNITUDES[1:2])
+    ]
+    useful = tuple(factor for factor in factors if _changes(factor, images[:_SAMPLE]))
+    if not useful:
+        raise ValueError(
+            f"Expected an op that changes these images, got {wanted or 'none at all'}; name "
+            "others, or exclude fewer."
+        )
+    return useful
+
+
+def _changes(factor: Factor, images: Tensor) -> bool:
+    plan = from_layers([factor.candidates(1.0)]).sample(
+        len(images), torch.Generator().manual_seed(0)
+    )
+    return not torch.equal(apply_batch(images, plan), images)

@@ -1,0 +1,149 @@
+"""Trials: one training under a policy each, measured by validation images it has not seen."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from learned_augment.datasets.image_data import ImageData
+from learned_augment.models import NetworkChoice
+from learned_augment.policy import Policy
+from learned_augment.runtime.rng import isolated
+from learned_augment.training import Recipe, Trainer
+
+__all__ = ["Laboratory", "Measured", "Trial", "calibrated_loss", "training_part"]
+
+_MOST_VALIDATION = 2000
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A training to be done.
+
+    Attributes:
+        policies: applied to every training image, in this order.
+        fraction: of the images to train on; the others validate.
+        split: which of them, counted from 0.
+        seed: of everything else that is random.
+        recipe: how to train.
+    """
+
+    policies: tuple[Policy, ...]
+    fraction: float
+    split: int
+    seed: int
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a trial measured.
+
+    Attributes:
+        log_loss: logarithm of the calibrated validation loss, see `calibrated_loss`.
+        accuracy: fraction of the validation images.
+    """
+
+    log_loss: float
+    accuracy: float
+
+
+@dataclass(frozen=True, eq=False)
+class Laboratory:
+    """Runs trials; picklable, so that other processes can.
+
+    Attributes:
+        images: (N, C, H, W) uint8.
+        labels: (N,).
+        classes: class names.
+        network: name, factory or module.
+        device: where to train.
+        seed: of the splits.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    network: NetworkChoice
+    device: torch.device
+    seed: int
+
+    def run(self, trial: Trial) -> Measured:
+        """Train and measure.
+
+        A CPU trains with one thread, on which small networks lose nothing, so that other processes
+        get the same numbers.
+        """
+        threads = torch.get_num_threads()
+        if self.device.type == "cpu":
+            torch.set_num_threads(1)
+        try:
+            logits, labels = self._logits(trial)
+        finally:
+            torch.set_num_threads(threads)
+        right = (logits.argmax(1) == labels).double().mean().item()
+        return Measured(math.log(calibrated_loss(logits, labels)), right)
+
+    def _logits(self, trial: Trial) -> tuple[Tensor, Tensor]:
+        inside = training_part(self.labels, trial.fraction, trial.split, self.seed)
+        rest = (~inside).nonzero()[:, 0]
+        if len(rest) > _MOST_VALIDATION:
+            # Every n-th image: the rows of a class lie in a random order.
+            rest = rest[:: -(-len(rest) // _MOST_VALIDATION)]
+        data = ImageData(
+            "screening",
+            self.classes,
+            self.images[inside],
+            self.labels[inside],
+            self.images[rest],
+            self.labels[rest],
+        )
+        with isolated(trial.seed):
+            given = (data, trial.policies, self.network, trial.recipe, trial.seed, self.device)
+            trainer = Trainer(*given)
+            for _ in range(trainer.steps):
+                trainer.step()
+            logits, labels = zip(*trainer.test_logits(), strict=True)
+        return torch.cat(logits).cpu(), torch.cat(labels).cpu()
+
+
+def calibrated_loss(logits: Tensor, labels: Tensor) -> float:
+    """Return the mean cross entropy at the temperature that makes it smallest, half an error added.
+
+    The temperature takes out how certain a network is, and leaves how right it is. Half an error,
+    of log 2, is spread over the images: where all are named rightly, the loss says little more
+    than that, and so must its logarithm.
+
+    Args:
+        logits: (N, classes).
+        labels: (N,).
+    """
+    temperatures = torch.logspace(-1, 1, 41)
+    losses = [cross_entropy(logits / t, labels).item() for t in temperatures]
+    return min(losses) + 0.5 * math.log(2) / len(labels)
+
+
+def training_part(labels: Tensor, fraction: float, split: int, seed: int) -> Tensor:
+    """Return which images train, (N,) bool: of every class the same fraction.
+
+    Every class gives at least one image, and keeps one back if it has two. Successive splits begin
+    further on in each class's random order, so that training parts, or else validation parts, do
+    not overlap as long as that is possible.
+
+    Args:
+        labels: (N,).
+        fraction: of the images, in (0, 1).
+        split: which split, counted from 0.
+        seed: of the order.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    inside = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique().tolist():
+        rows = (labels == label).nonzero()[:, 0]
+        rows = rows[torch.randperm(len(rows), generator=generator)]
+        count = min(max(round(fraction * len(rows)), 1), max(len(rows) - 1, 1))
+        start = split * min(count, len(rows) - count)
+        inside[rows.roll(-start)[:count]] = True
+    return inside
