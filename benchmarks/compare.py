@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.record import save_result
 from learned_augment import compare
 
-POLICIES = ("none", "default", "trivialaugment", "deepaa-cifar10", "dada-cifar10")
+POLICIES = ("none", "trivialaugment", "deepaa-cifar10", "dada-cifar10")
 FOLDER = {"train_size": 2000, "epochs": 30}
 
 

@@ -17,23 +17,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.record import save_result
-from learned_augment import Policy, compare
+from learned_augment import compare
 from learned_augment.datasets.load import load_images
-from learned_augment.evaluation.named_policies import PolicyChoice
+from learned_augment.evaluation.named_policies import PolicyChoice, named_policy
 
 TRAIN_IMAGES = 4000
-REFERENCE = "default"
+BASE = "crop-flip"
 POLICIES = (
     "none",
-    "default",
-    "cutout",
-    "trivialaugment",
+    BASE,
+    f"{BASE}+cutout",
+    f"{BASE}+trivialaugment",
     "deeptrivialaugment",
-    "randaugment",
-    "autoaugment",
-    "fastaa-cifar10",
-    "dada-cifar10",
-    "random:dada-cifar10",
+    f"{BASE}+randaugment",
+    f"{BASE}+autoaugment",
+    f"{BASE}+fastaa-cifar10",
+    f"{BASE}+dada-cifar10",
+    f"{BASE}+random:dada-cifar10",
     "deepaa-cifar10",
     "random:deepaa-cifar10",
 )
@@ -41,8 +41,14 @@ RECIPE = {"network": "wrn-16-1", "precision": "bfloat16", "channels_last": True,
 
 
 def chosen_policies(names: Sequence[str], found: Sequence[Path]) -> Mapping[str, PolicyChoice]:
-    """Return the policies by name: those named, then the files', called as the files are."""
-    return {name: name for name in names} | {path.stem: Policy.load(path) for path in found}
+    """Return the policies by name: those named, then the files', called as the files are.
+
+    A file's policy comes after the base augmentation, unless it replaces it.
+    """
+    return {name: name for name in names} | {
+        path.stem: f"{BASE}+{path}" if named_policy(path).may_follow_base else path
+        for path in found
+    }
 
 
 def main() -> int:
@@ -66,7 +72,8 @@ def main() -> int:
             policies,
             seeds=seeds,
             epochs=given.epochs,
-            reference=REFERENCE if REFERENCE in policies else None,
+            reference=BASE if BASE in policies else None,
+            base="none",
             cache=given.cache,
             workers=given.workers,
             **RECIPE,

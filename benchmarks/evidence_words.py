@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from learned_augment.evaluation.random_baseline import RANDOM
+from learned_augment.evaluation.named_policies import control_name
 from learned_augment.evaluation.result import ComparisonResult
 from learned_augment.evaluation.statistics import Difference
 
@@ -11,12 +11,10 @@ __all__ = ["controlled_cell", "paired_cell", "sorted_out"]
 
 def controlled_cell(comparison: ComparisonResult, policy: str) -> str:
     """Return a policy's difference to its random control, empty if it has none."""
-    found = [
-        comparison.difference(*pair)
-        for pair in comparison.pairs()
-        if pair == (policy, RANDOM + policy)
-    ]
-    return paired_cell(found[0]) if found and found[0] else ""
+    if (policy, control_name(policy)) not in comparison.pairs():
+        return ""
+    found = comparison.difference(policy, control_name(policy))
+    return paired_cell(found) if found else ""
 
 
 def sorted_out(comparison: ComparisonResult, pairs: Sequence[tuple[str, str]]) -> str:

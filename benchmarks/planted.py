@@ -185,7 +185,7 @@ def arguments(description: str | None, changes: str) -> argparse.ArgumentParser:
     parser.add_argument("--data", default="digits", help="as for learned_augment.search")
     parser.add_argument("--name", default="digits", help="what to call the data in results")
     parser.add_argument("--reduce", type=int, help="number of images, both halves together")
-    parser.add_argument("--beside", default="nothing", help="default augmentation, not searched")
+    parser.add_argument("--beside", default="none", help="default augmentation, not searched")
     parser.add_argument("--changes", default=changes)
     parser.add_argument("--seeds", type=int, default=10, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first seed")

@@ -20,7 +20,7 @@ from torch.utils.flop_counter import flop_registry
 
 from benchmarks.record import save_result
 from learned_augment.datasets.load import ImageData, load_images
-from learned_augment.evaluation.named_policies import place_policy
+from learned_augment.evaluation.named_policies import named_policy
 from learned_augment.search import Task, prepare
 from learned_augment.training import Recipe, train_network
 
@@ -90,8 +90,8 @@ def whole_search(task: Task) -> None:
 def plain(data: ImageData, policy: str, options: argparse.Namespace) -> None:
     """Train the same network on ``data`` for as many epochs."""
     recipe = Recipe(options.epochs, options.batch_size, 0.05)
-    named_policy = place_policy(policy, "nothing", image_size=data.train_images.shape[-1])
-    train_network(data, named_policy.policies, options.model, recipe, 0, torch.device("cpu"))
+    trained = named_policy(policy, image_size=data.train_images.shape[-1])
+    train_network(data, trained.policies, options.model, recipe, 0, torch.device("cpu"))
 
 
 def measure(data: ImageData, options: argparse.Namespace) -> list[dict[str, Any]]:

@@ -9,8 +9,6 @@ One op at a time is applied to every second training image at a few moderate val
 import argparse
 import json
 
-import torch
-
 from benchmarks.record import save_result
 from learned_augment import Policy, compare
 from learned_augment.builders import from_layers
@@ -41,13 +39,12 @@ def main() -> None:
     parser.add_argument("--train-size", type=int, default=449)
     parser.add_argument("--seeds", type=int, default=12)
     given = parser.parse_args()
-    torch.set_num_threads(1)
     comparison = compare(
         given.data,
         {"none": "none"} | {op: alone(op) for op in VALUES},
         train_size=given.train_size,
         seeds=given.seeds,
-        beside="nothing",
+        base="none",
     )
     print(comparison.table())
     settings = {"values": VALUES, "chance": CHANCE}

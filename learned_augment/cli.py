@@ -133,9 +133,10 @@ def _add_compare(children: _Commands) -> None:
         "--policies",
         metavar="NAME",
         nargs="+",
-        help="none, default, identity, cutout, trivialaugment, deeptrivialaugment, randaugment, "
-        "autoaugment, shipped names, random:NAME for a control, .safetensors "
-        "files (none trivialaugment deepaa-cifar10)",
+        help="none; a base augmentation: crop, flip, crop-flip, resized-crop-flip; identity, "
+        "cutout, trivialaugment, deeptrivialaugment, randaugment, randaugment-N-M, autoaugment, a "
+        "shipped name, random:NAME for a control, a .safetensors file; or BASE+POLICY, such as "
+        "crop-flip+trivialaugment (none trivialaugment randaugment)",
     )
     add("--seeds", metavar="N", type=int, help="trainings of each policy (5)")
     add("--epochs", metavar="N", type=int, help="passes over the training images")
@@ -146,12 +147,17 @@ def _add_compare(children: _Commands) -> None:
     add("--channels-last", action="store_true", help="memory pixel by pixel")
     add("--test-every", metavar="N", type=int, help="epochs between tests (after the last only)")
     add("--train-size", metavar="N", type=int, help="train on N images only (all)")
-    add("--beside", metavar="NAME", help="default augmentation, such as crop-flip or nothing")
+    add(
+        "--base",
+        metavar="NAME",
+        help="also train this base augmentation, and each policy after it; none for the policies "
+        "as listed (crop-flip, or crop for digits; none if a policy names one)",
+    )
     add("--reference", metavar="NAME", help="the policy that the others are compared with")
     add("--interest", metavar="POINTS", type=float, help="difference the seeds should show (1)")
     add("--device", metavar="NAME", help="cpu, cuda, ... (a GPU if there is one)")
     add("--cache", metavar="DIR", type=Path, help="keep finished trainings, repeat none of them")
-    add("--workers", metavar="N", type=int, help="trainings at once, 0 for one a core (1)")
+    add("--workers", metavar="N", type=int, help="trainings at once (one a core)")
     add("--json", metavar="FILE", type=Path, help="write every result to a file as well")
     add("--html", metavar="FILE", type=Path, help="write a page with curves and intervals as well")
 

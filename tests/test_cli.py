@@ -4,7 +4,7 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from learned_augment.builders import from_layers
 from learned_augment.cli import main
 from learned_augment.evaluation import compare as compare_module
 from learned_augment.evaluation.compare import compare
+from learned_augment.evaluation.config import CompareConfig
 from learned_augment.evaluation.result import ComparisonResult, Run
 from learned_augment.reporting.text import policy_text
 from learned_augment.search.api import search
@@ -166,7 +167,8 @@ def test_apply_tells_the_files_that_it_left_out(capsys, tmp_path, photo, flip):
 def test_compare_prints_and_writes_the_result(capsys, tmp_path):
     path = tmp_path / "result.json"
     small = ["--epochs", 1, "--seeds", 2, "--train-size", 40, "--batch-size", 20]
-    given = ["compare", "--data", "digits", "--policies", "none", "identity", *small]
+    given = ["compare", "--data", "digits", "--policies", "none", "none+identity", *small]
+    given += ["--workers", 1]
     status, out, err = run(capsys, *given, "--json", path, "--no-progress")
     assert (status, err) == (0, "")
     assert out.startswith("digits: 40 training and 898 test images, 10 classes; small-cnn")
@@ -179,7 +181,8 @@ def test_compare_extends_a_result_and_refuses_another_one(capsys, tmp_path):
     path, page = tmp_path / "result.json", tmp_path / "result.html"
     small = ["--epochs", 1, "--train-size", 40, "--batch-size", 20, "--no-progress"]
     given = ["compare", "--data", "digits", "--cache", tmp_path / "runs", "--json", path]
-    given += ["--html", page, "--policies", "none", "identity", *small]
+    given += ["--html", page, "--policies", "none", "none+identity", *small]
+    given += ["--workers", 1]
     assert run(capsys, *given, "--seeds", 2)[0] == 0
     assert page.read_text().startswith("<!doctype html>")
     assert len(list((tmp_path / "runs").iterdir())) == 4
@@ -377,8 +380,8 @@ def options(capsys, command):
 
 
 def test_compare_offers_every_argument_of_the_function(capsys):
-    names = {name.replace("_", "-") for name in inspect.signature(compare).parameters}
-    assert options(capsys, "compare") == names - {"extends"} | {"json", "html"}
+    names = {field.name.replace("_", "-") for field in fields(CompareConfig)}
+    assert options(capsys, "compare") == names - {"extends"} | {"data", "json", "html"}
 
 
 def test_search_offers_every_argument_of_the_function(capsys):
@@ -390,8 +393,9 @@ def test_search_offers_every_argument_of_the_function(capsys):
 
 def test_help_states_the_defaults_that_the_functions_have(capsys):
     out = " ".join(run(capsys, "compare", "--help")[1].split())
-    defaults = {name: p.default for name, p in inspect.signature(compare).parameters.items()}
+    defaults = {field.name: field.default for field in fields(CompareConfig)}
+    defaults["data"] = inspect.signature(compare).parameters["data"].default
     assert f"trainings of each policy ({defaults['seeds']})" in out
-    assert f"files ({' '.join(defaults['policies'])})" in out
+    assert f"crop-flip+trivialaugment ({' '.join(defaults['policies'])})" in out
     assert f"--network NAME ({defaults['network']})" in out
     assert f"folder:PATH ({defaults['data']})" in out

@@ -31,7 +31,7 @@ from benchmarks.detection.models import MODELS, build_detector, load_backbone
 from benchmarks.detection.training import Schedule, Training
 from benchmarks.training_loop import run_training
 from learned_augment import Policy, builders
-from learned_augment.evaluation.named_policies import place_policy
+from learned_augment.evaluation.named_policies import named_policy
 from learned_augment.runtime.checkpoint import differences
 from learned_augment.runtime.rng import isolated
 from learned_augment.serialization import encode
@@ -194,7 +194,8 @@ def _training(options: argparse.Namespace, train: Split, device: torch.device) -
 
 
 def _policy(options: argparse.Namespace) -> Policy:
-    placed = place_policy(options.policy, "nothing", image_size=TYPICAL_SIDE, seed=options.seed)
+    choice = "none" if options.policy == "default" else options.policy
+    placed = named_policy(choice, image_size=TYPICAL_SIDE, seed=options.seed)
     return placed.policies[0] if placed.policies else builders.identity()
 
 

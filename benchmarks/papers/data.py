@@ -3,6 +3,7 @@
 import hashlib
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from benchmarks.papers.workers import Augment, Centre, Whole, WorkerFeed, Worker
 from learned_augment import Policy
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.datasets.load import load_images
-from learned_augment.evaluation.named_policies import NamedPolicy, place_policy
+from learned_augment.evaluation.named_policies import NamedPolicy, named_policy
 from learned_augment.serialization import encode
 from learned_augment.training.normalize import level_statistics
 
@@ -64,7 +65,7 @@ def place(policy: str, preset: Preset, recipe: PaperRecipe, seed: int) -> Placed
     alone.
 
     Args:
-        policy: a name or a path, as `placement.place_policy` takes it.
+        policy: a name or a path, as `named_policies.named_policy` takes it.
         preset: whose default augmentation it meets.
         recipe: the preset's, perhaps changed.
         seed: chooses a random control.
@@ -75,8 +76,11 @@ def place(policy: str, preset: Preset, recipe: PaperRecipe, seed: int) -> Placed
     facts, bare = preset.facts, replace(recipe, cutout=0, lighting=0.0)
     if policy == "cutout" and not recipe.cutout:
         raise ValueError(f"The recipe of {preset.data} has no Cutout; the policy is 'default'.")
-    choice = "default" if policy == "cutout" else policy
-    found = place_policy(choice, facts.default, image_size=facts.side, name=policy, seed=seed)
+    choice = facts.default if policy in ("cutout", "default") else policy
+    named = partial(named_policy, name=policy, image_size=facts.side, seed=seed)
+    found = named(choice)
+    if found.may_follow_base and facts.default != "none":
+        found = named(choice, facts.default)
     if found.placement in ("alone", "nothing"):
         return Placed(found, bare)
     if found.placement == f"after {facts.default}" and _goes_first(found.policies[-1], preset):

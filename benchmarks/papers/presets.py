@@ -23,7 +23,7 @@ class DataFacts:
         classes: number of classes.
         images: training images.
         side: pixels that the network is trained on.
-        default: the default augmentation, a name of `placement.DEFAULTS`.
+        default: the default augmentation, a name of `named_policies.BASE_AUGMENTATIONS`.
     """
 
     classes: int

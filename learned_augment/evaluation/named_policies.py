@@ -1,9 +1,10 @@
-"""What a named policy does to a training image, default crop and flip included.
+"""Named policies: what a name on the command line applies to a training image.
 
-A policy says itself whether it *replaces* the default augmentation (DeepAA) or stands *beside* it
-(DADA, AutoAugment, TrivialAugment); beside means after it, as the papers place theirs.
+A name is "none", a base augmentation, a policy, or both: "crop-flip+trivialaugment" applies
+"crop-flip", then "trivialaugment". A policy's name alone applies the policy alone.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,18 @@ from typing import TypeAlias
 
 from torchvision.transforms import AutoAugmentPolicy
 
-from learned_augment import builders
-from learned_augment import serialization as files
+from learned_augment import builders, serialization
 from learned_augment.evaluation.random_baseline import RANDOM, random_control
 from learned_augment.policy import Policy
 
-__all__ = ["DEFAULTS", "NamedPolicy", "PolicyChoice", "place_policy"]
+__all__ = [
+    "BASE_AUGMENTATIONS",
+    "NamedPolicy",
+    "PolicyChoice",
+    "control_name",
+    "named_policy",
+    "names_base",
+]
 
 PolicyChoice: TypeAlias = str | Path | Policy | AutoAugmentPolicy
 
@@ -24,13 +31,14 @@ _CROP = [("PadCrop", 1.0, 0.125)]  # 4 pixels of 32, as everywhere on CIFAR
 _FLIP = [("Flip", 1.0, 0.5)]
 _RESIZED_CROP = [("ResizedCrop", 1.0, 0.08)]  # at least 8 % of the area, as on ImageNet
 
-DEFAULTS: dict[str, tuple[list[tuple[str, float, float]], ...]] = {
-    "nothing": (),
+BASE_AUGMENTATIONS: dict[str, tuple[list[tuple[str, float, float]], ...]] = {
+    "none": (),
     "crop": (_CROP,),
+    "flip": (_FLIP,),
     "crop-flip": (_CROP, _FLIP),
     "resized-crop-flip": (_RESIZED_CROP, _FLIP),
 }
-"""Default augmentations by name: layers of (op, weight, value)."""
+"""Base augmentations by name: layers of (op, weight, value)."""
 
 _BUILT: dict[str, Callable[[int], Policy]] = {
     "identity": lambda image_size: builders.identity(),
@@ -40,16 +48,18 @@ _BUILT: dict[str, Callable[[int], Policy]] = {
     "randaugment": lambda image_size: builders.rand_augment(),
     "autoaugment": lambda image_size: builders.from_torchvision(AutoAugmentPolicy.CIFAR10),
 }
+"""Policies that are built, not loaded, by name: from the side of the images in pixels."""
 
+_RAND_AUGMENT = re.compile(r"randaugment-(\d+)-(\d+(?:\.\d+)?)")
 _DEPTH = 6  # as many layers as DeepAA's published policy for CIFAR
 
 
 @dataclass(frozen=True)
 class NamedPolicy:
-    """A policy as it is trained with.
+    """A policy as it is trained with, base augmentation included.
 
     Attributes:
-        name: what the policy is called.
+        name: what tables and files call it.
         placement: "nothing", "alone", "crop-flip only" or "after crop-flip".
         policies: applied to every training image, in this order.
     """
@@ -58,49 +68,80 @@ class NamedPolicy:
     placement: str
     policies: tuple[Policy, ...]
 
+    @property
+    def may_follow_base(self) -> bool:
+        """Whether it is one policy that does not replace the base augmentation."""
+        return self.placement == "alone" and self.policies[0].about.get("placement") != "replaces"
 
-def place_policy(
+
+def named_policy(
     choice: PolicyChoice,
-    default: str,
+    base: str = "none",
     *,
-    image_size: int = 32,
     name: str | None = None,
+    image_size: int = 32,
     seed: int = 0,
 ) -> NamedPolicy:
     """Return what training under a policy applies.
 
     Args:
-        choice: "none", "default" (the default augmentation alone), "identity", "cutout" (a square
-            of half the side, wholly or partly inside), "trivialaugment", "deeptrivialaugment" (six
-            layers of it), "randaugment", "autoaugment" (CIFAR-10's), a shipped policy's name, a
-            path, "random:" before any of those three (its `controls.random_control`), a policy, or
-            one of torchvision's.
-        default: a name of `DEFAULTS`: what the policies that stand beside it come after.
+        choice: "none"; a name of `BASE_AUGMENTATIONS`; "identity"; "cutout" (a square of half the
+            side, wholly or partly inside); "trivialaugment"; "deeptrivialaugment" (six layers of
+            it); "randaugment" (n = 2, m = 9) or "randaugment-N-M"; "autoaugment" (CIFAR-10's); a
+            shipped policy's name; a path; "random:" before any of the last three (its
+            `random_baseline.random_control`); a base augmentation, "+" and one of these policies;
+            a policy, or one of torchvision's.
+        base: a base augmentation that comes before the policy, as "BASE+" in `choice` says it.
+        name: what to call it, instead of what `choice` is called.
         image_size: side of the images in pixels, by which TrivialAugment measures translations.
-        name: its name, if not the one that the policy has.
         seed: chooses a random control; decides nothing else.
 
     Raises:
-        ValueError: if there is no such policy or default augmentation, listing those there are.
+        ValueError: if there is no such policy or base augmentation, listing those there are.
         TypeError: if `choice` is of another kind.
     """
-    if default not in DEFAULTS:
+    if base not in BASE_AUGMENTATIONS:
         raise ValueError(
-            f"No default augmentation named {default!r}. Available: {', '.join(DEFAULTS)}."
+            f"No base augmentation named {base!r}. Available: {', '.join(BASE_AUGMENTATIONS)}."
         )
-    layers = DEFAULTS[default]
-    first = (builders.from_layers(layers, {"name": default}),) if layers else ()
-    if choice == "none":
-        return NamedPolicy(name or "none", "nothing", ())
-    if choice == "default":
-        return NamedPolicy(name or "default", f"{default} only" if layers else "nothing", first)
-    policy = _find_policy(choice, image_size, seed)
-    called = name or (
-        policy.name if isinstance(choice, Policy | AutoAugmentPolicy) else str(choice)
-    )
-    if policy.about.get("placement") == "replaces" or not layers:
-        return NamedPolicy(called, "alone", (policy,))
-    return NamedPolicy(called, f"after {default}", (*first, policy))
+    wanted: PolicyChoice | None = choice
+    if isinstance(choice, str):
+        named, wanted = _split(choice)
+        if named and base != "none":
+            raise ValueError(f"{choice!r} names its base augmentation; {base!r} is another one.")
+        base = named or base
+    if wanted is None:
+        placement = "nothing" if base == "none" else f"{base} only"
+        return NamedPolicy(name or base, placement, _base_policies(base))
+    policy = _find_policy(wanted, image_size, seed)
+    called = policy.name if isinstance(wanted, Policy | AutoAugmentPolicy) else str(wanted)
+    if base == "none":
+        return NamedPolicy(name or called, "alone", (policy,))
+    return NamedPolicy(name or f"{base}+{called}", f"after {base}", (*_base_policies(base), policy))
+
+
+def names_base(choice: PolicyChoice) -> bool:
+    """Return whether a choice names a base augmentation; "none" alone does not."""
+    return isinstance(choice, str) and choice != "none" and _split(choice)[0] != ""
+
+
+def control_name(name: str) -> str:
+    """Return what the random control of the policy called `name` is called."""
+    base, policy = _split(name)
+    return f"{base}+{RANDOM}{policy}" if base else f"{RANDOM}{policy}"
+
+
+def _split(name: str) -> tuple[str, str | None]:
+    """Return the base augmentation, "" for none named, and the policy, None for none named."""
+    base, plus, policy = name.partition("+")
+    if base not in BASE_AUGMENTATIONS:
+        return "", name
+    return base, policy if plus else None
+
+
+def _base_policies(base: str) -> tuple[Policy, ...]:
+    layers = BASE_AUGMENTATIONS[base]
+    return (builders.from_layers(layers, {"name": base}),) if layers else ()
 
 
 def _find_policy(choice: PolicyChoice, image_size: int, seed: int) -> Policy:
@@ -117,20 +158,25 @@ def _find_policy(choice: PolicyChoice, image_size: int, seed: int) -> Policy:
         return random_control(_find_policy(choice.removeprefix(RANDOM), image_size, seed), seed)
     if choice in _BUILT:
         return _BUILT[str(choice)](image_size)
-    known = ["none", "default", *_BUILT, *files.list_policies()]
-    if isinstance(choice, str) and choice not in known and not choice.endswith(".safetensors"):
+    if numbers := _RAND_AUGMENT.fullmatch(str(choice)):
+        n, m = numbers.groups()
+        return builders.rand_augment(int(n), float(m) if "." in m else int(m))
+    shipped = serialization.list_policies()
+    if isinstance(choice, str) and choice not in shipped and not choice.endswith(".safetensors"):
+        known = [*BASE_AUGMENTATIONS, *_BUILT, "randaugment-N-M", *shipped]
         raise ValueError(
-            f"No policy named {choice!r}. Available: {', '.join(known)}; or a path ending in "
-            f".safetensors; or {RANDOM} before autoaugment, a shipped policy's name or a path."
+            f"No policy named {choice!r}. Available: {', '.join(known)}; a path ending in "
+            f".safetensors; {RANDOM} before autoaugment, a shipped policy's name or a path; or a "
+            "base augmentation, + and a policy, such as crop-flip+trivialaugment."
         )
-    return files.load(choice)
+    return serialization.load(choice)
 
 
 def _cutout() -> Policy:
-    """Return cutout as on CIFAR: a square of 16 in 32 pixels, its centre anywhere in the image.
+    """Return cutout as on CIFAR: a square of 16 in 32 pixels, its center anywhere in the image.
 
     DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout,
-    arXiv:1708.04552; grey like the papers' cutout, which is CIFAR-10's mean.
+    arXiv:1708.04552; gray like the papers' cutout, which is CIFAR-10's mean.
     """
     about = {"name": "cutout", "paper": "arXiv:1708.04552", "placement": "after"}
     return builders.from_layers([[("CutoutClipped", 1.0, 0.5)]], about)

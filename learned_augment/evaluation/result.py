@@ -6,18 +6,24 @@ Accuracies are of the test images after the last epoch, in percent; differences 
 import json
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from learned_augment.evaluation.caveats import caveats
-from learned_augment.evaluation.random_baseline import RANDOM
-from learned_augment.evaluation.statistics import Difference, paired_difference
+from learned_augment.evaluation.named_policies import control_name
+from learned_augment.evaluation.statistics import (
+    Difference,
+    paired_difference,
+    pairs_needed,
+    smallest_difference,
+)
 
 __all__ = ["ComparisonResult", "Run"]
 
 FORMAT = 2
 _READABLE = (1, FORMAT)  # format 1 has no learning curves and no figures of policies
+_ENOUGH_SEEDS = 5
+_MANY_COMPARISONS = 5
 
 
 @dataclass(frozen=True)
@@ -44,10 +50,25 @@ class Run:
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> "Run":
-        """Read what `asdict` and JSON made of a run."""
+        """Read what `asdict` and JSON made of a run.
+
+        Raises:
+            ValueError: if a number is missing, not finite or not a number.
+            AttributeError, TypeError: if the data are of another form.
+        """
         curves = {"losses": tuple(data.get("losses", ()))}
-        curves["accuracies"] = tuple(tuple(pair) for pair in data.get("accuracies", ()))
-        return cls(**{**data, **curves})
+        curves["accuracies"] = tuple((epoch, value) for epoch, value in data.get("accuracies", ()))
+        run = cls(**{**data, **curves})
+        percents = [run.accuracy, *(value for _, value in run.accuracies)]
+        percents += [] if run.best is None else [run.best]
+        losses = [loss for loss in (run.loss, *run.losses) if loss is not None]
+        if not all(map(_is_number, [*percents, *losses])):
+            raise ValueError("a result is no finite number")
+        if not all(0 <= percent <= 100 for percent in percents):
+            raise ValueError("an accuracy is no percentage")
+        if not all(type(number) is int for number in (run.seed, *(e for e, _ in run.accuracies))):
+            raise ValueError("a seed or epoch is no whole number")
+        return run
 
 
 @dataclass(frozen=True)
@@ -62,8 +83,9 @@ class ComparisonResult:
         seeds: the seeds asked for.
         runs: the finished trainings.
         settings: data and their sizes, network, recipe and device; plain JSON data.
-        policies: for each policy the hash of its figures ("sha256") and each op's chance in each
-            layer ("ops"), the default augmentation's layers first; a random control's at seed 0.
+        policies: for each policy the hash of its figures ("sha256") and the probability of each op
+            in each layer ("ops"), the base augmentation's layers first; a random control's at
+            seed 0.
         interest: the difference in points that the seeds should be enough to show.
     """
 
@@ -119,19 +141,19 @@ class ComparisonResult:
         return math.sqrt(statistics.fmean(variances)) if variances else None
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
-        """Return what is compared with what: all with the reference, then with their controls."""
+        """Return the pairs that are compared: all with the reference, then with their controls."""
         names = list(self.placements)
-        controlled = [name for name in names if RANDOM + name in names]
+        controls = {name: control_name(name) for name in names}
         return tuple(
             [(name, self.reference) for name in names if name != self.reference]
-            + [(name, RANDOM + name) for name in controlled if RANDOM + name != self.reference]
+            + [pair for pair in controls.items() if pair[1] in names and pair[1] != self.reference]
         )
 
     def sentence(self, policy: str, reference: str | None = None) -> str:
-        """Return the result on one policy against another, the reference, in plain words."""
+        """Return how one policy compares with another, the reference, in plain words."""
         against = reference or self.reference
         if policy == against:
-            return f"{policy}: what the others are compared with."
+            return f"{policy}: the reference of the others."
         found = self.difference(policy, against)
         if found is None:
             return f"{policy}: not compared, fewer than 2 seeds have finished."
@@ -165,8 +187,8 @@ class ComparisonResult:
         return tuple(pair for pair in pairs if pair not in done)
 
     def notes(self) -> tuple[str, ...]:
-        """Return what a reader must know before believing the table."""
-        return tuple(caveats(self))
+        """Return the notes to read before believing the table, a sentence or two each."""
+        return tuple(_notes(self))
 
     def headline(self) -> str:
         """Return data, network, epochs and seeds in a line."""
@@ -200,9 +222,18 @@ class ComparisonResult:
             if document.pop("format") not in _READABLE:
                 raise ValueError(f"expected format {FORMAT}")
             runs = tuple(map(Run.from_data, document.pop("runs")))
-            return cls(runs=runs, seeds=tuple(document.pop("seeds")), **document)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            found = cls(runs=runs, seeds=tuple(document.pop("seeds")), **document)
+            _check(found)
+        except (
+            AttributeError,
+            KeyError,
+            TypeError,
+            ValueError,
+            OverflowError,
+            RecursionError,
+        ) as error:
             raise ValueError(f"Expected a result as compare wrote it: {error}.") from None
+        return found
 
 
 def _rows(result: ComparisonResult) -> list[str]:
@@ -228,3 +259,97 @@ def _difference_cell(result: ComparisonResult, policy: str) -> str:
 
 def _points(value: float) -> str:
     return f"{value:+.2f}"
+
+
+def _notes(result: ComparisonResult) -> Iterator[str]:
+    missing, total = len(result.missing()), len(result.seeds) * len(result.placements)
+    if missing:
+        names = dict.fromkeys(policy for policy, _ in result.missing())
+        yield f"stopped early, {missing} of {total} trainings are missing: {', '.join(names)}."
+    if len(result.seeds) < _ENOUGH_SEEDS:
+        yield (
+            f"{len(result.seeds)} seeds give wide intervals; take {_ENOUGH_SEEDS} or more before "
+            "concluding anything."
+        )
+    yield from _base_notes(result)
+    yield from _power_notes(result)
+    if len(result.placements) > _MANY_COMPARISONS:
+        yield "of 20 policies that change nothing, about one falls outside its 95 % interval."
+    if any(": worse than " in result.sentence(policy) for policy in result.placements):
+        yield "strong augmentation learns slowly; what is worse now may not be after more epochs."
+    diverged = dict.fromkeys(run.policy for run in result.runs if run.loss is None)
+    if diverged:
+        yield f"training diverged under {', '.join(diverged)}; lower the learning rate."
+    if result.settings["skipped"]:
+        yield f"{result.settings['skipped']} unreadable files were left out."
+
+
+def _base_notes(result: ComparisonResult) -> Iterator[str]:
+    """Warn of a base augmentation that hurts, and of one that is not shown alone."""
+    places = result.placements
+    untrained = next((name for name, place in places.items() if place == "nothing"), None)
+    alone = {place.removesuffix(" only"): n for n, place in places.items() if " only" in place}
+    for base, name in alone.items():
+        found = result.difference(name, untrained) if untrained else None
+        if found and found.high < 0:
+            yield (
+                f"{base} alone is worse than no augmentation by {-found.mean:.2f} points: it may "
+                "change what these images show. Train without it."
+            )
+    after = dict.fromkeys(p.removeprefix("after ") for p in places.values() if "after " in p)
+    for base in after:
+        if base not in alone:
+            yield f"'after {base}' includes what {base} does; add the policy {base!r} to see it."
+
+
+def _power_notes(result: ComparisonResult) -> Iterator[str]:
+    """Say which differences the seeds are likely to miss, and how many would show enough."""
+    deviation, seeds = result.deviation(), len(result.seeds)
+    if deviation is None:
+        return
+    deviation = max(deviation, result.resolution)
+    seen = smallest_difference(deviation, seeds)
+    text = (
+        f"with {seeds} seeds, differences under {seen:.2f} points are likely to be missed (80 % "
+        f"power at a paired deviation of {deviation:.2f} points)"
+    )
+    if seen > result.interest:
+        needed = pairs_needed(result.interest, deviation)
+        text += f"; about {needed} seeds would show {result.interest:g}"
+    yield text + "."
+
+
+def _check(result: ComparisonResult) -> None:
+    """Refuse a document whose parts are not of the kind that tables and pages expect."""
+    texts = [result.data, result.reference, *result.placements, *result.placements.values()]
+    wanted = ("train_images", "test_images", "classes", "network", "epochs", "skipped")
+    checks = {
+        "names are no texts": all(isinstance(text, str) for text in texts),
+        "the reference is no policy": result.reference in result.placements,
+        "seeds are no whole numbers": all(type(seed) is int for seed in result.seeds),
+        "seeds repeat": len({*result.seeds}) == len(result.seeds) > 0,
+        "a run has no policy or no seed here": all(
+            run.policy in result.placements and run.seed in result.seeds for run in result.runs
+        ),
+        "settings are missing": all(name in result.settings for name in wanted),
+        "no test images": _is_number(result.settings["test_images"])
+        and result.settings["test_images"] >= 1,
+        "interest is no difference": _is_number(result.interest) and 0 < result.interest < 100,
+        "figures of policies are broken": all(map(_is_figure, result.policies.values())),
+    }
+    if broken := [problem for problem, fine in checks.items() if not fine]:
+        raise ValueError(broken[0])
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_figure(value: Any) -> bool:
+    ops = value["ops"]
+    depths = {len(row) for row in ops.values()}
+    return (
+        isinstance(value["sha256"], str)
+        and len(depths) <= 1
+        and all(_is_number(number) for row in ops.values() for number in row)
+    )

@@ -1,10 +1,16 @@
-"""Trainings of one network under several policies: which there are, and running those missing."""
+"""Run the trainings of a comparison that its cache does not hold, in one process or several.
 
+The cache is a folder of finished trainings, one small JSON file each, named by the hash of its
+configuration, which it holds as well. A configuration is all that decides the numbers of a
+training; it leaves out what a policy is called, the model of the processor, and the code of a
+network's `forward`, beyond the names of its modules.
+"""
+
+import hashlib
 import json
 import math
-import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
@@ -14,54 +20,127 @@ from typing import Any, TypeAlias
 
 import torch
 
+from learned_augment._io import content_hash, module_hash, write_atomically
+from learned_augment._version import __version__
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.evaluation.named_policies import NamedPolicy
 from learned_augment.evaluation.result import ComparisonResult, Run
-from learned_augment.evaluation.run_cache import (
-    RunCache,
-    configuration,
-    data_hash,
-    network_hash,
-    policy_hash,
-)
-from learned_augment.models import NetworkChoice
-from learned_augment.runtime.process_pool import in_processes
+from learned_augment.models import NetworkChoice, build_network
+from learned_augment.policy import Policy
+from learned_augment.runtime.process_pool import core_count, in_processes, needs_no_script
 from learned_augment.runtime.progress import Progress
+from learned_augment.runtime.rng import isolated
 from learned_augment.training import Recipe, check_network, train_network
 
-__all__ = ["Comparison", "Schedule"]
+__all__ = ["Comparison", "RunCache", "configuration", "data_hash", "network_hash", "policy_hash"]
+
+ARITHMETIC = 1
+"""Counts the changes of ops, backends and training that change the numbers of a training."""
 
 _Job: TypeAlias = tuple[int, str]
 """Seed and name of the policy."""
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """How trainings are run; decides no number, but for the order of sums in `workers`.
+class RunCache:
+    """A folder of finished trainings.
 
-    Attributes:
-        cache: folder of finished trainings, or None.
-        workers: processes of one thread each; 1 trains in this process, 0 is one for each core.
-        progress: whether to show a line on standard error; None shows it on a terminal.
+    Args:
+        folder: where they lie; made if it does not exist.
 
     Raises:
-        ValueError: if there are fewer than 0 workers.
+        ValueError: if the folder cannot be made.
     """
 
-    cache: str | Path | None = None
-    workers: int = 1
-    progress: bool | None = None
+    def __init__(self, folder: str | Path) -> None:
+        self._folder = Path(folder)
+        try:
+            self._folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise ValueError(
+                f"Expected cache= to name a folder, or a new one in an existing folder, got "
+                f"{str(folder)!r}: {error.strerror}."
+            ) from None
 
-    def __post_init__(self) -> None:
-        if self.workers < 0:
-            raise ValueError(f"workers must be 0 (one a core) or more, got {self.workers}.")
+    def find(self, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return what a training of this configuration measured, None if there is none.
 
-    @property
-    def processes(self) -> int:
-        """Return the number of processes."""
-        if sys.platform == "linux":
-            return self.workers or len(os.sched_getaffinity(0))
-        return self.workers or os.cpu_count() or 1
+        Raises:
+            ValueError: if the file is broken or holds another configuration's results.
+        """
+        path = self._path(wanted)
+        try:
+            document = json.loads(path.read_bytes())
+            held, measured = dict(document["configuration"]), dict(document["measured"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise ValueError(self.broken(wanted)) from None
+        if held != wanted:
+            changed = ", ".join(sorted(k for k in {*held, *wanted} if held.get(k) != wanted.get(k)))
+            raise ValueError(
+                f"{path} holds the results of another configuration (it differs in {changed}); "
+                "delete it to repeat the training."
+            )
+        return measured
+
+    def broken(self, wanted: Mapping[str, Any]) -> str:
+        """Return the message for a file that does not hold a finished training."""
+        return f"{self._path(wanted)} is not a finished training; delete it to repeat it."
+
+    def store(self, wanted: Mapping[str, Any], measured: Mapping[str, Any]) -> None:
+        """Keep what a training of this configuration measured; plain JSON data both."""
+        document = {"configuration": wanted, "measured": measured}
+        text = json.dumps(document, indent=1, allow_nan=False) + "\n"
+        write_atomically(self._path(wanted), text.encode())
+
+    def _path(self, wanted: Mapping[str, Any]) -> Path:
+        text = json.dumps(wanted, sort_keys=True)
+        return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+
+
+def configuration(
+    data: str, named_policy: NamedPolicy, network: str, recipe: Recipe, seed: int, hardware: str
+) -> dict[str, Any]:
+    """Return everything that decides the numbers of a training, as plain JSON data.
+
+    Args:
+        data: `data_hash` of the images.
+        named_policy: the policies that augment them.
+        network: `network_hash` at the seed.
+        recipe: how it is trained.
+        seed: what everything random is drawn from.
+        hardware: kind of device and number of threads, which orders sums.
+    """
+    found = {
+        "arithmetic": ARITHMETIC,
+        "package": __version__,
+        "torch": str(torch.__version__),
+        "hardware": hardware,
+        "data": data,
+        "policies": [policy_hash(policy) for policy in named_policy.policies],
+        "network": network,
+        # What is off is left out, so that a new setting leaves finished trainings valid.
+        "recipe": {key: value for key, value in asdict(recipe).items() if value},
+        "seed": seed,
+    }
+    return dict(json.loads(json.dumps(found)))  # as it is read back
+
+
+def data_hash(data: ImageData) -> str:
+    """Return a fingerprint of training and test images and labels, order included."""
+    parts = (data.train_images, data.train_labels, data.test_images, data.test_labels)
+    return content_hash([str(len(data.classes)), *parts])
+
+
+def policy_hash(policy: Policy) -> str:
+    """Return a fingerprint of a policy's figures; what it says about itself does not count."""
+    return content_hash([*policy.ops, policy.mixture, policy.weights, policy.op, policy.value])
+
+
+def network_hash(network: NetworkChoice, classes: int, seed: int) -> str:
+    """Return a fingerprint of a network's modules and of its weights as `seed` draws them."""
+    with isolated(seed):
+        return module_hash(build_network(network, classes))
 
 
 @dataclass(frozen=True)
@@ -96,21 +175,29 @@ class Comparison:
         """Return the data of one seed: the same for every policy."""
         return self.images if self.train_size is None else self.images.subset(self.train_size, seed)
 
-    def run(self, schedule: Schedule) -> ComparisonResult:
+    def run(
+        self,
+        cache_folder: str | Path | None = None,
+        workers: int | None = None,
+        progress: bool | None = None,
+    ) -> ComparisonResult:
         """Train what the cache does not hold, seed by seed: an interrupt leaves whole pairs.
+
+        Args:
+            cache_folder: folder of finished trainings, or None.
+            workers: processes of one training each; see `CompareConfig`.
+            progress: whether to show a line on standard error; None shows it on a terminal.
 
         Raises:
             KeyboardInterrupt: if interrupted before any training has finished.
         """
-        cache = None if schedule.cache is None else RunCache(schedule.cache)
-        wanted = self._configurations(schedule) if cache else {}
+        cache = None if cache_folder is None else RunCache(cache_folder)
+        wanted = self._configurations() if cache else {}
         # Everything is looked for first: a broken file is found before hours of training.
         found = {} if cache is None else dict(_cached(cache, wanted))
         missing = [job for job in self._jobs() if job not in found]
-        several = schedule.processes > 1 and bool(missing)
-        runs = self._side_by_side if several else self._one_by_one
         try:
-            for job, run in runs(missing, schedule):
+            for job, run in self._train_all(missing, workers, progress):
                 found[job] = run
                 if cache is not None:
                     cache.store(wanted[job], _measured(run))
@@ -136,9 +223,10 @@ class Comparison:
     def train(self, seed: int, name: str, on_epoch: Callable[[int], None] = lambda n: None) -> Run:
         """Train once and return what was measured."""
         named_policy, data = self.named_policies[seed][name], self.data(seed)
-        trained = train_network(
-            data, named_policy.policies, self.network, self.recipe, seed, self.device, on_epoch
-        )
+        with _one_thread(self.device):
+            trained = train_network(
+                data, named_policy.policies, self.network, self.recipe, seed, self.device, on_epoch
+            )
         losses = tuple(_finite(loss) for loss in trained.losses)
         best, tests = trained.best, trained.accuracies
         return Run(name, seed, trained.accuracy, losses[-1], best, losses, tests)
@@ -146,10 +234,10 @@ class Comparison:
     def _jobs(self) -> list[_Job]:
         return list(product(range(len(self.named_policies)), self.named_policies[0]))
 
-    def _configurations(self, schedule: Schedule) -> dict[_Job, dict[str, Any]]:
-        threads = 1 if schedule.processes > 1 else torch.get_num_threads()
+    def _configurations(self) -> dict[_Job, dict[str, Any]]:
         on_gpu = self.device.type == "cuda"
-        hardware = torch.cuda.get_device_name(self.device) if on_gpu else f"cpu, threads {threads}"
+        # The number of threads decides the order of sums.
+        hardware = torch.cuda.get_device_name(self.device) if on_gpu else "cpu, threads 1"
         seeds = range(len(self.named_policies))
         whole = [] if self.train_size is not None else [data_hash(self.images)] * len(seeds)
         hashes = whole or [data_hash(self.data(seed)) for seed in seeds]
@@ -161,8 +249,19 @@ class Comparison:
                 wanted[seed, name] = configuration(*given)
         return wanted
 
-    def _one_by_one(self, jobs: list[_Job], schedule: Schedule) -> Iterator[tuple[_Job, Run]]:
-        line = Progress(len(jobs) * self.recipe.epochs, schedule.progress)
+    def _train_all(
+        self, jobs: list[_Job], workers: int | None, progress: bool | None
+    ) -> Iterator[tuple[_Job, Run]]:
+        if workers is None:
+            several = self.device.type == "cpu" and needs_no_script(self.network)
+            workers = min(core_count(), len(jobs)) if several else 1
+        if workers > 1 and jobs:
+            yield from self._side_by_side(jobs, workers, progress)
+        else:
+            yield from self._one_by_one(jobs, progress)
+
+    def _one_by_one(self, jobs: list[_Job], progress: bool | None) -> Iterator[tuple[_Job, Run]]:
+        line = Progress(len(jobs) * self.recipe.epochs, progress)
 
         def show(seed: int, name: str, epoch: int) -> None:
             seeds, epochs = len(self.named_policies), self.recipe.epochs
@@ -174,11 +273,12 @@ class Comparison:
         finally:
             line.close()
 
-    def _side_by_side(self, jobs: list[_Job], schedule: Schedule) -> Iterator[tuple[_Job, Run]]:
-        line = Progress(len(jobs), schedule.progress)
-        runs = in_processes(self.train, jobs, schedule.processes)
+    def _side_by_side(
+        self, jobs: list[_Job], workers: int, progress: bool | None
+    ) -> Iterator[tuple[_Job, Run]]:
+        line = Progress(len(jobs), progress)
         try:
-            for place, run in runs:
+            for place, run in in_processes(self.train, jobs, workers):
                 line.step(f"{run.policy}, seed {run.seed + 1} of {len(self.named_policies)}")
                 yield jobs[place], run
         finally:
@@ -205,8 +305,13 @@ class Comparison:
 def _cached(cache: RunCache, wanted: Mapping[_Job, dict[str, Any]]) -> Iterator[tuple[_Job, Run]]:
     for (seed, name), configured in wanted.items():
         measured = cache.find(configured)
-        if measured is not None:
-            yield (seed, name), Run.from_data({"policy": name, "seed": seed, **measured})
+        if measured is None:
+            continue
+        try:
+            run = Run.from_data({**measured, "policy": name, "seed": seed})
+        except (AttributeError, TypeError, ValueError):
+            raise ValueError(cache.broken(configured)) from None
+        yield (seed, name), run
 
 
 def _measured(run: Run) -> dict[str, Any]:
@@ -214,16 +319,30 @@ def _measured(run: Run) -> dict[str, Any]:
 
 
 def _figures(named_policy: NamedPolicy) -> dict[str, Any]:
-    """Return the hash of what a named policy applies, and each op's chance in each layer."""
+    """Return the hash of a named policy, and the probability of each op in each layer."""
     shares: dict[str, list[float]] = {}
     before = 0
     for policy in named_policy.policies:
-        for op, chances in policy.op_shares().items():
+        for op, probabilities in policy.op_shares().items():
             row = shares.setdefault(op, [])
-            row += [0.0] * (before - len(row)) + [round(chance, 6) for chance in chances.tolist()]
+            row += [0.0] * (before - len(row)) + [
+                round(value, 6) for value in probabilities.tolist()
+            ]
         before += policy.depth
     ops = {op: row + [0.0] * (before - len(row)) for op, row in shares.items()}
     return {"sha256": " ".join(map(policy_hash, named_policy.policies)), "ops": ops}
+
+
+@contextmanager
+def _one_thread(device: torch.device) -> Iterator[None]:
+    """Compute with one thread on a CPU, and restore the caller's number after."""
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _finite(number: float) -> float | None:

@@ -1,11 +1,19 @@
-"""Paired differences of measurements, with the t interval over the pairs."""
+"""Paired differences, their t intervals, and how many pairs show a difference."""
 
 import math
 import statistics
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["Difference", "paired_difference", "t_quantile"]
+__all__ = [
+    "Difference",
+    "paired_difference",
+    "pairs_needed",
+    "smallest_difference",
+    "t_quantile",
+]
+
+LEVEL, POWER = 0.95, 0.8
 
 
 class Difference(NamedTuple):
@@ -25,7 +33,7 @@ class Difference(NamedTuple):
 
 
 def paired_difference(
-    values: Sequence[float], reference: Sequence[float], *, level: float = 0.95, step: float = 0.0
+    values: Sequence[float], reference: Sequence[float], *, level: float = LEVEL, step: float = 0.0
 ) -> Difference:
     """Return the mean of `values - reference` with its t interval.
 
@@ -33,7 +41,7 @@ def paired_difference(
         values: measurements, one per pair.
         reference: what each is compared with, in the same order.
         level: confidence level, in (0, 1).
-        step: resolution of the measurements. Differences that agree by chance look certain; the
+        step: resolution of the measurements. Differences that agree by luck look certain; the
             deviation is taken to be no less than rounding to this step would cause.
 
     Raises:
@@ -53,8 +61,56 @@ def paired_difference(
     return Difference(mean, mean - half, mean + half, len(values))
 
 
+def smallest_difference(deviation: float, pairs: int) -> float:
+    """Return the true mean difference that a 95 % t interval tells from zero in 80 % of tries.
+
+    (t_0.975 + t_0.8) deviation / sqrt(pairs), which takes the noncentral t distribution for a
+    shifted t: too small by 1 % for 5 pairs, 5 % for 3, 14 % for 2.
+
+    Args:
+        deviation: standard deviation of the differences within pairs, in any unit.
+        pairs: number of pairs, 2 or more.
+
+    Raises:
+        ValueError: if `deviation` is negative or there are fewer than two pairs.
+    """
+    if pairs < 2 or not 0 <= deviation < math.inf:
+        raise ValueError(
+            f"Expected a deviation of 0 or more and 2 or more pairs, got {deviation}, {pairs}."
+        )
+    # t_0.8 is one-sided: the two-sided quantile of 60 %.
+    quantiles = t_quantile(LEVEL, pairs - 1) + t_quantile(2 * POWER - 1, pairs - 1)
+    return quantiles * deviation / math.sqrt(pairs)
+
+
+def pairs_needed(difference: float, deviation: float) -> int:
+    """Return the smallest number of pairs whose `smallest_difference` is `difference` or less.
+
+    Args:
+        difference: the true mean difference to show, above 0.
+        deviation: standard deviation of the differences within pairs, in the same unit.
+
+    Raises:
+        ValueError: if `difference` is not above 0 or `deviation` is negative.
+    """
+    if not 0 < difference < math.inf:
+        raise ValueError(f"Expected a difference above 0, got {difference}.")
+    low, high = 1, 2
+    while smallest_difference(deviation, high) > difference:
+        low, high = high, 2 * high
+    while high - low > 1:  # `low` pairs are too few, `high` are enough
+        middle = (low + high) // 2
+        if smallest_difference(deviation, middle) > difference:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
 def t_quantile(level: float, freedom: int) -> float:
     """Return t such that Student's t lies in [-t, t] with probability `level`.
+
+    The relative error is below 1e-9 for levels up to 0.999.
 
     Args:
         level: probability, in (0, 1).
@@ -62,11 +118,15 @@ def t_quantile(level: float, freedom: int) -> float:
 
     Raises:
         ValueError: if `level` or `freedom` is out of range.
+
+    Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 to 26.7.5.
     """
     if not 0 < level < 1 or freedom < 1:
         raise ValueError(
             f"Expected a level in (0, 1) and 1 or more degrees of freedom, got {level}, {freedom}."
         )
+    if freedom > 200:
+        return _normal_expansion(statistics.NormalDist().inv_cdf((1 + level) / 2), freedom)
     low, high = 0.0, math.pi / 2  # bisect on the angle atan(t / sqrt(freedom))
     for _ in range(60):
         middle = (low + high) / 2
@@ -77,11 +137,20 @@ def t_quantile(level: float, freedom: int) -> float:
     return math.tan(low) * math.sqrt(freedom)
 
 
-def _central_probability(angle: float, freedom: int) -> float:
-    """Return P(|T| < tan(angle) sqrt(freedom)), exact for whole degrees of freedom.
+def _normal_expansion(z: float, freedom: int) -> float:
+    """Return t by its expansion in 1 / `freedom` around the normal quantile z, A. and S. 26.7.5."""
+    terms = (
+        z,
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return math.fsum(term / freedom**power for power, term in enumerate(terms))
 
-    Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 and 26.7.4.
-    """
+
+def _central_probability(angle: float, freedom: int) -> float:
+    """Return P(|T| < tan(angle) sqrt(freedom)), exact, A. and S. 26.7.3 and 26.7.4."""
     power = freedom % 2
     term = math.cos(angle) ** power
     total = 0.0

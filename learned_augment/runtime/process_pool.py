@@ -1,28 +1,44 @@
-"""Jobs in processes of their own, which run until they are done or the caller stops.
+"""Jobs run in processes of one thread each, by concurrent.futures.
 
 Processes are spawned, not forked: torch's threads do not survive a fork.
 """
 
 import multiprocessing
+import os
 import pickle
 import signal
-import traceback
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
 
-__all__ = ["Workers", "in_processes"]
+from learned_augment.runtime.signals import ignore_interrupts
+
+__all__ = ["Workers", "core_count", "in_processes", "needs_no_script"]
 
 _Result = TypeVar("_Result")
+
+_NOT_PICKLED = (pickle.PicklingError, AttributeError, TypeError)
+"""What pickle raises for a lambda, an inner function, a lock, ..."""
+
+_MOST_PROCESSES = 61  # Windows waits for no more at once
 
 
 class Workers:
     """Processes that stay for job after job, each computing with one thread.
 
-    They leave Ctrl-C to the caller. Use as a context manager, which ends them.
+    They leave Ctrl-C to the caller. Use as a context manager, which ends them all at once; so does
+    the end of this process.
 
     Args:
         function: what to run; sent to each process once.
@@ -33,10 +49,16 @@ class Workers:
     """
 
     def __init__(self, function: Callable[..., Any], count: int) -> None:
-        self._payload, self._count = _sent(function), count
-        self._context = multiprocessing.get_context("spawn")
-        self._processes: list[tuple[BaseProcess, Any]] = []
-        self._busy: dict[Any, int] = {}
+        payload = _pickled(function)
+        self._names_script = _names_script(payload)
+        self._folder = TemporaryDirectory()
+        # The function goes through a file: a pipe to a process that dies early would block.
+        self._path = Path(self._folder.name) / "function"
+        self._path.write_bytes(payload)
+        context = multiprocessing.get_context("spawn")
+        self._receiver, self._sender = context.Pipe(duplex=False)
+        count = min(count, _MOST_PROCESSES)
+        self._pool = ProcessPoolExecutor(count, context, _start, (self._receiver,))
 
     def __enter__(self) -> "Workers":
         return self
@@ -54,37 +76,28 @@ class Workers:
             ValueError: if a job cannot be sent to another process.
             RuntimeError: if a process ended before its job did.
         """
-        messages = [_sent(job) for job in jobs]
-        started = 0
-        while started < len(jobs) or self._busy:
-            while started < len(jobs) and len(self._busy) < self._count:
-                connection = self._idle()
-                connection.send_bytes(messages[started])
-                self._busy[connection] = started
-                started += 1
-            for ready in wait(list(self._busy)):
-                yield self._busy.pop(ready), _answer(ready)
+        messages = list(map(_pickled, jobs))
+        names_script = self._names_script or any(map(_names_script, messages))
+        try:
+            with _interrupts_ignored(), nullcontext() if names_script else _script_hidden():
+                places = {
+                    self._pool.submit(_run, self._path, message): place
+                    for place, message in enumerate(messages)
+                }
+            for future in as_completed(places):
+                yield places[future], future.result()
+        except BrokenProcessPool:
+            raise RuntimeError(
+                "A process ended before its job did: out of memory, or the script that started it "
+                'lacks `if __name__ == "__main__":` around what it runs. Add it, or take workers=1.'
+            ) from None
 
     def close(self) -> None:
         """End all processes, whatever they are doing."""
-        for process, connection in self._processes:
-            connection.close()
-            process.terminate()
-        for process, _ in self._processes:
-            process.join()
-        self._processes, self._busy = [], {}
-
-    def _idle(self) -> Any:
-        """Return the connection to an idle process, or to a new one."""
-        idle = next((line for _, line in self._processes if line not in self._busy), None)
-        if idle is not None:
-            return idle
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve, args=(self._payload, theirs), daemon=True)
-        process.start()
-        theirs.close()  # so that the connection breaks when the process ends
-        self._processes.append((process, ours))
-        return ours
+        self._sender.close()
+        self._pool.shutdown(cancel_futures=True)
+        self._receiver.close()
+        self._folder.cleanup()
 
 
 def in_processes(
@@ -95,42 +108,96 @@ def in_processes(
         yield from processes.run(jobs)
 
 
-def _sent(thing: object) -> bytes:
+def needs_no_script(thing: object) -> bool:
+    """Return whether other processes can use `thing` without running the caller's script again."""
+    try:
+        return not _names_script(pickle.dumps(thing))
+    except _NOT_PICKLED:
+        return False
+
+
+def core_count() -> int:
+    """Return the number of cores that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _names_script(payload: bytes) -> bool:
+    return b"__main__" in payload
+
+
+@contextmanager
+def _script_hidden() -> Iterator[None]:
+    """Keep processes that start now from running the caller's script.
+
+    They would run all of it for nothing, which ends in an error where it lacks the line
+    `if __name__ == "__main__":`.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Have processes that start now ignore Ctrl-C from their first instruction on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    if before is None:  # set outside Python, which could not restore it
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _start(receiver: Connection) -> None:
+    ignore_interrupts()
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_caller, args=(receiver,), daemon=True).start()
+
+
+def _end_with_caller(receiver: Connection) -> None:
+    """End this process when the caller closes the other end of the pipe, or is killed."""
+    try:
+        receiver.recv_bytes()
+    except (EOFError, OSError):
+        os._exit(1)
+
+
+@cache
+def _function(path: Path) -> Callable[..., Any]:
+    return _received(path.read_bytes())  # type: ignore[no-any-return]
+
+
+def _run(path: Path, message: bytes) -> Any:
+    return _function(path)(*_received(message))
+
+
+def _received(payload: bytes) -> Any:
+    try:
+        return pickle.loads(payload)
+    except (AttributeError, ImportError) as error:
+        raise ValueError(
+            f"Another process does not find a function or class of the caller ({error}). Define "
+            "it in a file that can be imported, or take workers=1."
+        ) from None
+
+
+def _pickled(thing: object) -> bytes:
     try:
         return pickle.dumps(thing)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
+    except _NOT_PICKLED as error:
         raise ValueError(
             "Expected something that other processes can be sent, such as a network by name, a "
             "module or a function at the top level of a file; a lambda or inner function cannot: "
             f"{error}. Or take workers=1."
         ) from None
-
-
-def _answer(line: Any) -> Any:
-    try:
-        done, result = line.recv()
-    except (EOFError, ConnectionError):
-        raise RuntimeError(
-            "A process ended before its job did: out of memory, or the script that started it "
-            'lacks `if __name__ == "__main__":` around what it runs.'
-        ) from None
-    if not done:
-        raise result
-    return result
-
-
-def _serve(payload: bytes, line: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-    function = pickle.loads(payload)
-    while True:
-        try:
-            job = line.recv()
-        except EOFError:
-            return
-        try:
-            answer = (True, function(*job))
-        except Exception as error:
-            error.add_note(traceback.format_exc())
-            answer = (False, error)
-        line.send(answer)

@@ -1,24 +1,33 @@
-"""What long work takes for itself and gives back: torch's global generators and its precision."""
+"""Long work runs under torch settings of its own, and restores the caller's after."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import torch
 
 __all__ = ["isolated"]
 
+_AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
+
 
 @contextmanager
 def isolated(seed: int, *, precise: bool = False) -> Iterator[None]:
-    """Seed torch's global generators, for initial weights and dropout, and restore them after.
+    """Seed torch's global generators, and set what else decides numbers; restore all of it after.
+
+    Gradients are on, inference mode and autocast off, the default dtype is float32 and the default
+    device the CPU, whatever the caller has set.
 
     Args:
-        seed: For all of them.
-        precise: Compute float32 products in float32 meanwhile, not in TF32 or bfloat16, whatever
-            the user has set.
+        seed: of torch's global generators, for initial weights and dropout.
+        precise: Compute float32 products in float32 meanwhile, not in TF32 or bfloat16.
     """
     gpus = range(torch.cuda.device_count())
     with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.device("cpu"),
+        _without_autocast(),
+        _float32_by_default(),
         torch.random.fork_rng(devices=gpus),
         torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=not precise
@@ -27,6 +36,25 @@ def isolated(seed: int, *, precise: bool = False) -> Iterator[None]:
     ):
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def _without_autocast() -> Iterator[None]:
+    with ExitStack() as stack:
+        for device in _AUTOCAST_DEVICES:
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield
+
+
+@contextmanager
+def _float32_by_default() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 @contextmanager

@@ -69,7 +69,7 @@ def search(
         reduce: Number of images, both halves together.
         ops: Among which to search; None for the method's own.
         exclude: Ops to leave out.
-        beside: Default augmentation, "nothing", "crop", "crop-flip" or "resized-crop-flip". None
+        beside: Default augmentation, "none", "crop", "crop-flip" or "resized-crop-flip". None
             is the preset's, without the flip for data whose mirror images mean something else.
         cutout: Side of the default cutout, a fraction of the image's; 0 switches it off.
         options: The method's own, by name; for DADA see `dada.options.DADAOptions`, for DeepAA

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from learned_augment.backends import apply_batch
 from learned_augment.builders import from_layers
-from learned_augment.evaluation.named_policies import DEFAULTS
+from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS
 
 __all__ = ["Beside", "Normalise", "Stream"]
 
@@ -51,20 +51,20 @@ class Beside:
     """The default augmentation, which is on beside the policy in the search as in the training.
 
     Args:
-        name: Of `placement.DEFAULTS`; acts on uint8 images, before the policy.
+        name: Of `placement.BASE_AUGMENTATIONS`; acts on uint8 images, before the policy.
         cutout: Side of a square of the network's input that is set to 0, the mean colour, as a
             fraction of the shorter side; 0 for none. Acts last.
         generator: CPU.
     """
 
     def __init__(self, name: str, cutout: float, generator: torch.Generator) -> None:
-        if name not in DEFAULTS:
+        if name not in BASE_AUGMENTATIONS:
             raise ValueError(
-                f"No default augmentation named {name!r}. Available: {', '.join(DEFAULTS)}."
+                f"No base augmentation named {name!r}. Available: {', '.join(BASE_AUGMENTATIONS)}."
             )
         if not 0 <= cutout < 1:
             raise ValueError(f"Expected cutout as a fraction of the side in [0, 1), got {cutout}.")
-        layers = DEFAULTS[name]
+        layers = BASE_AUGMENTATIONS[name]
         self.policy = from_layers(layers) if layers else None
         self.cutout, self.generator = cutout, generator
 

@@ -143,7 +143,7 @@ PRESETS = MappingProxyType(
             batch_size=128,
             learning_rate=0.05,
             weight_decay=5e-4,
-            beside="nothing",
+            beside="none",
         ),
         "quick": Preset(
             model="small-cnn",

@@ -13,7 +13,7 @@ from learned_augment._io import module_hash
 from learned_augment._version import __version__
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.datasets.load import Source, load_images
-from learned_augment.evaluation.named_policies import DEFAULTS
+from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS
 from learned_augment.models import NetworkChoice, build_network
 from learned_augment.policy import Policy
 from learned_augment.runtime.distributed import connect
@@ -149,7 +149,7 @@ def _check_names(**names: Collection[str] | None) -> None:
 def _spared(preset: Preset, data: ImageData) -> Preset:
     """Take the default flip from data whose mirror images mean something else."""
     plain = preset.beside.removesuffix("-flip")
-    flips = preset.beside != plain and plain in DEFAULTS
+    flips = preset.beside != plain and plain in BASE_AUGMENTATIONS
     return replace(preset, beside=plain) if flips and not data.mirrors else preset
 
 

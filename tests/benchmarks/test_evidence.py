@@ -36,12 +36,12 @@ def test_a_cut_table_goes_on_and_found_policies_are_called_as_their_files(
     small, monkeypatch, capsys
 ):
     path = str(small / "found-flip.safetensors")
-    given = ["--policies", "default", "random:dada-cifar10", "--found", path]
+    given = ["--policies", "crop-flip", "random:dada-cifar10", "--found", path]
     assert run(monkeypatch, small, *given, "--seeds", "2") == 0
     first = result(small)
-    names = ["default", "random:dada-cifar10", "found-flip"]
+    names = ["crop-flip", "random:dada-cifar10", "found-flip"]
     assert list(first["rows"][0]["placements"]) == names
-    assert first["rows"][0]["reference"] == "default"
+    assert first["rows"][0]["reference"] == "crop-flip"
     assert first["rows"][0]["settings"]["train_images"] == 24
     assert len(list((small / "runs").iterdir())) == 6
     assert run(monkeypatch, small, *given, "--seeds", "3") == 0
@@ -63,16 +63,16 @@ def test_an_interrupt_saves_what_there_is(small, monkeypatch):
         return real(*given)
 
     monkeypatch.setattr(comparison, "train_network", cut)
-    assert run(monkeypatch, small, "--policies", "none", "default", "--seeds", "3") == 130
+    assert run(monkeypatch, small, "--policies", "none", "crop-flip", "--seeds", "3") == 130
     assert len(result(small)["rows"][0]["runs"]) == 3
 
 
 def test_the_table_says_what_is_shown_and_what_is_not():
     values = [90.0, 91.0, 92.0, 91.0, 90.0]
     better = [value + 1 + place / 10 for place, value in enumerate(values)]
-    accuracies = {"default": values, "a": better, "random:a": better[::-1], "b": values}
+    accuracies = {"crop-flip": values, "a": better, "random:a": better[::-1], "b": values}
     document = {
-        "rows": [json.loads(comparison_result(accuracies, reference="default").to_json())],
+        "rows": [json.loads(comparison_result(accuracies, reference="crop-flip").to_json())],
         "machine": {"cpu": "chip", "cores": 2, "gpu": None},
         "versions": {"torch": "2", "pillow": "13"},
         "date": "day",
@@ -83,7 +83,7 @@ def test_the_table_says_what_is_shown_and_what_is_not():
     assert "+1.20 [+1.00, +1.40]" in row
     assert row.count("[") == 2
     against = "better: `a`, `random:a`; worse: no policy; no difference shown: `b`"
-    assert f"- Against `default`: {against}." in lines
+    assert f"- Against `crop-flip`: {against}." in lines
     controls = "better: no policy; worse: no policy; no difference shown: `a`"
     assert f"- Against their random controls: {controls}." in lines
     assert any("are likely to be missed" in line for line in lines)

@@ -26,7 +26,7 @@ from benchmarks.papers.presets import DATASETS, PRESETS, DataFacts
 from benchmarks.papers.recipe import PaperRecipe
 from learned_augment import Policy, cli, list_policies
 from learned_augment.datasets.load import load_images
-from learned_augment.evaluation.named_policies import place_policy
+from learned_augment.evaluation.named_policies import named_policy
 from learned_augment.search_spaces import SPACES
 
 TEXT = papers.PAGE.read_text(encoding="utf-8")
@@ -166,7 +166,7 @@ def test_policies_are_shipped_built_or_written_by_the_script(tmp_path, monkeypat
     for data, policy in named & used:
         if policy == "cutout":  # a word of train.py: the recipe's own
             continue
-        assert place_policy(policy, "crop-flip").policies, (data, policy)
+        assert named_policy("crop-flip" if policy == "default" else policy).policies, (data, policy)
     assert Policy.load("deepaa-cifar10-2-first-3.safetensors").depth == 3
     assert {policy for _, policy in named} >= {path.name for path in tmp_path.iterdir()}
     assert Policy.load("deepta-8.safetensors").depth == 8

@@ -11,7 +11,7 @@ from benchmarks.papers.feeds import MemoryFeed
 from benchmarks.papers.pixels import cut_out, light
 from benchmarks.papers.recipe import PaperRecipe
 from benchmarks.papers.trainer import PaperTrainer
-from learned_augment.evaluation.named_policies import place_policy
+from learned_augment.evaluation.named_policies import named_policy
 from learned_augment.runtime.rng import isolated
 from learned_augment.training import Recipe, train_network
 from tests.training.test_training import CPU, linear, made_data
@@ -20,7 +20,7 @@ from tests.training.test_training import CPU, linear, made_data
 def train(policy="none", network=linear, **recipe):
     settings = {"epochs": 3, "batch_size": 16} | recipe
     with isolated(0):
-        feed = MemoryFeed(made_data(), place_policy(policy, "crop"), CPU)
+        feed = MemoryFeed(made_data(), named_policy(policy, "none" if policy == "none" else "crop"), CPU)
         trainer = PaperTrainer(feed, network, PaperRecipe(**settings), 0, CPU)
         for _ in range(trainer.steps):
             trainer.step()
@@ -30,7 +30,7 @@ def train(policy="none", network=linear, **recipe):
 @pytest.mark.parametrize("policy", ["none", "trivialaugment"])
 @pytest.mark.parametrize("network", [linear, "small-cnn"])
 def test_without_what_the_papers_add_the_numbers_are_those_of_the_package(policy, network):
-    policies = place_policy(policy, "crop").policies
+    policies = named_policy(policy, "none" if policy == "none" else "crop").policies
     plain = train_network(made_data(), policies, network, Recipe(3, 16), 0, CPU)
     assert train(policy, network) == plain
 

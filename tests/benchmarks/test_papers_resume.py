@@ -15,7 +15,7 @@ from benchmarks.papers.recipe import PaperRecipe
 from benchmarks.papers.trainer import PaperTrainer
 from benchmarks.papers.workers import Augment, Whole, WorkerFeed, WorkerSettings
 from benchmarks.training_loop import run_training
-from learned_augment.evaluation.named_policies import place_policy
+from learned_augment.evaluation.named_policies import named_policy
 from learned_augment.runtime.rng import isolated
 from learned_augment.training.normalize import level_statistics
 from tests.training.test_training import CPU, made_data
@@ -42,11 +42,11 @@ class Restless(nn.Module):
 
 
 def memory_feed(data):
-    return MemoryFeed(data, place_policy("trivialaugment", "crop"), CPU)
+    return MemoryFeed(data, named_policy("crop+trivialaugment"), CPU)
 
 
 def worker_feed(data, workers=0):
-    policies = place_policy("trivialaugment", "crop").policies
+    policies = named_policy("crop+trivialaugment").policies
     levels = level_statistics(data.train_images)
     settings = WorkerSettings(Augment(policies), Whole(), (), levels, workers)
     return WorkerFeed(*in_memory(data), len(data.classes), settings, CPU)
@@ -194,7 +194,7 @@ def test_every_epoch_has_its_own_order():
             return self.head(x.flatten(1))
 
     with isolated(0):
-        feed = MemoryFeed(made_data(), place_policy("none", "crop"), CPU)
+        feed = MemoryFeed(made_data(), named_policy("none"), CPU)
         trainer = PaperTrainer(feed, Spy, PaperRecipe(3, 16), 0, CPU)
         for _ in range(STEPS):
             trainer.step()

@@ -16,7 +16,7 @@ from benchmarks.papers.trainer import PaperTrainer
 from benchmarks.papers.workers import Augment, Centre, WorkerFeed, WorkerSettings
 from benchmarks.training_loop import run_training
 from learned_augment.builders import from_layers
-from learned_augment.evaluation.named_policies import place_policy
+from learned_augment.evaluation.named_policies import named_policy
 from learned_augment.runtime.rng import isolated
 from tests.benchmarks.test_papers_resume import assert_equal, everything, worker_feed
 from tests.training.test_training import CPU, linear, made_data
@@ -70,7 +70,7 @@ def test_copies_are_the_same_images_under_other_draws():
         assert not torch.equal(one, two)
 
 
-CROP = place_policy("default", "crop")
+CROP = named_policy("crop")
 
 
 def test_the_networks_generator_is_left_to_the_network():
@@ -90,7 +90,7 @@ def test_workers_apply_what_the_device_would():
     from benchmarks.papers.pictures import in_memory
 
     feed = WorkerFeed(*in_memory(data), 3, settings, CPU)
-    device = MemoryFeed(data, place_policy(invert, "nothing"), CPU)
+    device = MemoryFeed(data, named_policy(invert), CPU)
     torch.testing.assert_close(batches(feed), batches(device), rtol=0, atol=0)
     tested = [torch.cat(parts) for parts in zip(*feed.tests(), strict=True)]
     torch.testing.assert_close(tested, [data.test_images, data.test_labels], rtol=0, atol=0)
@@ -114,7 +114,7 @@ def folders(tmp_path):
 def folder_trainer(path, epochs=2):
     data = read_folders(path)
     settings = WorkerSettings(
-        Augment(place_policy("default", "resized-crop-flip").policies, 28),
+        Augment(named_policy("resized-crop-flip").policies, 28),
         Centre(28),
         (),
         IMAGENET,

@@ -1,3 +1,6 @@
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 
@@ -7,7 +10,8 @@ from learned_augment.evaluation.compare import ComparisonResult, compare
 from tests.training.test_training import linear, made_data
 
 INVERT = from_layers([[("Invert", 1.0, 0.0)]], {"name": "invert", "placement": "replaces"})
-QUICK = {"seeds": 2, "epochs": 3, "network": linear, "batch_size": 16, "progress": False}
+QUICK = {"seeds": 2, "epochs": 3, "network": linear, "batch_size": 16}
+QUICK |= {"progress": False, "workers": 1}
 
 
 def compared(policies=("none", INVERT), data=None, **changes):
@@ -21,23 +25,23 @@ def test_a_harmful_policy_is_found_out():
 
 
 def test_a_policy_that_changes_nothing_shows_no_difference():
-    result = compared(("none", "identity"), beside="nothing")
+    result = compared(("none", "identity"), base="none")
     assert result.accuracies("none") == result.accuracies("identity")
     assert "no difference" in result.sentence("identity")
 
 
 def test_the_same_arguments_give_the_same_result():
-    first = compared(("none", "trivialaugment"), train_size=30)
+    first = compared(("none", "none+trivialaugment"), train_size=30)
     torch.rand(3)
-    again = compared(("none", "trivialaugment"), train_size=30)
+    again = compared(("none", "none+trivialaugment"), train_size=30)
     assert first == again
     assert first.to_json() == again.to_json()
 
 
 def test_each_training_stands_for_itself():
     # What other policies and seeds take part changes no number.
-    alone = compared(("none", "trivialaugment"))
-    more = compared(("default", "none", INVERT, "trivialaugment"), seeds=3)
+    alone = compared(("none", "none+trivialaugment"))
+    more = compared(("crop", "none", INVERT, "trivialaugment"), seeds=3)
     for policy in ("none", "trivialaugment"):
         accuracies = more.accuracies(policy)
         assert accuracies.pop(2) >= 0
@@ -59,20 +63,71 @@ def test_the_training_images_of_a_seed_are_shared_and_change_with_the_seed(monke
     assert not torch.equal(seen["none", 0], seen["none", 1])
 
 
-def test_the_default_augmentation_follows_the_data():
-    import dataclasses
-
+def test_policies_are_shown_alone_and_after_the_base_augmentation_of_the_data():
     photographs = made_data()
     digits = dataclasses.replace(photographs, mirrors=False)
-    policies = ("none", "trivialaugment")
-    assert compared(policies, photographs).placements["trivialaugment"] == "after crop-flip"
-    assert compared(policies, digits).placements["trivialaugment"] == "after crop"
-    assert compared(policies, digits, beside="nothing").placements["trivialaugment"] == "alone"
+    policies = ("none", "identity")
+    assert compared(policies, photographs, epochs=1).placements == {
+        "none": "nothing",
+        "crop-flip": "crop-flip only",
+        "identity": "alone",
+        "crop-flip+identity": "after crop-flip",
+    }
+    names = ["none", "crop", "identity", "crop+identity"]
+    assert list(compared(policies, digits, epochs=1).placements) == names
+    assert list(compared(policies, digits, epochs=1, base="none").placements) == [
+        "none",
+        "identity",
+    ]
+    names = ["none", "flip", "identity", "flip+identity"]
+    assert list(compared(policies, digits, epochs=1, base="flip").placements) == names
+
+
+@pytest.mark.parametrize(
+    ("policies", "base", "names"),
+    [
+        # A policy that names a base augmentation leaves the list as it is.
+        (("none", "crop", "identity"), None, ["none", "crop", "identity"]),
+        (("none", "flip+identity"), None, ["none", "flip+identity"]),
+        (("none", "none+identity"), None, ["none", "identity"]),
+        # Policies that replace the base augmentation ask for none.
+        (("none", INVERT), None, ["none", "invert"]),
+        (("none", INVERT), "crop", ["none", "invert"]),
+        ((INVERT, "identity"), None, ["invert", "crop-flip", "identity", "crop-flip+identity"]),
+        # Nothing is trained twice.
+        (("crop", "identity"), "crop", ["crop", "identity", "crop+identity"]),
+        (("crop+identity", "identity"), "crop", ["crop+identity", "crop", "identity"]),
+        ({"a": "none", "b": "identity"}, "flip", ["a", "flip", "b", "flip+b"]),
+        (
+            ("none", "random:dada-cifar10"),
+            "crop",
+            ["none", "crop", "random:dada-cifar10", "crop+random:dada-cifar10"],
+        ),
+    ],
+    ids=str,
+)
+def test_the_base_augmentation_joins_where_both_make_sense(policies, base, names, monkeypatch):
+    monkeypatch.setattr(rooms.Comparison, "run", lambda comparison, *given: comparison.result())
+    result = compared(policies, base=base)
+    assert list(result.placements) == names
+    assert result.reference == ("none" if "none" in names else names[0])
+
+
+def test_a_harmful_base_augmentation_is_warned_of():
+    rows = made_data()
+    turned = {name: getattr(rows, name).transpose(2, 3) for name in ("train_images", "test_images")}
+    # The class is the column of a bright stripe: a mirrored image belongs to another class.
+    columns = dataclasses.replace(rows, **turned)
+    warning = "flip alone is worse than no augmentation by "
+    for data, warned in ((columns, True), (rows, False)):
+        result = compared(("none", "identity"), data, base="flip", seeds=5, epochs=10)
+        assert result.sentence("flip").startswith("flip: worse than none") == warned
+        assert any(note.startswith(warning) for note in result.notes()) == warned
 
 
 def test_the_reference_is_none_or_the_first_or_the_one_asked_for():
     assert compared((INVERT, "none")).reference == "none"
-    assert compared((INVERT, "default")).reference == "invert"
+    assert compared((INVERT, "identity")).reference == "invert"
     assert compared((INVERT, "none"), reference="invert").reference == "invert"
     with pytest.raises(ValueError, match="No policy 'other' to compare with among invert, none"):
         compared((INVERT, "none"), reference="other")
@@ -132,7 +187,7 @@ def test_a_cache_adds_only_what_is_missing(tmp_path, monkeypatch):
     assert len(calls) == 4
     assert compared(cache=tmp_path / "runs", seeds=3) == whole
     assert calls[4:] == [("none", 2), ("invert", 2)]
-    more = compared({"plain": "none", "other": "identity"}, cache=tmp_path / "runs")
+    more = compared({"plain": "none", "other": "none+identity"}, cache=tmp_path / "runs")
     assert calls[6:] == [("other", 0), ("other", 1)]
     assert more.accuracies("plain") == first.accuracies("none")
     compared(cache=tmp_path / "runs", epochs=4)
@@ -140,7 +195,7 @@ def test_a_cache_adds_only_what_is_missing(tmp_path, monkeypatch):
 
 
 def test_a_comparison_cut_anywhere_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
-    whole = compared(("none", "random:dada-cifar10"), test_every=1)
+    whole = compared(("none", "none+random:dada-cifar10"), test_every=1)
     for finished in range(4):
         folder = tmp_path / str(finished)
         with monkeypatch.context() as patch:
@@ -155,13 +210,17 @@ def test_a_comparison_cut_anywhere_goes_on_as_if_it_had_not_been(tmp_path, monke
             patch.setattr(rooms, "train_network", cut)
             try:
                 assert (
-                    len(compared(("none", "random:dada-cifar10"), test_every=1, cache=folder).runs)
+                    len(
+                        compared(
+                            ("none", "none+random:dada-cifar10"), test_every=1, cache=folder
+                        ).runs
+                    )
                     == finished
                 )
             except KeyboardInterrupt:
                 assert finished == 0
         assert len(list(folder.iterdir())) == finished
-        assert compared(("none", "random:dada-cifar10"), test_every=1, cache=folder) == whole
+        assert compared(("none", "none+random:dada-cifar10"), test_every=1, cache=folder) == whole
 
 
 def test_a_broken_cache_is_noticed_before_any_training(tmp_path, monkeypatch):
@@ -174,7 +233,7 @@ def test_a_broken_cache_is_noticed_before_any_training(tmp_path, monkeypatch):
 
 
 def test_processes_give_the_numbers_of_one_process(tmp_path, monkeypatch):
-    policies = ("none", "random:dada-cifar10")
+    policies = ("none", "none+random:dada-cifar10")
     alone = compared(policies, test_every=2, train_size=20)
     calls = counted(monkeypatch)
     assert compared(policies, test_every=2, train_size=20, workers=2, cache=tmp_path) == alone
@@ -199,9 +258,43 @@ def test_even_a_last_training_runs_with_the_threads_that_its_record_names(tmp_pa
     assert len(jobs_seen) == 1
 
 
-def test_a_worker_for_each_core():
-    assert rooms.Schedule(workers=0).processes >= 1
-    assert rooms.Schedule(workers=3).processes == 3
+@pytest.mark.parametrize(
+    ("cores", "seeds", "network", "workers"),
+    [(8, 2, "small-cnn", 4), (3, 2, linear, 3), (1, 2, linear, 1), (8, 2, lambda n: linear(n), 1)],
+    ids=str,
+)
+def test_by_default_there_is_a_process_for_each_core_and_training(
+    monkeypatch, cores, seeds, network, workers
+):
+    seen = []
+
+    def elsewhere(function, jobs, count):
+        seen.append(count)
+        yield from ((place, function(*job)) for place, job in enumerate(jobs))
+
+    monkeypatch.setattr(rooms, "in_processes", elsewhere)
+    monkeypatch.setattr(rooms, "core_count", lambda: cores)
+    compared(network=network, workers=None, seeds=seeds, epochs=1)
+    assert seen == ([workers] if workers > 1 else [])
+
+
+def test_a_training_has_one_thread_and_the_callers_number_is_restored(monkeypatch):
+    seen, real = [], rooms.train_network
+
+    def spy(*given):
+        seen.append(torch.get_num_threads())
+        return real(*given)
+
+    monkeypatch.setattr(rooms, "train_network", spy)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        two = compared()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert seen == [1] * 4
+    assert two == compared()
 
 
 def test_an_interrupt_among_processes_keeps_what_has_finished(tmp_path, monkeypatch):
@@ -229,12 +322,12 @@ def test_a_result_of_another_configuration_is_not_extended(monkeypatch):
 
 
 def test_no_training_of_an_earlier_result_is_lost(monkeypatch):
-    earlier = compared(("none", "identity", "default"), seeds=3)
+    earlier = compared(("none", "identity", "crop"), seeds=3)
     monkeypatch.setattr(rooms, "train_network", lambda *arguments: pytest.fail("it trained"))
-    with pytest.raises(ValueError, match=r"holds 3 trainings .*\(of default; seeds up to 2\)"):
+    with pytest.raises(ValueError, match=r"holds 3 trainings .*\(of crop; seeds up to 2\)"):
         compared(("none", "identity"), seeds=3, extends=earlier)
-    with pytest.raises(ValueError, match=r"holds 3 trainings .*\(of none, identity, default;"):
-        compared(("none", "identity", "default"), seeds=2, extends=earlier)
+    with pytest.raises(ValueError, match=r"holds 3 trainings .*\(of none, identity, crop;"):
+        compared(("none", "identity", "crop"), seeds=2, extends=earlier)
 
 
 def test_an_interrupted_repeat_keeps_the_earlier_trainings(monkeypatch):
@@ -266,7 +359,7 @@ def test_a_random_control_is_another_one_for_each_seed(monkeypatch):
         return real(data, named_policy, network, recipe, seed, *rest)
 
     monkeypatch.setattr(rooms, "train_network", spy)
-    compared(("dada-cifar10", "random:dada-cifar10"))
+    compared(("dada-cifar10", "random:dada-cifar10"), base="none")
     assert seen["random:dada-cifar10", 0] != seen["random:dada-cifar10", 1]
     assert seen["dada-cifar10", 0] == seen["dada-cifar10", 1]
 
@@ -285,10 +378,10 @@ def test_runs_keep_their_learning_curves():
 
 
 def test_a_result_holds_the_policies_figures():
-    figures = compared(("none", "dada-cifar10", INVERT)).policies
+    figures = compared(("none", "crop-flip+dada-cifar10", INVERT)).policies
     assert figures["none"] == {"sha256": "", "ops": {}}
     assert figures["invert"]["ops"] == {"Invert": [1.0]}
-    placed = figures["dada-cifar10"]["ops"]
+    placed = figures["crop-flip+dada-cifar10"]["ops"]
     assert placed["PadCrop"] == [1.0, 0.0, 0.0, 0.0]
     assert placed["Flip"] == [0.0, 1.0, 0.0, 0.0]
     layers = zip(*placed.values(), strict=True)
@@ -296,9 +389,9 @@ def test_a_result_holds_the_policies_figures():
 
 
 def test_a_diverged_training_keeps_no_infinite_loss(tmp_path):
-    result = compared(("none", "identity"), learning_rate=1e30, cache=tmp_path)
+    result = compared(("none", "none+identity"), learning_rate=1e30, cache=tmp_path)
     assert {run.loss for run in result.runs} == {None}
-    assert compared(("none", "identity"), learning_rate=1e30, cache=tmp_path) == result
+    assert compared(("none", "none+identity"), learning_rate=1e30, cache=tmp_path) == result
 
 
 def test_progress_names_policy_seed_and_epoch(capsys):
@@ -319,13 +412,13 @@ def test_progress_names_policy_seed_and_epoch(capsys):
         ({"network": lambda classes: linear(classes + 1)}, "Expected logits"),
         ({"train_size": 2}, "a subset needs 3"),
         ({"interest": 0.0}, "interest is a difference in points"),
-        ({"workers": -1}, "workers must be 0"),
+        ({"workers": 0}, "workers must be 1 or more, or None"),
         ({"precision": "half"}, "precision must be one of"),
         ({"test_every": -1}, "test_every must be 0 or more"),
-        ({"policies": ("none", "random:none")}, "No pretrained policy named 'none'"),
+        ({"policies": ("none", "random:none")}, "No policy named 'none'"),
         ({"cache": "no/where"}, "Expected cache= to name a folder"),
         ({"device": "cuda:99"}, "Device 'cuda:99' cannot be used"),
-        ({"beside": "flop"}, "No default augmentation named 'flop'"),
+        ({"base": "flop"}, "No base augmentation named 'flop'"),
         ({"policies": ("none", "deepa")}, "No policy named 'deepa'"),
         ({"policies": ("none", "none")}, "Policies need different names"),
         ({"policies": ("none",)}, "two or more policies"),
@@ -336,6 +429,65 @@ def test_wrong_arguments_fail_before_any_training(changes, message, monkeypatch)
     monkeypatch.setattr(rooms, "train_network", lambda *arguments: pytest.fail("it trained"))
     with pytest.raises(ValueError, match=message):
         compared(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epoch": 3}, r"compare has no argument 'epoch'\. It takes: policies, seeds, epochs, "),
+        ({"seeds": 2.0}, "Expected seeds as a whole number, got 2.0"),
+        ({"epochs": True}, "Expected epochs as a whole number, got True"),
+        ({"workers": "2"}, "Expected workers as a whole number, got '2'"),
+        ({"learning_rate": "fast"}, "Expected learning_rate as a number, got 'fast'"),
+        ({"interest": float("nan")}, "Expected interest as a number, got nan"),
+        ({"channels_last": 1}, "Expected channels_last as True or False, got 1"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(changes, message):
+    with pytest.raises(TypeError, match=message):
+        compared(**changes)
+
+
+def test_numbers_of_numpy_are_those_of_python(tmp_path):
+    plain = compared(learning_rate=0.125, train_size=30, channels_last=True, interest=2.0)
+    given = {"seeds": np.int64(2), "epochs": np.int32(3), "batch_size": np.uint8(16)}
+    given |= {"learning_rate": np.float32(0.125), "train_size": np.array(30), "workers": np.int8(1)}
+    given |= {"channels_last": np.True_, "interest": np.float64(2), "test_every": np.int64(0)}
+    assert compared(**given, cache=tmp_path).to_json() == plain.to_json()
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+SETTINGS_OF_TORCH = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "device": lambda: torch.device("meta"),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS_OF_TORCH)
+def test_the_callers_settings_of_torch_change_nothing(name, tmp_path):
+    data, policies = made_data(), ("none", "none+random:dada-cifar10")
+    plain = compared(policies, data, train_size=30)
+    state = torch.get_rng_state()
+    with SETTINGS_OF_TORCH[name]():
+        found = compared(policies, data, train_size=30, cache=tmp_path)
+        after = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+        assert after == (name not in ("no_grad", "inference_mode"), name == "inference_mode")
+        assert torch.is_autocast_enabled("cpu") == (name == "autocast")
+        assert torch.get_default_device().type == ("meta" if name == "device" else "cpu")
+    assert found == plain
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_callers_default_dtype_changes_nothing():
+    plain = compared()
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert compared() == plain
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_a_single_name_is_no_list_of_policies():

@@ -2,8 +2,13 @@ import pytest
 import torch
 from torchvision.transforms import AutoAugmentPolicy
 
-from learned_augment.builders import from_layers
-from learned_augment.evaluation.named_policies import DEFAULTS, place_policy
+from learned_augment.builders import from_layers, rand_augment
+from learned_augment.evaluation.named_policies import (
+    BASE_AUGMENTATIONS,
+    control_name,
+    named_policy,
+    names_base,
+)
 from learned_augment.serialization import list_policies, load
 from learned_augment.training.trainer import augment_batch
 
@@ -12,57 +17,114 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def augment(named_policy, images, source):
-    return augment_batch(images, named_policy.policies, source)
+def augment(choice, images, source, **options):
+    return augment_batch(images, named_policy(choice, **options).policies, source)
+
+
+INVERT = from_layers([[("Invert", 1.0, 0.0)]])
+REPLACING = from_layers([[("Invert", 1.0, 0.0)]], {"placement": "replaces"})
 
 
 @pytest.mark.parametrize(
-    ("choice", "placement", "count"),
+    ("choice", "placement", "names"),
     [
-        ("none", "nothing", 0),
-        ("default", "crop-flip only", 1),
-        ("deepaa-cifar10", "alone", 1),
-        ("dada-cifar10", "after crop-flip", 2),
-        ("trivialaugment", "after crop-flip", 2),
-        ("randaugment", "after crop-flip", 2),
-        ("identity", "after crop-flip", 2),
-        ("cutout", "after crop-flip", 2),
-        ("autoaugment", "after crop-flip", 2),
-        ("deeptrivialaugment", "alone", 1),
-        ("random:dada-cifar10", "after crop-flip", 2),
-        ("random:deepaa-cifar10", "alone", 1),
-        (AutoAugmentPolicy.CIFAR10, "after crop-flip", 2),
-        (from_layers([[("Invert", 1.0, 0.0)]]), "after crop-flip", 2),
-        (from_layers([[("Invert", 1.0, 0.0)]], {"placement": "replaces"}), "alone", 1),
+        ("none", "nothing", []),
+        ("crop", "crop only", ["crop"]),
+        ("crop-flip", "crop-flip only", ["crop-flip"]),
+        ("deepaa-cifar10", "alone", ["deepaa-cifar10"]),
+        ("trivialaugment", "alone", ["trivialaugment"]),
+        ("none+trivialaugment", "alone", ["trivialaugment"]),
+        ("crop-flip+dada-cifar10", "after crop-flip", ["crop-flip", "dada-cifar10"]),
+        ("crop+trivialaugment", "after crop", ["crop", "trivialaugment"]),
+        ("flip+randaugment", "after flip", ["flip", "randaugment"]),
+        ("crop-flip+identity", "after crop-flip", ["crop-flip", "identity"]),
+        ("crop-flip+cutout", "after crop-flip", ["crop-flip", "cutout"]),
+        ("crop-flip+deepaa-cifar10", "after crop-flip", ["crop-flip", "deepaa-cifar10"]),
+        ("resized-crop-flip+autoaugment", "after resized-crop-flip", ["resized-crop-flip", None]),
+        ("deeptrivialaugment", "alone", ["deepta-6"]),
+        ("random:deepaa-cifar10", "alone", ["random:deepaa-cifar10"]),
+        ("crop+random:dada-cifar10", "after crop", ["crop", "random:dada-cifar10"]),
+    ],
+)
+def test_a_name_says_all_that_is_applied(choice, placement, names):
+    found = named_policy(choice)
+    assert found.placement == placement
+    assert len(found.policies) == len(names)
+    for policy, name in zip(found.policies, names, strict=True):
+        assert name in (None, policy.name)
+    assert found.name == choice.removeprefix("none+")
+
+
+@pytest.mark.parametrize(
+    ("choice", "name"), [(AutoAugmentPolicy.CIFAR10, "autoaugment-cifar10"), (INVERT, "policy")]
+)
+def test_policies_themselves_may_come_after_a_base_augmentation(choice, name):
+    both = named_policy(choice, "crop")
+    assert (both.name, both.placement) == (f"crop+{both.policies[1].name}", "after crop")
+    assert both.policies[1] == named_policy(choice).policies[0]
+
+
+@pytest.mark.parametrize(
+    ("choice", "may"),
+    [
+        ("none", False),
+        ("crop", False),
+        ("trivialaugment", True),
+        ("crop+trivialaugment", False),
+        ("deepaa-cifar10", False),
+        ("random:deepaa-cifar10", False),
+        ("random:dada-cifar10", True),
+        (INVERT, True),
+        (REPLACING, False),
     ],
     ids=str,
 )
-def test_policies_stand_where_they_say(choice, placement, count):
-    named_policy = place_policy(choice, "crop-flip")
-    assert named_policy.placement == placement
-    assert len(named_policy.policies) == count
-    if count == 2:
-        assert named_policy.policies[0].name == "crop-flip"
+def test_what_replaces_the_base_augmentation_or_has_one_does_not_follow_another(choice, may):
+    assert named_policy(choice).may_follow_base == may
 
 
 @pytest.mark.parametrize("name", list_policies())
-def test_every_shipped_policy_can_be_placed(name):
-    placed = place_policy(name, "crop")
+def test_every_shipped_policy_has_a_name(name):
     replaces = load(name).about["placement"] == "replaces"
-    assert placed.placement == ("alone" if replaces else "after crop")
-    assert placed.name == name
+    assert named_policy(name).may_follow_base != replaces
+    assert named_policy(f"crop+{name}").policies[1] == load(name)
 
 
-def test_without_a_default_everything_stands_alone():
-    assert place_policy("default", "nothing").placement == "nothing"
-    assert place_policy("dada-cifar10", "nothing").placement == "alone"
+@pytest.mark.parametrize(
+    ("name", "n", "m"),
+    [("randaugment", 2, 9), ("randaugment-2-9", 2, 9), ("randaugment-1-14.5", 1, 14.5)],
+)
+def test_randaugment_takes_its_numbers_from_its_name(name, n, m):
+    assert named_policy(name).policies == (rand_augment(n, m),)
+    assert named_policy(f"crop+{name}").name == f"crop+{name}"
 
 
-def test_none_changes_nothing_and_default_crops_and_flips():
+@pytest.mark.parametrize("name", ["randaugment-2", "randaugment-2-", "randaugment--1-9"])
+def test_half_a_randaugment_is_no_name(name):
+    with pytest.raises(ValueError, match=r"No policy named .*randaugment-N-M"):
+        named_policy(name)
+    with pytest.raises(ValueError, match="magnitude m from 0 to 30, got 31"):
+        named_policy("randaugment-2-31")
+
+
+def test_names_of_controls():
+    assert control_name("dada-cifar10") == "random:dada-cifar10"
+    assert control_name("crop-flip+dada-cifar10") == "crop-flip+random:dada-cifar10"
+    assert control_name("found/a+b.safetensors") == "random:found/a+b.safetensors"
+
+
+def test_a_choice_may_name_its_base_augmentation():
+    named = ["crop", "crop-flip+dada-cifar10", "none+cutout"]
+    unnamed = ["none", "cutout", "random:dada-cifar10", "a+b.safetensors", INVERT]
+    assert all(map(names_base, named))
+    assert not any(map(names_base, unnamed))
+
+
+def test_none_changes_nothing_and_the_base_augmentation_crops_and_flips():
     images = torch.randint(0, 256, (64, 3, 16, 16), dtype=torch.uint8)
-    assert torch.equal(augment(place_policy("none", "crop-flip"), images, generator()), images)
-    flipped = augment(place_policy("default", "crop-flip"), images, generator())
-    # A crop by at most 2 of 16 pixels and perhaps a mirror: the centre still holds known columns.
+    assert torch.equal(augment("none", images, generator()), images)
+    flipped = augment("crop-flip", images, generator())
+    # A crop by at most 2 of 16 pixels and perhaps a mirror: the center still holds known columns.
     here = [image[:, 8, 8] for image in flipped]
     near = [torch.cat([i[:, 6:11, 6:11], i[:, 6:11, 5:10]], 2).flatten(1) for i in images]
     assert all(
@@ -71,61 +133,76 @@ def test_none_changes_nothing_and_default_crops_and_flips():
     assert not torch.equal(flipped, images)
 
 
+def test_flip_mirrors_half_of_the_images():
+    images = torch.randint(0, 256, (200, 3, 16, 16), dtype=torch.uint8)
+    flipped = augment("flip", images, generator())
+    kept = (flipped == images).flatten(1).all(1)
+    mirrored = (flipped == images.flip(3)).flatten(1).all(1)
+    assert (kept ^ mirrored).all()
+    assert 70 < int(mirrored.sum()) < 130
+
+
 def test_crop_alone_never_mirrors():
     ramp = torch.arange(0, 256, 8, dtype=torch.uint8).expand(32, 3, 32, 32)
-    cropped = augment(place_policy("default", "crop"), ramp, generator())
+    cropped = augment("crop", ramp, generator())
     assert (cropped[:, :, 16, 20] > cropped[:, :, 16, 12]).all()
 
 
-@pytest.mark.parametrize("name", DEFAULTS)
+@pytest.mark.parametrize("name", BASE_AUGMENTATIONS)
 def test_the_same_generator_gives_the_same_images(name):
     images = torch.randint(0, 256, (8, 3, 16, 16), dtype=torch.uint8)
-    named_policy = place_policy("trivialaugment", name)
-    first, again, other = (augment(named_policy, images, generator(s)) for s in (1, 1, 2))
+    choice = f"{name}+trivialaugment"
+    first, again, other = (augment(choice, images, generator(s)) for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_trivialaugment_moves_by_at_most_32_pixels():
-    policy = place_policy("trivialaugment", "nothing", image_size=64).policies[0]
+    policy = named_policy("trivialaugment", image_size=64).policies[0]
     moves = policy.value[policy.op == policy.ops.index("TranslateX")]
     assert moves.max() == 0.5
 
 
 def test_names():
     policy = from_layers([[("Invert", 1.0, 0.0)]], {"name": "mine"})
-    assert place_policy(policy, "crop").name == "mine"
-    assert place_policy(policy, "crop", name="other").name == "other"
+    assert named_policy(policy).name == "mine"
+    assert named_policy(policy, "crop").name == "crop+mine"
+    assert named_policy(policy, "crop", name="other").name == "other"
+    assert named_policy("crop", name="other").name == "other"
 
 
-@pytest.mark.parametrize("name", ["trivial", "dada", ""])
+@pytest.mark.parametrize("name", ["trivial", "dada", "", "crop+", "crop+none", "mirror+cutout"])
 def test_unknown_policies_list_all_names(name):
-    with pytest.raises(ValueError, match=r"none, default, .*trivialaugment, .*deepaa-cifar10"):
-        place_policy(name, "crop")
+    with pytest.raises(ValueError, match=r"none, crop, .*trivialaugment, .*deepaa-cifar10"):
+        named_policy(name)
 
 
 def test_a_missing_file_and_other_things_are_refused(tmp_path):
     with pytest.raises(ValueError, match="No policy file"):
-        place_policy(str(tmp_path / "x.safetensors"), "crop")
+        named_policy(str(tmp_path / "x.safetensors"))
     with pytest.raises(TypeError, match="got int"):
-        place_policy(3, "crop")
-    with pytest.raises(ValueError, match="Available: nothing, crop, crop-flip"):
-        place_policy("none", "flop")
+        named_policy(3)
+    with pytest.raises(
+        ValueError, match=r"No base augmentation named 'flop'\. Available: none, cr"
+    ):
+        named_policy("cutout", "flop")
+    with pytest.raises(ValueError, match=r"'crop\+cutout' names its base augmentation; 'flip' is"):
+        named_policy("crop+cutout", "flip")
 
 
 def test_a_control_follows_the_seed_and_nothing_else_does(tmp_path):
     path = str(load("dada-cifar10").save(tmp_path / "mine.safetensors"))
-    for choice in ("random:dada-cifar10", f"random:{path}"):
-        placed = [place_policy(choice, "crop", seed=seed) for seed in (0, 1)]
+    for choice in ("crop+random:dada-cifar10", f"crop+random:{path}"):
+        placed = [named_policy(choice, seed=seed) for seed in (0, 1)]
         assert placed[0].name == placed[1].name == choice
         assert placed[0].policies[1] != placed[1].policies[1]
-    first, other = (place_policy("dada-cifar10", "crop", seed=seed) for seed in (0, 1))
+    first, other = (named_policy("crop+dada-cifar10", seed=seed) for seed in (0, 1))
     assert first.policies == other.policies
 
 
 def test_cutout_is_a_square_of_half_the_side_that_may_stick_out():
     images = torch.full((200, 3, 32, 32), 255, dtype=torch.uint8)
-    erased = augment(place_policy("cutout", "nothing"), images, generator()) != 255
+    erased = augment("cutout", images, generator()) != 255
     areas = erased[:, 0].sum((1, 2))
     assert areas.max() == 17 * 17  # both ends included, as the papers draw
     assert areas.min() < 200

@@ -44,7 +44,7 @@ def test_sentences_say_what_is_shown_and_what_is_not():
     )
     assert CLEAR.sentence("down").startswith("down: worse than none by 4.98 points")
     assert CLEAR.sentence("same").startswith("same: no difference to none shown (95 % interval -")
-    assert CLEAR.sentence("none") == "none: what the others are compared with."
+    assert CLEAR.sentence("none") == "none: the reference of the others."
 
 
 def test_differences_are_paired_by_seed():
@@ -98,7 +98,7 @@ def test_the_table_holds_every_policy_aligned():
     [
         ({"seeds": 2, "accuracies": {"none": [1.0, 2.0], "up": [1.0, 2.0]}}, "2 seeds give wide"),
         ({"skipped": 3}, "3 unreadable files were left out"),
-        ({"placements": {"none": "nothing", "up": "after crop"}}, "add the policy 'default'"),
+        ({"placements": {"none": "nothing", "up": "after crop"}}, "add the policy 'crop'"),
     ],
 )
 def test_notes_warn(changed, note):

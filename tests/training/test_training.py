@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from learned_augment.datasets.image_data import ImageData
-from learned_augment.evaluation.named_policies import place_policy
+from learned_augment.evaluation.named_policies import named_policy
 from learned_augment.runtime.rng import isolated
 from learned_augment.training import Recipe, Trainer, check_network, find_device, train_network
 
@@ -31,10 +31,8 @@ def made_data(count=48, test=20, classes=3, noise=60):
 
 def train(policy="none", seed=0, network=linear, data=None, **recipe):
     settings = {"epochs": 3, "batch_size": 16} | recipe
-    named_policy = place_policy(policy, "crop")
-    return train_network(
-        data or made_data(), named_policy.policies, network, Recipe(**settings), seed, CPU
-    )
+    policies = named_policy(policy, "none" if policy == "none" else "crop").policies
+    return train_network(data or made_data(), policies, network, Recipe(**settings), seed, CPU)
 
 
 def test_training_learns():
@@ -59,9 +57,8 @@ def test_the_global_generator_is_left_as_it_was():
 
 def test_policies_at_one_seed_share_weights_and_order():
     # Identity draws from the augmentation's generator and from no other.
-    same = train_network(
-        made_data(), place_policy("identity", "nothing").policies, linear, Recipe(3, 16), 0, CPU
-    )
+    identity = named_policy("identity").policies
+    same = train_network(made_data(), identity, linear, Recipe(3, 16), 0, CPU)
     assert same == train("none")
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from learned_augment.builders import from_layers
-from learned_augment.evaluation.named_policies import place_policy
-from learned_augment.evaluation.run_cache import (
+from learned_augment.evaluation.named_policies import named_policy
+from learned_augment.evaluation.runner import (
     RunCache,
     configuration,
     data_hash,
@@ -16,11 +16,11 @@ from learned_augment.evaluation.run_cache import (
 from learned_augment.training import Recipe
 from tests.training.test_training import linear, made_data
 
-NAMED = place_policy("dada-cifar10", "crop")
+NAMED = named_policy("crop+dada-cifar10")
 
 
-def wanted(seed=0, recipe=None, named_policy=NAMED, data="d", network="n", hardware="cpu"):
-    return configuration(data, named_policy, network, recipe or Recipe(3), seed, hardware)
+def wanted(seed=0, recipe=None, policy=NAMED, data="d", network="n", hardware="cpu"):
+    return configuration(data, policy, network, recipe or Recipe(3), seed, hardware)
 
 
 def test_what_is_stored_is_found_again(tmp_path):
@@ -37,9 +37,9 @@ def test_what_is_stored_is_found_again(tmp_path):
         {"seed": 1},
         {"recipe": Recipe(4)},
         {"recipe": Recipe(3, channels_last=True)},
-        {"named_policy": place_policy("none", "crop")},
-        {"named_policy": place_policy("dada-cifar10", "crop-flip")},
-        {"named_policy": place_policy("random:dada-cifar10", "crop")},
+        {"policy": named_policy("none")},
+        {"policy": named_policy("crop-flip+dada-cifar10")},
+        {"policy": named_policy("crop+random:dada-cifar10")},
         {"data": "e"},
         {"network": "m"},
         {"hardware": "cpu, threads 2"},
@@ -57,7 +57,7 @@ def test_another_configuration_is_another_training(tmp_path, changed):
 
 def test_the_name_of_a_policy_decides_nothing():
     renamed = dataclasses.replace(NAMED, name="other")
-    assert wanted(named_policy=renamed) == wanted()
+    assert wanted(policy=renamed) == wanted()
 
 
 def test_settings_that_are_off_leave_no_trace():

@@ -1,0 +1,176 @@
+"""The settings of a comparison, checked."""
+
+import math
+import operator
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+
+from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS, PolicyChoice
+from learned_augment.evaluation.result import ComparisonResult
+from learned_augment.models import NetworkChoice
+from learned_augment.training import Recipe
+
+__all__ = ["CompareConfig", "Policies"]
+
+Policies: TypeAlias = Sequence[PolicyChoice] | Mapping[str, PolicyChoice]
+
+_WHOLE = ("seeds", "epochs", "batch_size", "test_every", "train_size", "image_size", "workers")
+_REAL = ("learning_rate", "interest")
+_FLAGS = ("channels_last", "skip_unreadable", "progress")
+
+
+@dataclass(frozen=True)
+class CompareConfig:
+    """All that `compare` can be told besides the data; its keywords are these fields.
+
+    Numbers of NumPy are taken for those of Python.
+
+    Attributes:
+        policies: two or more names, paths or policies, or a mapping from names to them; see
+            `named_policies.named_policy`.
+        seeds: how many trainings each policy gets, 2 or more.
+        epochs: passes over the training images.
+        network: a name of `models.NETWORKS`, a callable from number of classes to module, or a
+            module, which starts every training from its own weights.
+        batch_size: images per step.
+        learning_rate: the highest one.
+        precision: "float32", or "bfloat16" for torch's autocast to it.
+        channels_last: whether the channels of a pixel are neighbors in memory.
+        test_every: epochs between tests, for the learning curves; 0 tests after the last one only.
+        train_size: train on this many images only, drawn anew for each seed.
+        image_size: side in pixels to bring the images of a folder or data set to.
+        skip_unreadable: leave out files that cannot be read.
+        base: base augmentation, a name of `BASE_AUGMENTATIONS`. It is trained by itself, and every
+            policy that does not replace it is trained after it as well as alone. "none" trains the
+            policies as they are listed. None is "none" where a listed policy names a base
+            augmentation, "crop" for data whose mirror images mean something else, else "crop-flip".
+        reference: the policy to compare with; None is "none" if that takes part, else the first.
+        interest: the difference in points that the seeds should be enough to show; the result
+            says which differences they are likely to miss.
+        device: "cpu", "cuda", ...; None is a GPU if there is one.
+        cache: folder that keeps every finished training, by a hash of all that decides its
+            numbers; what it holds is not trained again. None keeps nothing.
+        extends: an earlier result that this one is to replace, perhaps with more seeds or
+            policies; one of another configuration, or with trainings that this one leaves out, is
+            refused.
+        workers: trainings at once, each in a process of its own; 1 trains in this process. None is
+            one a core on a CPU, 1 on a GPU and for a network that the script itself defines. On a
+            CPU every training has one thread, so that results do not depend on this. A script that
+            sends a network of its own to several processes needs `if __name__ == "__main__":`.
+        progress: whether to show a line on standard error; None shows it on a terminal.
+
+    Raises:
+        TypeError: if a field is of another type.
+        ValueError: if it is out of range.
+    """
+
+    policies: Policies = ("none", "trivialaugment", "randaugment")
+    seeds: int = 5
+    epochs: int = Recipe.epochs
+    network: NetworkChoice = "small-cnn"
+    batch_size: int = Recipe.batch_size
+    learning_rate: float = Recipe.learning_rate
+    precision: str = Recipe.precision
+    channels_last: bool = Recipe.channels_last
+    test_every: int = Recipe.test_every
+    train_size: int | None = None
+    image_size: int | None = None
+    skip_unreadable: bool = False
+    base: str | None = None
+    reference: str | None = None
+    interest: float = ComparisonResult.interest
+    device: str | torch.device | None = None
+    cache: str | Path | None = None
+    extends: ComparisonResult | None = None
+    workers: int | None = None
+    progress: bool | None = None
+
+    @classmethod
+    def of(cls, **given: Any) -> "CompareConfig":
+        """Return the config with these fields.
+
+        Raises:
+            TypeError: if there is no field of a name, listing those there are.
+        """
+        known = [field.name for field in fields(cls)]
+        if unknown := [name for name in given if name not in known]:
+            raise TypeError(
+                f"compare has no argument {unknown[0]!r}. It takes: {', '.join(known)}."
+            )
+        return cls(**given)
+
+    def __post_init__(self) -> None:
+        for names, convert in ((_WHOLE, _whole), (_REAL, _real), (_FLAGS, _flag)):
+            for name in names:
+                if (value := getattr(self, name)) is not None:
+                    object.__setattr__(self, name, convert(name, value))
+        self._check_policies()
+        if self.seeds < 2:
+            raise ValueError(
+                f"seeds must be 2 or more, got {self.seeds}: one training shows no spread."
+            )
+        if not 0 < self.interest < 100:
+            raise ValueError(f"interest is a difference in points, above 0, got {self.interest}.")
+        if self.workers is not None and self.workers < 1:
+            raise ValueError(f"workers must be 1 or more, or None, got {self.workers}.")
+        if self.base is not None and self.base not in BASE_AUGMENTATIONS:
+            raise ValueError(
+                f"No base augmentation named {self.base!r}. Available: "
+                f"{', '.join(BASE_AUGMENTATIONS)}."
+            )
+        _ = self.recipe  # its own checks
+
+    def _check_policies(self) -> None:
+        policies = self.policies
+        if isinstance(policies, str | Path) or not isinstance(policies, Sequence | Mapping):
+            raise TypeError(f"Expected a sequence of two or more policies, got {policies!r:.80}.")
+        if len(policies) < 2:
+            raise ValueError(f"Expected two or more policies to compare, got {list(policies)}.")
+
+    @property
+    def recipe(self) -> Recipe:
+        """The training that every policy gets."""
+        return Recipe(
+            self.epochs,
+            self.batch_size,
+            self.learning_rate,
+            precision=self.precision,
+            channels_last=self.channels_last,
+            test_every=self.test_every,
+        )
+
+    @property
+    def choices(self) -> list[tuple[str | None, PolicyChoice]]:
+        """The policies, each with the name that the caller gave it."""
+        if isinstance(self.policies, Mapping):
+            return list(self.policies.items())
+        return [(None, choice) for choice in self.policies]
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        if type(value).__name__ in ("bool", "bool_"):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"Expected {name} as a whole number, got {value!r}.") from None
+
+
+def _real(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, str) or math.isnan(number):
+        raise TypeError(f"Expected {name} as a number, got {value!r}.")
+    return number
+
+
+def _flag(name: str, value: Any) -> bool:
+    if type(value).__name__ not in ("bool", "bool_"):
+        raise TypeError(f"Expected {name} as True or False, got {value!r}.")
+    return bool(value)
