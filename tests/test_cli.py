@@ -242,7 +242,7 @@ def test_a_search_cut_short_says_so(
     capsys, monkeypatch, tmp_path, stopped, checkpoint, status, way
 ):
     cut = replace(Policy.load("dada-svhn"), about={"name": "cut", "stopped": stopped})
-    monkeypatch.setattr("learned_augment.search.search", lambda **given: cut)
+    monkeypatch.setattr(sys.modules["learned_augment.search"], "search", lambda **given: cut)
     kept = ["--checkpoint", tmp_path / "c.pt"] if checkpoint else []
     given = ["search", "--data", "digits", "--out", tmp_path / "p.safetensors", *kept]
     found, out, err = run(capsys, *given)

@@ -20,7 +20,9 @@ from tests.training.test_training import CPU, linear, made_data
 def train(policy="none", network=linear, **recipe):
     settings = {"epochs": 3, "batch_size": 16} | recipe
     with isolated(0):
-        feed = MemoryFeed(made_data(), named_policy(policy, "none" if policy == "none" else "crop"), CPU)
+        feed = MemoryFeed(
+            made_data(), named_policy(policy, "none" if policy == "none" else "crop"), CPU
+        )
         trainer = PaperTrainer(feed, network, PaperRecipe(**settings), 0, CPU)
         for _ in range(trainer.steps):
             trainer.step()

@@ -18,6 +18,11 @@ def compared(policies=("none", INVERT), data=None, **changes):
     return compare(data or made_data(), policies, **(QUICK | changes))
 
 
+def called(policies):
+    """Return the names of the policies that a training applies."""
+    return "+".join(policy.name for policy in policies) or "none"
+
+
 def test_a_harmful_policy_is_found_out():
     result = compared(seeds=3, epochs=10)
     assert result.sentence("invert").startswith("invert: worse than none")
@@ -52,9 +57,9 @@ def test_the_training_images_of_a_seed_are_shared_and_change_with_the_seed(monke
     seen = {}
     real = rooms.train_network
 
-    def spy(data, named_policy, network, recipe, seed, *rest):
-        seen[named_policy.name, seed] = data.train_images
-        return real(data, named_policy, network, recipe, seed, *rest)
+    def spy(data, policies, network, recipe, seed, *rest):
+        seen[called(policies), seed] = data.train_images
+        return real(data, policies, network, recipe, seed, *rest)
 
     monkeypatch.setattr(rooms, "train_network", spy)
     result = compared(train_size=12)
@@ -168,9 +173,9 @@ def counted(monkeypatch):
     """Return a list that gets a (policy, seed) for each training from now on."""
     real, calls = rooms.train_network, []
 
-    def spy(data, named_policy, network, recipe, seed, *rest):
-        calls.append((named_policy.name, seed))
-        return real(data, named_policy, network, recipe, seed, *rest)
+    def spy(data, policies, network, recipe, seed, *rest):
+        calls.append((called(policies), seed))
+        return real(data, policies, network, recipe, seed, *rest)
 
     monkeypatch.setattr(rooms, "train_network", spy)
     return calls
@@ -188,7 +193,7 @@ def test_a_cache_adds_only_what_is_missing(tmp_path, monkeypatch):
     assert compared(cache=tmp_path / "runs", seeds=3) == whole
     assert calls[4:] == [("none", 2), ("invert", 2)]
     more = compared({"plain": "none", "other": "none+identity"}, cache=tmp_path / "runs")
-    assert calls[6:] == [("other", 0), ("other", 1)]
+    assert calls[6:] == [("identity", 0), ("identity", 1)]
     assert more.accuracies("plain") == first.accuracies("none")
     compared(cache=tmp_path / "runs", epochs=4)
     assert len(calls) == 12
@@ -354,9 +359,9 @@ def test_a_random_control_is_another_one_for_each_seed(monkeypatch):
     seen = {}
     real = rooms.train_network
 
-    def spy(data, named_policy, network, recipe, seed, *rest):
-        seen[named_policy.name, seed] = named_policy.policies[-1]
-        return real(data, named_policy, network, recipe, seed, *rest)
+    def spy(data, policies, network, recipe, seed, *rest):
+        seen[called(policies), seed] = policies[-1]
+        return real(data, policies, network, recipe, seed, *rest)
 
     monkeypatch.setattr(rooms, "train_network", spy)
     compared(("dada-cifar10", "random:dada-cifar10"), base="none")

@@ -34,7 +34,7 @@ def square(number):
 
 
 def script_run(folder, text, **options):
-    """Run a script as a user would and return how it ended; it may take two minutes."""
+    """Run a script as a user would and return how it ended; it may take five minutes."""
     path = folder / "script.py"
     path.write_text(textwrap.dedent(text))
     paths = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])
@@ -43,7 +43,7 @@ def script_run(folder, text, **options):
         env={**os.environ, "PYTHONPATH": paths},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         **options,
     )
 

@@ -41,3 +41,41 @@ def test_a_group_on_gpus_adds_tensors_on_the_cpu_too(monkeypatch):
     connect(torch.device("cuda"))
     backends = BackendConfig(dist.Backend(asked[0])).get_device_backend_map()
     assert backends == {"cpu": "gloo", "cuda": "nccl"}
+
+
+def numbers():
+    """Return what most of a training depends on: a gradient, and a product as a network makes it."""
+    weight = torch.rand(3, 3, requires_grad=True)
+    product = torch.rand(2, 3) @ weight
+    product.sum().backward()
+    return product.detach(), weight.grad, torch.zeros(1)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        torch.no_grad,
+        torch.inference_mode,
+        lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+        lambda: torch.device("meta"),
+    ],
+)
+def test_the_callers_settings_decide_no_number_inside(setting):
+    with isolated(1):
+        plain = numbers()
+    with setting():
+        with isolated(1):
+            inside = numbers()
+        assert torch.is_grad_enabled() == (setting not in (torch.no_grad, torch.inference_mode))
+        assert torch.is_inference_mode_enabled() == (setting is torch.inference_mode)
+    assert all(map(torch.equal, inside, plain))
+
+
+def test_the_default_dtype_is_float32_inside_and_the_callers_after():
+    try:
+        torch.set_default_dtype(torch.float64)
+        with isolated(0):
+            assert torch.zeros(1).dtype == torch.float32
+        assert torch.zeros(1).dtype == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
