@@ -1,5 +1,6 @@
 """The documentation is held to the code: what it shows runs, parses, links and builds."""
 
+import ast
 import contextlib
 import doctest
 import hashlib
@@ -126,3 +127,25 @@ def test_the_readme_lists_every_policy():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in learned_augment.list_policies():
         assert f"`{name}`" in readme
+
+
+def messages():
+    """Return every text of the package's source, with … for what is filled in."""
+    for path in (ROOT / "learned_augment").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = (
+                    part.value if isinstance(part, ast.Constant) else "…" for part in node.values
+                )
+                yield "".join(parts)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+TROUBLES = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("heading", re.findall(r"^### `(.*)`$", TROUBLES, re.MULTILINE))
+def test_the_package_has_the_message_that_a_heading_quotes(heading):
+    quoted = ".*".join(re.escape(part.strip()) for part in heading.split("…"))
+    assert any(re.search(quoted, text, re.DOTALL) for text in messages())
