@@ -1,6 +1,6 @@
-"""Make the README's picture: one photograph under several policies, a row each.
+"""Make the picture of the README: photographs, a row of draws each, with the ops below.
 
-Usage: python -m benchmarks.picture     (writes benchmarks/results/sheet.jpg; needs scikit-learn)
+Usage: python -m benchmarks.picture     (writes docs/assets/picture.jpg; needs scikit-learn)
 """
 
 import io
@@ -12,34 +12,60 @@ from sklearn.datasets import load_sample_image
 
 from learned_augment import LearnedAugment
 from learned_augment._io import write_atomically
+from learned_augment.plan import Step
 
-POLICIES = ["deepaa-imagenet", "deepaa-cifar10", "dada-imagenet", "fastaa-imagenet"]
-DRAWS, SIDE, GAP, MARGIN = 7, 112, 4, 118
-TARGET = Path(__file__).parent / "results" / "sheet.jpg"
+ROWS = [
+    ("dada-imagenet", "flower.jpg", (160, 20, 560, 420), 22),
+    ("dada-imagenet", "china.jpg", (110, 0, 530, 420), 43),
+    ("deepaa-imagenet", "flower.jpg", (160, 20, 560, 420), 4),
+]
+"""Policy, photograph, the square cut out of it, and seed of the draws."""
+DRAWS, SIDE, GAP, TEXT = 6, 160, 8, 54
+INK, PALE, PAPER = "#1f2328", "#59636e", "white"
+TARGET = Path(__file__).parents[1] / "docs" / "assets" / "picture.jpg"
 
 
-def photograph() -> Image.Image:
-    """Return a square cut of scikit-learn's flower, twice the side of a cell."""
-    image = Image.fromarray(load_sample_image("flower.jpg"))
-    return image.crop((160, 20, 560, 420)).resize((2 * SIDE, 2 * SIDE), Image.Resampling.LANCZOS)
+def photograph(name: str, box: tuple[int, int, int, int]) -> Image.Image:
+    """Return a square cut of one of scikit-learn's photographs, twice the side of a cell."""
+    image = Image.fromarray(load_sample_image(name))
+    return image.crop(box).resize((2 * SIDE, 2 * SIDE), Image.Resampling.LANCZOS)
 
 
-def sheet(image: Image.Image) -> Image.Image:
-    """Return the sheet: the photograph, then one draw after the other."""
-    size = (MARGIN + (DRAWS + 1) * (SIDE + GAP), len(POLICIES) * (SIDE + GAP))
-    canvas = Image.new("RGB", size, "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
-    for row, name in enumerate(POLICIES):
-        torch.manual_seed(3)
-        augment, y = LearnedAugment(name), row * (SIDE + GAP)
-        draw.text((MARGIN - 8, y + SIDE // 2), name, "black", font, anchor="rm")
-        for column, picture in enumerate([image] + [augment(image) for _ in range(DRAWS)]):
-            cell = picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-            canvas.paste(cell, (MARGIN + column * (SIDE + GAP), y))
+def caption(steps: list[Step]) -> list[str]:
+    """Return a line for each op with its value."""
+    lines = [f"{step.op.name} {step.value:.3g}" if step.op.unit else step.op.name for step in steps]
+    if len(lines) > 3:
+        lines[2:] = [f"and {len(lines) - 2} more"]
+    return lines or ["nothing"]
+
+
+def sheet() -> Image.Image:
+    """Return the sheet: one row a policy and photograph, the photograph first."""
+    size = ((DRAWS + 1) * (SIDE + GAP) - GAP, len(ROWS) * (SIDE + TEXT + GAP))
+    canvas = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(canvas)
+    small, large = ImageFont.load_default(12), ImageFont.load_default(14)
+    for row, (policy, name, box, seed) in enumerate(ROWS):
+        torch.manual_seed(seed)
+        image, augment = photograph(name, box), LearnedAugment(policy, "bilinear")
+        plan = augment.policy.sample(DRAWS)
+        cells = [(image, [])]
+        for index in range(DRAWS):
+            params = {"plan": plan.rows([index])}
+            cells.append((augment.transform(image, params), plan.steps(index)))
+        y = row * (SIDE + TEXT + GAP)
+        for column, (picture, steps) in enumerate(cells):
+            x = column * (SIDE + GAP)
+            canvas.paste(picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (x, y))
+            if column:
+                text = "\n".join(caption(steps))
+                draw.multiline_text((x, y + SIDE + 3), text, PALE, small, spacing=2)
+            else:
+                draw.text((x, y + SIDE + 3), policy, INK, large)
     return canvas
 
 
 if __name__ == "__main__":
     buffer = io.BytesIO()
-    sheet(photograph()).save(buffer, "JPEG", quality=88)
+    sheet().save(buffer, "JPEG", quality=85, optimize=True)
     print(write_atomically(TARGET, buffer.getvalue()))
