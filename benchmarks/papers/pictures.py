@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from learned_augment._text import first_line, leading
-from learned_augment.datasets.folders import class_files, rgb_image
+from learned_augment._text import leading
+from learned_augment.datasets.folders import class_files, find_parts, read_rgb
 from learned_augment.datasets.image_data import ImageData, stratified_order
 
 __all__ = ["FileImages", "ImageFolders", "MemoryImages", "Pictures", "in_memory", "read_folders"]
@@ -58,12 +58,10 @@ class FileImages:
             ValueError: if it cannot be read.
         """
         try:
-            with Image.open(self.paths[row]) as image:
-                return rgb_image(image)
-        except Exception as error:  # a broken file makes decoders raise nearly anything
+            return read_rgb(self.paths[row])
+        except ValueError as error:
             raise ValueError(
-                f"{self.paths[row]} cannot be read ({first_line(error)}); put a whole image of "
-                "8 bits per channel in its place."
+                f"{error}; put a whole image of 8 bits per channel in its place."
             ) from None
 
 
@@ -109,13 +107,14 @@ def read_folders(path: Path) -> ImageFolders:
         FileNotFoundError: if a part is missing, or a class has no image.
         ValueError: if the parts hold different classes, or there is only one.
     """
-    tests = [path / part for part in ("test", "val") if any((path / part).glob("*/"))]
-    if not tests or not (path / "train").is_dir():
+    parts = find_parts(path)
+    tests = [parts[part] for part in ("test", "val") if part in parts]
+    if not tests or "train" not in parts:
         raise FileNotFoundError(
             f"folder:{path}: expected train/ and test/ (or val/) in it, each with one sub-folder "
             "of images per class."
         )
-    train, test = class_files(path / "train"), class_files(tests[0])
+    train, test = class_files(parts["train"]), class_files(tests[0])
     if list(train) != list(test) or len(train) < 2:
         alone = sorted(set(train) ^ set(test))
         raise ValueError(

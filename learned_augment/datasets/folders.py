@@ -1,10 +1,11 @@
-"""Image files in class folders, decoded into one uint8 tensor.
+"""Image files: found in folders, read upright, decoded into one uint8 tensor.
 
-Every image becomes RGB, (3, H, W); nothing is cached on disk and nothing is random. Files are read
-by threads (Pillow decodes outside the interpreter lock), always in the order of their names.
+Files are read by threads (Pillow decodes outside the interpreter lock), always in the order of
+their names. Nothing is cached on disk and nothing is random.
 """
 
 import os
+import struct
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,20 +14,37 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from learned_augment._text import first_line, leading
 
-__all__ = ["Decoded", "class_files", "decode_files", "image_files", "rgb_image", "rgb_pixels"]
+__all__ = [
+    "Decoded",
+    "class_files",
+    "decode_files",
+    "empty_images",
+    "find_parts",
+    "image_files",
+    "read_image",
+    "read_rgb",
+    "rgb_image",
+    "rgb_pixels",
+]
 
 _THREADS = 8
-_PIECE = 64  # files per task: small images cost less than handing them to a thread
+_FILES_PER_TASK = 64  # handing a small image to a thread costs more than decoding it
+
+_PART_NAMES = {
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+    "val": ("val", "valid", "validation"),
+}
 
 
 class Decoded(NamedTuple):
-    """Images of one size with what could not be read.
+    """Images of one size, and the files that could not be read.
 
     Attributes:
         images: uint8, (N, 3, H, W).
@@ -39,20 +57,91 @@ class Decoded(NamedTuple):
     skipped: tuple[str, ...]
 
 
-def class_files(folder: Path) -> dict[str, list[Path]]:
-    """Return the image files under each class folder of `folder`, sorted by name.
+def read_image(path: Path, at_least: int | None = None) -> Image.Image:
+    """Return the pixels of an image file, turned upright as its EXIF orientation says.
 
-    What is hidden is ignored, and so are files that do not end like an image.
+    Args:
+        path: the file.
+        at_least: shorter side in pixels that is enough; a large JPEG then decodes faster, at a
+            fraction of its size. None decodes every pixel.
 
     Raises:
-        FileNotFoundError: if `folder` is no folder, has no class folders, or one of them has no
-            image.
+        ValueError: if the file cannot be read as an image; the message is without its period.
+    """
+    try:
+        with Image.open(path) as image:
+            if at_least is not None:
+                image.draft(None, (at_least, at_least))
+            image.load()
+            return _upright(image)
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path} is not an image that Pillow can read") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # a broken file makes decoders raise nearly anything
+        raise ValueError(f"{path} cannot be read: {first_line(error)}") from error
+
+
+def read_rgb(path: Path, at_least: int | None = None) -> Image.Image:
+    """Return the pixels of an image file as RGB; see `read_image`.
+
+    Raises:
+        ValueError: as `read_image`, and if the file has more than 8 bits per channel.
+    """
+    image = read_image(path, at_least)
+    try:
+        return rgb_image(image)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+
+
+def rgb_image(image: Image.Image) -> Image.Image:
+    """Return an image as RGB.
+
+    Raises:
+        ValueError: if the image has more than 8 bits per channel.
+    """
+    if image.mode.startswith(("I", "F")):
+        # Pillow would clip these to 255, which turns most of a 16-bit image white.
+        raise ValueError(f"mode {image.mode} has more than 8 bits per channel")
+    return image.convert("RGB")
+
+
+def rgb_pixels(image: Image.Image, image_size: int | None = None) -> NDArray[np.uint8]:
+    """Return an image as RGB levels, (3, H, W), resized to `image_size` if that is given.
+
+    Raises:
+        ValueError: if the image has more than 8 bits per channel.
+    """
+    image = rgb_image(image)
+    if image_size is not None:
+        image = _resized(image, image_size)
+    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+
+
+def image_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Return the files under a folder whose names end so, sorted.
+
+    Hidden files and folders are left out, links to folders are followed.
+    """
+    return sorted(_files_under(folder, suffixes, frozenset()))
+
+
+def class_files(folder: Path) -> dict[str, list[Path]]:
+    """Return the image files of each class folder of `folder`, sorted by name.
+
+    A class folder may have sub-folders, whose images belong to the class. Hidden files and folders
+    are left out, and files that do not end like an image.
+
+    Raises:
+        FileNotFoundError: if `folder` is no folder or has no class folders, or if one of these has
+            no image of its own.
     """
     if not folder.is_dir():
         raise FileNotFoundError(
             f"No folder {str(folder)!r}. Expected a folder with one sub-folder of images per class."
         )
-    classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    classes = _sub_folders(folder)
     if not classes:
         raise FileNotFoundError(
             f"{str(folder)!r} has no sub-folders. Expected one sub-folder of images per class."
@@ -64,7 +153,49 @@ def class_files(folder: Path) -> dict[str, list[Path]]:
             f"No images in {leading(empty)}. Expected files ending in "
             f"{', '.join(IMG_EXTENSIONS)}; remove class folders that are not used."
         )
+    # These may be the parts of a data set, whose classes would be merged.
+    nested = [
+        str(folder / name)
+        for name, found in files.items()
+        if all(path.parent != folder / name for path in found)
+    ]
+    if nested:
+        raise FileNotFoundError(
+            f"No images but only sub-folders in {leading(nested)}. Expected one sub-folder of "
+            "images per class. If these are parts of the data, name them train/ and test/ (or "
+            "val/); if they are classes, put at least one image directly into each."
+        )
     return files
+
+
+def find_parts(folder: Path) -> dict[str, Path]:
+    """Return the sub-folders of `folder` that are parts of a data set, by "train", "test", "val".
+
+    "Training", "testing", "valid" and "validation" are other names of them, in upper or lower
+    case. A part has sub-folders of its own, unless `folder` holds nothing but parts.
+
+    Raises:
+        ValueError: if two sub-folders have names of the same part.
+    """
+    folders = _sub_folders(folder) if folder.is_dir() else []
+    named = [
+        (part, path)
+        for path in folders
+        for part, names in _PART_NAMES.items()
+        if path.name.lower() in names
+    ]
+    found = [(part, path) for part, path in named if _sub_folders(path)]
+    if not found and len(named) == len(folders):
+        found = named
+    parts: dict[str, Path] = {}
+    for part, path in found:
+        if part in parts:
+            raise ValueError(
+                f"Expected one folder for the {part} part, got {str(parts[part])!r} and "
+                f"{str(path)!r}; rename or move one of them."
+            )
+        parts[part] = path
+    return parts
 
 
 def decode_files(
@@ -74,7 +205,7 @@ def decode_files(
 
     Args:
         files: at least one path.
-        image_size: side in pixels; resizes the shorter side and crops the centre. None expects
+        image_size: side in pixels; resizes the shorter side and crops the center. None expects
             files that all have the size of the first.
         skip_unreadable: leave unreadable files out and list them in the result.
 
@@ -86,10 +217,10 @@ def decode_files(
     skipped: list[str] = []
     for place, pixels in enumerate(_decode_all(files, image_size)):
         if isinstance(pixels, str):
-            skipped.append(f"{files[place]}: {pixels}")
+            skipped.append(pixels)
             continue
         if images is None:
-            images = _room_for(len(files), pixels)
+            images = empty_images(len(files), pixels.shape)
         elif pixels.shape != images.shape[1:]:
             raise ValueError(_sizes_differ(files[kept[0]], images[0], files[place], pixels))
         images[len(kept)] = pixels
@@ -105,28 +236,44 @@ def decode_files(
     return Decoded(torch.from_numpy(images[: len(kept)]), tuple(kept), tuple(skipped))
 
 
-def rgb_pixels(image: Image.Image, image_size: int | None = None) -> NDArray[np.uint8]:
-    """Return an image as RGB levels, (3, H, W), resized to `image_size` if that is given.
+def empty_images(count: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return memory for `count` images of `shape` (C, H, W).
 
     Raises:
-        ValueError: if the image has more than 8 bits per channel.
+        ValueError: if there is too little memory.
     """
-    image = rgb_image(image)
-    if image_size is not None:
-        image = _resized(image, image_size)
-    return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
+    try:
+        return np.empty((count, *shape), np.uint8)
+    except MemoryError:
+        raise ValueError(
+            f"{count} images of {shape[2]} x {shape[1]} pixels need "
+            f"{count * np.prod(shape) / 1e9:.0f} GB of memory, more than there is. Use a smaller "
+            "image_size= or fewer files."
+        ) from None
 
 
-def rgb_image(image: Image.Image) -> Image.Image:
-    """Return an image as RGB.
+def _sub_folders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
-    Raises:
-        ValueError: if the image has more than 8 bits per channel.
-    """
-    if image.mode.startswith(("I", "F")):
-        # Pillow would clip these to 255, which turns most of a 16-bit image white.
-        raise ValueError(f"mode {image.mode} has more than 8 bits per channel")
-    return image.convert("RGB")
+
+def _files_under(folder: Path, suffixes: Collection[str], above: frozenset[Path]) -> Iterator[Path]:
+    real = folder.resolve()
+    if real in above:  # a link to a folder that contains it
+        return
+    for path in folder.iterdir():
+        if path.name.startswith("."):  # macOS puts a ._a.jpg beside a.jpg
+            continue
+        if path.is_dir():
+            yield from _files_under(path, suffixes, above | {real})
+        elif path.suffix.lower() in suffixes and path.is_file():
+            yield path
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except (SyntaxError, ValueError, KeyError, TypeError, struct.error):  # broken EXIF data
+        return image.copy()
 
 
 def _resized(image: Image.Image, size: int) -> Image.Image:
@@ -137,24 +284,13 @@ def _resized(image: Image.Image, size: int) -> Image.Image:
     return resized.crop((left, top, left + size, top + size))
 
 
-def image_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Return the files of a folder and all folders in it that end so, by name; hidden ones not."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in suffixes
-        and not path.name.startswith(".")  # macOS puts a ._a.jpg beside a.jpg
-        and path.is_file()
-    )
-
-
 def _decode_all(files: Sequence[Path], image_size: int | None) -> Iterator[NDArray[np.uint8] | str]:
     def decode(start: int) -> list[NDArray[np.uint8] | str]:
-        return [_decode(path, image_size) for path in files[start : start + _PIECE]]
+        return [_decode(path, image_size) for path in files[start : start + _FILES_PER_TASK]]
 
     threads = min(_THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
-        starts = range(0, len(files), _PIECE)
+        starts = range(0, len(files), _FILES_PER_TASK)
         # Round by round, so that a failure at the start does not wait for the whole folder.
         for first in range(0, len(starts), 4 * threads):
             for piece in pool.map(decode, starts[first : first + 4 * threads]):
@@ -163,24 +299,10 @@ def _decode_all(files: Sequence[Path], image_size: int | None) -> Iterator[NDArr
 
 def _decode(path: Path, image_size: int | None) -> NDArray[np.uint8] | str:
     try:
-        with Image.open(path) as image:
-            if image_size is not None:
-                # A large JPEG may decode at a fraction of its size, never below this one.
-                image.draft(None, (2 * image_size, 2 * image_size))
-            return rgb_pixels(image, image_size)
-    except Exception as error:  # a broken file makes decoders raise nearly anything
-        return first_line(error)
-
-
-def _room_for(count: int, first: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    try:
-        return np.empty((count, *first.shape), np.uint8)
-    except MemoryError:
-        raise ValueError(
-            f"{count} images of {first.shape[2]} x {first.shape[1]} pixels need "
-            f"{count * first.size / 1e9:.0f} GB of memory, more than there is. Use a smaller "
-            "image_size= or fewer files."
-        ) from None
+        image = read_rgb(path, None if image_size is None else 2 * image_size)
+    except ValueError as error:
+        return str(error)
+    return rgb_pixels(image, image_size)
 
 
 def _sizes_differ(
@@ -189,5 +311,5 @@ def _sizes_differ(
     return (
         f"Images of one size are needed: {path} is {found.shape[2]} x {found.shape[1]} pixels, but "
         f"{first} is {expected.shape[2]} x {expected.shape[1]}. Give image_size=, for example "
-        f"image_size={min(expected.shape[1:])}, to resize the shorter side and crop the centre."
+        f"image_size={min(expected.shape[1:])}, to resize the shorter side and crop the center."
     )

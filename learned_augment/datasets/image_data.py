@@ -1,19 +1,40 @@
-"""Labelled images held in memory: a training part and a test part.
+"""Labeled images in memory, with stratified splits and subsets.
 
-Images are (N, C, H, W) uint8 with levels 0 to 255, labels (N,) int64. Splits and subsets are
-stratified and depend on nothing but their seed.
+Images are (N, C, H, W) uint8 with levels 0 to 255, labels (N,) int64. Splits and subsets depend on
+nothing but their seed.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from learned_augment._text import leading
 
-__all__ = ["ImageData", "split_images", "stratified_order"]
+__all__ = ["ImageData", "LabeledImages", "split_images", "stratified_order"]
+
+
+class LabeledImages(NamedTuple):
+    """Images with their labels, not split.
+
+    Attributes:
+        name: where the images come from.
+        classes: class names; a label is a position in this list.
+        images: uint8, (N, C, H, W).
+        labels: int64, (N,).
+        mirrors: whether a mirrored image keeps its class.
+        skipped: files left out because they could not be read.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    images: Tensor
+    labels: Tensor
+    mirrors: bool = True
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +89,26 @@ class ImageData:
             f"training and {len(self.test_labels)} test images of {channels} x {height} x {width})"
         )
 
+    @classmethod
+    def from_parts(cls, train: LabeledImages, test: LabeledImages) -> ImageData:
+        """Return data of a training and a test part, which have the same classes."""
+        return cls(
+            train.name,
+            train.classes,
+            train.images,
+            train.labels,
+            test.images,
+            test.labels,
+            train.mirrors,
+            train.skipped + test.skipped,
+        )
+
+    def joined(self) -> LabeledImages:
+        """Return training and test images together."""
+        images = torch.cat([self.train_images, self.test_images])
+        labels = torch.cat([self.train_labels, self.test_labels])
+        return LabeledImages(self.name, self.classes, images, labels, self.mirrors, self.skipped)
+
     def subset(self, n: int, seed: int = 0) -> ImageData:
         """Return the same data with `n` of the training images, every class in proportion.
 
@@ -89,44 +130,35 @@ class ImageData:
         )
 
 
-def split_images(
-    name: str,
-    classes: tuple[str, ...],
-    images: Tensor,
-    labels: Tensor,
-    test_share: float,
-    seed: int,
-    *,
-    mirrors: bool = True,
-    skipped: tuple[str, ...] = (),
-) -> ImageData:
-    """Split images (N, C, H, W) with labels (N,) into data with a stratified test part.
+def split_images(whole: LabeledImages, test_fraction: float, seed: int) -> ImageData:
+    """Split images into a training part and a stratified test part.
 
     Args:
-        name: name of the data.
-        classes: class names.
-        images: uint8, (N, C, H, W).
-        labels: int64, (N,).
-        test_share: share of the images to test on, in (0, 0.5]; every class gets at least one.
+        whole: what to split.
+        test_fraction: fraction of the images to test on, in (0, 0.5]; every class gets at least
+            one image.
         seed: chooses the split.
-        mirrors: as in `ImageData`.
-        skipped: as in `ImageData`.
 
     Raises:
         ValueError: if a class has fewer than two images.
     """
-    counts = torch.bincount(labels, minlength=len(classes))
-    small = [f"{classes[c]} ({counts[c]})" for c in range(len(classes)) if counts[c] < 2]
-    if small:
+    name, classes, labels = whole.name, whole.classes, whole.labels
+    _check_part(name, "", whole.images, labels, classes)
+    counts = torch.bincount(labels, minlength=len(classes)).tolist()
+    few = [f"{c} ({n})" for c, n in zip(classes, counts, strict=True) if n < 2]
+    if few:
         raise ValueError(
-            f"{name}: a split needs 2 or more images of every class, got fewer of {leading(small)}."
+            f"{name}: a split into training and test images needs 2 or more images of every class, "
+            f"got fewer of {leading(few)}. Add images, leave the class out, or give both parts: "
+            "folders train/ and test/, or a pair (train, test) of data sets."
         )
     order = stratified_order(labels, seed)
-    count = max(len(classes), round(test_share * len(labels)))
-    test, train = order[:count], order[count:]
-    return ImageData(
-        name, classes, images[train], labels[train], images[test], labels[test], mirrors, skipped
+    count = max(len(classes), round(test_fraction * len(labels)))
+    test, train = (
+        whole._replace(images=whole.images[rows], labels=labels[rows])
+        for rows in (order[:count], order[count:])
     )
+    return ImageData.from_parts(train, test._replace(skipped=()))
 
 
 def stratified_order(labels: Tensor, seed: int) -> Tensor:
@@ -141,27 +173,28 @@ def stratified_order(labels: Tensor, seed: int) -> Tensor:
         members = (labels == label).nonzero()[:, 0]
         ranks = torch.randperm(len(members), generator=generator)
         place[members] = ranks.double() / len(members)
-    shuffle = torch.randperm(len(labels), generator=generator)  # so that ties favour no class
+    shuffle = torch.randperm(len(labels), generator=generator)  # so that ties favor no class
     return shuffle[place[shuffle].argsort(stable=True)]
 
 
 def _check_part(
     name: str, part: str, images: Tensor, labels: Tensor, classes: tuple[str, ...]
 ) -> None:
+    part = f"{part} " if part else ""
     if images.dtype != torch.uint8 or images.ndim != 4:
         raise ValueError(
-            f"{name}: expected {part} images as uint8 (N, C, H, W), got {images.dtype} "
+            f"{name}: expected {part}images as uint8 (N, C, H, W), got {images.dtype} "
             f"{tuple(images.shape)}."
         )
     if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
         raise ValueError(
-            f"{name}: expected {part} labels as int64 ({len(images)},), got {labels.dtype} "
+            f"{name}: expected {part}labels as int64 ({len(images)},), got {labels.dtype} "
             f"{tuple(labels.shape)}."
         )
     if len(labels) == 0:
-        raise ValueError(f"{name}: there are no {part} images.")
+        raise ValueError(f"{name}: there are no {part}images.")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= len(classes):
         raise ValueError(
-            f"{name}: expected {part} labels from 0 to {len(classes) - 1}, got {low} to {high}."
+            f"{name}: expected {part}labels from 0 to {len(classes) - 1}, got {low} to {high}."
         )

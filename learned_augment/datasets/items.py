@@ -1,72 +1,222 @@
-"""The items of a torch data set, read into memory as uint8 images."""
+"""Data sets of torch and other libraries, and arrays, read into memory as uint8 images."""
 
-from collections.abc import Sized
-from typing import Any, cast
+from collections.abc import Mapping
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import ConcatDataset, IterableDataset, Subset
 from torchvision.transforms.v2.functional import to_pil_image
 
-from learned_augment.datasets.folders import rgb_pixels
+from learned_augment._text import first_line
+from learned_augment.datasets.folders import empty_images, rgb_pixels
 
-__all__ = ["read_items"]
+__all__ = ["Items", "class_names", "is_arrays", "is_dataset", "read_arrays", "read_items"]
+
+_IMAGE_KEYS, _LABEL_KEYS = ("image", "img"), ("label",)
+_NO_DATASETS = (str, bytes, Mapping, tuple, Tensor, np.ndarray, IterableDataset)
 
 
-def read_items(dataset: Dataset[Any], size: int | None) -> tuple[Tensor, Tensor]:
+class Items(Protocol):
+    """A data set: a length, and items by number."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+def is_dataset(part: object) -> bool:
+    """Return whether `part` has a length and items by number, as torch's and other data sets."""
+    sized = hasattr(part, "__len__") and hasattr(part, "__getitem__")
+    return sized and not isinstance(part, _NO_DATASETS)
+
+
+def is_arrays(part: object) -> bool:
+    """Return whether `part` is a pair of arrays or tensors: images and one label for each."""
+    return (
+        isinstance(part, tuple)
+        and len(part) == 2
+        and all(isinstance(array, np.ndarray | Tensor) for array in part)
+        and part[1].ndim == 1
+    )
+
+
+def class_names(dataset: Any) -> tuple[str, ...] | None:
+    """Return the names of the classes if a data set knows them.
+
+    Known are `classes` of torchvision, `features` of Hugging Face, and either behind a `Subset` or
+    `ConcatDataset` of torch.
+
+    Raises:
+        ValueError: if the parts of a `ConcatDataset` have different classes.
+    """
+    if isinstance(dataset, Subset):
+        return class_names(dataset.dataset)
+    if isinstance(dataset, ConcatDataset):
+        each = {class_names(part) for part in dataset.datasets}
+        if len(each) > 1:
+            raise ValueError(f"Expected data sets of the same classes to join, got {each}.")
+        return each.pop()
+    names = getattr(dataset, "classes", None)
+    features = getattr(dataset, "features", None)
+    if names is None and isinstance(features, Mapping):
+        labels = [feature for feature in features.values() if hasattr(feature, "names")]
+        chosen = next((features[key] for key in _LABEL_KEYS if key in features), None)
+        feature = chosen if hasattr(chosen, "names") else labels[0] if len(labels) == 1 else None
+        names = getattr(feature, "names", None)
+    return tuple(str(name) for name in names) if names else None
+
+
+def read_items(dataset: Any, size: int | None) -> tuple[Tensor, Tensor]:
     """Return uint8 images (N, 3, H, W) and int64 labels (N,) of every item, in order.
 
     Args:
-        dataset: of (PIL image or uint8 tensor, class); has a length.
+        dataset: has a length and items (image, class), or mappings of an image and a class. An
+            image is a PIL image, or uint8 as a tensor (1 or 3, H, W) or an array (H, W) or
+            (H, W, 1 or 3).
         size: side in pixels to bring every image to, or None.
 
     Raises:
         TypeError: if an item is something else.
-        ValueError: if there are none, their sizes differ, or a class is below 0.
+        ValueError: if there are no items, one cannot be read, their sizes differ, or a class is
+            below 0.
     """
-    images: list[Tensor] = []
+    images: NDArray[np.uint8] | None = None
     labels: list[int] = []
-    for index in range(len(cast(Sized, dataset))):
-        image, label = _labelled(dataset[index], index)
-        pixels = _pixels(image, index, size)
-        if images and pixels.shape != images[0].shape:
+    for index in range(len(dataset)):
+        where = f"item {index}{_file(dataset, index)} of the data set"
+        try:
+            item = dataset[index]
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever the code of a data set raises
             raise ValueError(
-                f"Images of one size are needed: item {index} is {tuple(pixels.shape)}, item 0 is "
-                f"{tuple(images[0].shape)} (C, H, W). Give image_size= to resize."
+                f"Expected to read {where}, but {type(error).__name__}: {first_line(error)}. "
+                "Repair it or leave it out."
+            ) from error
+        image, label = _labeled(item, where)
+        pixels = _pixels(image, where, size)
+        if images is None:
+            images = empty_images(len(dataset), pixels.shape)
+        elif pixels.shape != images.shape[1:]:
+            raise ValueError(
+                f"Images of one size are needed: {where} is {pixels.shape}, item 0 is "
+                f"{images.shape[1:]} (C, H, W). Give image_size= to resize."
             )
-        images.append(pixels)
+        images[index] = pixels
         labels.append(label)
-    if not images:
+    if images is None:
         raise ValueError(f"The data set {type(dataset).__name__} is empty.")
-    return torch.stack(images), torch.tensor(labels)
+    return torch.from_numpy(images), torch.tensor(labels)
 
 
-def _labelled(item: Any, index: int) -> tuple[object, int]:
+def read_arrays(arrays: Any, size: int | None) -> tuple[Tensor, Tensor]:
+    """Return uint8 images (N, 3, H, W) and int64 labels (N,) of arrays or tensors.
+
+    Args:
+        arrays: images, uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels, and
+            labels (N,).
+        size: as in `read_items`.
+
+    Raises:
+        TypeError: if images or labels have another type or shape.
+        ValueError: as `read_items`.
+    """
+    images, labels = (torch.as_tensor(array) for array in arrays)
+    if images.dtype != torch.uint8 or images.ndim not in (3, 4):
+        raise TypeError(
+            "Expected images as uint8 (N, H, W), (N, H, W, C) or (N, C, H, W), levels 0 to 255, "
+            f"got {images.dtype} {tuple(images.shape)}."
+        )
+    if len(images) != len(labels):
+        raise ValueError(f"Expected a label for each of {len(images)} images, got {len(labels)}.")
+    if images.ndim == 3:
+        images = images[:, None]
+    elif images.shape[1] not in (1, 3):
+        images = images.permute(0, 3, 1, 2)
+    return read_items(_Pairs(images, labels.tolist()), size)
+
+
+class _Pairs:
+    def __init__(self, images: Tensor, labels: list[Any]) -> None:
+        self._images, self._labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Any]:
+        return self._images[index], self._labels[index]
+
+
+def _file(dataset: Any, index: int) -> str:
+    """Return the file of an item in parentheses, if the data set knows it."""
+    if isinstance(dataset, Subset):
+        return _file(dataset.dataset, dataset.indices[index])
+    samples = getattr(dataset, "samples", None)  # of torchvision's folders
     try:
-        image, given = item
+        return f" ({samples[index][0]})" if samples else ""
+    except (TypeError, IndexError, KeyError):
+        return ""
+
+
+def _labeled(item: Any, where: str) -> tuple[object, int]:
+    try:
+        image, given = _from_mapping(item) if isinstance(item, Mapping) else item
         label = int(given)
         if label != given:
             raise ValueError
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, LookupError):
         raise TypeError(
-            f"Expected item {index} of the data set as (image, class), the class a whole number, "
-            f"got {item!r:.80}."
+            f"Expected {where} as (image, class), the class a whole number, or as a mapping with "
+            f"the keys 'image' and 'label', got {item!r:.80}."
         ) from None
     if label < 0:
-        raise ValueError(f"Expected classes from 0, got {label} at item {index} of the data set.")
+        raise ValueError(f"Expected classes from 0, got {label} at {where}.")
     return image, label
 
 
-def _pixels(image: object, index: int, size: int | None) -> Tensor:
-    if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.shape[0] in (1, 3):
+def _from_mapping(item: Mapping[str, Any]) -> tuple[object, Any]:
+    """Return image and class: of the usual keys, or the only ones of their kind."""
+    images = [key for key, value in item.items() if isinstance(value, Image.Image)]
+    labels = [key for key, value in item.items() if isinstance(value, int)]
+    return item[_key(item, _IMAGE_KEYS, images)], item[_key(item, _LABEL_KEYS, labels)]
+
+
+def _key(item: Mapping[str, Any], usual: tuple[str, ...], fitting: list[str]) -> str:
+    found = [key for key in usual if key in item] or fitting
+    if len(found) != 1:
+        raise KeyError(found)
+    return found[0]
+
+
+def _pixels(image: object, where: str, size: int | None) -> NDArray[np.uint8]:
+    """Return an image as RGB levels, (3, H, W)."""
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3):
+        channels_last = image if image.ndim == 3 else image[..., None]
+        image = torch.from_numpy(channels_last.copy()).permute(2, 0, 1)
+    if isinstance(image, Tensor) and _is_image(image):
         if size is None:
-            return image.expand(3, *image.shape[1:])
+            return image.cpu().expand(3, *image.shape[1:]).numpy()
         image = to_pil_image(image)
     if isinstance(image, Image.Image):
-        return torch.from_numpy(rgb_pixels(image, size))
-    found = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image)
+        try:
+            return rgb_pixels(image, size)
+        except (ValueError, OSError, SyntaxError) as error:  # a file may be decoded only now
+            raise ValueError(
+                f"Expected to read {where}, but {first_line(error)}. Give whole images of 8 bits "
+                "per channel."
+            ) from error
+    found: object = type(image)
+    if isinstance(image, Tensor | np.ndarray):
+        found = f"{image.dtype} {tuple(image.shape)}"
     raise TypeError(
-        f"Expected item {index} of the data set as (image, class) with a PIL image or a uint8 "
-        f"tensor (1 or 3, H, W), got {found}. Leave out transforms that make floats."
+        f"Expected {where} as (image, class) with a PIL image, a uint8 tensor (1 or 3, H, W) or a "
+        f"uint8 array (H, W, 1 or 3), got {found}. Leave out transforms that make floats."
     )
+
+
+def _is_image(tensor: Tensor) -> bool:
+    return tensor.dtype == torch.uint8 and tensor.ndim == 3 and tensor.shape[0] in (1, 3)

@@ -1,59 +1,75 @@
-"""Labelled images as uint8 tensors, from every source that compare and search accept.
+"""The one way to load labeled images, from every source that compare and search accept.
 
-Images are RGB, (N, 3, H, W) uint8. Whole data sets are held in memory: policies are compared and
-searched on data that fits there. Nothing is downloaded.
+Images are RGB, (N, 3, H, W) uint8, and are held in memory. Nothing is downloaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
 from torch.nn.functional import interpolate
-from torch.utils.data import Dataset
+from torch.utils.data import Subset
 from torchvision import datasets as torchvision_datasets
 
 from learned_augment._text import leading
-from learned_augment.datasets.folders import class_files, decode_files
-from learned_augment.datasets.image_data import ImageData, split_images
-from learned_augment.datasets.items import read_items
+from learned_augment.datasets.folders import class_files, decode_files, find_parts
+from learned_augment.datasets.image_data import ImageData, LabeledImages, split_images
+from learned_augment.datasets.items import (
+    Items,
+    class_names,
+    is_arrays,
+    is_dataset,
+    read_arrays,
+    read_items,
+)
 
-__all__ = ["ImageData", "Source", "load_images"]
+__all__ = ["ImageData", "LabeledImages", "Source", "load_all_images", "load_images"]
 
 _Stored = TypeVar("_Stored")
 
 _FORMS = "digits, cifar10:ROOT, cifar100:ROOT, svhn:ROOT, folder:PATH"
-_TEST_SHARE = 0.2  # of a folder or data set that comes without a test part
+_TEST_FRACTION = 0.2  # of a folder or data set that comes without a test part
 
+Source = str | ImageData | Items | tuple[Any, Any] | Mapping[str, Any]
+"""A string, an `ImageData`, a data set, arrays, or training and test part; see `load_images`."""
 
-Source = str | ImageData | Dataset[Any] | tuple[Dataset[Any], Dataset[Any]]
+_Parts = tuple[LabeledImages, LabeledImages | float]
+"""Training part, and test part or the fraction of the training part to split off for tests."""
 
 
 def load_images(
     source: Source, *, image_size: int | None = None, skip_unreadable: bool = False, seed: int = 0
 ) -> ImageData:
-    """Load labelled images into memory.
+    """Load labeled images into memory, as a training and a test part.
 
     Args:
-        source: `digits`, scikit-learn's 1,797 real scans (needs the `demo` extra), half of them to
-            train and half to test; `cifar10:ROOT`, `cifar100:ROOT`, `svhn:ROOT` as torchvision
-            stores them, nothing is downloaded; `folder:PATH`, one sub-folder of images per class,
-            either inside PATH/train and PATH/test (or PATH/val) or, without these, split 4 to 1; a
-            torch data set of (PIL image or uint8 tensor, class), split 4 to 1; two such data sets,
-            (train, test); or an `ImageData`, returned as it is.
-        image_size: folders and data sets only: side in pixels to which every image is brought, by
-            resizing its shorter side and cropping the centre.
-        skip_unreadable: folders only: leave out files that cannot be read, and list them.
+        source: one of
+
+            * "digits": scikit-learn's 1,797 scans (needs the `demo` extra), half of them to test;
+            * "cifar10:ROOT", "cifar100:ROOT", "svhn:ROOT" as torchvision stores them;
+            * "folder:PATH": one sub-folder of images per class, either inside PATH/train and
+              PATH/test (or PATH/val) or, without these, split 4 to 1. EXIF orientation is applied;
+            * a data set, split 4 to 1: a length and items (image, class), or mappings with the keys
+              "image" and "label" as Hugging Face's. An image is a PIL image, or uint8 as a tensor
+              (1 or 3, H, W) or an array (H, W, 1 or 3). Images are taken as the data set gives
+              them;
+            * uint8 arrays or tensors (images, labels), split 4 to 1;
+            * a pair (train, test) of data sets or of arrays, or a mapping with the keys "train"
+              and "test" (or "validation");
+            * an `ImageData`, returned as it is.
+        image_size: side in pixels to which every image of a folder or data set is brought, by
+            resizing its shorter side and cropping the center.
+        skip_unreadable: whether to leave out files of a folder that cannot be read, and list them.
         seed: chooses the split where there is none.
 
     Raises:
         ValueError: if the source is not one of these forms, or its images do not make a data set.
-        FileNotFoundError: if files are missing, saying what was expected where.
-        TypeError: if a data set yields neither PIL images nor uint8 tensors.
+        FileNotFoundError: if files are missing, with what was expected where.
+        TypeError: if a data set has items of another form.
         ModuleNotFoundError: if scikit-learn (digits) or SciPy (SVHN) is missing.
 
     Example:
@@ -62,24 +78,41 @@ def load_images(
     """
     if isinstance(source, ImageData):
         return source
+    train, test = _load_parts(source, image_size, skip_unreadable)
+    if isinstance(test, float):
+        return split_images(train, test, seed)
+    return ImageData.from_parts(train, test)
+
+
+def load_all_images(
+    source: Source, *, image_size: int | None = None, skip_unreadable: bool = False
+) -> LabeledImages:
+    """Load labeled images into memory, training and test images together; see `load_images`."""
+    if isinstance(source, ImageData):
+        return source.joined()
+    train, test = _load_parts(source, image_size, skip_unreadable)
+    return train if isinstance(test, float) else ImageData.from_parts(train, test).joined()
+
+
+def _load_parts(source: Source, image_size: int | None, skip_unreadable: bool) -> _Parts:
     if image_size is not None and image_size < 8:
         raise ValueError(f"image_size must be 8 pixels or more, got {image_size}.")
     if not isinstance(source, str):
-        return _from_datasets(source, image_size, seed)
+        return _from_datasets(source, image_size)
     kind, _, place = source.partition(":")
     if kind == "folder" and place:
-        return _from_folder(Path(place).expanduser(), image_size, skip_unreadable, seed)
+        return _from_folder(Path(place).expanduser(), image_size, skip_unreadable)
     if image_size is not None:
         raise ValueError(f"image_size= works for folder:PATH and data sets, not for {source!r}.")
     if source == "digits":
-        return _digits(seed)
+        return _digits()
     if kind in _TORCHVISION and place:
         return _TORCHVISION[kind](Path(place).expanduser())
     hint = f" Did you mean folder:{source}?" if Path(source).is_dir() else ""
     raise ValueError(f"No data source {source!r}. Expected one of: {_FORMS}.{hint}")
 
 
-def _digits(seed: int) -> ImageData:
+def _digits() -> _Parts:
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError:
@@ -93,43 +126,45 @@ def _digits(seed: int) -> ImageData:
     labels = torch.from_numpy(scans.target).long()
     classes = tuple(str(name) for name in scans.target_names)
     # Half to test: 898 images tell policies apart by 0.1 points, 360 only by 0.3.
-    return split_images(
-        "digits", classes, pixels.repeat(1, 3, 1, 1), labels, 0.5, seed, mirrors=False
-    )
+    return LabeledImages("digits", classes, pixels.repeat(1, 3, 1, 1), labels, mirrors=False), 0.5
 
 
-def _cifar(kind: str, maker: Callable[..., Any], files: str) -> Callable[[Path], ImageData]:
-    def load(root: Path) -> ImageData:
-        train, test = (
+def _cifar(kind: str, maker: Callable[..., Any], files: str) -> Callable[[Path], _Parts]:
+    def load(root: Path) -> _Parts:
+        stored = (
             _stored(kind, root, files, partial(maker, root, train=train)) for train in (True, False)
         )
-        return ImageData(
-            f"{kind}:{root}",
-            tuple(train.classes),
-            torch.from_numpy(train.data).permute(0, 3, 1, 2).contiguous(),
-            torch.tensor(train.targets),
-            torch.from_numpy(test.data).permute(0, 3, 1, 2).contiguous(),
-            torch.tensor(test.targets),
+        train, test = (
+            LabeledImages(
+                f"{kind}:{root}",
+                tuple(part.classes),
+                torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(),
+                torch.tensor(part.targets),
+            )
+            for part in stored
         )
+        return train, test
 
     return load
 
 
-def _svhn(root: Path) -> ImageData:
+def _svhn(root: Path) -> _Parts:
     files = "train_32x32.mat and test_32x32.mat"
-    train, test = (
+    stored = (
         _stored("svhn", root, files, partial(torchvision_datasets.SVHN, root, split=split))
         for split in ("train", "test")
     )
-    return ImageData(
-        f"svhn:{root}",
-        tuple("0123456789"),
-        torch.from_numpy(train.data),
-        torch.from_numpy(train.labels).long(),
-        torch.from_numpy(test.data),
-        torch.from_numpy(test.labels).long(),
-        mirrors=False,
+    train, test = (
+        LabeledImages(
+            f"svhn:{root}",
+            tuple("0123456789"),
+            torch.from_numpy(part.data),
+            torch.from_numpy(part.labels).long(),
+            mirrors=False,
+        )
+        for part in stored
     )
+    return train, test
 
 
 _TORCHVISION = {
@@ -153,62 +188,75 @@ def _stored(kind: str, root: Path, files: str, read: Callable[[], _Stored]) -> _
         ) from None
 
 
-def _from_folder(path: Path, size: int | None, skip_unreadable: bool, seed: int) -> ImageData:
+def _from_folder(path: Path, size: int | None, skip_unreadable: bool) -> _Parts:
     name = f"folder:{path}"
-    train_path = path / "train"
-    tests = [path / part for part in ("test", "val") if (path / part).is_dir()]
-    if tests and not train_path.is_dir():
-        raise FileNotFoundError(f"{name}: found {tests[0].name}/ but no train/ beside it.")
-    if not tests:
-        files = class_files(train_path if train_path.is_dir() else path)
-        images, labels, skipped = _read_classes(files, size, skip_unreadable)
-        return split_images(name, tuple(files), images, labels, _TEST_SHARE, seed, skipped=skipped)
-    train, test = class_files(train_path), class_files(tests[0])
-    if set(train) != set(test):
-        raise ValueError(_classes_differ(name, tests[0].name, set(train), set(test)))
-    images, labels, skipped = _read_classes(train, size, skip_unreadable)
-    test_images, test_labels, test_skipped = _read_classes(test, size, skip_unreadable)
-    return ImageData(
-        name,
-        tuple(train),
-        images,
-        labels,
-        test_images,
-        test_labels,
-        skipped=skipped + test_skipped,
-    )
+    parts = find_parts(path)
+    test_path = parts.get("test") or parts.get("val")
+    if test_path and "train" not in parts:
+        raise FileNotFoundError(f"{name}: found {test_path.name}/ but no train/ beside it.")
+    train_path = parts.get("train", path)
+    read = partial(_read_classes, name, size=size, skip_unreadable=skip_unreadable)
+    if test_path is None:
+        return read(class_files(train_path)), _TEST_FRACTION
+    train, test = class_files(train_path), class_files(test_path)
+    _check_same_classes(name, (f"{train_path.name}/", train), (f"{test_path.name}/", test))
+    return read(train), read(test)
 
 
 def _read_classes(
-    files: dict[str, list[Path]], size: int | None, skip_unreadable: bool
-) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    name: str, files: dict[str, list[Path]], size: int | None, skip_unreadable: bool
+) -> LabeledImages:
     paths = [path for found in files.values() for path in found]
     labels = [label for label, found in enumerate(files.values()) for _ in found]
     images, kept, skipped = decode_files(paths, size, skip_unreadable)
-    return images, torch.tensor([labels[place] for place in kept]), skipped
+    kept_labels = torch.tensor([labels[place] for place in kept])
+    return LabeledImages(name, tuple(files), images, kept_labels, skipped=skipped)
 
 
-def _classes_differ(name: str, part: str, train: set[str], test: set[str]) -> str:
-    both = (("train", sorted(train - test)), (part, sorted(test - train)))
-    alone = [f"only in {where}/: {leading(names)}" for where, names in both if names]
-    return f"{name}: train/ and {part}/ must hold the same classes; {'; '.join(alone)}."
+def _check_same_classes(name: str, *parts: tuple[str, Mapping[str, Any] | tuple[str, ...]]) -> None:
+    (first, train), (second, test) = parts
+    if list(train) == list(test):
+        return
+    both = ((first, sorted(set(train) - set(test))), (second, sorted(set(test) - set(train))))
+    alone = [f"only in {part}: {leading(names)}" for part, names in both if names]
+    raise ValueError(
+        f"{name}: {first} and {second} must hold the same classes in the same order; "
+        f"{'; '.join(alone) or 'they differ in order'}."
+    )
 
 
-def _from_datasets(source: object, size: int | None, seed: int) -> ImageData:
-    parts = source if isinstance(source, tuple) else (source,)
-    if len(parts) not in (1, 2) or not all(map(_has_items, parts)):
+def _from_datasets(source: object, size: int | None) -> _Parts:
+    parts = _dataset_parts(source)
+    if not all(is_dataset(part) or is_arrays(part) for part in parts):
         raise TypeError(
-            "Expected the data as a string, an ImageData, a torch Dataset with a length or a "
-            f"(train, test) pair of them, got {source!r:.80}. Forms of the string: {_FORMS}."
+            "Expected the data as a string, an ImageData, a data set with a length and items by "
+            "number, arrays (images, labels), or a pair (train, test) of data sets or arrays, got "
+            f"{source!r:.80}. Forms of the string: {_FORMS}."
         )
-    read = [read_items(part, size) for part in parts]
+    name = "arrays" if is_arrays(parts[0]) else type(parts[0]).__name__
+    known = [None if is_arrays(part) else class_names(part) for part in parts]
+    if len(parts) == 2 and known[0] and known[1]:
+        _check_same_classes(name, ("the training set", known[0]), ("the test set", known[1]))
+    read = [(read_arrays if is_arrays(part) else read_items)(part, size) for part in parts]
     count = 1 + max(int(labels.max()) for _, labels in read)
-    names = getattr(parts[0], "classes", None) or range(count)
-    classes = tuple(str(name) for name in names)
-    if len(parts) == 1:
-        return split_images(type(source).__name__, classes, *read[0], _TEST_SHARE, seed)
-    return ImageData(type(parts[0]).__name__, classes, *read[0], *read[1])
+    classes = _classes(parts, known, count)
+    train, *tests = (LabeledImages(name, classes, *part) for part in read)
+    return train, tests[0] if tests else _TEST_FRACTION
 
 
-def _has_items(part: object) -> bool:
-    return isinstance(part, Dataset) and isinstance(part, Sized)
+def _dataset_parts(source: object) -> tuple[Any, ...]:
+    """Return a training and perhaps a test part."""
+    if isinstance(source, Mapping):
+        tests = [source[key] for key in ("test", "validation") if key in source]
+        return (source["train"], *tests[:1]) if "train" in source else (source,)
+    if isinstance(source, tuple) and len(source) == 2 and not is_arrays(source):
+        return source
+    return (source,)
+
+
+def _classes(
+    parts: tuple[Any, ...], known: Sequence[tuple[str, ...] | None], count: int
+) -> tuple[str, ...]:
+    names = next(filter(None, known), None) or tuple(map(str, range(count)))
+    # A subset may leave out the last classes.
+    return names[:count] if isinstance(parts[0], Subset) else names

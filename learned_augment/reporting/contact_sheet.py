@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont
 
 from learned_augment.backends.pil import MODES
-from learned_augment.datasets.folders import image_files
+from learned_augment.datasets.folders import image_files, read_image
 
 __all__ = [
     "Picture",
@@ -21,7 +21,7 @@ __all__ = [
     "copy_paths",
     "encode_image",
     "find_pictures",
-    "read_image",
+    "read_picture",
     "read_pictures",
 ]
 
@@ -57,27 +57,20 @@ def find_pictures(places: Sequence[str | Path]) -> list[Picture]:
     return [picture for place in places for picture in _pictures_at(Path(place))]
 
 
-def read_image(path: Path) -> Image.Image:
-    """Return an image file's pixels, turned upright as its camera says.
+def read_picture(path: Path) -> Image.Image:
+    """Return the pixels of an image file that ``LearnedAugment`` takes, turned upright.
 
     Raises:
-        ValueError: If it cannot be read as an image, or is not of 8-bit colours or greys.
+        ValueError: If it cannot be read as an image, or is not of 8-bit colors or grays.
     """
     try:
-        with Image.open(path) as image:
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{path} is not an image that Pillow can read.") from error
-    except MemoryError:
-        raise
-    except Exception as error:  # a broken file makes decoders raise nearly anything
-        reason = str(error) or type(error).__name__
-        raise ValueError(f"{path} cannot be read: {reason}.") from error
-    if upright.mode not in MODES:
+        image = read_image(path)
+    except ValueError as error:
+        raise ValueError(f"{error}.") from error
+    if image.mode not in MODES:
         known = ", ".join(MODES)
-        raise ValueError(f"{path} is of mode {upright.mode}; convert it to one of {known}.")
-    return upright
+        raise ValueError(f"{path} is of mode {image.mode}; convert it to one of {known}.")
+    return image
 
 
 def read_pictures(
@@ -90,11 +83,11 @@ def read_pictures(
         skipped: Takes in why a file was left out; without it an unreadable file is an error.
 
     Raises:
-        ValueError: As ``read_image``, or if no picture at all can be read.
+        ValueError: As ``read_picture``, or if no picture at all can be read.
     """
     for place, picture in enumerate(pictures):
         try:
-            image = read_image(picture.path)
+            image = read_picture(picture.path)
         except ValueError as error:
             if skipped is None:
                 raise ValueError(f"{error} Leave such files out with --skip-unreadable.") from error

@@ -140,7 +140,10 @@ def test_a_broken_file_is_named_and_after_its_repair_nothing_is_lost(folders, tm
     good = victim.read_bytes()
     victim.write_bytes(good[:60])
     for _ in range(2):
-        with isolated(0), pytest.raises(ValueError, match=f"{broken} cannot be read .*whole image"):
+        with (
+            isolated(0),
+            pytest.raises(ValueError, match=f"{broken} .*; put a whole image"),
+        ):
             run_training(folder_trainer(folders), tmp_path / "run.pt", {}, CPU)
     victim.write_bytes(good)
     assert (tmp_path / "run.pt").exists()
@@ -154,7 +157,7 @@ def test_a_broken_file_is_named_and_after_its_repair_nothing_is_lost(folders, tm
 def test_an_image_of_16_bits_is_refused_instead_of_clipped(folders):
     path = folders / "train" / "cat" / "0.png"
     Image.new("I;16", (40, 40), 30_000).save(path)
-    with pytest.raises(ValueError, match=r"cat/0.png cannot be read \(mode I;16 has more than 8"):
+    with pytest.raises(ValueError, match=r"cat/0.png cannot be read: mode I;16 has more than 8"):
         read_folders(folders).train.image(0)
 
 
@@ -181,6 +184,6 @@ def test_missing_parts_and_other_classes_are_refused(folders):
     (folders / "val" / "dog").rename(folders / "val" / "wolf")
     with pytest.raises(ValueError, match=r"same two or more classes.*dog, wolf"):
         read_folders(folders)
-    (folders / "val").rename(folders / "validation")
+    (folders / "val").rename(folders / "held-out")
     with pytest.raises(FileNotFoundError, match=r"expected train/ and test/ \(or val/\)"):
         read_folders(folders)

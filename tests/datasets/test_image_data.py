@@ -1,7 +1,12 @@
 import pytest
 import torch
 
-from learned_augment.datasets.image_data import ImageData, split_images, stratified_order
+from learned_augment.datasets.image_data import (
+    ImageData,
+    LabeledImages,
+    split_images,
+    stratified_order,
+)
 
 
 def data(counts=(30, 20, 10), test=6, **changes):
@@ -17,6 +22,11 @@ def data(counts=(30, 20, 10), test=6, **changes):
         "test_labels": torch.arange(test) % len(counts),
     }
     return ImageData(**(fields | changes))
+
+
+def as_one(data):
+    """Return the training images as images that are not split."""
+    return LabeledImages("s", data.classes, data.train_images, data.train_labels, False, ("x",))
 
 
 def test_a_subset_holds_classes_in_proportion_and_keeps_images_with_their_labels():
@@ -57,17 +67,28 @@ def test_every_beginning_of_a_stratified_order_is_in_proportion():
 
 def test_a_split_shares_out_every_class_and_no_image_twice():
     whole = data((40, 10, 2))
-    parts = split_images("s", whole.classes, whole.train_images, whole.train_labels, 0.2, seed=1)
+    parts = split_images(as_one(whole), 0.2, seed=1)
     assert parts.test_labels.bincount().tolist() == [7, 2, 1]
     assert parts.train_labels.bincount().tolist() == [33, 8, 1]
     both = torch.cat([parts.train_images, parts.test_images])[:, 0, 0, 0]
     assert len(both.unique()) == 52
+    assert (parts.name, parts.mirrors, parts.skipped) == ("s", False, ("x",))
+
+
+def test_both_parts_can_be_joined_again():
+    whole = data((4, 3), test=2, mirrors=False, skipped=("x",))
+    joined = whole.joined()
+    assert joined.labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 0, 1]
+    assert joined.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 0, 0]
+    assert joined[:2] == ("made", ("a", "b"))
+    assert joined[4:] == (False, ("x",))
 
 
 def test_a_split_needs_two_images_of_each_class():
     whole = data((5, 1))
-    with pytest.raises(ValueError, match=r"2 or more images of every class, got fewer of b \(1\)"):
-        split_images("s", whole.classes, whole.train_images, whole.train_labels, 0.2, seed=1)
+    message = r"2 or more images of every class, got fewer of b \(1\).*Add images.*give both parts"
+    with pytest.raises(ValueError, match=message):
+        split_images(as_one(whole), 0.2, seed=1)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.utils.data import Dataset, IterableDataset, TensorDataset
+from torch.utils.data import (
+    ConcatDataset,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+)
 from torchvision import datasets as torchvision_datasets
 
-from learned_augment.datasets.load import load_images
+from learned_augment.datasets.load import load_all_images, load_images
 
 
 class Pictures(Dataset):
@@ -125,7 +132,10 @@ def test_unreadable_files_are_named_and_counted(split_folder):
     (split_folder / "train" / "cat" / "01.png").write_bytes(b"no picture")
     whole = (split_folder / "train" / "dog" / "00.png").read_bytes()
     (split_folder / "train" / "dog" / "00.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"2 of 8 .*cat/01\.png: .*dog/00\.png.*skip_unreadable"):
+    with pytest.raises(
+        ValueError,
+        match=r"2 of 8 .*cat/01\.png is not an image.*dog/00\.png is not.*skip_unreadable",
+    ):
         load_images(f"folder:{split_folder}")
     data = load_images(f"folder:{split_folder}", skip_unreadable=True)
     assert data.train_images[:, 0, 0, 0].tolist() == [10, 12, 13, 51, 52, 53]
@@ -238,7 +248,7 @@ def test_grey_tensors_become_rgb_and_follow_image_size():
 def test_an_image_of_another_size_in_a_data_set_is_named():
     dataset = pictures(8)
     dataset.items[3] = (Image.new("RGB", (5, 5)), 1)
-    with pytest.raises(ValueError, match=r"item 3 is \(3, 5, 5\).*image_size="):
+    with pytest.raises(ValueError, match=r"item 3 of the data set is \(3, 5, 5\).*image_size="):
         load_images(dataset)
 
 
@@ -273,5 +283,294 @@ def test_a_data_set_without_a_length_is_refused():
         def __iter__(self):
             yield from ()
 
-    with pytest.raises(TypeError, match="a torch Dataset with a length"):
+    with pytest.raises(TypeError, match="a data set with a length and items by number"):
         load_images(Endless())
+
+
+def save(path, size=(40, 40), orientation=None):
+    """Write an image whose upper left quarter is white, stored as a camera of that orientation."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.new("L", size)
+    image.paste(255, (0, 0, size[0] // 2, size[1] // 2))
+    exif = Image.Exif()
+    if orientation is not None:
+        image = image.transpose(orientation[1])
+        exif[0x0112] = orientation[0]
+    image.save(path, exif=exif, quality=95)
+
+
+STORED = {  # EXIF orientation: what the camera did, which reading undoes
+    3: Image.Transpose.ROTATE_180,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
+@pytest.mark.parametrize("orientation", STORED.items())
+@pytest.mark.parametrize("image_size", [None, 12])
+def test_photographs_are_read_upright(tmp_path, suffix, orientation, image_size):
+    for name in "ab":
+        for number in range(2):
+            save(tmp_path / name / f"{number}.{suffix}", size=(60, 40), orientation=orientation)
+    images = load_images(f"folder:{tmp_path}", image_size=image_size).train_images.float()
+    height, width = images.shape[2:]
+    assert (height, width) == ((40, 60) if image_size is None else (12, 12))
+    assert images[..., : height // 2 - 1, : width // 3].min() > 180
+    assert images[..., height // 2 + 2 :, :].max() < 75
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")
+def test_a_photograph_with_broken_exif_is_read_as_stored(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for number in range(2):
+            path = tmp_path / name / f"{number}.jpg"
+            Image.new("L", (16, 8), 99).save(path, exif=b"Exif\0\0II*\0\xff\xff\xff\xff broken")
+    assert load_images(f"folder:{tmp_path}").train_images.shape[2:] == (8, 16)
+
+
+PART_NAMES = [("Training", "Test"), ("TRAIN", "Validation"), ("train", "valid"), ("Train", "VAL")]
+
+
+@pytest.mark.parametrize(("train", "test"), PART_NAMES)
+def test_parts_have_other_names_and_any_case(tmp_path, train, test):
+    for part, count in ((train, 4), (test, 2)):
+        for level, name in enumerate(("pear", "apple")):
+            write_images(tmp_path / part / name, count, level=90 * level)
+    data = load_images(f"folder:{tmp_path}")
+    assert data.classes == ("apple", "pear")
+    assert data.train_images[:, 0, 0, 0].tolist() == [90, 91, 92, 93, 0, 1, 2, 3]
+    assert data.test_images[:, 0, 0, 0].tolist() == [90, 91, 0, 1]
+
+
+def test_two_folders_of_one_part_are_refused(split_folder):
+    write_images(split_folder / "Training" / "cat", 1)
+    with pytest.raises(ValueError, match=r"one folder for the train part, got .*Training'.*train'"):
+        load_images(f"folder:{split_folder}")
+
+
+def test_parts_of_names_that_nobody_knows_are_no_classes(tmp_path):
+    for part in ("fold-1", "fold-2"):
+        for name in ("pear", "apple"):
+            write_images(tmp_path / part / name, 2)
+    with pytest.raises(
+        FileNotFoundError, match=r"only sub-folders in .*fold-1.*fold-2.*train/ and"
+    ):
+        load_images(f"folder:{tmp_path}")
+
+
+def test_a_class_named_like_a_part_is_a_class(tmp_path):
+    for name in ("training", "resting"):
+        write_images(tmp_path / name, 4)
+    assert load_images(f"folder:{tmp_path}").classes == ("resting", "training")
+
+
+def test_parts_without_class_folders_are_refused(tmp_path):
+    for name in ("train", "val"):
+        write_images(tmp_path / name, 4)
+    with pytest.raises(FileNotFoundError, match=r"train' has no sub-folders"):
+        load_images(f"folder:{tmp_path}")
+
+
+def test_hidden_folders_are_left_out_and_linked_ones_followed(split_folder, tmp_path_factory):
+    cat = split_folder / "train" / "cat"
+    for hidden in (".ipynb_checkpoints", "more/.cache"):
+        write_images(cat / hidden, 2, level=200)
+    write_images(cat / "more" / "deep", 1, level=30)
+    write_images(split_folder / ".trash", 2)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    write_images(elsewhere / "photos", 2, level=40)
+    (cat / "linked").symlink_to(elsewhere / "photos")
+    (cat / "more" / "again").symlink_to(cat)  # a circle
+    data = load_images(f"folder:{split_folder}")
+    cats = data.train_images[data.train_labels == 0][:, 0, 0, 0].tolist()
+    assert cats == [10, 11, 12, 13, 40, 41, 30]
+
+
+def test_a_hidden_folder_may_hold_the_data(tmp_path):
+    for name in "ab":
+        write_images(tmp_path / ".cache" / name, 2)
+    assert len(load_images(f"folder:{tmp_path}/.cache").train_labels) == 2
+
+
+def test_class_folders_may_be_links(split_folder, tmp_path):
+    write_images(tmp_path / "elsewhere", 3, level=90)
+    for part in ("train", "test"):
+        (split_folder / part / "owl").symlink_to(tmp_path / "elsewhere")
+    assert load_images(f"folder:{split_folder}").train_labels.bincount().tolist() == [4, 4, 3]
+
+
+def image_folder(path, classes, count=3):
+    for level, name in enumerate(classes):
+        write_images(path / name, count, level=80 * level)
+    return torchvision_datasets.ImageFolder(path)
+
+
+def test_a_pair_of_data_sets_must_name_the_same_classes(tmp_path):
+    train = image_folder(tmp_path / "train", ("oak", "elm", "ash"))
+    test = image_folder(tmp_path / "test", ("oak", "fir", "ash"))
+    with pytest.raises(
+        ValueError, match="only in the training set: elm; only in the test set: fir"
+    ):
+        load_images((train, test))
+    with pytest.raises(ValueError, match="only in the training set: elm"):
+        load_images((train, Subset(test, range(4))))
+    same = image_folder(tmp_path / "again", ("oak", "elm", "ash"))
+    assert load_images((train, same)).classes == ("ash", "elm", "oak")
+    same.classes = ["oak", "elm", "ash"]
+    with pytest.raises(ValueError, match="in the same order; they differ in order"):
+        load_images((train, same))
+
+
+def test_a_subset_keeps_the_names_of_its_classes(tmp_path):
+    whole = image_folder(tmp_path, ("ash", "elm", "oak"), count=5)
+    data = load_images((Subset(whole, range(12)), Subset(whole, range(8))))
+    assert data.classes == ("ash", "elm", "oak")
+    assert load_images(Subset(whole, range(9))).classes == ("ash", "elm")
+    joined = ConcatDataset([whole, Subset(whole, [0])])
+    assert load_images(joined).classes == ("ash", "elm", "oak")
+    with pytest.raises(ValueError, match="data sets of the same classes to join"):
+        load_images(ConcatDataset([whole, pictures(4)]))
+
+
+class Plain:
+    """A data set that is no subclass of torch's."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+
+LEVELS = torch.arange(12, dtype=torch.uint8)[:, None, None, None].expand(12, 3, 9, 10)
+LABELS = torch.arange(12) % 2
+ITEMS = [(Image.new("RGB", (10, 9), (i, i, i)), i % 2) for i in range(12)]
+GRAY = LEVELS[:, 0].numpy()
+
+FORMS = {
+    "no subclass": Plain(ITEMS),
+    "list": ITEMS,
+    "mappings": Plain([{"image": image, "label": label} for image, label in ITEMS]),
+    "other keys": Plain([{"photo": image, "kind": k, "by": "me"} for image, k in ITEMS]),
+    "arrays as items": Plain([(np.asarray(image), np.int64(k)) for image, k in ITEMS]),
+    "gray arrays as items": Plain(list(zip(GRAY, LABELS.numpy(), strict=True))),
+    "tensors": (LEVELS, LABELS),
+    "arrays, channels last": (LEVELS.permute(0, 2, 3, 1).numpy(), LABELS.numpy()),
+    "arrays, channels first": (LEVELS.numpy(), LABELS.numpy()),
+    "gray arrays": (GRAY, LABELS.numpy()),
+    "gray arrays with a channel": (GRAY[..., None], LABELS),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_a_data_set_gives_the_same_images(form):
+    given = FORMS[form]
+    data = load_images((given, given))
+    assert torch.equal(data.train_images, LEVELS)
+    assert torch.equal(data.test_labels, LABELS)
+    assert data.classes == ("0", "1")
+    assert len(load_images(given).train_labels) == 10
+    assert load_images(given, image_size=8).train_images.shape[1:] == (3, 8, 8)
+    for test in ("test", "validation"):
+        parts = {"train": given, test: given, "other": 3}
+        assert torch.equal(load_images(parts).test_images, LEVELS)
+
+
+def test_data_sets_of_hugging_face_are_read_with_their_class_names():
+    datasets = pytest.importorskip("datasets")
+    names = ["heron", "crane"]
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=names))
+    rows = {"image": [image for image, _ in ITEMS], "label": [label for _, label in ITEMS]}
+    birds = datasets.Dataset.from_dict(rows, features=features)
+    for given in (birds, birds.rename_columns({"image": "scan", "label": "bird"})):
+        data = load_images(datasets.DatasetDict(train=given, test=given))
+        assert data.classes == ("heron", "crane")
+        assert torch.equal(data.train_images, LEVELS)
+        assert torch.equal(data.test_labels, LABELS)
+    other = birds.cast_column("label", datasets.ClassLabel(names=["crane", "heron"]))
+    with pytest.raises(ValueError, match="they differ in order"):
+        load_images((birds, other))
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"image": ITEMS[0][0], "fine": 1, "coarse": 0},
+        {"left": ITEMS[0][0], "right": ITEMS[1][0], "label": 0},
+        {"image": ITEMS[0][0], "label": None},
+    ],
+)
+def test_a_mapping_that_could_mean_several_things_is_refused(item):
+    with pytest.raises(TypeError, match=r"item 0 of .* mapping with the keys 'image' and 'label'"):
+        load_images(Plain([item, item]))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "error", "message"),
+    [
+        ((LEVELS / 255, LABELS), TypeError, r"uint8 .* got torch.float32 \(12, 3, 9, 10\)"),
+        ((LEVELS[0], LABELS[:3]), TypeError, None),
+        ((LEVELS, LABELS[1:]), ValueError, "a label for each of 12 images, got 11"),
+        ((LEVELS, LABELS / 2), TypeError, "the class a whole number"),
+        ((LEVELS[:, :2], LABELS), TypeError, r"got torch.uint8 \("),
+    ],
+)
+def test_arrays_that_are_no_labeled_images_are_refused(arrays, error, message):
+    if message is None:  # (3, 9, 10) are three gray images, which is too few for a split
+        error, message = ValueError, "2 or more images of every class"
+    with pytest.raises(error, match=message):
+        load_images(arrays)
+
+
+def test_an_item_that_cannot_be_read_is_named_with_its_file(tmp_path):
+    folder = image_folder(tmp_path, ("ash", "elm"))
+    victim = tmp_path / "elm" / "01.png"
+    victim.write_bytes(victim.read_bytes()[:45])
+    for given, index in ((folder, 4), (Subset(folder, [5, 4]), 1)):
+        with pytest.raises(ValueError, match=rf"item {index} \(.*elm/01\.png\) of .*, but "):
+            load_images(given)
+
+    class Broken(Plain):
+        def __getitem__(self, index):
+            return self.items[index] if index < 7 else 1 / 0
+
+    with pytest.raises(ValueError, match=r"item 7 of .*, but ZeroDivisionError: division by zero"):
+        load_images(Broken(ITEMS))
+
+
+def test_an_item_of_16_bits_is_named():
+    items = [*ITEMS[:5], (Image.new("I;16", (10, 9)), 0)]
+    with pytest.raises(ValueError, match=r"item 5 of .*mode I;16 has more than 8 bits"):
+        load_images(items)
+
+
+def test_a_file_that_is_opened_only_is_named_by_its_item(tmp_path):
+    Image.new("RGB", (10, 9)).save(tmp_path / "cut.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:45])
+    with Image.open(tmp_path / "cut.png") as image, pytest.raises(ValueError, match="item 1 of"):
+        load_images([ITEMS[0], (image, 1)])
+
+
+@pytest.mark.parametrize(
+    "source", [LEVELS, LEVELS.numpy(), {"images": 1}, b"digits", DataLoader(ITEMS), ("a", "b")]
+)
+def test_images_without_labels_and_streams_are_refused(source):
+    with pytest.raises(TypeError, match="Expected the data as a string"):
+        load_images(source)
+
+
+def test_all_images_of_a_source_are_loaded_without_a_split(split_folder):
+    whole = load_all_images(f"folder:{split_folder}")
+    assert whole.labels.bincount().tolist() == [6, 6]
+    alone = [*ITEMS[::2], ITEMS[1]]  # one image of the second class
+    assert load_all_images(alone).labels.bincount().tolist() == [6, 1]
+    with pytest.raises(ValueError, match="2 or more images of every class"):
+        load_images(alone)
+    data = load_images(f"folder:{split_folder}")
+    assert torch.equal(load_all_images(data).images, whole.images)
