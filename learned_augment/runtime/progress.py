@@ -1,4 +1,4 @@
-"""One line on a terminal that says how far a long job is, and nothing in a pipe."""
+"""Progress of a long job as one line on standard error, with an estimate of the time left."""
 
 import shutil
 import sys
@@ -12,7 +12,7 @@ __all__ = ["Pace", "Progress"]
 
 
 class Pace:
-    """How long the steps of a job take, by phase, and how long the job will take from here."""
+    """Mean time of a step in each phase of a job."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
@@ -20,21 +20,21 @@ class Pace:
         self._steps: Counter[str] = Counter()
 
     def step(self, phase: str = "") -> None:
-        """Count one finished step of ``phase``, begun where the last one ended."""
+        """Count one finished step of ``phase``, which began when the previous one ended."""
         now = time.monotonic()
         self._seconds[phase] = self._seconds.get(phase, 0.0) + now - self._last
         self._steps[phase] += 1
         self._last = now
 
     def seconds(self, phase: str = "") -> float:
-        """Return the mean time of a step; 0 for a phase that has had none."""
+        """Return the mean time of a step; 0 for a phase without a finished step."""
         return self._seconds[phase] / self._steps[phase] if phase in self._seconds else 0.0
 
     def left(self, ahead: Mapping[str, int]) -> tuple[float, bool]:
-        """Return the seconds that steps ``ahead``, by phase, will take, as far as that is known.
+        """Estimate the time of the steps ``ahead``, given by phase.
 
         Returns:
-            The seconds, and whether they are all: not where a phase ahead has had no step yet.
+            Seconds of all phases with a finished step, and whether these are all phases ahead.
         """
         seconds = sum(self.seconds(phase) * steps for phase, steps in ahead.items())
         return seconds, all(phase in self._seconds for phase, steps in ahead.items() if steps)
@@ -43,13 +43,15 @@ class Pace:
 class Progress:
     """A line on standard error, rewritten at each step, never wider than the terminal.
 
+    Nothing is shown where standard error is missing or closed.
+
     Args:
-        total: number of steps of the whole job, all alike; for `step`.
-        shown: True writes, False does not; None writes when standard error is a terminal.
+        total: number of steps of the whole job; for `step`.
+        shown: True shows the line, False does not; None shows it on a terminal.
     """
 
     def __init__(self, total: int = 0, shown: bool | None = None) -> None:
-        self._terminal = sys.stderr.isatty()
+        self._terminal = _is_terminal()
         self._shown = self._terminal if shown is None else shown
         self._left, self._pace = total, Pace()
         self._width = 0
@@ -61,9 +63,9 @@ class Progress:
         self.show(text, *self._pace.left({"": self._left}))
 
     def show(self, text: str, seconds: float, whole: bool = True) -> None:
-        """Show ``text`` with the time left: ``seconds``, or if not ``whole`` at least so many."""
+        """Show ``text`` with the time left: ``seconds``, or if not ``whole`` at least as many."""
         left = f", {'' if whole else 'at least '}{duration(seconds)} left"
-        # A line that wraps could not be rewritten; what matters least stands at the text's end.
+        # A line that wraps could not be rewritten; the end of the text matters least.
         room = shutil.get_terminal_size().columns - 1 if self._terminal else len(text + left)
         self._write((text[: max(0, room - len(left))] + left)[:room])
 
@@ -72,7 +74,18 @@ class Progress:
         self._write("")
 
     def _write(self, text: str) -> None:
-        if self._shown:
+        if not self._shown or sys.stderr is None:
+            return
+        try:
             sys.stderr.write("\r" + text.ljust(self._width) + ("" if text else "\r"))
             sys.stderr.flush()
-            self._width = len(text)
+        except (OSError, ValueError):  # a closed stream, or a terminal that is gone
+            self._shown = False
+        self._width = len(text)
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stderr is not None and sys.stderr.isatty()
+    except ValueError:  # closed
+        return False

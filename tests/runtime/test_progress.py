@@ -1,4 +1,7 @@
+import io
 import sys
+
+import pytest
 
 from learned_augment.runtime.progress import Pace, Progress
 
@@ -61,6 +64,33 @@ def test_each_phase_has_a_pace_of_its_own(monkeypatch):
     assert pace.left({"cheap": 3, "dear": 0}) == (6.0, True)
     pace.step("dear")
     assert pace.left({"cheap": 3, "dear": 5}) == (56.0, True)
+
+
+class Gone(io.StringIO):
+    """A terminal that was closed by whoever opened it."""
+
+    def write(self, text):
+        raise OSError(5, "Input/output error")
+
+    def isatty(self):
+        return True
+
+
+def closed():
+    stream = io.StringIO()
+    stream.close()
+    return stream
+
+
+@pytest.mark.parametrize("stream", [lambda: None, closed, Gone], ids=["none", "closed", "gone"])
+@pytest.mark.parametrize("shown", [None, True, False])
+def test_without_a_stream_nothing_is_shown_and_nothing_fails(monkeypatch, stream, shown):
+    monkeypatch.setattr(sys, "stderr", stream())
+    line = Progress(2, shown)
+    line.step("one")
+    monkeypatch.setattr(sys, "stderr", None)
+    line.step("two")
+    line.close()
 
 
 def test_a_time_that_is_not_all_says_so(capsys):

@@ -44,7 +44,7 @@ def test_a_group_on_gpus_adds_tensors_on_the_cpu_too(monkeypatch):
 
 
 def numbers():
-    """Return what most of a training depends on: a gradient, and a product as a network makes it."""
+    """Return a product as a network makes it, its gradient, and a new tensor."""
     weight = torch.rand(3, 3, requires_grad=True)
     product = torch.rand(2, 3) @ weight
     product.sum().backward()
