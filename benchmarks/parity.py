@@ -3,23 +3,23 @@
     python -m benchmarks.parity FOLDER [--images 100] [--chains 300]
 
 FOLDER holds natural photographs, searched to the bottom. Each is cut to a square of 224 pixels.
-``papers`` below writes every op as the papers call PIL, apart from the package. The PIL and the
+``papers_code.py`` writes every op as the papers call PIL, apart from the package. The PIL and the
 uint8 engine are counted bit for bit, at values of the papers' ranges and of the op's whole legal
 range; the float engine's difference from the uint8 engine is in grey levels, papers' ranges only.
 """
 
 import argparse
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
+from benchmarks.papers_code import PAPERS
 from benchmarks.record import save_result
 from learned_augment.backends import apply_batch
 from learned_augment.backends.pil import apply_image
@@ -31,90 +31,7 @@ from learned_augment.search_spaces import SPACES
 SIDE = 224
 SEED = 0
 CHAIN = 6
-GREY = (125, 123, 114)
 BATCH = 20
-
-Papers = Callable[[Image.Image, float, tuple[float, ...]], Image.Image]
-
-
-def affine(image: Image.Image, *matrix: float) -> Image.Image:
-    """Transform as the papers do: by a matrix from output to input, nearest neighbour, black."""
-    return image.transform(image.size, Image.Transform.AFFINE, matrix)
-
-
-def rectangle(image: Image.Image, box: tuple[float, ...]) -> Image.Image:
-    """Paint a box, both ends included."""
-    image = image.copy()
-    ImageDraw.Draw(image).rectangle(box, GREY)
-    return image
-
-
-def posterize(image: Image.Image, bits: int) -> Image.Image:
-    """Keep some bits; PIL refuses to keep none, which its formula would turn black."""
-    return ImageOps.posterize(image, bits) if bits else Image.new("RGB", image.size)
-
-
-def cutout(image: Image.Image, value: float, noise: tuple[float, ...]) -> Image.Image:
-    """Erase as AutoAugment's and DADA's code does."""
-    width, height = image.size
-    size = value * width
-    x0 = int(max(0, noise[0] * width - size / 2))
-    y0 = int(max(0, noise[1] * height - size / 2))
-    return rectangle(image, (x0, y0, min(width, x0 + size), min(height, y0 + size)))
-
-
-def cutout_clipped(image: Image.Image, value: float, noise: tuple[float, ...]) -> Image.Image:
-    """Erase as DeepAA's code does."""
-    half = value * SIDE / 2
-    x, y = noise[0] * SIDE, noise[1] * SIDE  # 256 / 224 of the side is more than there is
-    start = [int(max(0, centre - half)) for centre in (x, y)]
-    stop = [int(min(SIDE, centre + half)) for centre in (x, y)]
-    return rectangle(image, (*start, *stop))
-
-
-def pad_crop(image: Image.Image, value: float, noise: tuple[float, ...]) -> Image.Image:
-    """Pad with grey, then cut out the size of the image."""
-    pad = int(value * SIDE + 0.5)
-    x, y = int(noise[0] * (2 * pad + 1)), int(noise[1] * (2 * pad + 1))
-    return ImageOps.expand(image, pad, GREY).crop((x, y, x + SIDE, y + SIDE))
-
-
-def resized_crop(image: Image.Image, value: float, noise: tuple[float, ...]) -> Image.Image:
-    """Cut out a rectangle and resize it; one proposal, then the whole square."""
-    area = (value + (1 - value) * noise[0]) * SIDE * SIDE
-    aspect = math.exp((2 * noise[1] - 1) * math.log(4 / 3))
-    width, height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
-    x, y = 0, 0
-    if width <= SIDE and height <= SIDE:
-        x, y = int(noise[2] * (SIDE - width + 1)), int(noise[3] * (SIDE - height + 1))
-    else:
-        width = height = SIDE
-    # Two steps: resize(..., box=) would look at pixels outside the crop.
-    return image.crop((x, y, x + width, y + height)).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-
-
-papers: dict[str, Papers] = {
-    "Identity": lambda im, v, n: im,
-    "ShearX": lambda im, v, n: affine(im, 1, v, 0, 0, 1, 0),
-    "ShearY": lambda im, v, n: affine(im, 1, 0, 0, v, 1, 0),
-    "TranslateX": lambda im, v, n: affine(im, 1, 0, v * im.size[0], 0, 1, 0),
-    "TranslateY": lambda im, v, n: affine(im, 1, 0, 0, 0, 1, v * im.size[1]),
-    "Rotate": lambda im, v, n: im.rotate(v),
-    "AutoContrast": lambda im, v, n: ImageOps.autocontrast(im),
-    "Invert": lambda im, v, n: ImageOps.invert(im),
-    "Equalize": lambda im, v, n: ImageOps.equalize(im),
-    "Solarize": lambda im, v, n: ImageOps.solarize(im, math.ceil(v)),
-    "Posterize": lambda im, v, n: posterize(im, int(v)),
-    "Contrast": lambda im, v, n: ImageEnhance.Contrast(im).enhance(v),
-    "Color": lambda im, v, n: ImageEnhance.Color(im).enhance(v),
-    "Brightness": lambda im, v, n: ImageEnhance.Brightness(im).enhance(v),
-    "Sharpness": lambda im, v, n: ImageEnhance.Sharpness(im).enhance(v),
-    "Flip": lambda im, v, n: ImageOps.mirror(im) if n[0] < v else im,
-    "Cutout": cutout,
-    "CutoutClipped": cutout_clipped,
-    "PadCrop": pad_crop,
-    "ResizedCrop": resized_crop,
-}
 
 
 def load_photographs(folder: Path, count: int) -> list[Image.Image]:
@@ -153,7 +70,7 @@ def run_papers(image: Image.Image, plan: Plan, row: int) -> Image.Image:
     """Apply a row of the plan by the papers' calls."""
     steps = zip(plan.op[row].tolist(), plan.value[row].tolist(), plan.noise[row], strict=True)
     for op, value, noise in steps:
-        image = papers[plan.ops[op]](image, value, tuple(noise.double().tolist()))
+        image = PAPERS[plan.ops[op]](image, value, tuple(noise.double().tolist()))
     return image
 
 

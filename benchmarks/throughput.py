@@ -1,11 +1,15 @@
-"""How many images per second do we and our peers augment?
+"""How many images per second do we and our peers augment on a CPU?
 
-    python -m benchmarks.throughput SMALL LARGE [--rounds 15] [--only TEXT] [--no-pipeline]
+    python -m benchmarks.throughput SMALL LARGE [--rounds 15] [--before CHECKOUT]
+    python -m benchmarks.throughput SMALL LARGE --only "224 PIL" varying --rounds 5
 
 SMALL and LARGE are folders of JPEG pictures, searched to the bottom: SMALL is shrunk to 32 pixels,
-LARGE to 224. All cases of a size run in turn, one sample each a round, in an order that is shuffled
-every round; figures are medians over rounds. Then a DataLoader with two workers decodes LARGE and
-SMALL as they lie, augments, and stacks batches; and fresh processes time the first call.
+LARGE to 224 or enlarged to 640. Where sizes vary, each side is within 40 % of the one given. All
+cases of a size run in turn, one sample each a round, in an order that is shuffled every round;
+figures are medians over rounds. ``--before`` times an earlier commit in the same rounds. Then a
+DataLoader with two workers decodes LARGE and SMALL as they lie, augments, and stacks batches; and
+fresh processes time the first call. ``--only`` times the cases whose name, which begins with the
+side, holds all of the texts given; nothing is saved then.
 """
 
 import argparse
@@ -15,7 +19,8 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +31,24 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, v2
 
 from benchmarks.record import save_result
-from benchmarks.throughput_cases import Case, cases
-from learned_augment import LearnedAugment, Policy
-from learned_augment.backends import apply_batch
-from learned_augment.builders import from_torchvision
-from learned_augment.reporting.contact_sheet import find_pictures
+from benchmarks.throughput_cases import (
+    SEED,
+    Case,
+    Images,
+    Input,
+    Worker,
+    fixed_cases,
+    our_cases,
+    peers_of_varying_sizes,
+)
+from learned_augment import LearnedAugment
 
-SEED = 0
-SIZES = {32: 128, 224: 64}
+__all__ = ["run_cases", "time_cases"]
+
+BATCHES = {32: 128, 224: 64}
+VARYING = (32, 224, 640)
 SAMPLE_S = 0.05
 CALLS = 8192
-PICTURES = 64
 PIPELINE = 2000
 WORKERS = 2
 
@@ -48,46 +60,31 @@ def seed(number: int) -> None:
     np.random.seed(number)
 
 
-def load(folder: Path, side: int) -> list[Image.Image]:
-    """Return pictures of a folder, evenly picked, each a square of ``side`` pixels."""
-    pictures = find_pictures([folder])
-    picked = pictures[:: max(1, len(pictures) // PICTURES)][:PICTURES]
-    images = [Image.open(picture.path).convert("RGB") for picture in picked]
-    return [ImageOps.fit(image, (side, side), Image.Resampling.BICUBIC) for image in images]
-
-
-def sample(case: Case, calls: int) -> float:
-    """Return the seconds that an image took."""
-    torch.set_num_threads(case.threads)
-    start = time.perf_counter()
-    for _ in range(calls):
-        case.call()
-    return (time.perf_counter() - start) / calls / case.images
-
-
-def calls_of(case: Case) -> int:
+def calls_of(case: Case, sample_s: float) -> int:
     """Return the calls of a sample: as many as fill it, found by doubling once it is warm."""
-    case.call()  # may load compiled code
     # One draw for a batch: a call is as slow as its op, so several make a sample.
     calls = 8 if case.draws == "per batch" else 1
-    while calls < CALLS and sample(case, calls) * case.images * calls < SAMPLE_S:
+    while calls < CALLS and case.seconds(calls) < sample_s:
         calls *= 2
     return calls
 
 
-def time_cases(timed: Sequence[Case], rounds: int) -> list[dict[str, Any]]:
+def time_cases(
+    timed: Sequence[Case], rounds: int, sample_s: float = SAMPLE_S
+) -> list[dict[str, Any]]:
     """Run the cases in turn and return a row for each."""
-    calls = [calls_of(case) for case in timed]
+    first = [case.seconds(1) for case in timed]  # may load compiled code
+    calls = [calls_of(case, sample_s) for case in timed]
     seconds: list[list[float]] = [[] for _ in timed]
     for _ in range(rounds):
         for k in random.sample(range(len(timed)), len(timed)):
-            seconds[k].append(sample(timed[k], calls[k]))
-    return [_row(*figures) for figures in zip(timed, seconds, calls, strict=True)]
+            seconds[k].append(timed[k].seconds(calls[k]) / calls[k] / timed[k].images)
+    return [_row(*figures) for figures in zip(timed, first, seconds, calls, strict=True)]
 
 
-def _row(case: Case, seconds: list[float], calls: int) -> dict[str, Any]:
+def _row(case: Case, first: float, seconds: list[float], calls: int) -> dict[str, Any]:
     rates = sorted(1 / s for s in seconds)
-    low, median, high = statistics.quantiles(rates, n=4)
+    low, median, high = statistics.quantiles(rates, n=4) if len(rates) > 1 else rates * 3
     return {
         "given": case.given,
         "whose": case.whose,
@@ -96,13 +93,34 @@ def _row(case: Case, seconds: list[float], calls: int) -> dict[str, Any]:
         "batch": case.images,
         "threads": case.threads,
         "calls_a_round": calls,
+        "first_call_s": round(first, 3),
         "images_per_s": round(median, 1),
         "quartiles_images_per_s": [round(low, 1), round(high, 1)],
     }
 
 
+def run_cases(
+    inputs: Sequence[Input],
+    workers: Sequence[Worker],
+    rounds: int,
+    only: Sequence[str] = (),
+    sample_s: float = SAMPLE_S,
+) -> Iterator[dict[str, Any]]:
+    """Time our cases, the peers' and the workers' for every input; yield a row for each case."""
+    for given in inputs:
+        images = Images(given)
+        peers = fixed_cases if given.batch else peers_of_varying_sizes
+        cases = [*our_cases(images, "ours"), *peers(images)]
+        for worker in workers:
+            # A missing compiler is of interest for batches.
+            cases += worker.cases(given) if given.batch or not worker.without else []
+        chosen = [c for c in cases if all(text in f"{given.side} {c.name}" for text in only)]
+        for row in time_cases(chosen, rounds, sample_s):
+            yield {"size": given.side, **row}
+
+
 class Pictures(Dataset[torch.Tensor]):
-    """JPEG files, decoded, brought to one size, augmented, as uint8 tensors."""
+    """JPEG files, decoded, brought to one size, augmented, as float tensors."""
 
     def __init__(
         self, paths: list[Path], transform: Callable[[Any], Any] | None, side: int
@@ -124,12 +142,12 @@ class Pictures(Dataset[torch.Tensor]):
 
 def time_pipeline(folder: Path, side: int, rounds: int) -> list[dict[str, Any]]:
     """Return a row for a DataLoader of two workers under each transform, and none."""
-    found = [picture.path for picture in find_pictures([folder])]
+    found = sorted(folder.rglob("*.jp*g"))
     count = PIPELINE if side == 32 else PIPELINE // 4
     paths = (found * (count // len(found) + 1))[:count]
     transforms: dict[tuple[str, str], Callable[[Any], Any] | None] = {
         ("none", "-"): None,
-        ("ours", "AutoAugment"): LearnedAugment(from_torchvision(AutoAugmentPolicy.CIFAR10)),
+        ("ours", "AutoAugment"): LearnedAugment(AutoAugmentPolicy.CIFAR10),
         ("ours", "DADA"): LearnedAugment("dada-cifar10"),
         ("ours", "DeepAA"): LearnedAugment("deepaa-cifar10"),
         ("torchvision v1", "AutoAugment"): AutoAugment(AutoAugmentPolicy.CIFAR10),
@@ -184,13 +202,13 @@ def measure_memory(floats: bool) -> dict[str, Any]:
     """Return the largest growth of this process during a call, in copies of the batch."""
     images = torch.randint(256, (256, 3, 224, 224), dtype=torch.uint8)
     images = images / 255 if floats else images
-    policy, peaks = Policy.load("deepaa-cifar10"), []
+    transform, peaks = LearnedAugment("deepaa-cifar10"), []
     for number in range(2):
-        plan = policy.sample(len(images), torch.Generator().manual_seed(number))
-        apply_batch(images[:2], plan.rows([0, 1]))
+        transform(images[:2])
+        torch.manual_seed(number)
         Path("/proc/self/clear_refs").write_text("5")  # forget the largest size so far
         before = _status("VmRSS")
-        apply_batch(images, plan)
+        transform(images)
         peaks.append((_status("VmHWM") - before) / images.nbytes)
     given = "float batch" if floats else "uint8 batch"
     return {"given": "memory", "whose": "ours", "of": given, "batches": round(max(peaks), 2)}
@@ -203,37 +221,40 @@ def _status(field: str) -> int:
 
 def main() -> None:
     """Measure and save."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("small", type=Path)
     parser.add_argument("large", type=Path)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--only", default="", help="cases whose name holds this text; not saved")
+    parser.add_argument("--before", type=Path, help="checkout of an earlier commit")
+    parser.add_argument("--only", nargs="+", default=(), help="cases with these texts; not saved")
     parser.add_argument("--no-pipeline", action="store_true")
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
     seed(SEED)
+    folders = {side: given.small if side == 32 else given.large for side in VARYING}
+    inputs = [Input(folders[side], side, batch) for side, batch in BATCHES.items()]
+    inputs += [Input(folders[side], side, 0) for side in VARYING]
     rows = []
-    for side, batch in SIZES.items():
-        folder = given.small if side == 32 else given.large
-        timed = [
-            c for c in cases(load(folder, side), batch) if given.only in f"{c.given}: {c.whose}"
-        ]
-        rows += [{"size": side, **row} for row in time_cases(timed, given.rounds)]
-    if not given.only:
-        rows += [measure_memory(floats=False), measure_memory(floats=True)]
-        rows.append(time_first_call(5))
-        for side, folder in ((32, given.small), (224, given.large)):
-            rows += [] if given.no_pipeline else time_pipeline(folder, side, 3)
-    for row in rows:
-        print(row)
-    if not given.only:
-        settings = {
-            "rounds": given.rounds,
-            "batch": SIZES,
-            "not_compared": {"GPU": "see throughput_gpu.py"},
-        }
-        packages = ("numba", "timm", "nvidia-dali-cuda130")
-        save_result("throughput", rows, seeds=[SEED], settings=settings, packages=packages)
+    with ExitStack() as stack:
+        workers = [Worker("ours, without Numba", without=["numba"])]
+        if given.before is not None:
+            workers.append(Worker("before", given.before))
+            workers.append(Worker("before, without Numba", given.before, ["numba"]))
+        for worker in workers:
+            stack.enter_context(closing(worker))
+        for row in run_cases(inputs, workers, given.rounds, given.only):
+            print(row, flush=True)
+            rows.append(row)
+    if given.only:
+        return
+    rows += [measure_memory(floats=False), measure_memory(floats=True), time_first_call(5)]
+    for side in () if given.no_pipeline else BATCHES:
+        rows += time_pipeline(folders[side], side, 3)
+    settings = {"rounds": given.rounds, "batch": BATCHES, "varying": VARYING}
+    packages = ("numba", "timm", "albumentationsx", "nvidia-dali-cuda130")
+    save_result("throughput", rows, seeds=[SEED], settings=settings, packages=packages)
 
 
 if __name__ == "__main__":

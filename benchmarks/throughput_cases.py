@@ -1,34 +1,66 @@
-"""What ``throughput.py`` times: our engines and their peers, on the same images.
+"""The cases that ``throughput.py`` times, and where they run.
 
-A case is a call that augments some images, under a name of four parts: what goes in, whose it is,
-which policy, and how randomness is shared. Peers that are not installed are left out, with reason.
+A case is a call that augments some images, under a name of four parts: its input, whose code it is,
+the policy and how randomness is shared. Peers that are not installed are left out. A case may run
+in this process or in a ``Worker``: a process with another checkout of the package, or one in which
+a compiler is missing. Both take turns all the same, so their figures may be compared.
 """
 
+import json
+import os
 import random
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from itertools import cycle
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy, v2
 
-from benchmarks.parity import papers
-from benchmarks.throughput_dali import dali_auto_augment
 from learned_augment import LearnedAugment, Policy
-from learned_augment.backends.kornia_float import apply_smooth
-from learned_augment.backends.pil import apply_image
-from learned_augment.backends.torch_uint8 import apply_exact
 from learned_augment.builders import from_torchvision, trivial_augment
-from learned_augment.plan import Step
 
-__all__ = ["Call", "Case", "batch_of", "cases", "policies"]
+__all__ = [
+    "Case",
+    "Images",
+    "Input",
+    "Worker",
+    "fixed_cases",
+    "our_cases",
+    "peers_of_varying_sizes",
+    "serve",
+]
 
-GREY = (125, 123, 114)
+ROOT = Path(__file__).parent.parent
+SEED = 0
+PICTURES = 64
+SPREAD = 0.4
+"""Largest change of a side where sizes vary."""
+
 Call = Callable[[], object]
+
+
+class Input(NamedTuple):
+    """What images a case gets.
+
+    Attributes:
+        folder: Pictures, searched to the bottom; None for made ones.
+        side: In pixels, that images have or that their sides vary around.
+        batch: Images of a batch; 0 for single images of varying sizes.
+        device: Where tensors are.
+    """
+
+    folder: Path | None
+    side: int
+    batch: int
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -36,13 +68,14 @@ class Case:
     """One thing to time.
 
     Attributes:
-        given: What goes in: "PIL", "uint8", "uint8 batch", "float batch", "float batch, backward".
+        given: The kind of input: "PIL", "uint8", "uint8 batch", "float batch", "float batch,
+            backward"; "PIL, varying sizes" and "uint8, varying sizes".
         whose: "ours", or the library.
         policy: Which policy.
         draws: "per image", "per batch", or "-".
         images: Images that a call augments.
         threads: Threads that torch may use.
-        call: What is timed.
+        seconds: Returns the seconds of a number of calls.
     """
 
     given: str
@@ -51,197 +84,277 @@ class Case:
     draws: str
     images: int
     threads: int
-    call: Call
+    seconds: Callable[[int], float]
+
+    @property
+    def name(self) -> str:
+        """What ``--only`` looks at."""
+        return f"{self.given}: {self.whose}, {self.policy}, {self.draws}"
 
 
-def policies() -> dict[str, Policy]:
-    """Return the policies that are compared."""
+def timed(call: Call, threads: int, device: str = "cpu") -> Callable[[int], float]:
+    """Return what runs a call some times, from an idle device to an idle device."""
+
+    def seconds(calls: int) -> float:
+        torch.set_num_threads(threads)
+        _wait(device)
+        start = time.perf_counter()
+        for _ in range(calls):
+            call()
+        _wait(device)
+        return time.perf_counter() - start
+
+    return seconds
+
+
+def _wait(device: str) -> None:
+    if device != "cpu":
+        torch.cuda.synchronize(device)
+
+
+class Images:
+    """The images of an input, the same in every process."""
+
+    def __init__(self, given: Input) -> None:
+        draw = random.Random(SEED)
+        spread = SPREAD if given.batch == 0 else 0.0
+        self.pil, self.given = [], given
+        for picture in _pictures(given.folder):
+            width, height = (round(given.side * draw.uniform(1 - spread, 1 + spread)) for _ in "xy")
+            self.pil.append(ImageOps.fit(picture, (width, height)))
+        self.levels = [torch.from_numpy(np.array(im)).permute(2, 0, 1) for im in self.pil]
+
+    def batch(self) -> Tensor:
+        """Return uint8 images (B, 3, H, W), repeated up to the batch."""
+        count = self.given.batch
+        levels = torch.stack(self.levels).repeat(-(-count // len(self.levels)), 1, 1, 1)
+        return levels[:count].contiguous().to(self.given.device)
+
+
+def _pictures(folder: Path | None) -> list[Image.Image]:
+    """Return evenly picked pictures of a folder, or made ones."""
+    if folder is None:
+        coarse = np.random.default_rng(SEED).integers(0, 256, (PICTURES, 8, 8, 3), dtype=np.uint8)
+        return [Image.fromarray(pixels) for pixels in coarse]
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
+    if not paths:
+        raise SystemExit(f"No JPEG pictures in {folder}.")
+    picked = (paths[:: max(1, len(paths) // PICTURES)] * PICTURES)[:PICTURES]
+    return [Image.open(path).convert("RGB") for path in picked]
+
+
+def policies(data: AutoAugmentPolicy) -> dict[str, Policy]:
+    """Return the policies that are compared, of a data set."""
     return {
-        "AutoAugment": from_torchvision(AutoAugmentPolicy.CIFAR10),
+        "AutoAugment": from_torchvision(data),
         "TrivialAugment": trivial_augment(),
-        "DADA": Policy.load("dada-cifar10"),
-        "DeepAA": Policy.load("deepaa-cifar10"),
+        "DADA": Policy.load(f"dada-{data.value}"),
+        "DeepAA": Policy.load(f"deepaa-{data.value}"),
     }
 
 
-def cases(images: list[Image.Image], batch: int) -> list[Case]:
-    """Return every case for images of one size; batches repeat them up to ``batch``."""
-    levels = batch_of(images, batch)
-    ours = {name: LearnedAugment(policy) for name, policy in policies().items()}
-    return [
-        *_pil(images, ours),
-        *_papers(images, ours),
-        *_uint8(list(levels), ours),
-        *_uint8_batch(levels, ours),
-        *_float_batch(levels.float() / 255, ours),
-    ]
-
-
-def batch_of(images: list[Image.Image], batch: int) -> Tensor:
-    """Return uint8 images (B, 3, H, W), repeated up to ``batch``."""
-    levels = torch.stack([torch.from_numpy(np.array(im)).permute(2, 0, 1) for im in images])
-    return levels.repeat(-(-batch // len(levels)), 1, 1, 1)[:batch].contiguous()
-
-
-def _each(transform: Callable[[Any], Any], items: list[Any]) -> Call:
+def _single(
+    given: str, whose: str, policy: str, transform: Callable[[Any], Any], items: Sequence[Any]
+) -> Case:
     turn = cycle(items)
-    return lambda: transform(next(turn))
+    call = timed(lambda: transform(next(turn)), 1)
+    return Case(given, whose, policy, "per image", 1, 1, call)
 
 
-def _pil(images: list[Image.Image], ours: dict[str, LearnedAugment]) -> Iterator[Case]:
-    peers: list[tuple[str, str, Any]] = [("ours", name, t) for name, t in ours.items()]
-    peers += [
+def our_cases(images: Images, whose: str) -> Iterator[Case]:
+    """Yield every case of the package that this process imports."""
+    if images.given.batch == 0:
+        yield from _ours_of_varying_sizes(images, whose)
+        return
+    ours = {name: LearnedAugment(p) for name, p in policies(AutoAugmentPolicy.CIFAR10).items()}
+    levels, device = images.batch(), images.given.device
+    if device == "cpu":
+        for name, transform in ours.items():
+            yield _single("PIL", whose, name, transform, images.pil)
+            yield _single("uint8", whose, name, transform, images.levels)
+    for name, transform in ours.items():
+        yield _batch("uint8 batch", whose, name, "per image", transform, levels)
+        if name in ("AutoAugment", "DeepAA"):
+            yield from _float_batch(whose, name, "per image", transform, levels)
+
+
+def _ours_of_varying_sizes(images: Images, whose: str) -> Iterator[Case]:
+    for name, policy in policies(AutoAugmentPolicy.IMAGENET).items():
+        if name != "DeepAA":
+            transform = LearnedAugment(policy)
+            yield _single("PIL, varying sizes", whose, name, transform, images.pil)
+            yield _single("uint8, varying sizes", whose, name, transform, images.levels)
+            if (apply := _former_apply_image()) is not None:
+                drawn = lambda im, p=policy, apply=apply: apply(im, p.draw())  # noqa: E731
+                how = f"{whose}, apply_image(image, policy.draw())"
+                yield _single("PIL, varying sizes", how, name, drawn, images.pil)
+
+
+def _former_apply_image() -> Callable[..., Any] | None:
+    """Return the function of that name of commits before the package had ``backends/``."""
+    try:
+        from learned_augment.engines.pil import apply_image
+    except ImportError:
+        return None
+    return apply_image  # type: ignore[no-any-return]
+
+
+def _batch(
+    given: str, whose: str, policy: str, draws: str, transform: Call | Any, images: Tensor
+) -> Case:
+    threads = 2 if images.device.type == "cpu" else 1
+    call = timed(lambda: transform(images), threads, str(images.device))
+    return Case(given, whose, policy, draws, len(images), threads, call)
+
+
+def _float_batch(
+    whose: str, policy: str, draws: str, transform: Callable[[Tensor], Tensor], levels: Tensor
+) -> Iterator[Case]:
+    def backward(images: Tensor) -> None:
+        transform(images.detach().requires_grad_()).sum().backward()
+
+    floats = levels / 255
+    yield _batch("float batch", whose, policy, draws, transform, floats)
+    yield _batch("float batch, backward", whose, policy, draws, backward, floats)
+
+
+def fixed_cases(images: Images) -> Iterator[Case]:
+    """Yield the peers' cases for images of one size, and a copy."""
+    from kornia.augmentation.auto import AutoAugment as KorniaAutoAugment
+
+    from benchmarks.throughput_peers import dali_auto_augment
+
+    levels, device = images.batch(), images.given.device
+    peer, kornia = v2.AutoAugment(AutoAugmentPolicy.CIFAR10), KorniaAutoAugment(policy="cifar10")
+    if device == "cpu":
+        yield from _peers_of_single_images(images)
+        loop = lambda batch: torch.stack([peer(im) for im in batch])  # noqa: E731
+        yield _batch("uint8 batch", "torchvision v2", "AutoAugment", "per image", loop, levels)
+    yield _batch("uint8 batch", "copy", "-", "-", torch.clone, levels)
+    yield _batch("uint8 batch", "torchvision v2", "AutoAugment", "per batch", peer, levels)
+    if (dali := dali_auto_augment(levels, threads=2, gpu=levels.is_cuda)) is not None:
+        yield _batch("uint8 batch", "DALI", "AutoAugment", "per image", lambda _: dali(), levels)
+    yield _batch("float batch", "copy", "-", "-", torch.clone, levels / 255)
+    yield from _float_batch("Kornia", "AutoAugment", "per batch", kornia, levels)
+
+
+def _peers_of_single_images(images: Images) -> Iterator[Case]:
+    from benchmarks.papers_code import PAPERS, papers_transform
+    from benchmarks.throughput_peers import timm_auto_augment
+
+    pil: list[tuple[str, str, Any]] = [
         ("torchvision v1", "AutoAugment", AutoAugment(AutoAugmentPolicy.CIFAR10)),
         ("torchvision v2", "AutoAugment", v2.AutoAugment(AutoAugmentPolicy.CIFAR10)),
         ("torchvision v2", "TrivialAugment", v2.TrivialAugmentWide()),
-        ("timm", "AutoAugment", _timm(images[0].width)),
+        ("timm", "AutoAugment", timm_auto_augment(images.given.side)),
     ]
-    for whose, policy, transform in peers:
+    for whose, name, transform in pil:
         if transform is not None:
-            yield Case("PIL", whose, policy, "per image", 1, 1, _each(transform, images))
-
-
-def _timm(width: int) -> Any:
-    try:
-        from timm.data.auto_augment import auto_augment_transform
-    except ImportError:
-        return None
-    given = {"translate_const": int(width * 0.45), "img_mean": GREY, "interpolation": 0}
-    return auto_augment_transform("original", given)
-
-
-def _papers(images: list[Image.Image], ours: dict[str, LearnedAugment]) -> Iterator[Case]:
-    """Yield the papers' PIL calls: with draws as their code makes them, and on given steps."""
+            yield _single("PIL", whose, name, transform, images.pil)
+    peer = v2.AutoAugment(AutoAugmentPolicy.CIFAR10)
+    yield _single("uint8", "torchvision v2", "AutoAugment", peer, images.levels)
+    compared = policies(AutoAugmentPolicy.CIFAR10)
     for name in ("DADA", "DeepAA"):
-        policy = ours[name].policy
-        drawn = _papers_code(policy, one_at_a_time=name == "DADA")
-        yield Case("PIL", "papers", name, "per image", 1, 1, _each(drawn, images))
-        generator = torch.Generator().manual_seed(0)
-        steps = [policy.draw(generator) for _ in range(500)]
-        pairs = list(zip(images * (500 // len(images) + 1), steps, strict=False))
-        for whose, apply in (("ours", apply_image), ("papers", _apply_papers)):
-            call = _each(lambda pair, apply=apply: apply(*pair), pairs)
-            yield Case("PIL, steps given", whose, name, "-", 1, 1, call)
+        drawn = papers_transform(compared[name], one_at_a_time=name == "DADA")
+        yield _single("PIL", "papers", name, drawn, images.pil)
+        plan = compared[name].sample(500, torch.Generator().manual_seed(SEED))
+        values, noise = plan.value.tolist(), plan.noise.tolist()
+        rows = [
+            [(PAPERS[plan.ops[k]], v, tuple(n)) for k, v, n in zip(*row, strict=True)]
+            for row in zip(plan.op.tolist(), values, noise, strict=True)
+        ]
+        pairs = list(zip(images.pil * (500 // len(images.pil) + 1), rows, strict=False))
+        case = _single("PIL", "papers", name, _apply_row, pairs)
+        yield Case(case.given, case.whose, name, "given", 1, 1, case.seconds)
 
 
-def _papers_code(policy: Policy, one_at_a_time: bool) -> Callable[[Image.Image], Image.Image]:
-    """Return a transform that draws and applies layer by layer, as the papers' code does."""
-    value, names = policy.value.tolist(), policy.ops
-    op, weights = policy.op.tolist(), policy.weights.numpy()
-
-    def draw(s: int, layer: int) -> int:
-        if not one_at_a_time:
-            return int(np.random.choice(weights.shape[2], p=weights[s, layer]))
-        u, total = random.random(), 0.0
-        for c, weight in enumerate(weights[s, layer].tolist()):
-            total += weight
-            if u < total:
-                return c
-        return 0
-
-    def transform(image: Image.Image) -> Image.Image:
-        s = random.randrange(len(op))
-        for layer in range(len(op[s])):
-            c = draw(s, layer)
-            noise = (random.random(), random.random(), random.random(), random.random())
-            image = _papers_call(image, names[op[s][layer][c]], value[s][layer][c], noise)
-        return image
-
-    return transform
-
-
-def _apply_papers(image: Image.Image, steps: list[Step]) -> Image.Image:
-    for step in steps:
-        image = _papers_call(image, step.op.name, step.value, step.noise)
+def _apply_row(pair: tuple[Image.Image, list[tuple[Any, float, tuple[float, ...]]]]) -> Image.Image:
+    image, row = pair
+    for call, value, noise in row:
+        image = call(image.copy(), value, noise)
     return image
 
 
-def _papers_call(
-    image: Image.Image, name: str, value: float, noise: tuple[float, ...]
-) -> Image.Image:
-    if name == "Identity":
-        return image
-    # Their code hands each op a copy.
-    return _CALLS[name](image.copy(), value, noise)
+def peers_of_varying_sizes(images: Images) -> Iterator[Case]:
+    """Yield the peers' cases for single images of varying sizes."""
+    from benchmarks.papers_code import papers_transform
+    from benchmarks.throughput_peers import albumentations_transform
+
+    pil, levels = "PIL, varying sizes", "uint8, varying sizes"
+    compared = policies(AutoAugmentPolicy.IMAGENET)
+    peer = v2.AutoAugment(AutoAugmentPolicy.IMAGENET)
+    yield _single(pil, "torchvision v2", "AutoAugment", peer, images.pil)
+    yield _single(levels, "torchvision v2", "AutoAugment", peer, images.levels)
+    drawn = papers_transform(compared["DADA"], one_at_a_time=True)
+    yield _single(pil, "papers", "DADA", drawn, images.pil)
+    drawn = papers_transform(compared["AutoAugment"], one_at_a_time=True)
+    yield _single(pil, "papers", "AutoAugment", drawn, images.pil)
+    if (equal := albumentations_transform(compared["AutoAugment"])) is not None:
+        arrays = [np.array(image) for image in images.pil]
+        name = "NumPy, varying sizes"
+        yield _single(name, "AlbumentationsX", "AutoAugment", equal, arrays)
 
 
-def _pad_crop(image: Image.Image, value: float, noise: tuple[float, ...]) -> Image.Image:
-    pad = int(value * image.width + 0.5)
-    x, y = int(noise[0] * (2 * pad + 1)), int(noise[1] * (2 * pad + 1))
-    padded = ImageOps.expand(image, pad, GREY)
-    return padded.crop((x, y, x + image.width, y + image.height))
+class Worker:
+    """A process that holds the cases of one checkout, with compilers missing or not.
+
+    Args:
+        whose: What its cases are called.
+        checkout: Whose package it imports.
+        without: Modules that cannot be imported there.
+    """
+
+    def __init__(self, whose: str, checkout: Path = ROOT, without: Sequence[str] = ()) -> None:
+        self.whose, self.without = whose, without
+        # The checkout's package comes first, this package of benchmarks is the only one.
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(checkout), str(ROOT)])}
+        # What cannot be imported is missing before anything else is imported.
+        script = (
+            f"import sys; sys.modules |= dict.fromkeys({[*without]}); "
+            f"from benchmarks.throughput_cases import serve; serve({whose!r})"
+        )
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-P", "-c", script],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def cases(self, given: Input) -> list[Case]:
+        """Return its cases for an input."""
+        found = self._ask(["build", given.folder and str(given.folder), *given[1:]])
+        return [
+            Case(*row, seconds=lambda calls, k=k: self._ask([k, calls]))
+            for k, row in enumerate(found)
+        ]
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.communicate()
+
+    def _ask(self, question: list[Any]) -> Any:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(json.dumps(question), file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"The process of {self.whose!r} has ended; its message stands above.")
+        return json.loads(answer)
 
 
-def _cutout(image: Image.Image, value: float, noise: tuple[float, ...]) -> Image.Image:
-    width, height = image.size
-    half, x, y = value * width / 2, noise[0] * width, noise[1] * height
-    box = (max(0, x - half), max(0, y - half), min(width, x + half), min(height, y + half))
-    ImageDraw.Draw(image).rectangle(box, GREY)
-    return image
-
-
-_CALLS = {**papers, "PadCrop": _pad_crop, "CutoutClipped": _cutout}
-"""The papers' PIL calls, at any size."""
-
-
-def _uint8(images: list[Tensor], ours: dict[str, LearnedAugment]) -> Iterator[Case]:
-    for name, transform in ours.items():
-        yield Case("uint8", "ours", name, "per image", 1, 1, _each(transform, images))
-    peer = v2.AutoAugment(AutoAugmentPolicy.CIFAR10)
-    yield Case("uint8", "torchvision v2", "AutoAugment", "per image", 1, 1, _each(peer, images))
-
-
-def _uint8_batch(levels: Tensor, ours: dict[str, LearnedAugment]) -> Iterator[Case]:
-    def case(whose: str, policy: str, draws: str, call: Call) -> Case:
-        return Case("uint8 batch", whose, policy, draws, len(levels), 2, call)
-
-    peer = v2.AutoAugment(AutoAugmentPolicy.CIFAR10)
-    policy = ours["AutoAugment"].policy
-    yield case("copy", "-", "-", levels.clone)
-    for name, transform in ours.items():
-        yield case("ours", name, "per image", lambda t=transform: t(levels))  # type: ignore[misc]
-    yield case(
-        "ours, plain torch",
-        "AutoAugment",
-        "per image",
-        lambda: apply_exact(levels, policy.sample(len(levels))),
-    )
-    yield case("torchvision v2", "AutoAugment", "per batch", lambda: peer(levels))
-    yield case(
-        "torchvision v2",
-        "AutoAugment",
-        "per image",
-        lambda: torch.stack([peer(im) for im in levels]),
-    )
-    dali = dali_auto_augment(levels, threads=2)
-    if dali is not None:
-        yield case("DALI", "AutoAugment", "per image", dali)
-
-
-def _float_batch(images: Tensor, ours: dict[str, LearnedAugment]) -> Iterator[Case]:
-    from kornia.augmentation.auto import AutoAugment as KorniaAutoAugment
-
-    peer, auto = KorniaAutoAugment(policy="cifar10"), ours["AutoAugment"]
-    policy = auto.policy
-
-    def plain(images: Tensor) -> Tensor:
-        return apply_smooth(images, policy.sample(len(images)))
-
-    def backward(transform: Callable[[Tensor], Tensor]) -> Call:
-        def call() -> None:
-            given = images.detach().requires_grad_()
-            out = transform(given)
-            out.sum().backward()
-
-        return call
-
-    def case(given: str, whose: str, policy: str, draws: str, call: Call) -> Case:
-        return Case(given, whose, policy, draws, len(images), 2, call)
-
-    yield case("float batch", "copy", "-", "-", images.clone)
-    yield case("float batch", "ours", "AutoAugment", "per image", lambda: auto(images))
-    for whose, ours_or_plain in (("ours", auto), ("ours, plain torch", plain)):
-        both = backward(ours_or_plain)
-        yield case("float batch, backward", whose, "AutoAugment", "per image", both)
-    yield case("float batch", "Kornia", "AutoAugment", "per batch", lambda: peer(images))
-    yield case("float batch, backward", "Kornia", "AutoAugment", "per batch", backward(peer))
+def serve(whose: str) -> None:
+    """Answer a ``Worker``'s questions until there are no more."""
+    answers, sys.stdout = sys.stdout, sys.stderr
+    found: list[Case] = []
+    for line in sys.stdin:
+        match json.loads(line):
+            case ["build", folder, side, batch, device]:
+                found = list(
+                    our_cases(Images(Input(folder and Path(folder), side, batch, device)), whose)
+                )
+                fields = [asdict(case) for case in found]
+                answer: Any = [[v for k, v in f.items() if k != "seconds"] for f in fields]
+            case [k, calls]:
+                answer = found[k].seconds(calls)
+        print(json.dumps(answer), file=answers, flush=True)

@@ -1,10 +1,13 @@
-"""How many images per second do we and our peers augment on a GPU, in copies of the batch?
+"""What do augmentation, a search and a training cost on a GPU?
 
-    python -m benchmarks.throughput_gpu LARGE [--batch 256] [--side 224] [--rounds 15]
+    python -m benchmarks.throughput_gpu [--large FOLDER] [--data cifar10:ROOT] [--rounds 7]
+    python -m benchmarks.throughput_gpu --tiny --device cpu          rehearsal, nothing is saved
 
-LARGE is a folder of JPEG pictures, searched to the bottom; each is shrunk to a square. Cases run
-in turn, in an order that is shuffled every round; a sample ends when the device has finished.
-``copies`` is the time of a call as a multiple of a plain copy of the batch in its own type.
+Throughput: every case at 32 and 224 pixels, in turn, in an order that is shuffled every round; a
+sample ends when the device has finished; a copy of the batch is the floor. "without Triton" runs in
+a process in which Triton is missing. Search: DADA with WRN-40-2 on 4,000 images of CIFAR's size for
+20 epochs. Training: an epoch of WRN-28-10 with and without augmentation, in turn. Without FOLDER
+and ROOT, images are made: cost does not depend on what they show.
 """
 
 import argparse
@@ -12,130 +15,132 @@ import random
 import statistics
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
-from torchvision.transforms import AutoAugmentPolicy, v2
 
 from benchmarks.record import save_result
-from benchmarks.throughput import SEED, load, seed
-from benchmarks.throughput_cases import Call, Case, batch_of, policies
-from benchmarks.throughput_dali import dali_auto_augment
-from learned_augment import LearnedAugment
-from learned_augment.backends.torch_uint8 import apply_exact
-from learned_augment.backends.triton.launch import works_on
+from benchmarks.throughput import run_cases, seed
+from benchmarks.throughput_cases import SEED, Input, Worker
+from learned_augment import Policy, search
+from learned_augment.datasets.image_data import ImageData
+from learned_augment.datasets.load import load_images
+from learned_augment.training import Recipe, Trainer
 
-SAMPLE_S = 0.2
-
-
-def gpu_cases(levels: Tensor) -> Iterator[Case]:
-    """Yield every case for uint8 images (B, C, H, W) that lie on the device."""
-    from kornia.augmentation.auto import AutoAugment as KorniaAutoAugment
-
-    def case(given: str, whose: str, policy: str, draws: str, call: Call) -> Case:
-        return Case(given, whose, policy, draws, len(levels), 1, call)
-
-    ours = {name: LearnedAugment(policy) for name, policy in policies().items()}
-    auto, floats = ours["AutoAugment"], levels.float() / 255
-    peer, kornia = v2.AutoAugment(AutoAugmentPolicy.CIFAR10), KorniaAutoAugment(policy="cifar10")
-    yield case("uint8 batch", "copy", "-", "-", levels.clone)
-    for name, transform in ours.items():
-        yield case("uint8 batch", "ours", name, "per image", lambda t=transform: t(levels))  # type: ignore[misc]
-    plain = lambda: apply_exact(levels, auto.policy.sample(len(levels)))  # noqa: E731
-    yield case("uint8 batch", "ours, plain torch", "AutoAugment", "per image", plain)
-    yield case("uint8 batch", "torchvision v2", "AutoAugment", "per batch", lambda: peer(levels))
-    if (dali := dali_auto_augment(levels, threads=4, gpu=levels.is_cuda)) is not None:
-        yield case("uint8 batch, from the host", "DALI", "AutoAugment", "per image", dali)
-    yield case("float batch", "copy", "-", "-", floats.clone)
-    for whose, draws, transform in (("ours", "per image", auto), ("Kornia", "per batch", kornia)):
-        yield case("float batch", whose, "AutoAugment", draws, lambda t=transform: t(floats))  # type: ignore[misc]
-        both = _backward(transform, floats)
-        yield case("float batch, backward", whose, "AutoAugment", draws, both)
+POLICIES = {"none": (), "DADA": ("dada-cifar10",), "DeepAA": ("deepaa-cifar10",)}
 
 
-def _backward(transform: Any, floats: Tensor) -> Call:
-    def call() -> None:
-        transform(floats.detach().requires_grad_()).sum().backward()
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured: in full, or as little as a rehearsal on a CPU needs."""
 
-    return call
+    batches: tuple[tuple[int, int], ...] = ((32, 1024), (224, 256))
+    sample_s: float = 0.1
+    train_images: int = 50_000
+    search_images: int = 4000
+    search_network: str = "wrn-40-2"
+    search_epochs: int = 20
+    network: str = "wrn-28-10"
+    repeats: int = 2
 
 
-def sample(case: Case, calls: int, device: torch.device) -> float:
-    """Return the seconds that a call took, from an idle device to an idle device."""
-    wait(device)
+TINY = Sizes(((32, 4), (48, 2)), 1e-4, 256, 64, "small-cnn", 1, "small-cnn", 1)
+
+
+def made_images(count: int) -> ImageData:
+    """Return labeled noise of CIFAR's shape: 10 classes, 32 pixels."""
+    images = torch.randint(256, (count + 256, 3, 32, 32), dtype=torch.uint8)
+    labels = torch.arange(count + 256) % 10
+    train, test = slice(count), slice(count, None)
+    parts = (images[train], labels[train], images[test], labels[test])
+    return ImageData("made", tuple("0123456789"), *parts)
+
+
+def time_search(data: ImageData, sizes: Sizes, device: torch.device) -> dict[str, Any]:
+    """Search once and return a row."""
     start = time.perf_counter()
-    for _ in range(calls):
-        case.call()
-    wait(device)
-    return (time.perf_counter() - start) / calls
+    search(
+        data,
+        method="dada",
+        preset="cifar10",
+        reduce=sizes.search_images,
+        model=sizes.search_network,
+        epochs=sizes.search_epochs,
+        device=device,
+        progress=False,
+    )
+    return {
+        "given": "search",
+        "method": "DADA",
+        "network": sizes.search_network,
+        "images": sizes.search_images,
+        "epochs": sizes.search_epochs,
+        "seconds": round(time.perf_counter() - start, 1),
+    }
 
 
-def wait(device: torch.device) -> None:
-    """Wait until the device is idle; a CPU always is."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def time_cases(timed: Sequence[Case], rounds: int, device: torch.device) -> list[dict[str, Any]]:
-    """Run the cases in turn and return a row for each."""
-    first = [sample(case, 1, device) for case in timed]
-    once = [min(sample(case, 4, device) for _ in range(2)) for case in timed]
-    calls = [max(8, min(2000, round(SAMPLE_S / seconds))) for seconds in once]
-    seconds: list[list[float]] = [[] for _ in timed]
-    for _ in range(rounds):
-        for k in random.sample(range(len(timed)), len(timed)):
-            seconds[k].append(sample(timed[k], calls[k], device))
-    medians = [statistics.median(times) for times in seconds]
-    copy = {case.given: m for case, m in zip(timed, medians, strict=True) if case.whose == "copy"}
-    return [
-        {
-            "given": case.given,
-            "whose": case.whose,
-            "policy": case.policy,
-            "draws": case.draws,
-            "batch": case.images,
-            "images_per_s": round(case.images / median),
-            "copies": round(median / copy[case.given.partition(",")[0]], 1),
-            "peak_mib": peak_memory(case, device),
-            "first_call_s": round(start, 2),
+def time_training(data: ImageData, sizes: Sizes, device: torch.device) -> Iterator[dict[str, Any]]:
+    """Train an epoch under each policy, in turn, and yield a row for each."""
+    recipe = Recipe(1, 128, 0.1, precision="bfloat16", channels_last=True)
+    seconds: dict[str, list[float]] = {name: [] for name in POLICIES}
+    for _ in range(sizes.repeats + 1):  # the first loads compiled code
+        for name in random.sample(list(POLICIES), len(POLICIES)):
+            policies = [Policy.load(policy) for policy in POLICIES[name]]
+            trainer = Trainer(data, policies, sizes.network, recipe, 0, device)
+            start = time.perf_counter()
+            while trainer.done < trainer.steps:
+                trainer.step()
+            seconds[name].append(time.perf_counter() - start)
+    plain = statistics.median(seconds["none"][1:])
+    for name, found in seconds.items():
+        median = statistics.median(found[1:])
+        yield {
+            "given": "training",
+            "policy": name,
+            "network": sizes.network,
+            "images": len(data.train_labels),
+            "epoch_seconds": round(median, 2),
+            "longer_percent": round(100 * (median / plain - 1), 1),
         }
-        for case, median, start in zip(timed, medians, first, strict=True)
-    ]
 
 
-def peak_memory(case: Case, device: torch.device) -> float | None:
-    """Return the most MiB that torch holds in a call beside what is there; None if it does not."""
-    if device.type != "cuda" or case.whose == "DALI":
-        return None
-    torch.cuda.reset_peak_memory_stats(device)
-    before = torch.cuda.memory_allocated(device)
-    case.call()
-    return round((torch.cuda.max_memory_allocated(device) - before) / 2**20, 1)
+def measure(given: argparse.Namespace, sizes: Sizes) -> Iterator[dict[str, Any]]:
+    """Yield the rows of every part."""
+    device = torch.device(given.device)
+    inputs = [Input(given.large, side, batch, given.device) for side, batch in sizes.batches]
+    with closing(Worker("ours, without Triton", without=["triton"])) as worker:
+        yield from run_cases(inputs, [worker], given.rounds, sample_s=sizes.sample_s)
+    data = load_images(given.data) if given.data else made_images(sizes.train_images)
+    yield time_search(data, sizes, device)
+    yield from time_training(data, sizes, device)
 
 
 def main() -> None:
     """Measure, print, and save what a GPU measured."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("large", type=Path)
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--side", type=int, default=224)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--device", default="cuda", help="another one is a rehearsal: not saved")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--large", type=Path, help="folder of JPEG pictures")
+    parser.add_argument("--data", help="training images, cifar10:ROOT or another of that size")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="rehearse with tiny sizes")
     given = parser.parse_args()
+    if given.device != "cpu" and not torch.cuda.is_available():
+        print("not measured on a GPU: there is none")
+        return
     warnings.filterwarnings("ignore")
-    if given.device != "cpu" and not works_on(torch.device(given.device)):
-        raise SystemExit(f"Triton does not work on {given.device}: nothing of ours to measure.")
     seed(SEED)
-    device = torch.device(given.device)
-    levels = batch_of(load(given.large, given.side), given.batch).to(device)
-    rows = time_cases(list(gpu_cases(levels)), given.rounds, device)
-    for row in rows:
-        print(row)
-    if device.type == "cuda":
-        settings = {"batch": given.batch, "side": given.side, "rounds": given.rounds}
+    rows = []
+    for row in measure(given, TINY if given.tiny else Sizes()):
+        print(row, flush=True)
+        rows.append(row)
+    if torch.device(given.device).type == "cuda" and not given.tiny:
+        settings = {"rounds": given.rounds, "data": given.data or "made"}
         save_result("throughput-gpu", rows, seeds=[SEED], settings=settings, packages=("triton",))
 
 
