@@ -1,10 +1,11 @@
-"""Render the README's measured tables from ``results/``; nothing in them is typed by hand.
+"""Write the measured tables of the README and of the documentation from ``results/``.
 
-    python -m benchmarks.tables            rewrite README.md
-    python -m benchmarks.tables --check    fail if README.md is out of date
+    python -m benchmarks.tables            rewrite the pages
+    python -m benchmarks.tables --check    fail if a page is out of date
+    python -m benchmarks.tables --print throughput-rates
 
-A table stands between ``<!-- table: NAME -->`` and ``<!-- /table -->``. Adding one is writing a
-function from a result document to lines of markdown and one row in ``TABLES``.
+A table stands between ``<!-- table: NAME -->`` and ``<!-- /table -->`` on any page. A new table
+needs a function from a result to lines of markdown, and a row in ``TABLES``.
 """
 
 import argparse
@@ -12,25 +13,24 @@ import json
 import re
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
-from benchmarks.evidence_words import controlled_cell, paired_cell, sorted_out
-from benchmarks.record import RESULTS, load_result
-from benchmarks.throughput_table import targets
+from benchmarks.record import RESULTS, ROOT, load_result
 from learned_augment._io import write_atomically
+from learned_augment.evaluation.random_baseline import RANDOM
 from learned_augment.evaluation.result import ComparisonResult
+from learned_augment.evaluation.statistics import Difference
 
-README = Path(__file__).parent.parent / "README.md"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
 
 Result = dict[str, Any]
 
 
 def parity(result: Result) -> list[str]:
-    """Bit-equality of the PIL and uint8 engines, and how far the float engine is from them."""
-    heads = ["op", "PIL engine = papers", "uint8 engine = papers"]
+    """Bit equality of PIL and uint8 images with the papers' code, and the difference of floats."""
+    heads = ["op", "PIL = papers", "uint8 = papers"]
     heads += ["float, nearest: mean (largest)", "float, bilinear: mean (largest)"]
     rows = []
     for row in result["rows"]:
@@ -38,8 +38,8 @@ def parity(result: Result) -> list[str]:
         rows.append([row["op"], *equal, *[_levels(row, m) for m in ("nearest", "bilinear")]])
     about = (
         f"Images that are equal in every bit, of {result['settings']['photographs']} photographs "
-        f"at {result['settings']['side']} pixels at values of the papers' and of the whole legal "
-        "range; and the float engine's difference from the uint8 engine in grey levels of 255."
+        f"at {result['settings']['side']} pixels, at values of the papers' and of the whole legal "
+        "range; and the difference of floats from uint8, in gray levels of 255."
     )
     return [*markdown(heads, rows), "", about + " " + measured(result)]
 
@@ -121,8 +121,8 @@ def planted(result: Result) -> list[str]:
         shares = f"{row['share']:.2f} ({row['control_share']:.2f})"
         method = f"{row['method']}, {row['mode']}"
         rows.append([row["data"], method, row["change"], row["op"], *counts, shares])
-    chances = [row["luck"] for row in result["rows"]]
-    luck = f"{min(chances):.0%} to {max(chances):.0%}"
+    likely = [row["luck"] for row in result["rows"]]
+    luck = f"{min(likely):.0%} to {max(likely):.0%}"
     note = (
         "Top three: the op that does to training images what was done to validation images is "
         f"among the three applied most often; by luck in {luck} of the seeds. Above every control: "
@@ -158,24 +158,185 @@ _FIGURE_4 = {
 }
 
 
+class Target(NamedTuple):
+    """A ratio that is promised: ours over a peer, at least ``least[side]`` at each side."""
+
+    case: str
+    ours: tuple[str, str, str, str]
+    peer: tuple[str, str, str, str]
+    least: dict[int, float]
+
+
+def _auto(given: str, whose: str, draws: str = "per image") -> tuple[str, str, str, str]:
+    return given, whose, "AutoAugment", draws
+
+
+def _targets() -> Iterator[Target]:
+    batch = _auto("uint8 batch", "ours")
+    name = "batch, uint8"
+    yield Target(name, batch, _auto("uint8 batch", "torchvision v2"), {32: 40, 224: 6})
+    yield Target(name, batch, _auto("uint8 batch", "torchvision v2", "per batch"), {32: 2, 224: 8})
+    yield Target(name, batch, _auto("float batch", "Kornia", "per batch"), {32: 12, 224: 50})
+    yield Target(name, batch, _auto("uint8 batch", "DALI"), {32: 50, 224: 12})
+    for peer in ("torchvision v1", "torchvision v2"):
+        least = {32: 6, 224: 3 if peer == "torchvision v2" else 2}
+        yield Target("one image, PIL", _auto("PIL", "ours"), _auto("PIL", peer), least)
+    for draws in ("per image", "given"):
+        for policy, least in {"DADA": {32: 2.5, 224: 1.2}, "DeepAA": {32: 5, 224: 1.4}}.items():
+            peer = ("PIL", "papers", policy, draws)
+            yield Target(
+                f"one image, PIL, {policy}", ("PIL", "ours", policy, "per image"), peer, least
+            )
+    yield Target(
+        "one image, uint8",
+        _auto("uint8", "ours"),
+        _auto("uint8", "torchvision v2"),
+        {32: 8, 224: 8},
+    )
+    yield from _targets_of_varying_sizes()
+    given = "float batch, backward"
+    peer = _auto(given, "Kornia", "per batch")
+    for whose in ("ours", "ours, without Numba"):
+        name = "batch, float, forward and backward" + whose.removeprefix("ours")
+        yield Target(name, _auto(given, whose), peer, {32: 1.5, 224: 5})
+
+
+def _targets_of_varying_sizes() -> Iterator[Target]:
+    pil, levels = _auto("PIL, varying sizes", "ours"), _auto("uint8, varying sizes", "ours")
+    least = {32: 6, 224: 3, 640: 3}
+    yield Target("one image, PIL, varying sizes", pil, (pil[0], "torchvision v2", *pil[2:]), least)
+    numpy = _auto("NumPy, varying sizes", "AlbumentationsX")
+    yield Target("one image, PIL, varying sizes", pil, numpy, {})
+    for policy in ("AutoAugment", "DADA"):
+        ours = (pil[0], "ours", policy, "per image")
+        name = "one image, PIL, varying sizes" + ("" if policy == "AutoAugment" else f", {policy}")
+        yield Target(name, ours, (pil[0], "papers", *ours[2:]), {})
+        plain = "before, apply_image(image, policy.draw())"
+        yield Target(name, ours, (pil[0], plain, *ours[2:]), dict.fromkeys((32, 224, 640), 1))
+    peer = (levels[0], "torchvision v2", *levels[2:])
+    least = dict.fromkeys((32, 224, 640), 8)
+    yield Target("one image, uint8, varying sizes", levels, peer, least)
+
+
 def throughput(result: Result) -> list[str]:
-    """Ratios against the peers, then images per second."""
-    return [*targets(result), "", measured(result)]
+    """How many times as fast we are as each peer."""
+    rate = _rates(result)
+    sizes = sorted({key[0] for key in rate})
+    rows = []
+    for target in _targets():
+        cells = []
+        for size in sizes:
+            ours, peer = rate.get((size, *target.ours)), rate.get((size, *target.peer))
+            least = target.least.get(size)
+            promise = "" if least is None else f" (target {least:g}x"
+            if ours is None or peer is None:
+                cells.append("")  # a peer that was not installed, or another kind of input
+                continue
+            missed = least is not None and ours / peer < least
+            cells.append(f"{ours / peer:.1f}x{promise}{', missed' * missed}{')' * bool(promise)}")
+        if any(cells):
+            against = f"{target.peer[1]}, {target.peer[3].replace('given', 'draws given')}"
+            rows.append([target.case, against, *cells])
+    heads = ["ours, a draw per image", "against", *(f"{size} px" for size in sizes)]
+    return [*markdown(heads, rows), "", measured(result)]
 
 
-TABLES: dict[str, Callable[[Result], list[str]]] = {
-    "parity": parity,
-    "import_cost": import_cost,
-    "draws": draws,
-    "compare": compare,
-    "single-ops": compare,
-    "evidence-60": evidence,
-    "evidence-long": evidence,
-    "gradient-cosine-cifar10": gradient_cosine,
-    "planted": planted,
-    "throughput": throughput,
+def throughput_rates(result: Result) -> list[str]:
+    """Images per second of everything, a DataLoader, memory and the first call."""
+    rate = _rates(result)
+    sizes = sorted({key[0] for key in rate})
+    keys = dict.fromkeys(key[1:] for key in rate)
+    rows = [[*key, *(_count(rate.get((size, *key))) for size in sizes)] for key in keys]
+    heads = ["input", "", "policy", "draws", *(f"{size} px, images/s" for size in sizes)]
+    return [*markdown(heads, rows), "", *_pipeline(result), "", *_notes(result), measured(result)]
+
+
+def _count(number: float | None) -> str:
+    return "" if number is None else f"{number:,.0f}"
+
+
+def _rates(result: Result) -> dict[tuple[Any, ...], float]:
+    fields = ("size", "given", "whose", "policy", "draws")
+    timed = [row for row in result["rows"] if "draws" in row]
+    return {tuple(row[field] for field in fields): row["images_per_s"] for row in timed}
+
+
+def _pipeline(result: Result) -> list[str]:
+    found = [row for row in result["rows"] if row["given"] == "pipeline"]
+    rate = {(row["whose"], row["policy"], row["size"]): row["images_per_s"] for row in found}
+    sizes = sorted({row["size"] for row in found})
+    rows = [
+        [*key, *(_count(rate[*key, size]) for size in sizes)]
+        for key in dict.fromkeys((row["whose"], row["policy"]) for row in found)
+    ]
+    heads = ["decode, augment, stack in two workers", "policy"]
+    return markdown([*heads, *(f"{size} px, images/s" for size in sizes)], rows)
+
+
+def _notes(result: Result) -> Iterator[str]:
+    for row in result["rows"]:
+        if row["given"] == "memory":
+            yield f"Peak memory of a {row['of']}: {row['batches']} times the batch."
+        if row["given"] == "first call":
+            yield f"First call in a fresh process, compiled code on disk: {row['seconds']} s."
+
+
+def trace(result: Result) -> list[str]:
+    """How many files an image passes, before and after."""
+    found = {(row["input"], row["state"]): row for row in result["rows"]}
+    rows = []
+    for name in dict.fromkeys(name for name, _ in found):
+        cells = []
+        for state in ("before", "after"):
+            row = found[name, state]
+            defined = sum(file.startswith("ops/") for file in row["files"])
+            cells += [row["count"], defined, row["moves"]]
+        rows.append([name, *cells])
+    heads = ["input"]
+    for state in ("before", "after"):
+        heads += [f"files, {state}", f"of these in `ops/`, {state}", f"moves, {state}"]
+    note = "Moves are calls from one file into another, of one image or batch of a new size. "
+    return [*markdown(heads, rows), "", note + measured(result)]
+
+
+def structure(result: Result) -> list[str]:
+    """Shape of the source code, before and after."""
+    rows = {(row["folder"], row["state"]): row for row in result["rows"]}
+    before, after = (rows["learned_augment", state] for state in ("before", "after"))
+    figures = [key for key in after if key not in ("state", "commit", "folder")]
+    lines = markdown(
+        ["the package", "before", "after"],
+        [[key.replace("_", " "), before[key], after[key]] for key in figures],
+    )
+    folders = dict.fromkeys(folder for folder, _ in rows if folder != "learned_augment")
+    cells = [
+        [f"`{folder}`", *(_size(rows.get((folder, state))) for state in ("before", "after"))]
+        for folder in folders
+    ]
+    heads = ["folder", "before: files, lines", "after: files, lines"]
+    return [*lines, "", *markdown(heads, cells), "", measured(result)]
+
+
+def _size(row: Result | None) -> str:
+    return f"{row['files']}, {row['lines']:,}" if row else ""
+
+
+TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
+    "parity": ("parity", parity),
+    "import_cost": ("import_cost", import_cost),
+    "draws": ("draws", draws),
+    "compare": ("compare", compare),
+    "single-ops": ("single-ops", compare),
+    "evidence-60": ("evidence-60", evidence),
+    "evidence-long": ("evidence-long", evidence),
+    "gradient-cosine-cifar10": ("gradient-cosine-cifar10", gradient_cosine),
+    "planted": ("planted", planted),
+    "throughput": ("throughput", throughput),
+    "throughput-rates": ("throughput", throughput_rates),
+    "trace": ("trace", trace),
+    "structure": ("structure", structure),
 }
-"""Every table by its name, which is also its result's."""
+"""Every table by its name: the result that it is made of, and how."""
 
 
 def markdown(heads: Sequence[object], rows: Iterable[Sequence[object]]) -> list[str]:
@@ -204,25 +365,60 @@ def render(text: str) -> str:
         if name not in TABLES:
             raise ValueError(f"No table {name!r}. Known: {', '.join(TABLES)}.")
         # A table whose benchmark has not run yet stays as it is.
-        known = (RESULTS / f"{name}.json").is_file()
-        return start + ("\n".join(TABLES[name](load_result(name))) + "\n" if known else old) + end
+        known = (RESULTS / f"{TABLES[name][0]}.json").is_file()
+        return start + ("\n".join(table(name)) + "\n" if known else old) + end
 
     return BLOCK.sub(written, text)
 
 
+def table(name: str) -> list[str]:
+    """Return the lines of a table."""
+    result, make = TABLES[name]
+    return make(load_result(result))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Rewrite or check the page and return the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Rewrite or check the pages and return the exit status."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--check", action="store_true")
-    check = parser.parse_args(arguments).check
-    old = README.read_text(encoding="utf-8")
-    new = render(old)
-    if check and new != old:
-        print(f"{README.name} is out of date: run python -m benchmarks.tables", file=sys.stderr)
-        return 1
-    if new != old:
-        write_atomically(README, new.encode())
-    return 0
+    parser.add_argument("--print", choices=TABLES, metavar="NAME", help=", ".join(TABLES))
+    given = parser.parse_args(arguments)
+    if given.print:
+        print("\n".join(table(given.print)))
+        return 0
+    old = {page: page.read_text(encoding="utf-8") for page in PAGES}
+    changed = {page: new for page, text in old.items() if (new := render(text)) != text}
+    for page, text in changed.items():
+        if given.check:
+            print(f"{page.name} is out of date: run python -m benchmarks.tables", file=sys.stderr)
+        else:
+            write_atomically(page, text.encode())
+    return int(given.check and bool(changed))
+
+
+def controlled_cell(result: ComparisonResult, policy: str) -> str:
+    """Return a policy's difference to its random control, empty if it has none."""
+    pairs = [pair for pair in result.pairs() if pair == (policy, RANDOM + policy)]
+    found = result.difference(*pairs[0]) if pairs else None
+    return paired_cell(found) if found else ""
+
+
+def sorted_out(result: ComparisonResult, pairs: Sequence[tuple[str, str]]) -> str:
+    """Return which policies are better, worse, or not shown to differ."""
+    groups: dict[str, list[str]] = {"better": [], "worse": [], "no difference shown": []}
+    for policy, against in pairs:
+        if found := result.difference(policy, against):
+            same = found.low <= 0 <= found.high
+            word = "no difference shown" if same else "better" if found.mean > 0 else "worse"
+            groups[word].append(f"`{policy}`")
+    return "; ".join(f"{word}: {', '.join(names) or 'no policy'}" for word, names in groups.items())
+
+
+def paired_cell(found: Difference) -> str:
+    """Return a difference with its interval, in points."""
+    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
 def _levels(row: dict[str, Any], mode: str) -> str:

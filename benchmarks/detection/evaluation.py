@@ -1,29 +1,25 @@
-"""A trained detector on the validation images: average precision of its boxes and masks."""
+"""Measure a trained detector on validation images by COCO's average precision."""
 
-from collections.abc import Callable
-from typing import NamedTuple
+import io
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from pycocotools import mask as coco_masks
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 
 from benchmarks.detection.coco import Photo, Split
-from benchmarks.detection.score import Found, Scores, box_overlaps, mask_overlaps
 from benchmarks.detection.training import photo_masks
 
-__all__ = ["check_readable", "evaluate"]
+__all__ = ["average_precision", "check_readable", "evaluate"]
 
-Result = dict[str, dict[str, float | None]]
-
-
-class _Shapes(NamedTuple):
-    """Boxes or masks of one image, detected and true, and how to compare them."""
-
-    found: NDArray[np.generic]
-    true: NDArray[np.generic]
-    areas: NDArray[np.float64]
-    overlaps: Callable[..., NDArray[np.float64]]
+Precision = dict[str, float | None]
+NAMES = ("AP", "AP50", "AP75", "AP small", "AP medium", "AP large")
+KINDS = {"boxes": "bbox", "masks": "segm"}
 
 
 def check_readable(split: Split, *, masks: bool) -> None:
@@ -39,7 +35,9 @@ def check_readable(split: Split, *, masks: bool) -> None:
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, split: Split, *, masks: bool, device: torch.device) -> Result:
+def evaluate(
+    model: nn.Module, split: Split, *, masks: bool, device: torch.device
+) -> dict[str, Precision]:
     """Return {"boxes": {"AP": ..., "AP50": ..., ...}}, and "masks" if the model has them.
 
     Percent, by COCO's definition; None where the ground truth has no object of that size.
@@ -47,37 +45,79 @@ def evaluate(model: nn.Module, split: Split, *, masks: bool, device: torch.devic
     Raises:
         ValueError: If an image, or with ``masks`` an outline, cannot be read; names the file.
     """
-    kinds = ("boxes", "masks") if masks else ("boxes",)
-    scores = {kind: Scores() for kind in kinds}
+    truth: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     model.to(device).eval()
-    for photo in split.photos:
+    for number, photo in enumerate(split.photos):
         image = photo.pixels().to(device).float() / 255
         output = {name: value.cpu() for name, value in model([image])[0].items()}
-        for kind in kinds:
-            shapes = _boxes(photo, output) if kind == "boxes" else _masks(photo, output)
-            _add(scores[kind], photo, output, shapes)
-    return {kind: each.precision() for kind, each in scores.items()}
+        truth += _truth(photo, number, masks)
+        found += _detections(output, number, masks)
+    sizes = [(photo.height, photo.width) for photo in split.photos]
+    kinds = KINDS if masks else ("boxes",)
+    return {kind: average_precision(truth, found, sizes, kind) for kind in kinds}
 
 
-def _add(scores: Scores, photo: Photo, output: dict[str, Tensor], shapes: _Shapes) -> None:
-    labels, sure = output["labels"].numpy(), output["scores"].double().numpy()
-    true_labels = np.array([item.label for item in photo.items], dtype=np.int64)
-    crowd = np.array([item.crowd for item in photo.items], dtype=bool)
-    true_areas = np.array([item.area for item in photo.items], dtype=np.float64)
-    for label in {*labels.tolist(), *true_labels.tolist()}:
-        ours, theirs = labels == label, true_labels == label
-        overlaps = shapes.overlaps(shapes.found[ours], shapes.true[theirs], crowd[theirs])
-        found = Found(sure[ours], shapes.areas[ours], overlaps, true_areas[theirs], crowd[theirs])
-        scores.add(label, found)
+def average_precision(
+    truth: list[dict[str, Any]],
+    found: list[dict[str, Any]],
+    sizes: list[tuple[int, int]],
+    kind: str = "boxes",
+) -> Precision:
+    """Return COCO's average precision in percent, over all and by size.
+
+    Args:
+        truth: Annotations in COCO's format; "image_id" counts the images from 0.
+        found: Detections in COCO's format of results.
+        sizes: (height, width) of each image.
+        kind: "boxes" or "masks".
+    """
+    images = [{"id": k, "height": h, "width": w} for k, (h, w) in enumerate(sizes)]
+    rows = [*truth, *found]
+    categories = [{"id": label} for label in sorted({row["category_id"] for row in rows})]
+    known = {"images": images, "categories": categories}
+    with redirect_stdout(io.StringIO()):
+        judged = COCOeval(_coco(known, truth), _coco(known, found), KINDS[kind])
+        judged.evaluate()
+        judged.accumulate()
+        judged.summarize()
+    # -1 stands for no object of that size.
+    values = [None if value < 0 else round(100 * float(value), 2) for value in judged.stats]
+    return dict(zip(NAMES, values, strict=False))
 
 
-def _boxes(photo: Photo, output: dict[str, Tensor]) -> _Shapes:
-    found = output["boxes"].double().numpy()
-    true = np.array([item.box for item in photo.items], dtype=np.float64).reshape(-1, 4)
-    return _Shapes(found, true, (found[:, 2:] - found[:, :2]).prod(axis=1), box_overlaps)
+def _coco(known: dict[str, Any], rows: list[dict[str, Any]]) -> COCO:
+    made = COCO()
+    # pycocotools takes id 0 for no match.
+    annotations = [{"id": number, **row} for number, row in enumerate(rows, 1)]
+    made.dataset = {**known, "annotations": annotations}
+    made.createIndex()
+    return made
 
 
-def _masks(photo: Photo, output: dict[str, Tensor]) -> _Shapes:
-    found = (output["masks"][:, 0] > 0.5).numpy()
-    true = photo_masks(photo, [item.outline for item in photo.items]).numpy() > 0
-    return _Shapes(found, true, found.sum(axis=(1, 2), dtype=np.float64), mask_overlaps)
+def _truth(photo: Photo, number: int, masks: bool) -> Iterator[dict[str, Any]]:
+    outlines = photo_masks(photo, [item.outline for item in photo.items]) if masks else ()
+    for k, item in enumerate(photo.items):
+        row = {"image_id": number, "category_id": item.label, "area": item.area}
+        row |= {"bbox": _corner_and_size(item.box), "iscrowd": int(item.crowd)}
+        yield row | ({"segmentation": _code(outlines[k])} if masks else {})
+
+
+def _detections(output: dict[str, Tensor], number: int, masks: bool) -> Iterator[dict[str, Any]]:
+    for k, box in enumerate(output["boxes"].double().tolist()):
+        bbox = _corner_and_size(box)
+        row = {"image_id": number, "category_id": int(output["labels"][k])}
+        row |= {"score": float(output["scores"][k]), "bbox": bbox, "iscrowd": 0}
+        row["area"] = bbox[2] * bbox[3]
+        if masks:
+            row["segmentation"] = _code(output["masks"][k, 0] > 0.5)
+        yield row
+
+
+def _corner_and_size(box: Any) -> list[float]:
+    x0, y0, x1, y1 = box
+    return [x0, y0, x1 - x0, y1 - y0]
+
+
+def _code(mask: Tensor) -> Any:
+    return coco_masks.encode(np.asfortranarray(mask.numpy().astype(np.uint8)))
