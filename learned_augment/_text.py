@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["align", "duration", "first_line", "leading"]
+__all__ = ["align", "duration", "encodable", "first_line", "leading"]
 
 
 def align(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
@@ -20,6 +20,11 @@ def align(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]
         ).rstrip()
         for row in rows
     ]
+
+
+def encodable(text: str) -> str:
+    """Return a text that UTF-8 can encode, the bytes of a file's name that are no text escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def first_line(error: BaseException) -> str:

@@ -1,67 +1,100 @@
-"""The command line: learned-augment list | show | apply | compare | search.
+"""The command line, learned-augment: its arguments, exit codes and error messages.
 
-A user's mistake is one sentence on standard error and exit status 2, never a traceback.
+A user's mistake is one sentence on standard error and exit code 2, never a traceback.
 """
 
 import argparse
-import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
+import torch
+
 import learned_augment
 from learned_augment import commands
+from learned_augment.commands import Exit, Given, Output
+from learned_augment.runtime.process_pool import WorkerError
 
-__all__ = ["main"]
-
-MISTAKE, INTERRUPTED, CLOSED_PIPE = 2, 130, 141
+__all__ = ["build_parser", "main"]
 
 _Commands: TypeAlias = Any
 """What ``add_subparsers`` returns; argparse keeps its type private."""
 
+_MISTAKES = (
+    ValueError,
+    OSError,
+    ModuleNotFoundError,
+    ArithmeticError,
+    MemoryError,
+    torch.OutOfMemoryError,
+    WorkerError,
+)
+"""Errors that the user can mend; all others are bugs and keep their traceback."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit status.
+    """Run one command and return its exit code.
 
     Args:
-        arguments: What follows the program's name; ``sys.argv`` by default.
+        arguments: The words after the program's name; ``sys.argv`` by default.
     """
-    _show_what_can_be_shown()
+    _replace_unknown_letters()
+    output = Output()
     try:
-        given = vars(_parser().parse_args(arguments))
-        status: int = given.pop("run")(given)
-        sys.stdout.flush()
+        given = vars(build_parser().parse_args(arguments))
+        output = Output(given.pop("json", False), given.pop("quiet", False))
+        with _warnings_in_words(output):
+            code: int = given.pop("run")(given, output)
+        output.flush()
     except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return INTERRUPTED
+        output.error("Interrupted.")
+        return Exit.INTERRUPTED
     except BrokenPipeError:
-        _close_quietly()
-        return CLOSED_PIPE
-    except (ValueError, OSError, ModuleNotFoundError, ArithmeticError, MemoryError) as error:
-        print(f"learned-augment: {_sentence(error)}", file=sys.stderr)
-        return MISTAKE
-    return status
+        _discard_standard_output()
+        return Exit.CLOSED_PIPE
+    except _MISTAKES as error:
+        output.error(f"learned-augment: {_sentence(error)}")
+        _discard_standard_output()
+        return Exit.MISTAKE
+    return code
 
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return "Out of memory; use fewer or smaller images."
     return " ".join(str(error).split())
 
 
-def _show_what_can_be_shown() -> None:
-    # Policies have signs such as ± that not every terminal knows; columns stay in line with "?".
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")
+@contextmanager
+def _warnings_in_words(output: Output) -> Iterator[None]:
+    """Show a warning as a sentence, without the line of code that it comes from."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *rest: output.error(
+            f"learned-augment: warning: {message}"
+        )
+        yield
 
 
-def _close_quietly() -> None:
-    # Python flushes standard output once more at exit, which would complain again.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _replace_unknown_letters() -> None:
+    # Policies have letters such as ± that not every terminal knows; "?" keeps columns aligned.
+    if reconfigure := getattr(sys.stdout, "reconfigure", None):
+        reconfigure(errors="replace")
+
+
+def _discard_standard_output() -> None:
+    """Keep Python from writing what is left to standard output at exit, which may fail again."""
+    try:
+        sys.stdout.flush()
+    except AttributeError:  # there is none
+        return
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Parser(argparse.ArgumentParser):
@@ -72,27 +105,51 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(**{**options, **fixed})
 
     def error(self, message: str) -> NoReturn:
-        self.exit(MISTAKE, f"{self.prog}: {message}. See {self.prog} --help.\n")
+        self.exit(Exit.MISTAKE, f"{self.prog}: {message}. See {self.prog} --help.\n")
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     parser = _Parser(
         prog="learned-augment",
-        description="Learned augmentation policies: look at them, apply, compare and search them.",
+        description="Learned augmentation policies: show, apply, compare, search and report them.",
+        epilog=_exit_codes(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     version = f"learned-augment {learned_augment.__version__}"
     parser.add_argument("--version", action="version", version=version)
     children = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for add in (_add_list, _add_show, _add_apply, _add_compare, _add_search):
+    for add in (
+        _add_list,
+        _add_show,
+        _add_apply,
+        _add_compare,
+        _add_search,
+        _add_report,
+        _add_completion,
+    ):
         add(children)
     return parser
 
 
+def _exit_codes() -> str:
+    return "exit codes:\n" + "\n".join(f"  {code:<4} {code.meaning}" for code in Exit)
+
+
 def _command(
-    children: _Commands, name: str, run: Callable[[commands.Given], int], text: str
+    children: _Commands, name: str, run: Callable[[Given, Output], int], text: str
 ) -> argparse.ArgumentParser:
-    child: argparse.ArgumentParser = children.add_parser(name, help=text, description=text)
+    child: argparse.ArgumentParser = children.add_parser(
+        name,
+        help=text,
+        description=text,
+        epilog=_exit_codes(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     child.set_defaults(run=run)
+    child.add_argument("--json", action="store_true", help="print the result as JSON")
+    text = "nothing on standard error but warnings and errors"
+    child.add_argument("--quiet", action="store_true", help=text)
     return child
 
 
@@ -103,7 +160,6 @@ def _add_list(children: _Commands) -> None:
 def _add_show(children: _Commands) -> None:
     child = _command(children, "show", commands.run_show, "Show what a policy does.")
     child.add_argument("policy", metavar="NAME", help="a shipped policy or a .safetensors file")
-    child.add_argument("--json", action="store_true", help="as JSON: every candidate")
     child.add_argument("--plot", metavar="FILE", type=Path, help="draw it, as .png, .pdf or .svg")
 
 
@@ -119,7 +175,7 @@ def _add_apply(children: _Commands) -> None:
     add("--seed", metavar="N", type=int, help="of the draws (0)")
     add("--size", metavar="PIXELS", type=_count, help="side of the copies (the image's own)")
     add("--interpolation", choices=("nearest", "bilinear", "bicubic"), help="(nearest)")
-    add("--fill", metavar="R,G,B", type=_colour, help="colour outside the image, or one grey (0)")
+    add("--fill", metavar="R,G,B", type=_color, help="color outside the image, or one gray (0)")
     _add_skip(child)
     add("--overwrite", action="store_true", help="replace files that exist")
 
@@ -138,6 +194,12 @@ def _add_compare(children: _Commands) -> None:
         "shipped name, random:NAME for a control, a .safetensors file; or BASE+POLICY, such as "
         "crop-flip+trivialaugment (none trivialaugment randaugment)",
     )
+    add(
+        "--base-augmentation",
+        metavar="NAME",
+        help="also train this base augmentation, and each policy after it; none for the policies "
+        "as listed (crop-flip, or crop for digits; none if a policy names one)",
+    )
     add("--seeds", metavar="N", type=int, help="trainings of each policy (5)")
     add("--epochs", metavar="N", type=int, help="passes over the training images")
     add("--network", metavar="NAME", help="(small-cnn)")
@@ -147,19 +209,13 @@ def _add_compare(children: _Commands) -> None:
     add("--channels-last", action="store_true", help="memory pixel by pixel")
     add("--test-every", metavar="N", type=int, help="epochs between tests (after the last only)")
     add("--train-size", metavar="N", type=int, help="train on N images only (all)")
-    add(
-        "--base",
-        metavar="NAME",
-        help="also train this base augmentation, and each policy after it; none for the policies "
-        "as listed (crop-flip, or crop for digits; none if a policy names one)",
-    )
     add("--reference", metavar="NAME", help="the policy that the others are compared with")
     add("--interest", metavar="POINTS", type=float, help="difference the seeds should show (1)")
     add("--device", metavar="NAME", help="cpu, cuda, ... (a GPU if there is one)")
     add("--cache", metavar="DIR", type=Path, help="keep finished trainings, repeat none of them")
     add("--workers", metavar="N", type=int, help="trainings at once (one a core)")
-    add("--json", metavar="FILE", type=Path, help="write every result to a file as well")
-    add("--html", metavar="FILE", type=Path, help="write a page with curves and intervals as well")
+    add("--out", metavar="FILE", type=Path, help="write the result, or extend the one there")
+    add("--html", metavar="FILE", type=Path, help="write a page with curves and intervals")
 
 
 def _add_search(children: _Commands) -> None:
@@ -176,7 +232,7 @@ def _add_search(children: _Commands) -> None:
     add("--batch-size", metavar="N", type=int, help="images per step")
     add("--learning-rate", metavar="RATE", type=float, help="of the network")
     add("--reduce", metavar="N", type=int, help="number of images, both halves together")
-    add("--beside", metavar="NAME", help="default augmentation, such as crop-flip or nothing")
+    add("--beside", metavar="NAME", help="base augmentation, such as crop-flip or none")
     add("--cutout", metavar="SIDE", type=float, help="default cutout, fraction of the side")
     add("--ops", metavar="OP", nargs="+", help="search among these ops only")
     add("--exclude", metavar="OP", nargs="+", help="ops to leave out")
@@ -189,6 +245,22 @@ def _add_search(children: _Commands) -> None:
     add("--dry-run", action="store_true", help="say what it would take, and stop")
     add("--log", metavar="FILE", type=Path, help="one JSON line per step")
     add("--tensorboard", metavar="DIR", type=Path, dest="tensorboard_folder", help="scalars")
+
+
+def _add_report(children: _Commands) -> None:
+    text = "Write a page about a policy or a comparison."
+    child = _command(children, "report", commands.run_report, text)
+    text = "a shipped policy, a .safetensors file, or what compare --out wrote"
+    child.add_argument("source", metavar="FILE", help=text)
+    text = "the page, an .html file"
+    child.add_argument("--out", metavar="PAGE", type=Path, required=True, help=text)
+
+
+def _add_completion(children: _Commands) -> None:
+    text = 'Print a shell\'s completion script: eval "$(learned-augment completion bash)".'
+    run = lambda given, output: commands.run_completion(given, output, children.choices)  # noqa: E731
+    child = _command(children, "completion", run, text)
+    child.add_argument("shell", choices=("bash", "zsh"))
 
 
 def _add_data(child: argparse.ArgumentParser, required: bool) -> None:
@@ -205,7 +277,7 @@ def _add_data(child: argparse.ArgumentParser, required: bool) -> None:
     add(
         "--progress",
         action=argparse.BooleanOptionalAction,
-        help="show how far it is (on a terminal)",
+        help="show a progress line (on a terminal)",
     )
 
 
@@ -230,10 +302,10 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _colour(text: str) -> tuple[float, ...]:
+def _color(text: str) -> tuple[float, ...]:
     parts = text.split(",")
     if len(parts) not in (1, 3) or not all(part.strip().isdecimal() for part in parts):
-        raise argparse.ArgumentTypeError(f"expected a grey or R,G,B of 0 to 255, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a gray or R,G,B of 0 to 255, got {text!r}")
     levels = tuple(float(part) for part in parts)
     if max(levels) > 255:
         raise argparse.ArgumentTypeError(f"expected levels of 0 to 255, got {text!r}")

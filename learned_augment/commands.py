@@ -1,13 +1,15 @@
-"""What each command does: from given arguments to output, one function a command.
+"""The commands: one function each, from given arguments to output.
 
-Arguments that were not given are absent, so that every default stays where it acts. What a user
-got wrong comes out as ValueError, OSError or ModuleNotFoundError, before any long work starts.
+Arguments that were not given are absent, so that every default is stated once, in the function
+that acts on it. A user's mistake raises ValueError, OSError or ModuleNotFoundError, before any long
+work starts.
 """
 
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -15,81 +17,158 @@ import torch
 
 from learned_augment._io import check_output_path, write_atomically
 from learned_augment._text import align, leading
+from learned_augment.evaluation.compare import compare
+from learned_augment.evaluation.named_policies import policy_names
+from learned_augment.evaluation.result import ComparisonResult
 from learned_augment.policy import Policy
 from learned_augment.reporting.text import policy_data, policy_text
+from learned_augment.runtime.distributed import rank
+from learned_augment.search.api import search
+from learned_augment.search.cost import estimate
+from learned_augment.search.task import prepare
 from learned_augment.serialization import list_policies, load
+from learned_augment.transform import LearnedAugment
 
-__all__ = ["Given", "run_apply", "run_compare", "run_list", "run_search", "run_show"]
+__all__ = [
+    "Exit",
+    "Given",
+    "Output",
+    "run_apply",
+    "run_compare",
+    "run_completion",
+    "run_list",
+    "run_report",
+    "run_search",
+    "run_show",
+]
 
 Given = dict[str, Any]
 
-INTERRUPTED = 130
+
+class Exit(IntEnum):
+    """Exit codes of every command, each with its meaning."""
+
+    meaning: str
+
+    def __new__(cls, code: int, meaning: str) -> "Exit":
+        """Make a code with its meaning."""
+        exit_code = int.__new__(cls, code)
+        exit_code._value_ = code
+        exit_code.meaning = meaning
+        return exit_code
+
+    DONE = 0, "done"
+    BUG = 1, "a bug; the traceback says where"
+    MISTAKE = 2, "a wrong argument, a file that cannot be read or written; one sentence says which"
+    INTERRUPTED = 130, "interrupted by Ctrl-C; what was finished is printed and written"
+    CLOSED_PIPE = 141, "the reader of the output has gone"
 
 
-def run_list(given: Given) -> int:
-    """Print the shipped policies, and under the table their licence statements."""
-    rows = [["name", "method", "data set", "image size", "crop and flip", "licence"]]
-    licences: list[str] = []
-    for about in (load(name).about for name in list_policies()):
-        licence = str(about.get("licence", "not stated"))
-        licences += [] if licence in licences else [licence]
+class Output:
+    """Writes results to standard output, notes and errors to standard error, where there are any.
+
+    Args:
+        as_json: Write results as JSON, not as text.
+        quiet: Write no notes.
+    """
+
+    def __init__(self, as_json: bool = False, quiet: bool = False) -> None:
+        self._as_json, self.quiet = as_json, quiet
+
+    def result(self, text: str | None, data: Any) -> None:
+        """Write a result: the text, if there is one, or the data as JSON."""
+        shown = json.dumps(data, indent=1) if self._as_json else text
+        if shown is not None and sys.stdout is not None:
+            print(shown, file=sys.stdout)
+
+    def note(self, text: str) -> None:
+        """Write a note, unless quiet."""
+        if not self.quiet:
+            self.error(text)
+
+    def error(self, text: str) -> None:
+        """Write an error or a warning."""
+        if sys.stderr is not None:  # print would take standard output instead
+            print(text, file=sys.stderr)
+
+    def flush(self) -> None:
+        """Write what is left to standard output, to notice here that it cannot be written."""
+        if sys.stdout is not None:
+            sys.stdout.flush()
+
+
+def run_list(given: Given, output: Output) -> Exit:
+    """Print the shipped policies, and under the table their license statements."""
+    rows = [["name", "method", "data set", "image size", "crop and flip", "license"]]
+    licenses: list[str] = []
+    abouts = [load(name).about for name in list_policies()]
+    for about in abouts:
+        license_text = str(about.get("licence", "not stated"))
+        licenses += [] if license_text in licenses else [license_text]
         facts = [about.get(key, "") for key in ("name", "method", "dataset", "image_size")]
-        rows.append([*map(str, facts), about["placement"], f"[{licences.index(licence) + 1}]"])
-    print("\n".join(align(rows, right=[3])))
-    print(
-        "\nreplaces: use it instead of the usual crop, flip and cutout; beside: together with them"
-    )
-    for number, licence in enumerate(licences):
-        print(f"[{number + 1}] {licence}")
-    return 0
+        number = f"[{licenses.index(license_text) + 1}]"
+        rows.append([*map(str, facts), about["placement"], number])
+    lines = [
+        *align(rows, right=[3]),
+        "",
+        "replaces: use it instead of the usual crop, flip and cutout; after: use it after them",
+        *(f"[{number}] {text}" for number, text in enumerate(licenses, 1)),
+    ]
+    output.result("\n".join(lines), [dict(about) for about in abouts])
+    return Exit.DONE
 
 
-def run_show(given: Given) -> int:
+def run_show(given: Given, output: Output) -> Exit:
     """Print a policy as text or JSON, and draw it."""
     policy = load(given["policy"])
     if "plot" in given:
         from learned_augment.reporting.plots import check_figure_path, policy_figure, save_figure
 
         path = check_output_path(check_figure_path(given["plot"]))
-        _say(f"Wrote {save_figure(policy_figure(policy), path)}.")
-    if given.get("json"):
-        print(json.dumps(policy_data(policy), indent=1))
-    else:
-        print(policy_text(policy))
-    return 0
+        output.note(f"Wrote {save_figure(policy_figure(policy), path)}.")
+    output.result(policy_text(policy), policy_data(policy))
+    return Exit.DONE
 
 
-def run_apply(given: Given) -> int:
+def run_apply(given: Given, output: Output) -> Exit:
     """Write augmented copies of images, or one contact sheet of them."""
     from learned_augment.reporting.contact_sheet import find_pictures
 
     policy = load(given["policy"])
     augment = _augmentation(policy, given)
     pictures = find_pictures(given["images"])
-    if "grid" in given:
-        return _write_sheet(policy, augment, pictures, given)
-    return _write_copies(policy, augment, pictures, given)
+    write = _write_sheet if "grid" in given else _write_copies
+    written, skipped = write(policy, augment, pictures, given)
+    _note_skipped(skipped, output)
+    count = f"{len(written)} image{'' if len(written) == 1 else 's'}"
+    output.note(
+        f"Wrote {given['grid']}." if "grid" in given else f"Wrote {count} to {given['out']}."
+    )
+    output.result(None, {"written": list(map(str, written)), "skipped": skipped})
+    return Exit.DONE
 
 
-def run_compare(given: Given) -> int:
+def run_compare(given: Given, output: Output) -> Exit:
     """Train a network under several policies, print the result, and write it as data and page."""
-    from learned_augment.evaluation.compare import compare
-    from learned_augment.reporting.html import result_page
-
-    target, page = (_writable(given.pop(name, None)) for name in ("json", "html"))
-    result = compare(**given, extends=_earlier(target))
-    if target is not None:
-        write_atomically(target, result.to_json().encode())
+    out, page = given.pop("out", None), given.pop("html", None)
+    _check_outputs({"--out": out, "--html": page}, folders={"--cache": given.get("cache")})
+    if output.quiet:
+        given["progress"] = False
+    result = compare(**given, extends=_earlier(out))
+    if out is not None:
+        write_atomically(out, result.to_json().encode())
+        output.note(f"Wrote {out}.")
     if page is not None:
+        from learned_augment.reporting.html import result_page
+
         write_atomically(page, result_page(result).encode())
-    print(result.table())
-    return INTERRUPTED if result.missing() else 0
+        output.note(f"Wrote {page}.")
+    output.result(result.table(), json.loads(result.to_json()))
+    return Exit.INTERRUPTED if result.missing() else Exit.DONE
 
 
-def _earlier(path: Path | None) -> Any:
+def _earlier(path: Path | None) -> ComparisonResult | None:
     """Return the result that a file holds, if there is one: hours of work are not overwritten."""
-    from learned_augment.evaluation.result import ComparisonResult
-
     if path is None or not path.exists():
         return None
     try:
@@ -98,56 +177,106 @@ def _earlier(path: Path | None) -> Any:
         raise ValueError(f"{path} exists: {error} Choose another file.") from None
 
 
-def run_search(given: Given) -> int:
+def run_search(given: Given, output: Output) -> Exit:
     """Search a policy on the user's data, write it to a file and print it."""
-    out = _policy_path(given.pop("out"))
+    out = given.pop("out")
+    if out.suffix != ".safetensors":
+        raise ValueError(f"Expected --out to end in .safetensors, got {str(out)!r}.")
+    _check_outputs(
+        {"--out": out, "--checkpoint": given.get("checkpoint"), "--log": given.get("log")},
+        folders={"--tensorboard": given.get("tensorboard_folder")},
+    )
     given["options"] = dict(map(_option, given.get("options", [])))
     if given.pop("dry_run", False):
-        return _estimate_search(given)
-    from learned_augment.runtime.distributed import rank
-    from learned_augment.search import search
-
-    for path in (given.get("checkpoint"), given.get("log")):
-        _writable(path)
+        return _estimate_search(given, output)
+    if output.quiet:
+        given["progress"] = False
     policy = search(**given)
-    stopped = str(policy.about.get("stopped", ""))
+    stopped, skipped = str(policy.about.get("stopped", "")), policy.about.get("skipped", [])
     if rank() == 0:
-        print(policy_text(policy))
-        _tell_skipped(policy.about.get("skipped", []))
+        _note_skipped(skipped, output)
         if stopped:
             way = (
-                "the same command goes on"
+                "the same command continues it"
                 if given.get("checkpoint")
-                else "nothing was kept to go on from"
+                else "without --checkpoint it cannot be continued"
             )
-            _say(f"Stopped: {stopped}; {way}.")
-        _say(f"Wrote {policy.save(out)}.")
-    return INTERRUPTED if stopped.startswith("interrupted") else 0
+            output.note(f"Stopped: {stopped}; {way}.")
+        output.note(f"Wrote {policy.save(out)}.")
+        output.result(policy_text(policy), policy_data(policy) | {"file": str(out)})
+    return Exit.INTERRUPTED if stopped.startswith("interrupted") else Exit.DONE
 
 
-def _tell_skipped(names: Sequence[str]) -> None:
-    if names:
-        files = f"{len(names)} unreadable file{'' if len(names) == 1 else 's'}"
-        _say(f"{files} left out: {leading(names)}.")
-
-
-def _estimate_search(given: Given) -> int:
-    from learned_augment.search import estimate
-    from learned_augment.search.task import prepare
-
+def _estimate_search(given: Given, output: Output) -> Exit:
     task = prepare(**{key: given[key] for key in given if key not in _RUNNING})
-    print(estimate(task))
-    _tell_skipped(task.skipped)
-    return 0
+    cost = estimate(task)
+    output.result(str(cost), cost._asdict())
+    _note_skipped(task.skipped, output)
+    return Exit.DONE
 
 
 _RUNNING = ("checkpoint", "save_every", "time_budget", "log", "tensorboard_folder", "progress")
-"""Arguments of a search that say how it runs, not what it searches."""
+"""Arguments of a search that say how it runs, not which policies it searches."""
+
+
+def run_report(given: Given, output: Output) -> Exit:
+    """Write a page about a policy or a comparison."""
+    from learned_augment.reporting.html import write_report
+
+    out = given["out"]
+    if out.suffix not in (".html", ".htm"):
+        raise ValueError(f"Expected --out to end in .html, got {str(out)!r}.")
+    _check_outputs({"--out": out})
+    write_report(given["source"], out)
+    output.note(f"Wrote {out}.")
+    output.result(None, {"written": [str(out)]})
+    return Exit.DONE
+
+
+def run_completion(given: Given, output: Output, parsers: Mapping[str, Any]) -> Exit:
+    """Print a script by which a shell completes commands, options and names of policies."""
+    names = " ".join(policy_names())
+    cases = []
+    for command, parser in parsers.items():
+        words = []
+        for action in parser._actions:
+            words += action.option_strings
+            choices = " ".join(action.choices or ())
+            if action.dest in ("policy", "policies", "source"):
+                choices = names
+            if choices and action.option_strings:
+                cases += [
+                    f'"{command} {option}") words="{choices}";;' for option in action.option_strings
+                ]
+            words += choices.split() if not action.option_strings else []
+        cases.append(f'"{command} "*) words="{" ".join(words)}";;')
+    script = _COMPLETION.format(commands=" ".join(parsers), cases="\n        ".join(cases))
+    if given["shell"] == "zsh":
+        script = "autoload -U +X bashcompinit && bashcompinit\n" + script
+    output.result(script, {"shell": given["shell"], "script": script})
+    return Exit.DONE
+
+
+_COMPLETION = """_learned_augment() {{
+    local word="${{COMP_WORDS[COMP_CWORD]}}" words="{commands} --help --version"
+    if [ "$COMP_CWORD" -gt 1 ]; then
+        case "${{COMP_WORDS[1]}} ${{COMP_WORDS[COMP_CWORD-1]}}" in
+        {cases}
+        *) words="";;
+        esac
+    fi
+    COMPREPLY=($(compgen -W "$words" -- "$word"))
+}}
+complete -o default -F _learned_augment learned-augment"""
+
+
+def _note_skipped(names: Sequence[str], output: Output) -> None:
+    if names:
+        files = f"{len(names)} unreadable file{'' if len(names) == 1 else 's'}"
+        output.note(f"{files} left out: {leading(names)}.")
 
 
 def _augmentation(policy: Policy, given: Given) -> Callable[[Any], Any]:
-    from learned_augment.transform import LearnedAugment
-
     options = {key: given[key] for key in ("interpolation", "fill", "size") if key in given}
     seed = given.get("seed", 0)
     if not -(2**63) <= seed < 2**64:
@@ -157,7 +286,8 @@ def _augmentation(policy: Policy, given: Given) -> Callable[[Any], Any]:
 
 def _write_sheet(
     policy: Policy, augment: Callable[[Any], Any], pictures: list[Any], given: Given
-) -> int:
+) -> tuple[list[Path], list[str]]:
+    """Write one contact sheet; return its path and the files left out."""
     from learned_augment.reporting.contact_sheet import check_suffix, contact_sheet, encode_image
 
     path = _vacant(check_suffix(check_output_path(given["grid"])), given)
@@ -166,14 +296,13 @@ def _write_sheet(
     skipped: list[str] | None = [] if given.get("skip_unreadable") else None
     sheet = contact_sheet(pictures, augment, given.get("variants", 8), policy.name, skipped)
     write_atomically(path, encode_image(sheet, path.suffix))
-    _tell_skipped(skipped or [])
-    _say(f"Wrote {path}.")
-    return 0
+    return [path], skipped or []
 
 
 def _write_copies(
     policy: Policy, augment: Callable[[Any], Any], pictures: list[Any], given: Given
-) -> int:
+) -> tuple[list[Path], list[str]]:
+    """Write copies of every image; return their paths and the files left out."""
     from learned_augment.reporting.contact_sheet import copy_paths, encode_image, read_pictures
 
     folder, variants = Path(given["out"]), given.get("variants", 1)
@@ -183,14 +312,12 @@ def _write_copies(
     for path in paths:
         _vacant(path, given)
     skipped: list[str] | None = [] if given.get("skip_unreadable") else None
+    written = []
     for place, image in read_pictures(pictures, skipped):
         for path in paths[place * variants : (place + 1) * variants]:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, encode_image(augment(image)))
-    _tell_skipped(skipped or [])
-    count = len(paths) - variants * len(skipped or [])
-    _say(f"Wrote {count} image{'' if count == 1 else 's'} to {folder}.")
-    return 0
+            written.append(write_atomically(path, encode_image(augment(image))))
+    return written, skipped or []
 
 
 def _vacant(path: Path, given: Given) -> Path:
@@ -199,14 +326,25 @@ def _vacant(path: Path, given: Given) -> Path:
     return path
 
 
-def _writable(path: Path | None) -> Path | None:
-    return None if path is None else check_output_path(path)
+def _check_outputs(
+    files: Mapping[str, Path | None], folders: Mapping[str, Path | None] | None = None
+) -> None:
+    """Try to write every output, and refuse two at one path, before any long work.
 
-
-def _policy_path(path: Path) -> Path:
-    if path.suffix != ".safetensors":
-        raise ValueError(f"Expected --out to end in .safetensors, got {str(path)!r}.")
-    return check_output_path(path)
+    Raises:
+        ValueError: If a path cannot be written, or two are the same.
+    """
+    seen: dict[str, Path] = {}
+    for option, path in {**files, **(folders or {})}.items():
+        if path is None:
+            continue
+        if option in files:
+            check_output_path(path)
+        for other, taken in seen.items():
+            same = path.exists() and taken.exists() and path.samefile(taken)
+            if same or path.resolve() == taken.resolve():
+                raise ValueError(f"{other} and {option} are both {str(path)!r}; give two paths.")
+        seen[option] = path
 
 
 def _option(text: str) -> tuple[str, str]:
@@ -214,7 +352,3 @@ def _option(text: str) -> tuple[str, str]:
     if not (name and sign and value):
         raise ValueError(f"Expected --option as NAME=VALUE, got {text!r}.")
     return name, value
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

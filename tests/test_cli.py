@@ -1,10 +1,14 @@
 import inspect
 import io
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import warnings
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +17,7 @@ from PIL import Image
 import learned_augment
 from learned_augment import Policy, commands
 from learned_augment.builders import from_layers
-from learned_augment.cli import main
-from learned_augment.evaluation import compare as compare_module
+from learned_augment.cli import build_parser, main
 from learned_augment.evaluation.compare import compare
 from learned_augment.evaluation.config import CompareConfig
 from learned_augment.evaluation.result import ComparisonResult, Run
@@ -169,8 +172,8 @@ def test_compare_prints_and_writes_the_result(capsys, tmp_path):
     small = ["--epochs", 1, "--seeds", 2, "--train-size", 40, "--batch-size", 20]
     given = ["compare", "--data", "digits", "--policies", "none", "none+identity", *small]
     given += ["--workers", 1]
-    status, out, err = run(capsys, *given, "--json", path, "--no-progress")
-    assert (status, err) == (0, "")
+    status, out, err = run(capsys, *given, "--out", path, "--no-progress")
+    assert (status, err) == (0, f"Wrote {path}.\n")
     assert out.startswith("digits: 40 training and 898 test images, 10 classes; small-cnn")
     written = ComparisonResult.from_json(path.read_text())
     assert out == written.table() + "\n"
@@ -180,7 +183,7 @@ def test_compare_prints_and_writes_the_result(capsys, tmp_path):
 def test_compare_extends_a_result_and_refuses_another_one(capsys, tmp_path):
     path, page = tmp_path / "result.json", tmp_path / "result.html"
     small = ["--epochs", 1, "--train-size", 40, "--batch-size", 20, "--no-progress"]
-    given = ["compare", "--data", "digits", "--cache", tmp_path / "runs", "--json", path]
+    given = ["compare", "--data", "digits", "--cache", tmp_path / "runs", "--out", path]
     given += ["--html", page, "--policies", "none", "none+identity", *small]
     given += ["--workers", 1]
     assert run(capsys, *given, "--seeds", 2)[0] == 0
@@ -211,7 +214,7 @@ def test_an_interrupted_comparison_prints_what_it_has(capsys, monkeypatch):
         settings={"train_images": 1, "test_images": 2, "classes": 2, "network": "n", "epochs": 1}
         | {"skipped": 0},
     )
-    monkeypatch.setattr(compare_module, "compare", lambda **given: partial)
+    monkeypatch.setattr(commands, "compare", lambda **given: partial)
     status, out, _ = run(capsys, "compare")
     assert status == 130
     assert "50.00" in out
@@ -234,15 +237,15 @@ def test_search_writes_a_policy_and_says_what_it_would_take(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("stopped", "checkpoint", "status", "way"),
     [
-        ("interrupted after step 2 of 6", True, 130, "the same command goes on"),
-        ("time budget after step 3 of 6", False, 0, "nothing was kept to go on from"),
+        ("interrupted after step 2 of 6", True, 130, "the same command continues it"),
+        ("time budget after step 3 of 6", False, 0, "without --checkpoint it cannot be continued"),
     ],
 )
 def test_a_search_cut_short_says_so(
     capsys, monkeypatch, tmp_path, stopped, checkpoint, status, way
 ):
     cut = replace(Policy.load("dada-svhn"), about={"name": "cut", "stopped": stopped})
-    monkeypatch.setattr(sys.modules["learned_augment.search"], "search", lambda **given: cut)
+    monkeypatch.setattr(commands, "search", lambda **given: cut)
     kept = ["--checkpoint", tmp_path / "c.pt"] if checkpoint else []
     given = ["search", "--data", "digits", "--out", tmp_path / "p.safetensors", *kept]
     found, out, err = run(capsys, *given)
@@ -294,7 +297,7 @@ MISTAKES = {
     "missing data": (["compare", "--data", "folder:no"], "No folder 'no'"),
     "bad policies": (["compare", "--policies", "none", "frob"], "No policy named 'frob'"),
     "one policy": (["compare", "--policies", "none"], "two or more policies"),
-    "nowhere to write": (["compare", "--json", "no/v.json"], "No folder 'no'"),
+    "nowhere to write": (["compare", "--out", "no/v.json"], "No folder 'no'"),
     "nowhere for a page": (["compare", "--html", "no/v.html"], "No folder 'no'"),
     "nowhere to keep": (["compare", "--cache", "no/runs"], "cache= to name a folder"),
     "bad method": (
@@ -332,7 +335,7 @@ def test_broken_images_and_foreign_sheets_are_mistakes(capsys, tmp_path, photo, 
 
 
 def test_errors_of_the_system_name_the_file(capsys, tmp_path, monkeypatch):
-    def full(given):
+    def full(given, output):
         raise OSError(28, "No space left on device", "disk/a.png")
 
     monkeypatch.setattr(commands, "run_list", full)
@@ -347,7 +350,7 @@ def test_a_missing_extra_says_what_to_install(capsys, tmp_path, monkeypatch):
 
 
 def test_an_interrupt_is_quiet(capsys, monkeypatch):
-    def press(given):
+    def press(given, output):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(commands, "run_list", press)
@@ -355,7 +358,7 @@ def test_an_interrupt_is_quiet(capsys, monkeypatch):
 
 
 def test_a_bug_is_not_called_a_mistake(capsys, monkeypatch):
-    monkeypatch.setattr(commands, "run_list", lambda given: None + 1)
+    monkeypatch.setattr(commands, "run_list", lambda given, output: None + 1)
     with pytest.raises(TypeError):
         run(capsys, "list")
 
@@ -369,6 +372,208 @@ def test_the_module_runs_and_a_closed_pipe_is_silent():
     assert (process.returncode, err) == (141, b"")
 
 
+SMALL = ["--epochs", "1", "--batch-size", "20", "--no-progress"]
+COMMANDS = {
+    "list": [],
+    "show": ["dada-svhn"],
+    "apply": ["--policy", "dada-svhn", "photos", "--out", "copies"],
+    "compare": ["--seeds", "2", "--train-size", "40", *SMALL, "--workers", "1", "--out", "r.json"],
+    "search": ["--data", "digits", "--reduce", "40", *SMALL, "--out", "p.safetensors"],
+    "report": ["dada-svhn", "--out", "page.html"],
+    "completion": ["bash"],
+}
+
+
+def test_these_are_all_commands():
+    (children,) = (a for a in build_parser()._actions if a.dest == "==SUPPRESS==" and a.choices)
+    assert set(children.choices) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_prints_json_and_nothing_else_when_asked(
+    capsys, tmp_path, photo, monkeypatch, command
+):
+    monkeypatch.chdir(tmp_path)
+    policies = ["--policies", "none", "flip"] if command == "compare" else []
+    status, out, err = run(capsys, command, *COMMANDS[command], *policies, "--json", "--quiet")
+    assert (status, err) == (0, "")
+    data = json.loads(out)
+    files = {
+        "apply": "copies/a-dada-svhn-1.png",
+        "compare": "r.json",
+        "search": "p.safetensors",
+        "report": "page.html",
+    }
+    if command in files:
+        assert Path(files[command]).exists()
+    if command in ("apply", "report"):
+        assert data["written"] == [files[command]]
+    if command == "compare":
+        assert ComparisonResult.from_json(out) == ComparisonResult.from_json(
+            Path("r.json").read_text()
+        )
+    if command == "search":
+        assert data["file"] == "p.safetensors"
+        assert {"about", "ops", "sub_policies"} < set(data)
+    if command == "list":
+        assert [about["name"] for about in data] == learned_augment.list_policies()
+
+
+def test_search_prints_its_cost_as_json(capsys, tmp_path):
+    given = ["search", *COMMANDS["search"][:-1], tmp_path / "p.safetensors"]
+    status, out, err = run(capsys, *given, "--dry-run", "--json")
+    assert (status, err) == (0, "")
+    assert json.loads(out)["classes"] == 10
+
+
+def test_help_lists_the_exit_codes(capsys):
+    for command in ([], ["compare"]):
+        out = run(capsys, *command, "--help")[1]
+        for code in commands.Exit:
+            assert re.search(rf"^  {code.value} +{re.escape(code.meaning)}$", out, re.M)
+
+
+def test_a_warning_is_a_sentence(capsys, monkeypatch):
+    def warn(given, output):
+        warnings.warn("The disk is full.", RuntimeWarning, stacklevel=1)
+        return 0
+
+    monkeypatch.setattr(commands, "run_list", warn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        expected = "learned-augment: warning: The disk is full.\n"
+        assert run(capsys, "list", "--quiet") == (0, "", expected)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["compare", "--out", "a.json", "--html", "./a.json"],
+        ["compare", "--out", "a.json", "--cache", "a.json"],
+        ["compare", "--out", "link.json", "--html", "a.json"],
+        ["search", "--data", "digits", "--out", "x.safetensors", "--checkpoint", "x.safetensors"],
+        ["search", "--data", "digits", "--out", "x.safetensors", "--log", "x.safetensors"],
+        ["search", "--data", "digits", "--out", "x.safetensors", "--log", "l", "--checkpoint", "l"],
+    ],
+    ids=lambda given: " ".join(given[1:]),
+)
+def test_two_outputs_at_one_path_are_refused_before_any_work(capsys, tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    Path("link.json").symlink_to("a.json")
+    for name in ("compare", "search"):
+        monkeypatch.setattr(commands, name, lambda **given: pytest.fail("it worked"))
+    status, out, err = run(capsys, *given)
+    assert (status, out) == (2, "")
+    assert "; give two paths." in err
+    assert [path.name for path in tmp_path.iterdir()] == ["link.json"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that takes no file")
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["search", "--data", "digits", "--out", "/proc/mine.safetensors"],
+        ["search", "--data", "digits", "--out", "p.safetensors", "--checkpoint", "/proc/c"],
+        ["search", "--data", "digits", "--out", "p.safetensors", "--log", "/proc/l"],
+        ["compare", "--out", "/proc/r.json"],
+        ["compare", "--html", "/proc/r.html"],
+        ["report", "dada-svhn", "--out", "/proc/page.html"],
+        ["show", "dada-svhn", "--plot", "/proc/figure.png"],
+    ],
+    ids=lambda given: " ".join(given),
+)
+def test_an_output_that_cannot_be_written_is_noticed_before_any_work(
+    capsys, tmp_path, monkeypatch, given
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("compare", "search"):
+        monkeypatch.setattr(commands, name, lambda **given: pytest.fail("it worked"))
+    status, out, err = run(capsys, *given)
+    assert (status, out) == (2, "")
+    assert "No file can be written to the folder '/proc'" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["frob"], ["show", "frob"], ["list", "--help"]])
+@pytest.mark.parametrize("name", ["stdout", "stderr"])
+def test_streams_that_are_not_there_get_nothing(capsys, monkeypatch, name, arguments):
+    plain = run(capsys, *arguments)
+    monkeypatch.setattr(sys, name, None)
+    status, out, err = run(capsys, *arguments)
+    assert status == plain[0]
+    if name == "stderr":
+        assert (out, err) == (plain[1], "")
+    elif arguments != ["list", "--help"]:  # argparse shows help on the other stream then
+        assert (out, err) == ("", plain[2])
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code"), [(">&-", 0), ("2>&-", 0), (">&- 2>&-", 0), (">/dev/full", 2)]
+)
+def test_closed_and_full_outputs_end_without_a_traceback(redirection, code):
+    if "full" in redirection and not Path("/dev/full").exists():
+        pytest.skip("no device that is always full here")
+    command = f"{sys.executable} -m learned_augment list {redirection}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    sentence = "learned-augment: No space left on device.\n" if code else ""
+    assert (done.returncode, done.stderr) == (code, sentence)
+
+
+def completed(script, *words):
+    """Return the completions that bash finds after these words, the last of them unfinished."""
+    line = f"COMP_WORDS=({' '.join(map(repr, words))}) COMP_CWORD={len(words) - 1}"
+    text = f"{script}\n{line}\n_learned_augment\necho ${{COMPREPLY[@]}}"
+    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+def test_bash_completes_commands_options_names_and_choices(capsys):
+    script = run(capsys, "completion", "bash")[1]
+    assert completed(script, "learned-augment", "s") == ["show", "search"]
+    assert completed(script, "learned-augment", "compare", "--se") == ["--seeds"]
+    assert completed(script, "learned-augment", "show", "dada-") == [
+        name for name in learned_augment.list_policies() if name.startswith("dada-")
+    ]
+    assert completed(script, "learned-augment", "compare", "--policies", "triv") == [
+        "trivialaugment"
+    ]
+    assert completed(script, "learned-augment", "apply", "x", "--interpolation", "b") == [
+        "bilinear",
+        "bicubic",
+    ]
+    assert {"bash", "zsh"} < set(completed(script, "learned-augment", "completion", ""))
+
+
+@pytest.mark.skipif(shutil.which("zsh") is None, reason="no zsh here")
+def test_zsh_reads_its_completion(capsys, tmp_path):
+    path = tmp_path / "completion"
+    path.write_text("autoload -Uz compinit && compinit -u\n" + run(capsys, "completion", "zsh")[1])
+    subprocess.run(["zsh", "-f", str(path)], check=True)
+
+
+def test_names_of_files_that_are_no_text_are_written_escaped(capsys, tmp_path):
+    folder = os.fsencode(tmp_path) + b"/br\xe9"
+    for label in (b"a", b"b"):
+        (Path(os.fsdecode(folder)) / os.fsdecode(label)).mkdir(parents=True)
+        for index in range(12):
+            image = Image.new("RGB", (16, 16), (20 * index, 9, 9))
+            image.save(Path(os.fsdecode(folder + b"/" + label)) / f"{index}.png")
+    Path(os.fsdecode(folder + b"/a/no\xe9.png")).write_bytes(b"no image")
+    data = ["--data", f"folder:{os.fsdecode(folder)}", "--skip-unreadable", "--no-progress"]
+    small = ["--epochs", 1, "--batch-size", 4]
+    out, page = tmp_path / "r.json", tmp_path / "r.html"
+    given = ["compare", *data, *small, "--seeds", 2, "--workers", 1, "--policies", "none", "flip"]
+    assert run(capsys, *given, "--out", out, "--html", page)[0] == 0
+    assert "br\\udce9" in ComparisonResult.from_json(out.read_text()).data
+    assert "br\\udce9" in page.read_text()
+    path = tmp_path / "p.safetensors"
+    assert run(capsys, "search", *data, *small, "--out", path)[0] == 0
+    about = Policy.load(path).about
+    assert "no\\udce9.png" in about["skipped"][0]
+
+
 def test_version(capsys):
     status, out, _ = run(capsys, "--version")
     assert (status, out) == (0, f"learned-augment {learned_augment.__version__}\n")
@@ -376,12 +581,12 @@ def test_version(capsys):
 
 def options(capsys, command):
     out = run(capsys, command, "--help")[1]
-    return set(re.findall(r"--([a-z-]+)", out)) - {"help", "no-progress"}
+    return set(re.findall(r"--([a-z-]+)", out)) - {"help", "no-progress", "json", "quiet"}
 
 
 def test_compare_offers_every_argument_of_the_function(capsys):
     names = {field.name.replace("_", "-") for field in fields(CompareConfig)}
-    assert options(capsys, "compare") == names - {"extends"} | {"data", "json", "html"}
+    assert options(capsys, "compare") == names - {"extends"} | {"data", "out", "html"}
 
 
 def test_search_offers_every_argument_of_the_function(capsys):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from learned_augment._text import leading
+from learned_augment._text import encodable, leading
 
 __all__ = ["ImageData", "LabeledImages", "split_images", "stratified_order"]
 
@@ -65,6 +65,10 @@ class ImageData:
     skipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        # Names of files may be no text, which a policy's file or a page could not hold.
+        object.__setattr__(self, "name", encodable(self.name))
+        object.__setattr__(self, "classes", tuple(map(encodable, self.classes)))
+        object.__setattr__(self, "skipped", tuple(map(encodable, self.skipped)))
         if len(self.classes) < 2:
             raise ValueError(
                 f"{self.name}: expected at least 2 classes, got {len(self.classes)}: "

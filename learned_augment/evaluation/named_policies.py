@@ -23,6 +23,7 @@ __all__ = [
     "control_name",
     "named_policy",
     "names_base",
+    "policy_names",
 ]
 
 PolicyChoice: TypeAlias = str | Path | Policy | AutoAugmentPolicy
@@ -120,6 +121,11 @@ def named_policy(
     return NamedPolicy(name or f"{base}+{called}", f"after {base}", (*_base_policies(base), policy))
 
 
+def policy_names() -> list[str]:
+    """Return the names of all base augmentations and policies, without their combinations."""
+    return [*BASE_AUGMENTATIONS, *_BUILT, *serialization.list_policies()]
+
+
 def names_base(choice: PolicyChoice) -> bool:
     """Return whether a choice names a base augmentation; "none" alone does not."""
     return isinstance(choice, str) and choice != "none" and _split(choice)[0] != ""
@@ -163,11 +169,11 @@ def _find_policy(choice: PolicyChoice, image_size: int, seed: int) -> Policy:
         return builders.rand_augment(int(n), float(m) if "." in m else int(m))
     shipped = serialization.list_policies()
     if isinstance(choice, str) and choice not in shipped and not choice.endswith(".safetensors"):
-        known = [*BASE_AUGMENTATIONS, *_BUILT, "randaugment-N-M", *shipped]
         raise ValueError(
-            f"No policy named {choice!r}. Available: {', '.join(known)}; a path ending in "
-            f".safetensors; {RANDOM} before autoaugment, a shipped policy's name or a path; or a "
-            "base augmentation, + and a policy, such as crop-flip+trivialaugment."
+            f"No policy named {choice!r}. Available: {', '.join(policy_names())}; "
+            "randaugment-N-M; a path ending in .safetensors; "
+            f"{RANDOM} before autoaugment, a shipped policy's name or a path; or a base "
+            "augmentation, + and a policy, such as crop-flip+trivialaugment."
         )
     return serialization.load(choice)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from learned_augment._text import align
 from learned_augment.evaluation.named_policies import control_name
 from learned_augment.evaluation.statistics import (
     Difference,
@@ -243,11 +244,7 @@ def _rows(result: ComparisonResult) -> list[str]:
         mean = f"{statistics.fmean(values):.2f}" if values else "-"
         spread = f"{statistics.stdev(values):.2f}" if len(values) > 1 else "-"
         rows.append((name, placement, mean, spread, _difference_cell(result, name)))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    return [
-        f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d:>{widths[3]}}  {e}".rstrip()
-        for a, b, c, d, e in rows
-    ]
+    return align(rows, right=(2, 3))
 
 
 def _difference_cell(result: ComparisonResult, policy: str) -> str:

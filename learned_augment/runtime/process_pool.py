@@ -24,7 +24,7 @@ import torch
 
 from learned_augment.runtime.signals import ignore_interrupts
 
-__all__ = ["Workers", "core_count", "in_processes", "needs_no_script"]
+__all__ = ["WorkerError", "Workers", "core_count", "in_processes", "needs_no_script"]
 
 _Result = TypeVar("_Result")
 
@@ -32,6 +32,10 @@ _NOT_PICKLED = (pickle.PicklingError, AttributeError, TypeError)
 """What pickle raises for a lambda, an inner function, a lock, ..."""
 
 _MOST_PROCESSES = 61  # Windows waits for no more at once
+
+
+class WorkerError(RuntimeError):
+    """A process ended before its job did."""
 
 
 class Workers:
@@ -74,7 +78,7 @@ class Workers:
 
         Raises:
             ValueError: if a job cannot be sent to another process.
-            RuntimeError: if a process ended before its job did.
+            WorkerError: if a process ended before its job did.
         """
         messages = list(map(_pickled, jobs))
         names_script = self._names_script or any(map(_names_script, messages))
@@ -87,7 +91,7 @@ class Workers:
             for future in as_completed(places):
                 yield places[future], future.result()
         except BrokenProcessPool:
-            raise RuntimeError(
+            raise WorkerError(
                 "A process ended before its job did: out of memory, or the script that started it "
                 'lacks `if __name__ == "__main__":` around what it runs. Add it, or take workers=1.'
             ) from None
