@@ -20,6 +20,7 @@ from PIL import Image
 from learned_augment._io import check_output_path, write_atomically
 from learned_augment._version import __version__
 from learned_augment.evaluation.result import ComparisonResult, Run
+from learned_augment.model_card import provenance
 from learned_augment.policy import Policy
 from learned_augment.reporting.effects import Effects, effects_sentences, policy_effects
 from learned_augment.reporting.example_images import draw_examples
@@ -33,7 +34,7 @@ from learned_augment.reporting.plots import (
     ops_figure,
     svg_markup,
 )
-from learned_augment.reporting.text import facts, op_rows, percent, policy_summary
+from learned_augment.reporting.text import op_rows, percent, policy_summary
 from learned_augment.serialization import load
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def policy_page(policy: Policy, source: str | None = None) -> str:
         ops={policy.name: _ops(policy.name, ops)},
         op_rows=op_rows(policy),
         examples=_examples(policy),
-        provenance=facts(policy.about),
+        provenance=provenance(policy.about),
         usage=_policy_usage(policy, source or f"{policy.name}.safetensors"),
         entries=_entries({k: v for k, v in policy.about.items() if k not in stated}),
     )
@@ -220,10 +221,10 @@ def _policy_usage(policy: Policy, source: str) -> list[dict[str, str]]:
     }
     if policy.about.get("placement") == "replaces":
         steps = [f"LearnedAugment({name!r}),"]
-        text = "In a training, the policy replaces crop, flip and cutout:"
+        text = "In a training, the policy replaces the base augmentation:"
     else:
         steps = [
-            "v2.RandomCrop(32, padding=4),  # the base augmentation, if it helps on your images",
+            f"{_crop(policy.about.get('image_size'))}  # crop and flip, if they help",
             "v2.RandomHorizontalFlip(),",
             f"LearnedAugment({name!r}),",
         ]
@@ -239,6 +240,13 @@ def _policy_usage(policy: Policy, source: str) -> list[dict[str, str]]:
         {"text": text, "code": code},
         {"text": "On the command line, print it and augment image files:", "code": shell},
     ]
+
+
+def _crop(size: Any) -> str:
+    """Return the usual crop of a training on images of one size, as code."""
+    if isinstance(size, int) and 0 < size < 100:
+        return f"v2.RandomCrop({size}, padding={size // 8}),"
+    return f"v2.RandomResizedCrop({size if isinstance(size, int) else 224}),"
 
 
 def _comparison_usage(source: str) -> list[dict[str, str]]:

@@ -5,12 +5,13 @@ unit.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from learned_augment._text import align, leading
+from learned_augment.model_card import provenance
 from learned_augment.ops import OPS
 from learned_augment.policy import Policy
 from learned_augment.reporting.effects import effects_sentences, policy_effects
@@ -19,7 +20,6 @@ from learned_augment.search_spaces import mirror
 __all__ = [
     "Candidate",
     "candidates",
-    "facts",
     "op_rows",
     "percent",
     "policy_data",
@@ -136,15 +136,6 @@ def op_rows(policy: Policy) -> list[list[str]]:
     return rows
 
 
-def facts(about: Mapping[str, Any]) -> dict[str, str]:
-    """Return where a policy comes from: its paper, source and license, as far as stated."""
-    source = about.get("source")
-    parts = [source.get("repository"), source.get("file")] if isinstance(source, dict) else [source]
-    where = " ".join(str(part) for part in parts if part)
-    stated = {"Paper": about.get("paper"), "Source": where, "License": about.get("licence")}
-    return {name: printable(str(fact)) for name, fact in stated.items() if fact}
-
-
 def printable(text: str) -> str:
     """Return a text of a file without characters that command a terminal."""
     return "".join(c if c.isprintable() else "?" for c in text)
@@ -187,7 +178,7 @@ def _heading(policy: Policy) -> list[str]:
     size = [f"images of {about['image_size']} pixels"] if "image_size" in about else []
     method = [str(about["method"])] if "method" in about else []
     first = f"{policy.name}: " + ", ".join([*method, *made_for, *size, shape])
-    stated = [f"{name}: {fact}" for name, fact in facts(about).items()]
+    stated = [printable(f"{name}: {fact}") for name, fact in provenance(about).items()]
     return [printable(first), *_placement(policy), *stated]
 
 
