@@ -34,7 +34,7 @@ from learned_augment.reporting.plots import (
     ops_figure,
     svg_markup,
 )
-from learned_augment.reporting.text import op_rows, percent, policy_summary
+from learned_augment.reporting.text import op_rows, percent, policy_summary, printable
 from learned_augment.serialization import load
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def write_report(source: str | Path, out: str | Path) -> Path:
         page = result_page(_read_result(Path(source)), Path(source).name)
     else:
         page = policy_page(load(source), str(source))
-    return write_atomically(out, page.encode())
+    return write_atomically(out, page.encode(errors="replace"))  # a file may hold surrogates
 
 
 def policy_page(policy: Policy, source: str | None = None) -> str:
@@ -159,7 +159,7 @@ def _read_result(path: Path) -> ComparisonResult:
 def _figure(draw: Callable[[float], "Figure"], alt: str, caption: str) -> dict[str, Any]:
     """Return a figure for desktops and one for phones; the page shows the one that fits."""
     drawn = {
-        name: Markup(svg_markup(draw(width), alt, f"{name} {alt}"))
+        name: Markup(svg_markup(draw(width), alt, f"{name} {printable(alt)}"))
         for name, width in (("wide", WIDE), ("narrow", NARROW))
     }
     return {**drawn, "caption": caption}

@@ -7,6 +7,7 @@ drawn, not before, and its global state stays as it is.
 import io
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
@@ -21,6 +22,7 @@ from learned_augment.ops import OPS, Blend, Geometric, Pointwise
 from learned_augment.policy import Policy
 from learned_augment.reporting.effects import Effects, policy_effects, signed
 from learned_augment.reporting.example_images import op_example
+from learned_augment.reporting.text import printable
 from learned_augment.search_spaces import SPACES, mirror
 
 if TYPE_CHECKING:
@@ -244,6 +246,7 @@ def mean_curve(curves: Sequence[Points]) -> list[tuple[float, float]]:
     ]
 
 
+@_styled
 def save_figure(figure: "Figure", path: str | Path) -> Path:
     """Write a figure as .png, .pdf or .svg, replacing what is there in one step.
 
@@ -283,7 +286,10 @@ def svg_markup(figure: "Figure", label: str, salt: str) -> str:
     from matplotlib import rc_context
 
     buffer = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
+    style = {**_STYLE, "svg.fonttype": "none", "svg.hashsalt": salt}
+    with rc_context(style), warnings.catch_warnings():
+        # The page has the letters that matplotlib's own font lacks.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     root = ElementTree.fromstring(buffer.getvalue())
     for name in ("metadata", "defs"):  # matplotlib's style sheet would hold for the whole page
@@ -295,7 +301,7 @@ def svg_markup(figure: "Figure", label: str, salt: str) -> str:
             element.set("style", _page_style(element.attrib["style"]))
     root.attrib.pop("height")
     width = root.attrib.pop("width").removesuffix("pt")
-    root.attrib |= {"role": "img", "aria-label": label, "style": f"width: {width}px"}
+    root.attrib |= {"role": "img", "aria-label": _plain(label), "style": f"width: {width}px"}
     ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
     ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
     return ElementTree.tostring(root, encoding="unicode")
@@ -311,6 +317,7 @@ def _page_style(style: str) -> str:
 _STYLE = {
     "font.size": 11,
     "text.color": COLORS["ink"],
+    "text.parse_math": False,
     "axes.edgecolor": COLORS["line"],
     "axes.facecolor": "none",
     "axes.labelcolor": COLORS["faint"],
@@ -346,8 +353,8 @@ def _title(policy: Policy) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return a text that matplotlib draws as it is: in one line, not as a formula."""
-    return " ".join(text.split()).replace("$", r"\$")
+    """Return a text of a file in one line, without characters that an SVG file may not hold."""
+    return printable(" ".join(text.split()))
 
 
 def _shortened(text: str, length: int) -> str:
@@ -403,7 +410,7 @@ def _draw_intervals(
         axes.plot([], [], marker, color=COLORS[outcome], markersize=8, label=words[outcome])
     axes.set_yticks(range(len(rows)), [_plain(_shortened(row.label, 30)) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel(label)
+    axes.set_xlabel(_plain(label))
     axes.spines["left"].set_visible(False)
     numbers = axes.secondary_yaxis("right")
     numbers.set_yticks(range(len(rows)), [_numbers(row, unit) for row in rows])
@@ -436,13 +443,20 @@ def _draw_ops(figure: "FigureBase", ops: Mapping[str, Sequence[float]], width: f
     for name, color in colors.items():
         percents = 100 * np.asarray(ops[name])
         axes.barh(
-            range(depth), percents, 0.8, left, color=color, ec=COLORS["paper"], lw=0.6, label=name
+            range(depth),
+            percents,
+            0.8,
+            left,
+            color=color,
+            ec=COLORS["paper"],
+            lw=0.6,
+            label=_plain(name),
         )
         for layer in np.flatnonzero(
             percents * (width - 70) / 100 > _LETTER * 9 * len(name) + 4
         ).tolist():
             middle = left[layer] + percents[layer] / 2
-            text = f"{name}\n{percents[layer]:.0f}"
+            text = f"{_plain(name)}\n{percents[layer]:.0f}"
             style: Any = {"fontsize": 9, "ha": "center", "va": "center", "linespacing": 0.95}
             axes.text(middle, layer, text, color=_ink(color), **style)
         left = left + percents

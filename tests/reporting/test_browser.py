@@ -24,7 +24,8 @@ def browser():
 def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     (folder / "policy.html").write_text(policy_page(MEASURED), encoding="utf-8")
-    (folder / "comparison.html").write_text(result_page(curved(), HOSTILE), encoding="utf-8")
+    comparison = result_page(curved(), HOSTILE)
+    (folder / "comparison.html").write_bytes(comparison.encode(errors="replace"))
     return folder
 
 

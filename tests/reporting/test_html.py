@@ -32,7 +32,7 @@ MEASURED = from_layers(
         "train_epochs": 60,
     },
 )
-HOSTILE = '<script>alert("x")</script>&\'"<img src=x onerror=alert(1)>$a_b$'
+HOSTILE = '<script>alert("x")</script>&\'"<img src=x onerror=alert(1)>$a_b$\x1b\ud800漢字'
 VOID = {"meta", "img"}
 
 
@@ -178,6 +178,7 @@ def test_everything_that_comes_from_outside_is_escaped():
         assert not any(attributes.get("src") == "x" for _, attributes in found.tags)
         assert page.count("&lt;script&gt;") > 5
         assert any("$a_b$" in text for text in found.texts)
+        assert page.encode(errors="replace")
 
 
 def test_every_figure_has_an_alternative_text():

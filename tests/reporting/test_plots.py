@@ -203,9 +203,23 @@ def test_an_svg_follows_the_colors_and_the_font_of_its_page():
     assert "Rotate" in texts  # texts stay texts
 
 
-def test_texts_are_drawn_as_they_are():
-    figure = intervals_figure([Interval("$a_b$\n^{c", 1.0, 0.5, 1.5)], "x")
-    assert "$a_b$ ^{c" in svg_markup(figure, "", "").replace(r"\$", "$")
+@pytest.mark.parametrize("text", ["$a_b$ ^{c", "<b>&amp;</b>", "漢字", "a\\b"])
+def test_texts_are_drawn_as_they_are(text):
+    def shown(figure):
+        root = ElementTree.fromstring(svg_markup(figure, text, ""))
+        assert root.get("aria-label") == text
+        return [part.text for part in root.iter("{http://www.w3.org/2000/svg}text")]
+
+    row = Interval(text, 1.0, 0.5, 1.5)
+    assert shown(intervals_figure([row], f"to {text}")).count(text) == 1
+    assert f"to {text}" in shown(intervals_figure([row], f"to {text}"))
+    assert shown(ops_figure({text: [1.0]})).count(text) == 2  # in the bar and in the legend
+    assert text in shown(curves_figure({text: [[(1, 1.0), (2, 2.0)]]}, text, "accuracy"))
+
+
+def test_characters_that_an_svg_file_may_not_hold_are_replaced():
+    figure = intervals_figure([Interval("a\x1b\x00b\nc", 1.0, 0.5, 1.5)], "x")
+    assert "a??b c" in svg_markup(figure, "\x1b", "")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
