@@ -38,6 +38,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Path(given.out).write_text(result.to_json(), encoding="utf-8")
 
 
-# compare(workers=2) starts processes that import this file: the condition is needed then.
 if __name__ == "__main__":
     main()

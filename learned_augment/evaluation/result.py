@@ -99,6 +99,9 @@ class ComparisonResult:
     policies: Mapping[str, Any] = field(default_factory=dict)
     interest: float = 1.0
 
+    def __str__(self) -> str:
+        return self.table()
+
     def accuracies(self, policy: str) -> dict[int, float]:
         """Return the policy's accuracy in percent for each finished seed.
 

@@ -9,6 +9,7 @@ network's `forward`, beyond the names of its modules.
 import hashlib
 import json
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,7 +21,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from learned_augment._io import content_hash, module_hash, write_atomically
+from learned_augment._io import check_output_path, content_hash, module_hash, write_atomically
 from learned_augment._version import __version__
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.evaluation.named_policies import NamedPolicy
@@ -45,10 +46,10 @@ class RunCache:
     """A folder of finished trainings.
 
     Args:
-        folder: where they lie; made if it does not exist.
+        folder: made if it does not exist.
 
     Raises:
-        ValueError: if the folder cannot be made.
+        ValueError: if the folder cannot be made, or takes no file.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -60,6 +61,7 @@ class RunCache:
                 f"Expected cache= to name a folder, or a new one in an existing folder, got "
                 f"{str(folder)!r}: {error.strerror}."
             ) from None
+        check_output_path(self._folder / "training.json")
 
     def find(self, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return what a training of this configuration measured, None if there is none.
@@ -200,7 +202,7 @@ class Comparison:
             for job, run in self._train_all(missing, workers, progress):
                 found[job] = run
                 if cache is not None:
-                    cache.store(wanted[job], _measured(run))
+                    _keep(cache, wanted[job], run)
         except KeyboardInterrupt:
             if not found:
                 raise
@@ -314,8 +316,18 @@ def _cached(cache: RunCache, wanted: Mapping[_Job, dict[str, Any]]) -> Iterator[
         yield (seed, name), run
 
 
-def _measured(run: Run) -> dict[str, Any]:
-    return {key: value for key, value in asdict(run).items() if key not in ("policy", "seed")}
+def _keep(cache: RunCache, configured: Mapping[str, Any], run: Run) -> None:
+    """Store a training; a full disk must not end a comparison of hours."""
+    measured = {key: value for key, value in asdict(run).items() if key not in ("policy", "seed")}
+    try:
+        cache.store(configured, measured)
+    except OSError as error:
+        warnings.warn(
+            f"The training of {run.policy} at seed {run.seed} is not kept in the cache ({error}); "
+            "the comparison goes on.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def _figures(named_policy: NamedPolicy) -> dict[str, Any]:

@@ -1,4 +1,7 @@
 import dataclasses
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -226,6 +229,18 @@ def test_a_comparison_cut_anywhere_goes_on_as_if_it_had_not_been(tmp_path, monke
                 assert finished == 0
         assert len(list(folder.iterdir())) == finished
         assert compared(("none", "none+random:dada-cifar10"), test_every=1, cache=folder) == whole
+
+
+def test_a_full_disk_loses_no_training(tmp_path, monkeypatch):
+    whole = compared()
+
+    def full(path, data):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(rooms, "write_atomically", full)
+    with pytest.warns(RuntimeWarning, match=r"at seed \d is not kept .*No space left"):
+        assert compared(cache=tmp_path) == whole
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_broken_cache_is_noticed_before_any_training(tmp_path, monkeypatch):
@@ -527,3 +542,86 @@ def test_digits_are_learned_and_judged():
     assert min(result.accuracies("none").values()) > 97
     assert min(result.accuracies("trivialaugment").values()) > 97
     assert ComparisonResult.from_json(result.to_json()) == result
+
+
+SCRIPT = """
+import os, signal, sys, threading, time
+from pathlib import Path
+from learned_augment import compare
+from tests.evaluation.test_compare import INVERT, QUICK, linear, made_data
+
+cache = Path(sys.argv[1])
+
+def press():
+    while not list(cache.glob("*.json")):
+        time.sleep(0.05)
+    os.killpg(0, signal.SIGINT)  # as a terminal does: this process and its workers
+
+if __name__ == "__main__":
+    os.setpgid(0, 0)
+    threading.Thread(target=press, daemon=True).start()
+    given = QUICK | {"seeds": 40, "epochs": 200, "workers": 2}
+    result = compare(made_data(), ("none", INVERT), **given, cache=cache)
+    print(len(result.runs), len(result.missing()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="presses Ctrl-C as terminals of Unix do")
+def test_ctrl_c_ends_real_processes_and_keeps_what_has_finished(tmp_path):
+    (tmp_path / "runs").mkdir()
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, str(path), str(tmp_path / "runs")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    finished, missing = map(int, done.stdout.split())
+    assert 1 <= finished < 80
+    assert finished + missing == 80
+    assert (done.returncode, done.stderr) == (0, "")
+    assert finished == len(list((tmp_path / "runs").glob("*.json")))
+
+
+@pytest.mark.slow
+def test_by_default_a_script_needs_no_main_line(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(
+        "from learned_augment import compare\n"
+        "print('run')\n"
+        "result = compare('digits', ['none', 'flip'], seeds=2, epochs=1, train_size=40)\n"
+        "print(len(result.runs))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.stdout, done.returncode) == ("run\n4\n", 0), done.stderr
+
+
+def test_with_workers_a_script_without_the_main_line_ends_with_a_sentence(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(
+        "from torch import nn\n"
+        "from learned_augment import compare\n"
+        "def network(classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(3 * 12 * 12, classes))\n"
+        "from tests.training.test_training import made_data\n"
+        "data = made_data(count=3000)\n"  # larger than a pipe holds
+        "compare(data, ['none', 'flip'], network=network, seeds=2, epochs=1, workers=2)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(path)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 1
+    assert 'lacks `if __name__ == "__main__":`' in done.stderr.splitlines()[-1]

@@ -1,5 +1,7 @@
+import contextlib
 import dataclasses
 import json
+import random
 
 import pytest
 
@@ -136,6 +138,78 @@ def test_json_round_trip_is_exact_and_stable():
 def test_other_documents_are_refused(text):
     with pytest.raises(ValueError, match="Expected a result as compare wrote it"):
         ComparisonResult.from_json(text)
+
+
+def mutated(document, rng):
+    """Return a JSON document with one value replaced, removed or doubled, or one byte changed."""
+    text = json.dumps(document)
+    if rng.random() < 0.3:
+        place = rng.randrange(len(text))
+        return text[:place] + rng.choice('0"{}[],:-e.\\ntf') + text[place + 1 :]
+    copy = json.loads(text)
+    spots, stack = [], [copy]
+    while stack:
+        parent = stack.pop()
+        keys = list(parent) if isinstance(parent, dict) else range(len(parent))
+        spots += [(parent, key) for key in keys]
+        stack += [parent[key] for key in keys if isinstance(parent[key], dict | list)]
+    parent, key = rng.choice(spots)
+    strange = (
+        None,
+        True,
+        -1,
+        0,
+        1e308,
+        10**400,
+        float("nan"),
+        "",
+        "x",
+        [],
+        {},
+        [[]],
+        [1],
+        {"a": 1},
+    )
+    if rng.random() < 0.2:
+        del parent[key]
+    else:
+        parent[key] = rng.choice(strange)
+    return json.dumps(copy)
+
+
+class RefusedError(Exception):
+    pass
+
+
+def read_result(text):
+    try:
+        return ComparisonResult.from_json(text)
+    except ValueError as error:
+        if str(error).startswith("Expected a result as compare wrote it"):
+            raise RefusedError from None
+        raise
+
+
+def test_broken_documents_are_refused_or_have_a_table():
+    rng = random.Random(0)
+    ops = {"sha256": "a", "ops": {"Invert": [0.5, 0.0], "Rotate": [0.5, 1.0]}}
+    policies = dict.fromkeys(CLEAR.placements, ops)
+    runs = tuple(
+        dataclasses.replace(run, best=95.0, losses=(1.0, None), accuracies=((1, 50.0), (2, 60.0)))
+        for run in CLEAR.runs
+    )
+    document = json.loads(dataclasses.replace(CLEAR, policies=policies, runs=runs).to_json())
+    read = 0
+    for _ in range(2000):
+        text = mutated(document, rng)
+        with contextlib.suppress(RefusedError):
+            result = read_result(text)
+            assert result.table()
+            assert ComparisonResult.from_json(result.to_json()) == result
+            read += 1
+    assert 100 < read < 1500
+    with pytest.raises(ValueError, match="Expected a result as compare wrote it"):
+        ComparisonResult.from_json("[" * 100000)
 
 
 def test_a_document_with_unknown_fields_is_refused():

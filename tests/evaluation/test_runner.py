@@ -8,6 +8,7 @@ from learned_augment.builders import from_layers
 from learned_augment.evaluation.named_policies import named_policy
 from learned_augment.evaluation.runner import (
     RunCache,
+    _cached,
     configuration,
     data_hash,
     network_hash,
@@ -112,6 +113,26 @@ def test_broken_and_foreign_files_are_refused_and_left(tmp_path):
         with pytest.raises(ValueError, match="is not a finished training; delete it"):
             cache.find(wanted())
         assert path.read_text() == text
+
+
+@pytest.mark.parametrize(
+    "measured",
+    [
+        {},
+        {"accuracy": "high", "loss": 1.0},
+        {"accuracy": 101.0, "loss": 1.0},
+        {"accuracy": 50.0, "loss": 1.0, "accuracies": [[1]]},
+        {"accuracy": 50.0, "loss": 1.0, "accuracies": [[0.5, 50.0]]},
+        {"accuracy": 50.0, "loss": 1.0, "more": 1},
+        {"accuracy": 50.0, "loss": [1.0]},
+    ],
+    ids=str,
+)
+def test_measurements_that_no_training_makes_are_refused(tmp_path, measured):
+    cache = RunCache(tmp_path)
+    cache.store(wanted(), measured)
+    with pytest.raises(ValueError, match="is not a finished training; delete it"):
+        list(_cached(cache, {(0, "none"): wanted()}))
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
