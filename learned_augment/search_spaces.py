@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from learned_augment.ops import OPS
 
-__all__ = ["SPACES", "Range", "Space", "levels", "mirror"]
+__all__ = ["SPACES", "Range", "Space", "levels", "mirror", "with_all_ops"]
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,30 @@ SPACES: Mapping[str, Space] = MappingProxyType(
     }
 )
 """Every space by the name of its paper or method. Adding one is adding a dictionary."""
+
+
+# Ranges for ops that choose their own side or place, where a search asks for them beyond its space.
+_RANDOM = {
+    "Flip": Range(1.0, 1.0),
+    "PadCrop": Range(0.0, 0.25),
+    "CutoutClipped": Range(0.0, 0.5),
+    "ResizedCrop": Range(1.0, 0.08),
+}
+
+
+def with_all_ops(space: Space) -> Space:
+    """Return a space extended by every other op except Identity.
+
+    An op that is not in ``space`` has the range of the first paper that uses it, or else all of its
+    legal values.
+    """
+    others = [name for name in OPS if name not in space and name != "Identity"]
+    return {**space, **{name: _usual_range(name) for name in others}}
+
+
+def _usual_range(name: str) -> Range:
+    found = [space[name] for space in (_RANDOM, *SPACES.values()) if name in space]
+    return found[0] if found else Range(OPS[name].low, OPS[name].high)
 
 
 def mirror(op: str, value: float) -> float:

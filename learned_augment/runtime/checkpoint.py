@@ -12,7 +12,7 @@ from learned_augment._io import write_atomically
 
 __all__ = ["differences", "load_checkpoint", "save_checkpoint"]
 
-FORMAT = 2
+FORMAT = 3
 """Counts the changes of what a state holds, so that an older one is refused, not misread."""
 
 
@@ -49,8 +49,10 @@ def load_checkpoint(path: Path, config: Mapping[str, Any], job: str = "search") 
         ValueError: If the file is no checkpoint, or of another configuration; says what differs.
     """
     try:
-        # Weights only: a file from elsewhere must not execute anything.
-        read = torch.load(path, map_location="cpu", weights_only=True)
+        # Torch chooses a format by the file's name if it is given one; a checkpoint may have any
+        # name. Weights only: a file from elsewhere must not execute anything.
+        with path.open("rb") as file:
+            read = torch.load(file, map_location="cpu", weights_only=True)
         version, saved, state = read["format"], read["config"], read["state"]
     except Exception as error:  # torch.load raises whatever the broken bytes lead to
         raise ValueError(

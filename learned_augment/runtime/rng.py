@@ -1,25 +1,30 @@
 """Long work runs under torch settings of its own, and restores the caller's after."""
 
+import os
+import random
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 
+import numpy as np
 import torch
 
-__all__ = ["isolated"]
+__all__ = ["default_threads", "isolated"]
 
 _AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 
 @contextmanager
-def isolated(seed: int, *, precise: bool = False) -> Iterator[None]:
-    """Seed torch's global generators, and set what else decides numbers; restore all of it after.
+def isolated(seed: int, *, precise: bool = False, threads: int | None = None) -> Iterator[None]:
+    """Seed the global generators, and set what else decides numbers; restore all of it after.
 
     Gradients are on, inference mode and autocast off, the default dtype is float32 and the default
     device the CPU, whatever the caller has set.
 
     Args:
-        seed: of torch's global generators, for initial weights and dropout.
+        seed: of the global generators of torch, Python and NumPy, for initial weights and dropout.
         precise: Compute float32 products in float32 meanwhile, not in TF32 or bfloat16.
+        threads: Number of CPU threads meanwhile; None keeps the caller's. Sums on another number
+            of threads differ by rounding.
     """
     gpus = range(torch.cuda.device_count())
     with (
@@ -29,13 +34,30 @@ def isolated(seed: int, *, precise: bool = False) -> Iterator[None]:
         _without_autocast(),
         _float32_by_default(),
         torch.random.fork_rng(devices=gpus),
+        _other_generators_restored(),
+        nullcontext() if threads is None else _threads(threads),
         torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=not precise
         ),
         _precise_products() if precise else nullcontext(),
     ):
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
         torch.manual_seed(seed)
         yield
+
+
+def default_threads() -> int:
+    """Return the number of CPU threads that OMP_NUM_THREADS or else the machine allows.
+
+    Unlike ``torch.get_num_threads``, it does not depend on ``torch.set_num_threads``.
+    """
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if first.isdecimal() and int(first) > 0:
+        return int(first)
+    if hasattr(os, "sched_getaffinity"):  # not on every system
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextmanager
@@ -55,6 +77,26 @@ def _float32_by_default() -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
+
+
+@contextmanager
+def _other_generators_restored() -> Iterator[None]:
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

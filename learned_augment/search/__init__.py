@@ -1,21 +1,22 @@
-"""Optional wing: search methods that turn labelled images into a policy.
+"""Search methods that turn labeled images into a policy."""
 
-``import learned_augment`` does not load it; ``learned_augment.search`` does.
-"""
-
-from learned_augment.search.api import search
-from learned_augment.search.cost import Estimate, estimate
-from learned_augment.search.loop import StepReport
-from learned_augment.search.presets import PRESETS, Preset
-from learned_augment.search.task import SEARCHERS, Task, prepare
+from learned_augment.search.api import METHODS, PreparedSearch, estimate, prepare, search
+from learned_augment.search.callbacks import SearchReport
+from learned_augment.search.config import SearchConfig
+from learned_augment.search.cost import CostEstimate, Phase
+from learned_augment.search.method import SearchMethod
+from learned_augment.search.presets import PRESETS, MethodSettings
 
 __all__ = [
+    "METHODS",
     "PRESETS",
-    "SEARCHERS",
-    "Estimate",
-    "Preset",
-    "StepReport",
-    "Task",
+    "CostEstimate",
+    "MethodSettings",
+    "Phase",
+    "PreparedSearch",
+    "SearchConfig",
+    "SearchMethod",
+    "SearchReport",
     "estimate",
     "prepare",
     "search",

@@ -1,11 +1,12 @@
-"""The mathematics of gradient alignment: how far a training step along one image helps validation.
+"""Gradient alignment: how much a training step along one image's gradient helps validation.
 
 Weights, gradients and tangents are dictionaries of tensors by parameter name. A *losses* function
-turns weights into one loss per image, (B,); the *slope* of an image along a tangent is the
-directional derivative of its loss. Slopes are small differences of large numbers: float32 at least.
+turns weights into one loss per image, (B,). The directional derivative of an image's loss along a
+tangent, <grad loss_i, tangent>, is a small difference of large numbers: float32 at least.
 
-Random layers draw one set of masks for a slope. Where a shake's backward factors differ from its
-forward ones, as in `networks.shakes`, an exact slope follows the former, a difference the latter.
+Random layers draw one set of masks for a derivative. Where a shake's backward factors differ from
+its forward ones, as in `models.shakes`, the exact derivative uses the former, a difference the
+latter.
 """
 
 import warnings
@@ -22,15 +23,15 @@ __all__ = [
     "Losses",
     "Tensors",
     "cosine_and_tangent",
+    "directional_difference",
+    "directional_exact",
     "gradient",
-    "inner",
+    "inner_product",
     "look_ahead",
     "mixed_difference",
     "mixed_exact",
     "momentum_step",
     "norm",
-    "slopes_by_difference",
-    "slopes_exact",
 ]
 
 Tensors: TypeAlias = dict[str, Tensor]
@@ -43,8 +44,8 @@ def norm(tensors: Tensors) -> Tensor:
     return torch.stack([t.detach().double().square().sum() for t in tensors.values()]).sum().sqrt()
 
 
-def inner(one: Tensors, other: Tensors) -> Tensor:
-    """Return the inner product of all entries together, a scalar, summed in float64."""
+def inner_product(one: Tensors, other: Tensors) -> Tensor:
+    """Return the inner_product product of all entries together, a scalar, summed in float64."""
     products = [(one[n].detach().double() * t.detach().double()).sum() for n, t in other.items()]
     return torch.stack(products).sum()
 
@@ -52,49 +53,53 @@ def inner(one: Tensors, other: Tensors) -> Tensor:
 def cosine_and_tangent(
     target: Tensors, moved: Tensors, floor: float = 0.0
 ) -> tuple[float, Tensors]:
-    """Return the cosine of two gradients and what it gains per unit of ``moved``: its gradient.
+    """Return the cosine of two gradients, and the gradient of that cosine by ``moved``.
 
-    The tangent is the part of ``target`` that is orthogonal to ``moved``, over both norms: only a
-    turn towards the target is a gain, not a longer gradient. Sums and combination are in float64;
-    near cosine 1 nothing but rounding would be left of a float32 one.
+    The latter, the tangent, is the part of ``target`` that is orthogonal to ``moved``, over both
+    norms: the cosine rises if ``moved`` turns towards the target, not if it grows. Sums and
+    combination are in float64; near cosine 1 a float32 result would be only rounding.
 
     Args:
-        target: The gradient to turn towards, v.
-        moved: The gradient that turns, g.
-        floor: Least norm of ``moved`` that is divided by. An image that the network fits has next
-            to no gradient, and would outweigh all others.
+        target: The fixed gradient, v.
+        moved: The gradient that changes, g.
+        floor: Least norm of ``moved`` in a denominator. An image that the network fits has almost
+            no gradient, and would outweigh all others.
 
     Returns:
         <v, g> / (|v| |g|), and u = (v - g <v, g> / |g|^2) / (|v| |g|) in the dtype of ``target``.
 
     Zheng et al., Deep AutoAugment, ICLR 2022, arXiv:2203.06172, appendix A.
     """
-    long, short = norm(target).clamp_min(1e-30), norm(moved).clamp_min(max(floor, 1e-30))
-    product = inner(target, moved)
+    target_norm, moved_norm = (
+        norm(target).clamp_min(1e-30),
+        norm(moved).clamp_min(max(floor, 1e-30)),
+    )
+    product = inner_product(target, moved)
     tangent = {
-        n: ((v.double() - moved[n].double() * (product / short.square())) / (long * short)).to(
-            v.dtype
-        )
+        n: (
+            (v.double() - moved[n].double() * (product / moved_norm.square()))
+            / (target_norm * moved_norm)
+        ).to(v.dtype)
         for n, v in target.items()
     }
-    return float(product / (long * short)), tangent
+    return float(product / (target_norm * moved_norm)), tangent
 
 
 def gradient(losses: Losses, weights: Tensors) -> tuple[Tensors, Tensor]:
     """Return the gradient of the summed losses and the losses (B,): a forward and a backward."""
-    live = {name: w.detach().requires_grad_() for name, w in weights.items()}
-    values = losses(live)
+    leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
+    values = losses(leaves)
     # A network may have weights that a pass does not use.
-    slopes = torch.autograd.grad(values.sum(), list(live.values()), materialize_grads=True)
-    return dict(zip(live, slopes, strict=True)), values.detach()
+    grads = torch.autograd.grad(values.sum(), list(leaves.values()), materialize_grads=True)
+    return dict(zip(leaves, grads, strict=True)), values.detach()
 
 
 def momentum_step(
-    weights: Tensors, slope: Tensors, velocity: Tensors, momentum: float, weight_decay: float
+    weights: Tensors, grads: Tensors, velocity: Tensors, momentum: float, weight_decay: float
 ) -> Tensors:
     """Return the next velocity of SGD: momentum * velocity + gradient + weight_decay * weights."""
     return {
-        name: momentum * velocity[name] + slope[name] + weight_decay * w.detach()
+        name: momentum * velocity[name] + grads[name] + weight_decay * w.detach()
         for name, w in weights.items()
     }
 
@@ -108,38 +113,38 @@ def _moved(weights: Tensors, tangent: Tensors, step: Tensor) -> Tensors:
     return {name: w.detach() + step.to(w.dtype) * tangent[name] for name, w in weights.items()}
 
 
-def _draws_again(weights: Tensors) -> AbstractContextManager[None]:
-    """Return a context after which random layers draw once more what they drew within.
+def _repeated_draws(weights: Tensors) -> AbstractContextManager[None]:
+    """Return a context after which random layers repeat the draws made inside it.
 
-    With masks of its own at either side, a difference would be that of the masks.
+    With different masks at both sides, a difference would be that of the masks.
     """
     devices = {w.device for w in weights.values() if w.is_cuda}
     return torch.random.fork_rng(devices=list(devices))
 
 
-def slopes_exact(losses: Losses, weights: Tensors, tangent: Tensors) -> Tensor:
+def directional_exact(losses: Losses, weights: Tensors, tangent: Tensors) -> Tensor:
     """Return <grad loss_i, tangent> for every image, (B,), in one forward-mode pass (3F)."""
     with torch.no_grad(), warnings.catch_warnings():
-        # Torch 2.15 warns of a function that its own forward mode still calls.
+        # Torch 2.15 warns of a function that its own forward mode calls.
         warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)
-        slopes: Tensor = jvp(losses, (weights,), (tangent,))[1]
-    return slopes
+        derivatives: Tensor = jvp(losses, (weights,), (tangent,))[1]
+    return derivatives
 
 
-def slopes_by_difference(
+def directional_difference(
     losses: Losses, weights: Tensors, tangent: Tensors, length: float = 0.01
 ) -> Tensor:
     """Return <grad loss_i, tangent> for every image, (B,), from two forwards without graph (2F).
 
     Args:
         losses: weights -> one loss per image (B,).
-        weights: Where the slope is taken.
+        weights: Where the derivative is taken.
         tangent: The direction, of any length.
         length: Euclidean length of the step to either side; the papers use 0.01.
     """
     step = length / norm(tangent).clamp_min(1e-30)
     with torch.no_grad():
-        with _draws_again(weights):
+        with _repeated_draws(weights):
             ahead = losses(_moved(weights, tangent, step))
         behind = losses(_moved(weights, tangent, -step))
     return (ahead - behind) / (2 * step).to(ahead.dtype)
@@ -152,14 +157,14 @@ def mixed_difference(
     images: Tensor,
     length: float = 0.01,
 ) -> tuple[Tensor, Tensor]:
-    """Return the slopes (B,) and what each pixel does to their sum, (B, C, H, W).
+    """Return the directional derivatives (B,), and the gradient of their sum by the images.
 
-    Two forwards and two backwards to the input only (4F). Batch normalisation couples the images,
-    so the second result counts what a pixel does to the slopes of the other images too.
+    Two forwards and two backwards to the input only (4F). Batch normalization couples the images,
+    so the gradient (B, C, H, W) includes a pixel's effect on the derivatives of other images.
 
     Args:
         losses: (weights, images) -> one loss per image (B,).
-        weights: Where the slopes are taken.
+        weights: Where the derivatives are taken.
         tangent: The direction in weight space, of any length.
         images: The network's input (B, C, H, W).
         length: Euclidean length of the step to either side.
@@ -167,11 +172,11 @@ def mixed_difference(
     step = length / norm(tangent).clamp_min(1e-30)
 
     def at(side: Tensor) -> tuple[Tensor, Tensor]:
-        live = images.detach().requires_grad_()
-        values = losses(_moved(weights, tangent, side), live)
-        return values.detach(), torch.autograd.grad(values.sum(), live)[0]
+        leaf = images.detach().requires_grad_()
+        values = losses(_moved(weights, tangent, side), leaf)
+        return values.detach(), torch.autograd.grad(values.sum(), leaf)[0]
 
-    with _draws_again(weights):
+    with _repeated_draws(weights):
         ahead, pixels_ahead = at(step)
     behind, pixels_behind = at(-step)
     width = (2 * step).to(images.dtype)
@@ -181,11 +186,11 @@ def mixed_difference(
 def mixed_exact(
     losses: ImageLosses, weights: Tensors, tangent: Tensors, images: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return what `mixed_difference` approximates, forward mode over reverse mode (about 6F).
+    """Return the limit of `mixed_difference`, by forward mode over reverse mode (about 6F).
 
-    Never the other way round: differentiating a forward-mode result backwards through batch
-    normalisation in training mode takes the batch's statistics for constants, without a warning
-    (relative errors of 4 to 94 % in torch 2.15).
+    Reverse over forward mode would be wrong: through batch normalization in training mode it takes
+    the batch's statistics for constants, without a warning (relative errors of 4 to 94 % in torch
+    2.15).
     """
 
     def total(x: Tensor, w: Tensors) -> tuple[Tensor, Tensor]:
@@ -197,5 +202,5 @@ def mixed_exact(
         return values, pixels
 
     detached = {name: w.detach() for name, w in weights.items()}
-    slopes, pixels = jvp(by_pixel, (detached,), (tangent,))[1]
-    return slopes.detach(), pixels.detach()
+    derivatives, pixels = jvp(by_pixel, (detached,), (tangent,))[1]
+    return derivatives.detach(), pixels.detach()

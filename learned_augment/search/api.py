@@ -1,98 +1,100 @@
-"""search(): from the user's images to a policy, by any method, resumable at any step."""
+"""search(), prepare() and estimate(): from the user's images to a policy, by any method."""
 
-from collections.abc import Collection, Mapping, Sequence
+import platform
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
+import torchvision
 
-from learned_augment.datasets.load import Source
-from learned_augment.models import NetworkChoice
+from learned_augment._io import check_output_path, module_hash
+from learned_augment._version import __version__
+from learned_augment.datasets.load import Source, load_images
+from learned_augment.models import NetworkChoice, build_network
 from learned_augment.policy import Policy
-from learned_augment.runtime.distributed import rank
-from learned_augment.runtime.rng import isolated
-from learned_augment.search.callbacks import JsonLines, Line, tensorboard
-from learned_augment.search.loop import Watcher, run_search
-from learned_augment.search.task import prepare, sign
+from learned_augment.runtime.distributed import connect, rank
+from learned_augment.runtime.loop import StepReport, Stop, run_steps
+from learned_augment.runtime.rng import default_threads, isolated
+from learned_augment.search.callbacks import (
+    Callback,
+    JsonLog,
+    ProgressLine,
+    SearchReport,
+    tensorboard,
+)
+from learned_augment.search.config import SearchConfig
+from learned_augment.search.cost import CostEstimate
+from learned_augment.search.dada.search import DADA
+from learned_augment.search.deepaa.search import DeepAA
+from learned_augment.search.method import SearchMethod
+from learned_augment.search.options import Options
+from learned_augment.search.presets import MethodSettings
+from learned_augment.search.split import Split, split_hash, split_images
+from learned_augment.training import check_network, find_device
 
-__all__ = ["search"]
+__all__ = ["METHODS", "PreparedSearch", "estimate", "prepare", "search"]
+
+METHODS: Mapping[str, type[SearchMethod]] = MappingProxyType({"dada": DADA, "deepaa": DeepAA})
+"""Search methods by name; `method.SearchMethod` says how to add one."""
+
+
+@dataclass(frozen=True)
+class PreparedSearch:
+    """A search that is ready to run.
+
+    Attributes:
+        name: The name of the policy to be found.
+        method: The search method, before its first step.
+        split: Its images.
+        settings: What it was given.
+        record: Everything that decides the result, as plain data; a checkpoint must agree with it.
+        skipped: Files left out because they could not be read.
+        device: Where it runs.
+    """
+
+    name: str
+    method: SearchMethod
+    split: Split
+    settings: MethodSettings
+    record: dict[str, Any]
+    skipped: tuple[str, ...]
+    device: torch.device
 
 
 def search(
-    data: Source,
-    *,
-    val: Source | None = None,
-    method: str = "dada",
-    preset: str | None = None,
-    model: NetworkChoice | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    reduce: int | None = None,
-    ops: Sequence[str] | None = None,
-    exclude: Collection[str] = (),
-    beside: str | None = None,
-    cutout: float | None = None,
-    options: Mapping[str, Any] | None = None,
-    image_size: int | None = None,
-    skip_unreadable: bool = False,
-    seed: int = 0,
-    device: str | torch.device | None = None,
-    checkpoint: str | Path | None = None,
-    save_every: float = 60.0,
-    time_budget: float | None = None,
-    callbacks: Sequence[Watcher] = (),
-    log: str | Path | None = None,
-    tensorboard_folder: str | Path | None = None,
-    progress: bool | None = None,
+    data: Source, *, val: Source | None = None, config: SearchConfig | None = None, **settings: Any
 ) -> Policy:
     """Search an augmentation policy for the user's own images.
 
-    A stratified part of the training images is halved; a network trains on one half under the
-    policy, which is judged by the other. Ctrl-C ends the search after the step under way and
-    returns the policy so far. Under ``torchrun`` the processes share out every batch; their policy
-    is that of one process but for rounding, 1e-4 in every learned number (the magnitudes of mode
-    "released", which start without a slope, excepted).
+    The training images are reduced if the preset says so, and split class by class into training
+    and validation images. A network trains on the former under the policy, which is evaluated on
+    the latter. Ctrl-C ends the search after the current step and returns the policy so far. Under
+    ``torchrun`` the processes divide every batch among them; their policy equals that of one
+    process up to rounding, 1e-4 in every learned number (except the magnitudes of DADA's mode
+    "released", which start without a gradient).
+
+    The result does not depend on the caller's settings of torch (gradient mode, autocast, default
+    dtype and device, threads, random generators), and leaves them unchanged.
 
     Args:
         data: "digits", "cifar10:ROOT", "folder:PATH", a data set of (PIL image or uint8 tensor,
-            class), ...; see `datasets.load_images`. Its test part is not used.
-        val: Images that the policy is to serve, if not more of the same: the validation half.
-        method: A name of `task.SEARCHERS`.
-        preset: A name of `presets.PRESETS`; the next seven arguments change its figures. None
-            is "digits" for digits and "quick" for all else; DeepAA also has "paper" and "released".
-        model: The network that is trained: a name of `networks.NETWORKS`, a callable from number
-            of classes to module, or a module, which is copied.
-        epochs: Passes over the training half, or over the part of it that trains the network.
-        batch_size: Images per step.
-        learning_rate: Of the network.
-        reduce: Number of images, both halves together.
-        ops: Among which to search; None for the method's own.
-        exclude: Ops to leave out.
-        beside: Default augmentation, "none", "crop", "crop-flip" or "resized-crop-flip". None
-            is the preset's, without the flip for data whose mirror images mean something else.
-        cutout: Side of the default cutout, a fraction of the image's; 0 switches it off.
-        options: The method's own, by name; for DADA see `dada.options.DADAOptions`, for DeepAA
-            `deepaa.options.DeepAAOptions`.
-        image_size: Side in pixels to bring the images of a folder or data set to.
-        skip_unreadable: Leave out files that cannot be read; their names are in the policy's
-            ``about``.
-        seed: Fixes everything random; torch's global generators are left as they were.
-        device: "cpu", "cuda", ...; None is a GPU if there is one.
-        checkpoint: File to resume from if it exists, and to write while searching.
-        save_every: Seconds between checkpoints.
-        time_budget: Seconds after which the search stops with the policy so far.
-        callbacks: Called with a `loop.StepReport` after every step.
-        log: File that gets one JSON line per step.
-        tensorboard_folder: Folder for TensorBoard, which must be installed.
-        progress: Whether to show a line on standard error; None shows it on a terminal.
+            class), ...; see `datasets.load_images`. Its test images are not used.
+        val: Validation images, if the policy is to serve other images than more of ``data``.
+        config: Settings; None for the defaults.
+        settings: Any field of `SearchConfig`, instead of the one in ``config``: ``method``,
+            ``preset``, ``epochs``, ``ops``, ``seed``, ``device``, ``out``, ``checkpoint``, ...
 
     Returns:
         The policy; ``about`` says how it was made, and under "stopped" whether it was cut short.
 
     Raises:
-        ValueError: If an argument is wrong, the data do not make two halves, or the checkpoint is
-            of another search.
+        TypeError: If a setting is unknown or of another type.
+        ValueError: If a setting is wrong, an output cannot be written or would replace another,
+            the data cannot be split, or the checkpoint belongs to another search.
         FileNotFoundError: If the data are missing.
         ArithmeticError: If the loss is no longer finite; the last good checkpoint is kept.
 
@@ -101,39 +103,182 @@ def search(
         >>> policy.name
         'dada-digits'
     """
-    task = prepare(
-        data,
-        val=val,
-        method=method,
-        preset=preset,
-        model=model,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        reduce=reduce,
-        ops=ops,
-        exclude=exclude,
-        beside=beside,
-        cutout=cutout,
-        options=options,
-        image_size=image_size,
-        skip_unreadable=skip_unreadable,
-        seed=seed,
-        device=device,
-    )
-    watchers = list(callbacks)
-    if log is not None:
-        watchers.append(JsonLines(Path(log)))
-    if tensorboard_folder is not None and rank() == 0:
-        watchers.append(tensorboard(Path(tensorboard_folder)))
-    with isolated(seed, precise=True), Line(progress) as line:
-        stop = run_search(
-            task.searcher,
-            config=task.config,
-            checkpoint=None if checkpoint is None else Path(checkpoint),
-            save_every=save_every,
-            time_budget=time_budget,
-            watchers=[*watchers, line],
-            device=task.device,
+    config = SearchConfig.of(config, settings)
+    _check_outputs(config, _options(config, config.for_data("", True)[1]))
+    prepared = prepare(data, val=val, config=config)
+    method = prepared.method
+    callbacks = list(config.callbacks)
+    if config.log is not None:
+        callbacks.append(JsonLog(Path(config.log)))
+    if config.tensorboard_folder is not None and rank() == 0:
+        callbacks.append(tensorboard(Path(config.tensorboard_folder)))
+    with _surroundings(config), ProgressLine(config.progress) as line:
+        stop = run_steps(
+            method,
+            name="search",
+            config=prepared.record,
+            device=prepared.device,
+            checkpoint=None if config.checkpoint is None else Path(config.checkpoint),
+            save_every=config.save_every,
+            time_budget=config.time_budget,
+            on_step=_reporter(method, [*callbacks, line]),
         )
-    return sign(task, stop)
+    policy = _with_provenance(prepared, stop)
+    if config.out is not None and rank() == 0:
+        policy.save(config.out)
+    return policy
+
+
+def prepare(
+    data: Source, *, val: Source | None = None, config: SearchConfig | None = None, **settings: Any
+) -> PreparedSearch:
+    """Load and split the data, build the network and start the method, without taking a step.
+
+    Arguments and errors are those of `search`; outputs are not looked at.
+    """
+    config = SearchConfig.of(config, settings)
+    _options(config, config.for_data("", True)[1])  # wrong settings fail before the data load
+    device = find_device(config.device)
+    connect(device)
+    with _surroundings(config):
+        return _prepare(data, val, config, device)
+
+
+def estimate(
+    data: Source, *, val: Source | None = None, config: SearchConfig | None = None, **settings: Any
+) -> CostEstimate:
+    """Return the steps, memory and time that a search would take, from a few trial steps.
+
+    Arguments and errors are those of `search`; nothing is written.
+
+    Example:
+        >>> estimate("digits", epochs=1).steps
+        6
+    """
+    config = SearchConfig.of(config, settings)
+    prepared = prepare(data, val=val, config=config)
+    split, given, steps = prepared.split, prepared.settings, prepared.method.steps
+    with _surroundings(config):
+        phases = tuple(prepared.method.phases())
+    cutout = f", cutout of {given.cutout:g} of the side" if given.cutout else ""
+    return CostEstimate(
+        len(split.train_labels),
+        len(split.val_labels),
+        len(split.classes),
+        tuple(split.train_images.shape[1:]),
+        steps,
+        split.nbytes,
+        split.nbytes + max(phase.memory for phase in phases),
+        sum(phase.steps * phase.seconds for phase in phases),
+        given.base_augmentation + cutout,
+        phases,
+        prepared.skipped,
+    )
+
+
+def _surroundings(config: SearchConfig) -> Any:
+    return isolated(config.seed, precise=True, threads=config.threads or default_threads())
+
+
+def _options(config: SearchConfig, settings: MethodSettings) -> Options:
+    if config.method not in METHODS:
+        raise ValueError(f"No search method {config.method!r}. Available: {', '.join(METHODS)}.")
+    return METHODS[config.method].options_type.read(settings.options)
+
+
+def _check_outputs(config: SearchConfig, options: Options) -> None:
+    """Refuse outputs that cannot be written, or of which one would replace another."""
+    if config.out is not None and Path(config.out).suffix != ".safetensors":
+        raise ValueError(f"Expected out to end in .safetensors, got {str(config.out)!r}.")
+    named = {"out": config.out, "checkpoint": config.checkpoint, "log": config.log}
+    files = {name: Path(path) for name, path in named.items() if path is not None}
+    files |= options.outputs()
+    folders = {"tensorboard_folder": config.tensorboard_folder}
+    outputs = files | {name: Path(path) for name, path in folders.items() if path is not None}
+    seen: dict[Path, str] = {}
+    for name, path in outputs.items():
+        real = path.resolve()
+        if real in seen:
+            raise ValueError(
+                f"Expected different paths for {seen[real]} and {name}, got {str(path)!r} for both."
+            )
+        seen[real] = name
+    for path in files.values():
+        check_output_path(path)
+
+
+def _prepare(
+    data: Source, val: Source | None, config: SearchConfig, device: torch.device
+) -> PreparedSearch:
+    # The test images are those that compare() tests on, whatever the seed of the search.
+    images = load_images(data, image_size=config.image_size, skip_unreadable=config.skip_unreadable)
+    skipped, val_images = images.skipped, None
+    if val is not None:
+        val_images = load_images(
+            val, image_size=config.image_size, skip_unreadable=config.skip_unreadable
+        )
+        skipped += val_images.skipped
+    preset, settings = config.for_data(images.name, images.mirrors)
+    split = split_images(images, val_images, settings.reduce, config.seed, device)
+    check_network(settings.model, images, device)
+    with isolated(config.seed, precise=True):
+        network = deepcopy(build_network(settings.model, len(images.classes)))
+        # A name identifies a network; the user's own module is identified by its weights.
+        own = {} if isinstance(settings.model, str) else {"network": module_hash(network)}
+        method = METHODS[config.method](
+            split,
+            network,
+            settings,
+            _options(config, settings),
+            torch.Generator().manual_seed(config.seed),
+        )
+    record = {
+        "preset": preset,
+        **asdict(replace(settings, model=_model_name(settings.model), options={})),
+        "method": config.method,
+        "options": {key: str(value) for key, value in settings.options.items()},
+        "ops": None if settings.ops is None else list(settings.ops),
+        "exclude": sorted(settings.exclude),
+        "seed": config.seed,
+        "data": images.name,
+        "images": split_hash(split),
+        **own,
+    }
+    name = f"{config.method}-{images.name.partition(':')[0]}"
+    return PreparedSearch(name, method, split, settings, record, skipped, device)
+
+
+def _model_name(model: NetworkChoice) -> str:
+    if isinstance(model, str):
+        return model
+    return str(getattr(model, "__qualname__", type(model).__name__))
+
+
+def _reporter(method: SearchMethod, callbacks: list[Callback]) -> Callable[[StepReport], None]:
+    def report_step(report: StepReport) -> None:
+        full = SearchReport(**vars(report), policy=method.policy)
+        for callback in callbacks:
+            callback(full)
+
+    return report_step
+
+
+def _with_provenance(prepared: PreparedSearch, stop: Stop) -> Policy:
+    """Return the policy found, with what its search was given in ``about``."""
+    method, found = prepared.method, prepared.method.policy()
+    about: dict[str, Any] = {
+        "name": prepared.name,
+        **found.about,
+        "search": prepared.record,
+        "versions": {
+            "learned_augment": __version__,
+            "torch": str(torch.__version__),
+            "torchvision": str(torchvision.__version__),
+            "python": platform.python_version(),
+        },
+    }
+    if prepared.skipped:
+        about["skipped"] = list(prepared.skipped)
+    if stop != "finished":
+        about["stopped"] = f"{stop} after step {method.done} of {method.steps}"
+    return replace(found, about=about)

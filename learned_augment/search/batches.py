@@ -1,6 +1,6 @@
-"""Batches on the device: which images come next, and the default augmentation around the policy.
+"""Training batches: shuffled indices, base augmentation and normalization around the policy.
 
-Images are uint8 (B, C, H, W) until they are normalised. Random numbers are drawn for the whole
+Images are uint8 (B, C, H, W) until they are normalized. Random numbers are drawn for the whole
 batch of all processes; each process then keeps its own rows.
 """
 
@@ -13,15 +13,15 @@ from learned_augment.backends import apply_batch
 from learned_augment.builders import from_layers
 from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS
 
-__all__ = ["Beside", "Normalise", "Stream"]
+__all__ = ["BaseAugmentation", "Indices", "Normalize"]
 
 
-class Stream:
+class Indices:
     """Endless indices 0 .. count - 1: every index once, in a new order, then all again.
 
     Args:
         count: Number of images.
-        generator: Of the orders; CPU. None keeps the order 0, 1, 2, ...
+        generator: Source of the orders; CPU. None keeps the order 0, 1, 2, ...
     """
 
     def __init__(self, count: int, generator: torch.Generator | None) -> None:
@@ -43,59 +43,53 @@ class Stream:
         return {"left": self.left.clone()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Continue where `state_dict` was taken."""
         self.left = state["left"].clone()
 
 
-class Beside:
-    """The default augmentation, which is on beside the policy in the search as in the training.
+class BaseAugmentation:
+    """The base augmentation: crop and flip before the policy, cutout after it.
 
     Args:
-        name: Of `placement.BASE_AUGMENTATIONS`; acts on uint8 images, before the policy.
-        cutout: Side of a square of the network's input that is set to 0, the mean colour, as a
-            fraction of the shorter side; 0 for none. Acts last.
-        generator: CPU.
+        name: A name of `named_policies.BASE_AUGMENTATIONS`; acts on uint8 images.
+        cutout: Side of a square of the network's input that is set to 0, the mean color, as a
+            fraction of the shorter side; 0 for none.
+        generator: Source of randomness; CPU.
     """
 
     def __init__(self, name: str, cutout: float, generator: torch.Generator) -> None:
-        if name not in BASE_AUGMENTATIONS:
-            raise ValueError(
-                f"No base augmentation named {name!r}. Available: {', '.join(BASE_AUGMENTATIONS)}."
-            )
-        if not 0 <= cutout < 1:
-            raise ValueError(f"Expected cutout as a fraction of the side in [0, 1), got {cutout}.")
         layers = BASE_AUGMENTATIONS[name]
         self.policy = from_layers(layers) if layers else None
         self.cutout, self.generator = cutout, generator
 
     def before(self, images: Tensor, rows: slice) -> Tensor:
-        """Return ``rows`` of the whole batch (B, C, H, W), cropped and mirrored."""
+        """Return ``rows`` of the whole batch (B, C, H, W), cropped and flipped."""
         if self.policy is None:
             return images[rows]
         plan = self.policy.sample(len(images), self.generator)
         return apply_batch(images[rows], plan.rows(rows))
 
     def after(self, images: Tensor, count: int, rows: slice) -> Tensor:
-        """Return normalised images (b, C, H, W), rows ``rows`` of a batch of ``count``, cut out."""
+        """Return normalized images (b, C, H, W), rows ``rows`` of ``count``, after cutout."""
         height, width = images.shape[-2:]
         side = round(self.cutout * min(height, width))
         if side == 0:
             return images
-        centre = torch.rand(2, count, generator=self.generator)[:, rows].to(images.device)
-        hidden_y = _hidden(centre[0], side, height)[:, None, :, None]
-        hidden_x = _hidden(centre[1], side, width)[:, None, None, :]
-        return images * ~(hidden_y & hidden_x)
+        centers = torch.rand(2, count, generator=self.generator)[:, rows].to(images.device)
+        in_rows = _in_square(centers[0], side, height)[:, None, :, None]
+        in_columns = _in_square(centers[1], side, width)[:, None, None, :]
+        return images * ~(in_rows & in_columns)
 
 
-def _hidden(centre: Tensor, side: int, length: int) -> Tensor:
-    """Return which of ``length`` pixels lie in the square; cut at both borders, as in Cutout."""
-    start = torch.floor(centre * length) - side // 2
-    pixel = torch.arange(length, device=centre.device)
+def _in_square(center: Tensor, side: int, length: int) -> Tensor:
+    """Return which of ``length`` pixels are in the square, (B, length), cut at both borders."""
+    start = torch.floor(center * length) - side // 2
+    pixel = torch.arange(length, device=center.device)
     return (pixel >= start[:, None]) & (pixel < start[:, None] + side)
 
 
-class Normalise:
-    """Grey levels to network input: mean 0 and deviation 1 per channel over the training half."""
+class Normalize:
+    """Gray levels to network input: mean 0 and deviation 1 per channel over the given images."""
 
     def __init__(self, images: Tensor) -> None:
         levels = images.float().div(255)

@@ -1,77 +1,96 @@
-"""What a search shows and writes while it runs: a line on a terminal, JSON lines, TensorBoard."""
+"""Callbacks of a search: a progress line, a log of JSON lines, TensorBoard."""
 
 import json
 import time
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from learned_augment._io import check_output_path
+from learned_augment.policy import Policy
+from learned_augment.runtime.loop import StepReport
 from learned_augment.runtime.progress import Progress
-from learned_augment.search.loop import StepReport, Watcher
 
-__all__ = ["JsonLines", "Line", "best_ops", "tensorboard"]
+__all__ = ["Callback", "JsonLog", "ProgressLine", "SearchReport", "most_applied", "tensorboard"]
 
-SHOWN_EVERY = 0.5
-
-
-def best_ops(report: StepReport, count: int = 3) -> list[tuple[str, float]]:
-    """Return the ops that the policy so far applies most often, with the mean times per image."""
-    shares = {name: float(layers.sum()) for name, layers in report.policy().op_shares().items()}
-    shares.pop("Identity", None)
-    return sorted(shares.items(), key=lambda item: -item[1])[:count]
+_REFRESH_SECONDS = 0.5
 
 
-class Line:
-    """The progress line of a search: how far, time left, losses, the leading ops.
+@dataclass(frozen=True)
+class SearchReport(StepReport):
+    """What a callback of a search receives after every step: a `StepReport` with a policy.
+
+    Attributes:
+        policy: Returns the best policy so far.
+    """
+
+    policy: Callable[[], Policy]
+
+
+Callback: TypeAlias = Callable[[SearchReport], None]
+
+
+def most_applied(policy: Policy, count: int = 3) -> list[tuple[str, float]]:
+    """Return the ops that a policy applies most often, with the mean number of times per image."""
+    applied = {name: float(layers.sum()) for name, layers in policy.op_shares().items()}
+    applied.pop("Identity", None)
+    return sorted(applied.items(), key=lambda item: -item[1])[:count]
+
+
+class ProgressLine:
+    """A line on a terminal: step, losses, the ops applied most, time left.
 
     Use it as a context manager; the line is wiped at the end.
 
     Args:
-        shown: As for `progress.Progress`.
+        shown: As for `runtime.progress.Progress`.
     """
 
     def __init__(self, shown: bool | None = None) -> None:
-        self.progress = Progress(shown=shown)
-        self.last = -SHOWN_EVERY
-        self.best = ""
+        self._progress = Progress(shown=shown)
+        self._refreshed = -_REFRESH_SECONDS
+        self._ops = ""
 
-    def __enter__(self) -> "Line":
+    def __enter__(self) -> "ProgressLine":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.progress.close()
+        self._progress.close()
 
-    def __call__(self, report: StepReport) -> None:
+    def __call__(self, report: SearchReport) -> None:
         """Show one step."""
-        if report.seconds - self.last >= SHOWN_EVERY:
-            self.last = report.seconds
-            self.best = ", ".join(f"{name} {share:.2f}" for name, share in best_ops(report))
+        if report.seconds - self._refreshed >= _REFRESH_SECONDS:
+            self._refreshed = report.seconds
+            ops = most_applied(report.policy())
+            self._ops = ", ".join(f"{name} {times:.2f}" for name, times in ops)
         losses = "".join(
             f" {name.replace('_', ' ')} {report.metrics[name]:.2f},"
             for name in ("train_loss", "val_loss")
             if name in report.metrics
         )
         text = (
-            f"{report.phase}: step {report.step}/{report.steps},{losses} most applied: {self.best}"
+            f"{report.phase}: step {report.step}/{report.steps},{losses} most applied: {self._ops}"
         )
-        self.progress.show(text, report.left, report.left_is_all)
+        self._progress.show(text, report.seconds_left, report.all_phases_timed)
 
 
-class JsonLines:
+class JsonLog:
     """A log with one JSON object per step, appended to ``path``.
 
     Args:
         path: The log; made if it does not exist.
 
     Raises:
-        ValueError: If its folder does not exist.
+        ValueError: If no file can be written there.
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = check_output_path(path)
+        self._path = check_output_path(path)
 
-    def __call__(self, report: StepReport) -> None:
-        """Append one step; a disk that refuses ends no search, but is told."""
+    def __call__(self, report: SearchReport) -> None:
+        """Append one step; a failing disk gives a warning and does not end the search."""
         row = {
             "step": report.step,
             "steps": report.steps,
@@ -80,18 +99,18 @@ class JsonLines:
             **report.metrics,
         }
         try:
-            with self.path.open("a", encoding="utf-8") as file:
+            with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
         except OSError as error:
             warnings.warn(
-                f"The log {self.path} could not be written ({error}); the search goes on.",
+                f"The log {self._path} could not be written ({error}); the search goes on.",
                 RuntimeWarning,
                 stacklevel=2,
             )
 
 
-def tensorboard(folder: Path) -> Watcher:
-    """Return a watcher that writes every metric as a TensorBoard scalar under ``folder``.
+def tensorboard(folder: Path) -> Callback:
+    """Return a callback that writes every metric as a TensorBoard scalar under ``folder``.
 
     Raises:
         ModuleNotFoundError: If TensorBoard is not installed.
@@ -104,7 +123,7 @@ def tensorboard(folder: Path) -> Watcher:
         ) from None
     writer = SummaryWriter(str(folder))
 
-    def write(report: StepReport) -> None:
+    def write(report: SearchReport) -> None:
         for name, value in report.metrics.items():
             writer.add_scalar(name, value, report.step)
         writer.flush()

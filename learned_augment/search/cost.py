@@ -1,36 +1,73 @@
-"""What a search would take: sizes, memory and time, from trial steps that nobody keeps."""
+"""The cost of a search: its phases, their passes through the network, memory and time."""
 
 import time
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from torch import Tensor
+from learned_augment.search.peak_memory import peak_bytes
 
-from learned_augment.runtime.rng import isolated
-from learned_augment.search.peak_memory import most_bytes
-from learned_augment.search.phases import Phase, Phased
-from learned_augment.search.task import Task
+__all__ = ["CostEstimate", "Phase", "measured_phase"]
 
-__all__ = ["Estimate", "estimate"]
-
-TRIALS = 2
+# A gradient is a forward and a backward pass, a forward-mode pass has three products a layer: both
+# cost about three times a plain forward.
+_FORWARDS = 3
+_TRIALS = 2
 
 
-class Estimate(NamedTuple):
-    """What a search would take.
+@dataclass(frozen=True)
+class Phase:
+    """Steps of a search that all cost the same.
 
     Attributes:
-        train_images: Images in the training half.
-        val_images: Images in the validation half.
+        name: What they do.
+        steps: How many there are.
+        seconds: Time of one step.
+        memory: The most bytes that tensors take at once beyond the images of the split.
+        passes: Images that a step sends through the network, by purpose; empty if not counted.
+    """
+
+    name: str
+    steps: int
+    seconds: float
+    memory: int
+    passes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def images(self) -> int:
+        """Images that a step sends through the network for all purposes."""
+        return sum(self.passes.values())
+
+    def __str__(self) -> str:
+        text = f"{self.name}: {self.steps:,} steps"
+        if self.passes:
+            purposes = ", ".join(
+                f"{count:,} {purpose}" for purpose, count in self.passes.items() if count
+            )
+            text += (
+                f" of {self.images:,} images through the network ({purposes}), "
+                f"{_FORWARDS * self.images:,} forward passes' worth"
+            )
+        return f"{text}, about {self.seconds:.2g} s a step"
+
+
+class CostEstimate(NamedTuple):
+    """The cost of a whole search.
+
+    Attributes:
+        train_images: Number of training images.
+        val_images: Number of validation images.
         classes: Number of classes.
         image_shape: (C, H, W).
         steps: Steps of the whole search.
-        data_bytes: Of both halves on the device.
-        memory_bytes: The most that tensors take at once: the halves, all copies of the weights,
-            and what a step keeps for its backward passes. What kernels take to work in comes on
-            top: measured on CPUs, 0 to 28 % of the growth of the process.
+        data_bytes: Memory of the images on the device.
+        memory_bytes: The most that tensors take at once: the images, all copies of the weights,
+            and what a step keeps for its backward passes. Kernels need working memory in addition:
+            measured on CPUs, 0 to 28 % of the growth of the process.
         seconds: Of the whole search.
-        beside: The default augmentation in words.
-        phases: Of a method whose steps do not all cost the same.
+        base_augmentation: Its name, with its cutout.
+        phases: Steps that cost the same, in order.
+        skipped: Files left out because they could not be read.
     """
 
     train_images: int
@@ -41,60 +78,37 @@ class Estimate(NamedTuple):
     data_bytes: int
     memory_bytes: int
     seconds: float
-    beside: str
-    phases: tuple[Phase, ...] = ()
+    base_augmentation: str
+    phases: tuple[Phase, ...]
+    skipped: tuple[str, ...]
 
     def __str__(self) -> str:
         shape = " x ".join(str(size) for size in self.image_shape)
         return (
             f"{self.train_images} training and {self.val_images} validation images of {shape}, "
-            f"{self.classes} classes; default augmentation: {self.beside}; {self.steps} steps; "
-            f"about {self.memory_bytes / 2**20:.0f} MiB, {self.data_bytes / 2**20:.0f} MiB of it "
-            f"images; about {self.seconds:.0f} s" + "".join(f"\n{phase}" for phase in self.phases)
+            f"{self.classes} classes; base augmentation: {self.base_augmentation}; "
+            f"{self.steps} steps; about {self.memory_bytes / 2**20:.0f} MiB, "
+            f"{self.data_bytes / 2**20:.0f} MiB of it images; about {self.seconds:.0f} s"
+            + "".join(f"\n{phase}" for phase in self.phases)
         )
 
 
-def estimate(task: Task) -> Estimate:
-    """Take a few steps of a prepared search, and tell what all of them would take.
-
-    The task has moved on afterwards: prepare another one to run the search.
+def measured_phase(
+    name: str, steps: int, step: Callable[[], Any], owner: object, data_bytes: int
+) -> Phase:
+    """Return the cost of steps that are all alike, from three trial steps.
 
     Args:
-        task: As from `task.prepare`.
+        name: What the steps do.
+        steps: How many the search takes.
+        step: Takes one of them.
+        owner: Holds all tensors that exist between steps, the images included.
+        data_bytes: Memory of the images.
     """
-    if isinstance(task.searcher, Phased):
-        with isolated(int(task.config["seed"]), precise=True):
-            phases = tuple(task.searcher.phases())
-        seconds = sum(phase.steps * phase.seconds for phase in phases)
-        return _estimate(task, _data_bytes(task) + task.searcher.memory, seconds, phases)
-    searcher = task.searcher
-    with isolated(int(task.config["seed"]), precise=True):
-        searcher.step()  # makes what lasts from step to step
-        memory = most_bytes(searcher.step, task.halves, searcher)
-        trials = max(1, min(TRIALS, searcher.steps - searcher.done))
-        start = time.monotonic()
-        for _ in range(trials):
-            searcher.step()
-        seconds = (time.monotonic() - start) / trials * searcher.steps
-    return _estimate(task, memory, seconds)
-
-
-def _estimate(task: Task, memory: int, seconds: float, phases: tuple[Phase, ...] = ()) -> Estimate:
-    halves = task.halves
-    cutout = f", cutout of {task.preset.cutout:g} of the side" if task.preset.cutout else ""
-    return Estimate(
-        len(halves.train_labels),
-        len(halves.val_labels),
-        len(halves.classes),
-        tuple(halves.train_images.shape[1:]),
-        task.searcher.steps,
-        _data_bytes(task),
-        memory,
-        seconds,
-        task.preset.beside + cutout,
-        phases,
-    )
-
-
-def _data_bytes(task: Task) -> int:
-    return sum(part.nbytes for part in task.halves if isinstance(part, Tensor))
+    step()  # creates what lasts from step to step
+    memory = peak_bytes(step, owner)
+    start = time.monotonic()
+    trials = max(1, min(_TRIALS, steps - 2))
+    for _ in range(trials):
+        step()
+    return Phase(name, steps, (time.monotonic() - start) / trials, memory - data_bytes)

@@ -1,45 +1,72 @@
-"""What the loop knows of a method, and the data that every method is given."""
+"""The interface of a search method: one step at a time, a policy at any time.
+
+To add a method, write a package ``search/<name>/`` with
+
+* a frozen dataclass of its own options, a subclass of `options.Options`;
+* a class with the members of `SearchMethod` below;
+
+and add one row to `api.METHODS`. The rest is shared: `api.search` checks all settings, loads and
+splits the images, builds the network, runs the loop with its checkpoints, callbacks and time
+budget, and writes the policy. ``tests/search/test_methods.py`` holds every row to the rules below.
+
+Rules for a method:
+
+* It draws random numbers only from ``generator`` (CPU), from generators that this one seeds, and
+  from torch's global generators (dropout, initial weights). The loop saves the global ones; the
+  others belong to `state_dict`. A search that is cut and resumed then gives the policy of an
+  uninterrupted one, bit for bit.
+* All processes of a `torchrun` draw the same numbers; each works on its own rows of a batch
+  (`runtime.distributed`).
+* It trains on ``split.train_images`` and evaluates on ``split.val_images``. Test images are not
+  part of the split.
+"""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from learned_augment.policy import Policy
-from learned_augment.search.presets import Preset
+from learned_augment.search.cost import Phase
+from learned_augment.search.options import Options
+from learned_augment.search.presets import MethodSettings
+from learned_augment.search.split import Split
 
-__all__ = ["Halves", "Method", "Searcher"]
+__all__ = ["SearchMethod"]
 
 
-class Halves(NamedTuple):
-    """The two halves of the reduced data set, on the search's device.
+class SearchMethod(Protocol):
+    """A search in progress.
+
+    Args:
+        split: Images and labels on the search's device.
+        network: A fresh network with one logit per class; the method owns it.
+        settings: Training settings, ops and excluded ops; see `presets.MethodSettings`.
+        options: The method's own options, read and checked: an instance of ``options_type``.
+        generator: Source of all randomness, seeded; CPU.
 
     Attributes:
-        train_images: (N, C, H, W) uint8, what the network trains on.
-        train_labels: (N,) int64.
-        val_images: (M, C, H, W) uint8, what the policy is judged by; never augmented.
-        val_labels: (M,) int64.
-        classes: Class names, indexed by label.
+        options_type: The class of the method's own options.
+
+    Raises:
+        ValueError: If the network, the ops or the images do not fit the method.
     """
 
-    train_images: Tensor
-    train_labels: Tensor
-    val_images: Tensor
-    val_labels: Tensor
-    classes: tuple[str, ...]
+    options_type: ClassVar[type[Options]]
 
-
-class Searcher(Protocol):
-    """A method under way: one `step` at a time, a policy at any time.
-
-    A searcher does nothing random except from generators whose state is in `state_dict`, so that a
-    search cut and resumed gives the policy of an uninterrupted one, bit for bit.
-    """
+    def __init__(
+        self,
+        split: Split,
+        network: nn.Module,
+        settings: MethodSettings,
+        options: Any,
+        generator: torch.Generator,
+    ) -> None: ...
 
     @property
     def steps(self) -> int:
-        """Number of steps of the whole search."""
+        """Number of steps of the whole search: ``done`` plus all that remain."""
         ...
 
     @property
@@ -48,44 +75,36 @@ class Searcher(Protocol):
         ...
 
     @property
-    def ahead(self) -> Mapping[str, int]:
-        """Steps still to take, by phase in their order; those of a phase take about as long."""
+    def remaining(self) -> Mapping[str, int]:
+        """Steps still to take, by phase in order; the steps of one phase take about as long."""
         ...
 
     def step(self) -> dict[str, float]:
-        """Take one step and return what there is to log; a value that is not finite is an error."""
+        """Take one step and return its metrics; all of them must be finite."""
         ...
 
     def policy(self) -> Policy:
-        """Return the best policy so far, its provenance in ``about``."""
+        """Return the best policy so far.
+
+        Its ``about`` has "method", "paper", "placement" ("replaces" the base augmentation or comes
+        "after" it), "options", "ops", "steps", "metrics" and "parameters" (what was learned).
+        """
+        ...
+
+    def phases(self) -> list[Phase]:
+        """Return the cost of each phase; takes a few trial steps, which spoil the search.
+
+        `cost.measured_phase` does it for a method whose steps all cost the same.
+        """
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a step changes: tensors, numbers, strings and containers."""
+        """Return a copy of everything that `step` changes: tensors, numbers, strings, containers.
+
+        It is written with `torch.save` and read with ``weights_only=True``.
+        """
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
-        ...
-
-
-class Method(Protocol):
-    """A row of `task.SEARCHERS`: what starts a searcher.
-
-    ``options`` are the method's own, by name, as the caller gave them; the method checks them.
-    ``ops`` is None for the method's usual ones; ``exclude`` are left out of either.
-    """
-
-    def __call__(
-        self,
-        halves: Halves,
-        network: nn.Module,
-        preset: Preset,
-        options: Mapping[str, Any],
-        *,
-        ops: tuple[str, ...] | None,
-        exclude: tuple[str, ...],
-        generator: torch.Generator,
-    ) -> Searcher:
-        """Return a searcher at its start."""
+        """Continue where `state_dict` was taken."""
         ...

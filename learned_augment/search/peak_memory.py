@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-__all__ = ["most_bytes"]
+__all__ = ["peak_bytes"]
 
 
-def most_bytes(work: Callable[[], object], *held: object) -> int:
+def peak_bytes(work: Callable[[], object], *held: object) -> int:
     """Return the most bytes that tensors take at once while ``work`` runs.
 
     Every tensor counts as long as it lives: what an operation makes, what autograd keeps for a
@@ -27,7 +27,7 @@ def most_bytes(work: Callable[[], object], *held: object) -> int:
     Example:
         >>> import torch
         >>> kept = {"a": torch.zeros(10)}
-        >>> most_bytes(lambda: (kept["a"] + 1) * 2, kept)
+        >>> peak_bytes(lambda: (kept["a"] + 1) * 2, kept)
         120
     """
     live = _Live()

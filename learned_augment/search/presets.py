@@ -1,4 +1,4 @@
-"""What a search trains, and on how much data: the papers' settings, and two small ones."""
+"""Settings of the papers' searches and of two small ones, by name."""
 
 import math
 from collections.abc import Mapping
@@ -8,24 +8,27 @@ from typing import Any
 
 from learned_augment.models import NetworkChoice
 
-__all__ = ["PRESETS", "Preset", "find_preset"]
+__all__ = ["PRESETS", "MethodSettings", "find_preset"]
 
 
 @dataclass(frozen=True)
-class Preset:
-    """Settings that every search method shares.
+class MethodSettings:
+    """What a search method is told about its network, its training and its ops.
 
     Attributes:
-        model: The network, a name of `networks.NETWORKS`, a factory or a module.
-        reduce: Number of images to search on, both halves together; None for all.
-        epochs: Passes over the training half.
+        model: The network: a name of `models.NETWORKS`, a factory or a module.
+        reduce: Number of images to search on, training and validation together; None for all.
+        epochs: Passes over the training images.
         batch_size: Images per step, of all processes together.
-        learning_rate: The network's highest.
+        learning_rate: The highest learning rate of the network.
         weight_decay: The network's.
-        beside: Default augmentation, a name of `placement.DEFAULTS`.
-        cutout: Side of the default cutout as a fraction of the shorter side; 0 for none.
-        only: The one method that these settings are for; "" for any.
-        options: That method's own options, where they are not its defaults.
+        base_augmentation: A name of `named_policies.BASE_AUGMENTATIONS`.
+        cutout: Side of the base augmentation's cutout as a fraction of the shorter side; 0 for
+            none.
+        options: The method's own options, where they are not its defaults.
+        method: The only method that these settings are for; "" for any.
+        ops: Names of the ops to search among; None for the method's own.
+        exclude: Names of ops to leave out.
 
     Raises:
         ValueError: If a number is out of range.
@@ -37,14 +40,15 @@ class Preset:
     batch_size: int
     learning_rate: float
     weight_decay: float
-    beside: str
+    base_augmentation: str
     cutout: float = 0.0
-    only: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    method: str = ""
+    ops: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        lowest = {"reduce": 4, "epochs": 1, "batch_size": 2}
-        for name, low in lowest.items():
+        for name, low in (("reduce", 4), ("epochs", 1), ("batch_size", 2)):
             number = getattr(self, name)
             if number is not None and number < low:
                 raise ValueError(f"{name} must be {low} or more, got {number}.")
@@ -53,10 +57,15 @@ class Preset:
                 "Expected learning_rate > 0 and weight_decay >= 0, got "
                 f"{self.learning_rate} and {self.weight_decay}."
             )
+        if not 0 <= self.cutout < 1:
+            raise ValueError(
+                f"Expected cutout as a fraction of the side in [0, 1), got {self.cutout}."
+            )
 
 
-# DeepAA's published figures. Its training splits do not fit ours: with all 50,000 images, half are
-# the validation half, and what the network is not trained on is searched on (21,000 for 35,000).
+# DeepAA's published numbers. Its split differs from ours: half of all 50,000 images are our
+# validation images, and the policy is learned from the training images that the network does not
+# see (21,000 for 35,000).
 _DEEPAA_PAPER: Mapping[str, Any] = {
     "rewards": "forward",
     "depth": 5,
@@ -78,81 +87,81 @@ _DEEPAA_RELEASED: Mapping[str, Any] = {
 }
 
 
-def _deepaa(options: Mapping[str, Any]) -> Preset:
-    return Preset(
+def _deepaa(options: Mapping[str, Any]) -> MethodSettings:
+    return MethodSettings(
         model="wrn-40-2",
         reduce=None,
         epochs=45,
         batch_size=128,
         learning_rate=0.1,
         weight_decay=5e-4,
-        beside="crop-flip",
+        base_augmentation="crop-flip",
         cutout=0.5,
-        only="deepaa",
         options=options,
+        method="deepaa",
     )
 
 
-# The rows of DADA's table 7 and of its published policies' names. Its ImageNet search also has
-# colour jitter and lighting noise beside the policy; they are left out here.
+# The rows of DADA's table 7, by the names of its published policies. Its ImageNet search also uses
+# color jitter and lighting noise; they are left out here.
 PRESETS = MappingProxyType(
     {
-        "cifar10": Preset(
+        "cifar10": MethodSettings(
             model="wrn-40-2",
             reduce=4000,
             epochs=20,
             batch_size=128,
             learning_rate=0.1,
             weight_decay=2e-4,
-            beside="crop-flip",
+            base_augmentation="crop-flip",
             cutout=0.5,
         ),
-        "cifar100": Preset(
+        "cifar100": MethodSettings(
             model="wrn-40-2",
             reduce=4000,
             epochs=20,
             batch_size=32,
             learning_rate=0.025,
             weight_decay=5e-4,
-            beside="crop-flip",
+            base_augmentation="crop-flip",
             cutout=0.5,
         ),
-        "svhn": Preset(
+        "svhn": MethodSettings(
             model="wrn-28-10",
             reduce=1000,
             epochs=20,
             batch_size=32,
             learning_rate=0.00125,
             weight_decay=1e-3,
-            beside="crop-flip",
+            base_augmentation="crop-flip",
             cutout=0.625,
         ),
-        "imagenet": Preset(
+        "imagenet": MethodSettings(
             model="resnet50",
             reduce=6000,
             epochs=20,
             batch_size=32,
             learning_rate=0.00125,
             weight_decay=1e-4,
-            beside="resized-crop-flip",
+            base_augmentation="resized-crop-flip",
         ),
-        "digits": Preset(
+        "digits": MethodSettings(
             model="small-cnn",
             reduce=None,
             epochs=60,
             batch_size=128,
             learning_rate=0.05,
             weight_decay=5e-4,
-            beside="none",
+            base_augmentation="none",
         ),
-        "quick": Preset(
+        "quick": MethodSettings(
             model="small-cnn",
             reduce=2000,
             epochs=40,
             batch_size=128,
             learning_rate=0.05,
             weight_decay=5e-4,
-            beside="crop-flip",
+            base_augmentation="crop-flip",
         ),
         "paper": _deepaa(_DEEPAA_PAPER),
         "released": _deepaa(_DEEPAA_RELEASED),
@@ -161,8 +170,8 @@ PRESETS = MappingProxyType(
 """Settings by name. "quick" fits a laptop and photographs of any kind."""
 
 
-def find_preset(name: str | None, data: str, method: str) -> tuple[str, Preset]:
-    """Return a preset and its name; None chooses "digits" for digits and "quick" for all else.
+def find_preset(name: str | None, data: str, method: str) -> tuple[str, MethodSettings]:
+    """Return a preset and its name; None chooses "digits" for digits and "quick" for other data.
 
     Raises:
         ValueError: If there is no such preset, or it is for another method.
@@ -170,9 +179,10 @@ def find_preset(name: str | None, data: str, method: str) -> tuple[str, Preset]:
     name = name or ("digits" if data == "digits" else "quick")
     if name not in PRESETS:
         raise ValueError(f"No preset named {name!r}. Available: {', '.join(PRESETS)}.")
-    if PRESETS[name].only not in ("", method):
+    preset = PRESETS[name]
+    if preset.method not in ("", method):
         raise ValueError(
-            f"Preset {name!r} is for method {PRESETS[name].only!r}, not for {method!r}; give that "
+            f"Preset {name!r} is for method {preset.method!r}, not for {method!r}; give that "
             "method, or another preset."
         )
-    return name, PRESETS[name]
+    return name, preset

@@ -1,4 +1,6 @@
-"""The data of a search: a stratified reduced set, halved class by class, as uint8 on the device."""
+"""The training and validation images of a search: reduced and split class by class."""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -6,38 +8,64 @@ from torch import Tensor
 from learned_augment._io import content_hash
 from learned_augment._text import leading
 from learned_augment.datasets.image_data import ImageData
-from learned_augment.search.method import Halves
 
-__all__ = ["fingerprint", "make_halves"]
+__all__ = ["Split", "split_hash", "split_images"]
 
 
-def make_halves(
+class Split(NamedTuple):
+    """The images of a search, on its device.
+
+    Attributes:
+        train_images: (N, C, H, W) uint8; the network trains on them.
+        train_labels: (N,) int64.
+        val_images: (M, C, H, W) uint8; the policy is evaluated on them. They are never augmented.
+        val_labels: (M,) int64.
+        classes: Class names, indexed by label.
+    """
+
+    train_images: Tensor
+    train_labels: Tensor
+    val_images: Tensor
+    val_labels: Tensor
+    classes: tuple[str, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of all images and labels."""
+        return sum(part.nbytes for part in self if isinstance(part, Tensor))
+
+
+def split_images(
     data: ImageData, val: ImageData | None, reduce: int | None, seed: int, device: torch.device
-) -> Halves:
-    """Reduce the training images, every class in proportion, and split each class in halves.
+) -> Split:
+    """Reduce the training images, every class in proportion, and split each class in two.
 
     Test images are never used.
 
     Args:
-        data: Its training images are the training half, and the validation half without ``val``.
-        val: If given, all of its images may serve as the validation half.
-        reduce: Number of images in both halves together; None, or more than there are, for all.
+        data: Its training images are split; with ``val``, all of them are for training.
+        val: If given, all of its images may serve for validation.
+        reduce: Number of images for training and validation together; None, or more than there
+            are, for all.
         seed: Chooses the images.
-        device: Where the halves are put.
+        device: Where the images are put.
 
     Raises:
-        ValueError: If a class has too few images for two halves, or ``val`` does not fit ``data``.
+        ValueError: If a class has too few images to split, or ``val`` does not fit ``data``.
     """
     if val is not None:
         _check_fit(data, val)
         half = None if reduce is None else reduce // 2
         train = _reduced(data, half, seed)
-        judge = _reduced(_all(val), half, seed)
-        parts = train.train_images, train.train_labels, judge.train_images, judge.train_labels
+        validation = _reduced(_all(val), half, seed)
+        parts = (
+            *(train.train_images, train.train_labels),
+            *(validation.train_images, validation.train_labels),
+        )
     else:
-        parts = _halved(_reduced(data, reduce, seed), seed)
-    a, a_labels, b, b_labels = (part.to(device) for part in parts)
-    return Halves(a, a_labels, b, b_labels, data.classes)
+        parts = _divided(_reduced(data, reduce, seed), seed)
+    x, y, val_x, val_y = (part.to(device) for part in parts)
+    return Split(x, y, val_x, val_y, data.classes)
 
 
 def _reduced(data: ImageData, count: int | None, seed: int) -> ImageData:
@@ -50,20 +78,20 @@ def _reduced(data: ImageData, count: int | None, seed: int) -> ImageData:
     return data.subset(count, seed)
 
 
-def _halved(data: ImageData, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _divided(data: ImageData, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     _check_enough(data)
     train: list[Tensor] = []
-    judge: list[Tensor] = []
+    val: list[Tensor] = []
     for label in range(len(data.classes)):
         rows = (data.train_labels == label).nonzero()[:, 0]
         rows = _shuffled(rows, generator)
-        # The odd image goes to either half in turn, so that halves differ by one image at most.
-        middle = (len(rows) + (_count(train) <= _count(judge))) // 2
+        # The odd image goes to the smaller part, so that the parts differ by one image at most.
+        middle = (len(rows) + (_count(train) <= _count(val))) // 2
         train.append(rows[:middle])
-        judge.append(rows[middle:])
-    # In random order: whoever takes the first images must not get one class alone.
-    a, b = (_shuffled(torch.cat(rows), generator) for rows in (train, judge))
+        val.append(rows[middle:])
+    # In random order: the first images of a part must not be of one class.
+    a, b = (_shuffled(torch.cat(rows), generator) for rows in (train, val))
     images, labels = data.train_images, data.train_labels
     return images[a], labels[a], images[b], labels[b]
 
@@ -73,9 +101,9 @@ def _check_enough(data: ImageData) -> None:
     few = [f"{name} ({n})" for name, n in zip(data.classes, counts, strict=True) if n < 2]
     if few:
         raise ValueError(
-            f"{data.name}: each half needs an image of every class, and of {sum(counts)} training "
-            f"images too few are of {leading(few)}; raise reduce (--reduce), add images, or "
-            "give the validation half as val (--val)."
+            f"{data.name}: training and validation each need an image of every class, and of "
+            f"{sum(counts)} images too few are of {leading(few)}; raise reduce (--reduce), add "
+            "images, or give validation images as val (--val)."
         )
 
 
@@ -112,6 +140,6 @@ def _check_fit(data: ImageData, val: ImageData) -> None:
             )
 
 
-def fingerprint(halves: Halves) -> str:
-    """Return a hash of the images and labels, to tell whether a checkpoint is of these data."""
-    return content_hash(halves[:4])[:16]
+def split_hash(split: Split) -> str:
+    """Return a hash of the images and labels, by which a checkpoint knows its data."""
+    return content_hash(split[:4])[:16]

@@ -1,1 +1,1 @@
-"""Differentiable automatic data augmentation: pairs of ops, how often and how strong."""
+"""DADA: pairs of ops, with probability and magnitude, by gradient alignment."""

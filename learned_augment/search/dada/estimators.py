@@ -1,7 +1,7 @@
-"""Gradients of an expected cost through discrete choices: which pair, which of its ops to apply.
+"""Gradient estimators of an expected cost through discrete choices of a pair and of its ops.
 
 Shapes: B draws, S pairs (sub-policies), K = 2 ops a pair. Parameters are logits: ``alpha`` (S,) of
-the categorical choice, ``chance`` (S, K) of the Bernoulli bits. Costs (B,) are to be minimised.
+the categorical choice, ``beta`` (S, K) of the Bernoulli bits. Costs (B,) are to be minimized.
 Estimators return one gradient per draw, (B, S) and (B, S, K); their mean over B is the estimate.
 """
 
@@ -12,9 +12,18 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-__all__ = ["ESTIMATORS", "Draw", "Estimate", "conditional", "draw", "new_surrogate", "relaxed"]
+__all__ = [
+    "ESTIMATORS",
+    "Draw",
+    "Estimate",
+    "Measurement",
+    "conditional",
+    "draw",
+    "new_surrogate",
+    "relaxed",
+]
 
-HIDDEN = 100
+_HIDDEN = 100
 
 
 class Draw(NamedTuple):
@@ -24,18 +33,18 @@ class Draw(NamedTuple):
         choice: Which pair, (B,) int64.
         bits: Whether each op would be applied, (B, S, K) zeros and ones; those of the pairs that
             were not chosen have no effect.
-        choice_noise: Uniform noise behind ``choice``, (B, S).
-        bit_noise: Uniform noise behind ``bits``, (B, S, K).
-        again_choice: Independent noise for the conditional sample of RELAX, (B, S).
-        again_bits: The same for the bits, (B, S, K).
+        choice_noise: Uniform noise from which ``choice`` was computed, (B, S).
+        bit_noise: Uniform noise from which ``bits`` were computed, (B, S, K).
+        cond_choice_noise: Independent noise for the conditional sample of RELAX, (B, S).
+        cond_bit_noise: The same for the bits, (B, S, K).
     """
 
     choice: Tensor
     bits: Tensor
     choice_noise: Tensor
     bit_noise: Tensor
-    again_choice: Tensor
-    again_bits: Tensor
+    cond_choice_noise: Tensor
+    cond_bit_noise: Tensor
 
     def chosen_bits(self) -> Tensor:
         """Return the bits of the chosen pairs, (B, K)."""
@@ -43,25 +52,31 @@ class Draw(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """Per-draw gradients; ``spread`` is a loss for the surrogate's weights, or None."""
+    """Gradients of every draw.
+
+    Attributes:
+        alpha: By the logits of the pairs, (B, S).
+        beta: By the logits of the bits, (B, S, K).
+        variance: Loss for the weights of the surrogate, (); None without one.
+    """
 
     alpha: Tensor
-    chance: Tensor
-    spread: Tensor | None = None
+    beta: Tensor
+    variance: Tensor | None = None
 
 
-class Evidence(NamedTuple):
-    """What a step learned about its draws.
+class Measurement(NamedTuple):
+    """What a step measured about its draws.
 
     Attributes:
         cost: Cost of every draw, (B,).
-        pull: <d cost / d image, image - 1> for every draw, (B,): what `gumbel` needs. May be None.
-        surrogate: Weights of the control variate (see `new_surrogate`), for `relax` alone.
-        temperature: Of the relaxed samples.
+        image_term: <d cost / d image, image - 1> for every draw, (B,); only `gumbel` needs it.
+        surrogate: Weights of the control variate (see `new_surrogate`); only `relax` needs them.
+        temperature: Temperature of the relaxed samples.
     """
 
     cost: Tensor
-    pull: Tensor | None = None
+    image_term: Tensor | None = None
     surrogate: dict[str, Tensor] | None = None
     temperature: float = 0.5
 
@@ -73,72 +88,72 @@ def _uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator | 
 
 
 def relaxed(
-    alpha: Tensor, chance: Tensor, choice_noise: Tensor, bit_noise: Tensor
+    alpha: Tensor, beta: Tensor, choice_noise: Tensor, bit_noise: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return z = (B, S) and (B, S, K), whose argmax and sign are the discrete draw."""
+    """Return z, (B, S) and (B, S, K): its argmax and its sign are the discrete draw."""
     gumbel = -torch.log(-torch.log(choice_noise))
-    return torch.log_softmax(alpha, -1) + gumbel, chance + torch.logit(bit_noise)
+    return torch.log_softmax(alpha, -1) + gumbel, beta + torch.logit(bit_noise)
 
 
-def draw(alpha: Tensor, chance: Tensor, count: int, generator: torch.Generator | None) -> Draw:
-    """Draw ``count`` times a pair and its bits, on the CPU."""
-    shapes = ((count, *alpha.shape), (count, *chance.shape)) * 2
+def draw(alpha: Tensor, beta: Tensor, count: int, generator: torch.Generator | None) -> Draw:
+    """Draw a pair and its bits ``count`` times, on the CPU."""
+    shapes = ((count, *alpha.shape), (count, *beta.shape)) * 2
     noise = [_uniform(shape, alpha, generator) for shape in shapes]
     with torch.no_grad():
-        choice, bits = relaxed(alpha, chance, noise[0], noise[1])
+        choice, bits = relaxed(alpha, beta, noise[0], noise[1])
     return Draw(choice.argmax(-1), (bits > 0).to(alpha.dtype), *noise)
 
 
-def _hot(alpha: Tensor, drawn: Draw) -> Tensor:
+def _one_hot(alpha: Tensor, drawn: Draw) -> Tensor:
     return F.one_hot(drawn.choice, alpha.shape[-1]).to(alpha.dtype)
 
 
-def _score(alpha: Tensor, chance: Tensor, drawn: Draw, cost: Tensor) -> Estimate:
+def _score(alpha: Tensor, beta: Tensor, drawn: Draw, cost: Tensor) -> Estimate:
     """Return cost * grad log p(draw), the bits of unchosen pairs left out."""
-    hot = _hot(alpha, drawn)
-    bits = hot[..., None] * (drawn.bits - torch.sigmoid(chance))
+    hot = _one_hot(alpha, drawn)
+    bits = hot[..., None] * (drawn.bits - torch.sigmoid(beta))
     return Estimate(cost[:, None] * (hot - torch.softmax(alpha, -1)), cost[:, None, None] * bits)
 
 
-def score(alpha: Tensor, chance: Tensor, drawn: Draw, evidence: Evidence) -> Estimate:
+def score(alpha: Tensor, beta: Tensor, drawn: Draw, measured: Measurement) -> Estimate:
     """Estimate by the plain score function, without baseline."""
-    return _score(alpha, chance, drawn, evidence.cost)
+    return _score(alpha, beta, drawn, measured.cost)
 
 
-def leave_one_out(alpha: Tensor, chance: Tensor, drawn: Draw, evidence: Evidence) -> Estimate:
+def leave_one_out(alpha: Tensor, beta: Tensor, drawn: Draw, measured: Measurement) -> Estimate:
     """Estimate with the mean cost of the other draws as baseline; unbiased, needs two draws."""
-    cost = evidence.cost
+    cost = measured.cost
     others = (cost.sum() - cost) / (len(cost) - 1)
-    return _score(alpha, chance, drawn, cost - others)
+    return _score(alpha, beta, drawn, cost - others)
 
 
-def released(alpha: Tensor, chance: Tensor, drawn: Draw, evidence: Evidence) -> Estimate:
-    """Estimate as DADA's released code does: no baseline left, all bits scored, chosen or not.
+def released(alpha: Tensor, beta: Tensor, drawn: Draw, measured: Measurement) -> Estimate:
+    """Estimate as DADA's released code does: without baseline, with the score of all bits.
 
     Its scalar log p(pair) is added to the table of S x K bit probabilities before the sum, so the
-    score of ``alpha`` counts S * K times. Its control variate cancels (see `relax`), hence is not
+    score of ``alpha`` counts S * K times. Its control variate cancels (see `relax`) and is not
     computed.
     """
-    cost = evidence.cost[:, None]
-    choice = cost * chance.numel() * (_hot(alpha, drawn) - torch.softmax(alpha, -1))
-    return Estimate(choice, cost[..., None] * (drawn.bits - torch.sigmoid(chance)))
+    cost = measured.cost[:, None]
+    choice = cost * beta.numel() * (_one_hot(alpha, drawn) - torch.softmax(alpha, -1))
+    return Estimate(choice, cost[..., None] * (drawn.bits - torch.sigmoid(beta)))
 
 
-def gumbel(alpha: Tensor, chance: Tensor, drawn: Draw, evidence: Evidence) -> Estimate:
+def gumbel(alpha: Tensor, beta: Tensor, drawn: Draw, measured: Measurement) -> Estimate:
     """Estimate straight through a Gumbel-Softmax: hard draw forward, relaxed gradient backward.
 
     Biased. The shortcut of GDAS (Dong and Yang 2019) that DADA's baseline takes: what was not
-    drawn counts as an image of ones, so one number per draw, ``pull``, says what the drawn image
-    is better by.
+    drawn counts as an image of ones, so one number per draw, ``image_term``, compares the drawn
+    image with it.
     """
-    if evidence.pull is None:
+    if measured.image_term is None:
         raise ValueError("The gumbel estimator needs the gradient of the cost by the image.")
-    a, c = _copies(alpha, drawn), _copies(chance, drawn)
+    a, c = _copies(alpha, drawn), _copies(beta, drawn)
     choice, bits = relaxed(a, c, drawn.choice_noise, drawn.bit_noise)
-    weight = (_hot(alpha, drawn) * torch.softmax(choice / evidence.temperature, -1)).sum(-1)
-    soft = torch.sigmoid(bits / evidence.temperature) * (2 * drawn.bits - 1)
-    applied = (_hot(alpha, drawn)[..., None] * soft).sum((-1, -2))
-    return Estimate(*torch.autograd.grad((evidence.pull * (weight + applied)).sum(), (a, c)))
+    weight = (_one_hot(alpha, drawn) * torch.softmax(choice / measured.temperature, -1)).sum(-1)
+    soft = torch.sigmoid(bits / measured.temperature) * (2 * drawn.bits - 1)
+    applied = (_one_hot(alpha, drawn)[..., None] * soft).sum((-1, -2))
+    return Estimate(*torch.autograd.grad((measured.image_term * (weight + applied)).sum(), (a, c)))
 
 
 def _copies(parameter: Tensor, drawn: Draw) -> Tensor:
@@ -147,63 +162,63 @@ def _copies(parameter: Tensor, drawn: Draw) -> Tensor:
     return copies.clone().requires_grad_()
 
 
-def conditional(alpha: Tensor, chance: Tensor, drawn: Draw) -> tuple[Tensor, Tensor]:
-    """Return z~, drawn from the law of z given the discrete draw; differentiable in parameters.
+def conditional(alpha: Tensor, beta: Tensor, drawn: Draw) -> tuple[Tensor, Tensor]:
+    """Return z~, drawn from the distribution of z given the discrete draw; differentiable.
 
-    Given the pair c, the largest z is a standard Gumbel whatever the probabilities are, and the
-    others are Gumbels cut off below it. Given a bit, its noise is uniform on the matching side.
+    Given the pair c, the largest z is a standard Gumbel for any probabilities, and the others are
+    Gumbels truncated at it. Given a bit, its noise is uniform on the matching side.
 
     Tucker et al., REBAR, arXiv:1703.07370, appendix; Grathwohl et al., RELAX, arXiv:1711.00123.
     """
-    hot, e = _hot(alpha, drawn), -torch.log(drawn.again_choice)
+    hot, e = _one_hot(alpha, drawn), -torch.log(drawn.cond_choice_noise)
     top = (hot * e).sum(-1, keepdim=True)
     choice = -torch.log(torch.where(hot > 0, e, e / torch.softmax(alpha, -1) + top))
-    p, v = torch.sigmoid(chance), drawn.again_bits
-    return choice, chance + torch.logit(torch.where(drawn.bits > 0, 1 - p + v * p, v * (1 - p)))
+    p, v = torch.sigmoid(beta), drawn.cond_bit_noise
+    return choice, beta + torch.logit(torch.where(drawn.bits > 0, 1 - p + v * p, v * (1 - p)))
 
 
 def new_surrogate(
     pairs: int, slots: int, generator: torch.Generator | None, dtype: torch.dtype = torch.float32
 ) -> dict[str, Tensor]:
-    """Return fresh weights of c_phi: S + S * K relaxed draws -> 100 tanh units -> one number."""
+    """Return initial weights of c_phi: S + S * K relaxed draws -> 100 tanh units -> one number."""
     inputs = pairs + pairs * slots
-    shapes = {"w1": (HIDDEN, inputs), "b1": (HIDDEN,), "w2": (HIDDEN,), "b2": ()}
-    scale = {"w1": inputs, "b1": inputs, "w2": HIDDEN, "b2": HIDDEN}
+    shapes = {"w1": (_HIDDEN, inputs), "b1": (_HIDDEN,), "w2": (_HIDDEN,), "b2": ()}
+    scale = {"w1": inputs, "b1": inputs, "w2": _HIDDEN, "b2": _HIDDEN}
     return {
         name: (2 * torch.rand(shape, dtype=dtype, generator=generator) - 1) * scale[name] ** -0.5
         for name, shape in shapes.items()
     }
 
 
-def _surrogate(evidence: Evidence, choice: Tensor, bits: Tensor) -> Tensor:
-    phi, tau = evidence.surrogate, evidence.temperature
+def _surrogate(measured: Measurement, choice: Tensor, bits: Tensor) -> Tensor:
+    phi, tau = measured.surrogate, measured.temperature
     if phi is None:
         raise ValueError("The relax estimator needs the weights of its surrogate: new_surrogate().")
     soft = torch.cat([torch.softmax(choice / tau, -1), torch.sigmoid(bits / tau).flatten(1)], -1)
     return torch.tanh((2 * soft - 1) @ phi["w1"].T + phi["b1"]) @ phi["w2"] + phi["b2"]
 
 
-def relax(alpha: Tensor, chance: Tensor, drawn: Draw, evidence: Evidence) -> Estimate:
-    """Estimate with RELAX: a learned control variate, unbiased whatever its weights are.
+def relax(alpha: Tensor, beta: Tensor, drawn: Draw, measured: Measurement) -> Estimate:
+    """Estimate with RELAX: a learned control variate, unbiased for any weights of it.
 
     The surrogate enters once per draw, against that draw's own cost. DADA's released code forms
     the estimate at two weights with the same noise and subtracts, which cancels every surrogate
-    term. ``spread`` is the variance of the estimate, for the surrogate to minimise.
+    term. ``variance`` is that of the estimate, for the surrogate to minimize.
 
     Grathwohl et al., Backpropagation through the Void, arXiv:1711.00123.
     """
-    a, c = _copies(alpha, drawn), _copies(chance, drawn)
-    free = _surrogate(evidence, *relaxed(a, c, drawn.choice_noise, drawn.bit_noise))
-    given = _surrogate(evidence, *conditional(a, c, drawn))
-    by_alpha, by_chance = torch.autograd.grad((free - given).sum(), (a, c), create_graph=True)
-    base = _score(alpha.detach(), chance.detach(), drawn, evidence.cost - given)
-    hot = _hot(alpha, drawn)[..., None]
-    estimate = Estimate(base.alpha + by_alpha, base.chance + hot * by_chance)
-    spread = estimate.alpha.square().sum(-1) + estimate.chance.square().sum((-1, -2))
-    return Estimate(estimate.alpha.detach(), estimate.chance.detach(), spread.mean())
+    a, c = _copies(alpha, drawn), _copies(beta, drawn)
+    free = _surrogate(measured, *relaxed(a, c, drawn.choice_noise, drawn.bit_noise))
+    given = _surrogate(measured, *conditional(a, c, drawn))
+    by_alpha, by_beta = torch.autograd.grad((free - given).sum(), (a, c), create_graph=True)
+    base = _score(alpha.detach(), beta.detach(), drawn, measured.cost - given)
+    hot = _one_hot(alpha, drawn)[..., None]
+    estimate = Estimate(base.alpha + by_alpha, base.beta + hot * by_beta)
+    variance = estimate.alpha.square().sum(-1) + estimate.beta.square().sum((-1, -2))
+    return Estimate(estimate.alpha.detach(), estimate.beta.detach(), variance.mean())
 
 
-Estimator = Callable[[Tensor, Tensor, Draw, Evidence], Estimate]
+Estimator = Callable[[Tensor, Tensor, Draw, Measurement], Estimate]
 
 ESTIMATORS: dict[str, Estimator] = {
     "loo": leave_one_out,
@@ -212,3 +227,4 @@ ESTIMATORS: dict[str, Estimator] = {
     "none": score,
     "released": released,
 }
+"""Estimators by the name of their option."""

@@ -1,24 +1,15 @@
-"""A method's own options: read from plain names and values, with errors that list what there is."""
+"""The options of DADA."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from learned_augment.search.dada.estimators import ESTIMATORS
+from learned_augment.search.options import Options
 
-__all__ = ["DADAOptions", "read_options"]
+__all__ = ["DADAOptions"]
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "mode": ("corrected", "released"),
-    "estimator": tuple(ESTIMATORS),
-    "magnitude": ("true", "one", "none"),
-    "draw": ("image", "batch"),
-    "derivative": ("difference", "exact"),
-    "tangent": ("ahead", "here"),
-    "validation": ("eval", "train"),
-}
-
-RELEASED: dict[str, Any] = {
+_RELEASED: Mapping[str, Any] = {
     "estimator": "released",
     "magnitude": "one",
     "draw": "batch",
@@ -27,20 +18,20 @@ RELEASED: dict[str, Any] = {
     "validation": "train",
     "memory": 0.0,
 }
-"""What mode "released" stands for; its policy rate may be changed, as the authors did."""
+"""What mode "released" fixes; its policy rate may be changed, as the authors did."""
 
-RELEASED_RATE = 5e-3
+_RELEASED_RATE = 5e-3
 
-RATE, STEPS = 0.03, 200
-"""Adam's rate, and the number of steps above which it is lower."""
+# Adam's rate, and the number of steps above which it is lower.
+_RATE, _STEPS = 0.03, 200
 
 
 @dataclass(frozen=True)
-class DADAOptions:
+class DADAOptions(Options):
     """Options of DADA; the defaults are the corrected method.
 
     Attributes:
-        mode: "corrected" learns logits and strengths from per-image rewards and a fresh validation
+        mode: "corrected" learns logits and strengths from per-image rewards and a new validation
             batch each step; "released" is the published code end to end: raw probabilities and
             magnitudes, one draw per batch, always the same validation batch, no baseline, the
             policy of the last but one epoch. It fixes the next seven options.
@@ -48,25 +39,35 @@ class DADAOptions:
             "gumbel", "none" (plain score function) or "released".
         magnitude: Gradient of an image by a magnitude: "true", "one" (the paper) or "none".
         draw: A pair and bits for every "image", or one for the "batch".
-        derivative: Slopes by central "difference", or "exact" in forward mode: a step then takes
-            two forwards more, 11.9 instead of 9.9 (without magnitudes one more, 8.9 instead of
-            7.9), and more memory.
+        derivative: Directional derivatives by central "difference", or "exact" in forward mode: a
+            step then takes two forwards more, 11.9 instead of 9.9 (without magnitudes one more,
+            8.9 instead of 7.9), and more memory.
         tangent: Validation gradient one training step "ahead" or "here", at the present weights.
         validation: Mode of the network for validation images: "eval", as it will be used, batch
-            normalisation by the statistics of the step's training batch; or "train", by their
-            own, which hides what all of them have in common.
-        memory: Share of the past in the running average of the validation gradient, in [0, 1); 0
-            uses that of the step's own batch alone.
-        policy_rate: Adam's rate for all of the policy's parameters. None is 0.03, but 6 divided by
+            normalization by the statistics of the step's training batch; or "train", by their own
+            statistics, which hides what all of them have in common.
+        memory: Weight of the past in the running average of the validation gradient, in [0, 1); 0
+            uses only the gradient of the step's own batch.
+        policy_rate: Adam's rate for all parameters of the policy. None is 0.03, but 6 divided by
             the number of steps in a search of more than 200: Adam moves a logit by no more than
-            its rate a step, so a longer search weighs more evidence instead of going further on
-            chance. 0.005 in mode "released".
-        temperature: Of the relaxed samples of "relax" and "gumbel".
+            its rate a step, so a longer search weighs more evidence instead of moving further by
+            chance. It is 0.005 in mode "released".
+        temperature: Temperature of the relaxed samples of "relax" and "gumbel".
         keep: Most pairs in the exported policy, of which there are at most a quarter.
 
     Raises:
         ValueError: If a value is not among those named, or options contradict each other.
     """
+
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "mode": ("corrected", "released"),
+        "estimator": tuple(ESTIMATORS),
+        "magnitude": ("true", "one", "none"),
+        "draw": ("image", "batch"),
+        "derivative": ("difference", "exact"),
+        "tangent": ("ahead", "here"),
+        "validation": ("eval", "train"),
+    }
 
     mode: str = "corrected"
     estimator: str = "loo"
@@ -81,11 +82,7 @@ class DADAOptions:
     keep: int = 25
 
     def __post_init__(self) -> None:
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"Expected {name} to be one of {', '.join(known)}, got {getattr(self, name)!r}."
-                )
+        super().__post_init__()
         for name in ("policy_rate", "temperature", "keep"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
@@ -98,36 +95,19 @@ class DADAOptions:
                 'estimator "relax", "gumbel" or "none", or draw="image".'
             )
 
+    @classmethod
+    def _completed(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Add what mode "released" fixes; raise ValueError if a given value contradicts it."""
+        if values.get("mode") != "released":
+            return values
+        for name, fixed in _RELEASED.items():
+            if values.get(name, fixed) != fixed:
+                raise ValueError(
+                    f'Mode "released" has {name} {fixed!r}, but {values[name]!r} was given; '
+                    f'leave {name} out, or use mode "corrected".'
+                )
+        return {"policy_rate": _RELEASED_RATE, **_RELEASED, **values}
+
     def rate(self, steps: int) -> float:
         """Return Adam's rate in a search of so many steps."""
-        return RATE * min(1, STEPS / steps) if self.policy_rate is None else self.policy_rate
-
-
-def read_options(given: Mapping[str, Any]) -> DADAOptions:
-    """Return the options that ``given`` names; texts become numbers where numbers are expected.
-
-    Raises:
-        ValueError: If there is no such option, its value is wrong, or it contradicts the mode.
-    """
-    kinds = {f.name: float if f.default is None else type(f.default) for f in fields(DADAOptions)}
-    unknown = sorted(set(given) - set(kinds))
-    if unknown:
-        raise ValueError(f"DADA has no option {unknown[0]!r}. Options: {', '.join(kinds)}.")
-    values = {name: _converted(name, value, kinds[name]) for name, value in given.items()}
-    if values.get("mode") == "released":
-        against = [name for name in RELEASED if values.get(name, RELEASED[name]) != RELEASED[name]]
-        if against:
-            name = against[0]
-            raise ValueError(
-                f'Mode "released" has {name} {RELEASED[name]!r}, but {values[name]!r} was given; '
-                f'leave {name} out, or use mode "corrected".'
-            )
-        values = {"policy_rate": RELEASED_RATE, **RELEASED, **values}
-    return DADAOptions(**values)
-
-
-def _converted(name: str, value: Any, kind: type) -> Any:
-    try:
-        return kind(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"Expected {name} as {kind.__name__}, got {value!r}.") from None
+        return _RATE * min(1, _STEPS / steps) if self.policy_rate is None else self.policy_rate

@@ -1,1 +1,1 @@
-"""Deep AutoAugment: layer by layer, by the alignment of gradients with clean images of a class."""
+"""DeepAA: layers of ops, by the alignment of gradients with validation images of a class."""

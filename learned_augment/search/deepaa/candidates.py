@@ -12,54 +12,55 @@ from torch import Tensor
 
 from learned_augment.backends import apply_batch
 from learned_augment.builders import from_layers
+from learned_augment.ops import OPS
 from learned_augment.plan import NOISE, Plan
 from learned_augment.policy import Policy
-from learned_augment.search_spaces import SPACES, Space, levels
+from learned_augment.search_spaces import SPACES, Space, levels, with_all_ops
 
 __all__ = ["Candidates", "find_candidates"]
 
-RANDOM = ("Flip", "Cutout", "CutoutClipped", "PadCrop", "ResizedCrop")
-SMALL_SIDE = 64
+_SMALL_SIDE = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """The candidates of a layer, and which of them are the same change under two names.
+    """The candidates of a layer, in groups of those that change images in the same way.
 
     Attributes:
-        space: The name of their space, of `spaces.SPACES`.
+        space: The name of their space, one of `search_spaces.SPACES`.
         ops: (O,) names.
-        op: (N,) int64, which op.
-        value: (N,) float64, at which value, in the op's unit.
-        first: (M,) int64, a candidate of each kind.
-        kind: (N,) int64 in 0 .. M - 1, which kind a candidate is of.
+        op: (N,) int64, the op of each candidate.
+        value: (N,) float64, the value of each candidate, in the op's unit.
+        distinct: (M,) int64, one candidate of each group.
+        group: (N,) int64 in 0 .. M - 1, the group of each candidate.
     """
 
     space: str
     ops: tuple[str, ...]
     op: Tensor
     value: Tensor
-    first: Tensor
-    kind: Tensor
+    distinct: Tensor
+    group: Tensor
 
     def __len__(self) -> int:
         return len(self.op)
 
-    def of_kinds(self, weights: Tensor) -> Tensor:
-        """Return the chances (M,) of the kinds from those of the candidates, (N,)."""
-        return weights.new_zeros(len(self.first)).index_add(0, self.kind, weights)
+    def by_group(self, probabilities: Tensor) -> Tensor:
+        """Return the probabilities (M,) of the groups from those of the candidates, (N,)."""
+        zeros = probabilities.new_zeros(len(self.distinct))
+        return zeros.index_add(0, self.group, probabilities)
 
-    def apply_kinds(self, images: Tensor, noise: Tensor) -> Tensor:
-        """Apply one candidate of every kind to every image, in one batch.
+    def apply_distinct(self, images: Tensor, noise: Tensor) -> Tensor:
+        """Apply one candidate of every group to every image, in one batch.
 
         Args:
             images: (B, C, H, W) uint8.
             noise: (B, M, 4) in [0, 1), for the ops that choose a place.
 
         Returns:
-            (B * M, C, H, W) uint8, all kinds of the first image first.
+            (B * M, C, H, W) uint8, all candidates of the first image first.
         """
-        return self.apply(images, self.first.expand(len(images), -1), noise)
+        return self.apply(images, self.distinct.expand(len(images), -1), noise)
 
     def apply(self, images: Tensor, chosen: Tensor, noise: Tensor) -> Tensor:
         """Apply the candidates ``chosen`` (B, n) to images (B, C, H, W), with noise (B, n, 4)."""
@@ -70,7 +71,7 @@ class Candidates:
         return apply_batch(images.repeat_interleave(chosen.shape[1], 0), plan)
 
     def policy(self, layers: Sequence[Tensor], about: Mapping[str, Any] | None = None) -> Policy:
-        """Return the policy with these layers, each of chances (N,)."""
+        """Return the policy with these layers, each of probabilities (N,)."""
         names = [self.ops[op] for op in self.op.tolist()]
         values = self.value.tolist()
         return from_layers(
@@ -92,17 +93,17 @@ def find_candidates(
 
     Args:
         shape: (C, H, W) of the images; region ops are fractions of their side.
-        space: A name of `spaces.SPACES`, or "auto" by the side of the images.
-        ops: Names to search among, of either of DeepAA's spaces; None for all of the space.
+        space: A name of `search_spaces.SPACES`, or "auto" by the side of the images.
+        ops: Names to search among, also of ops beyond the space; None for all of the space.
         exclude: Names to leave out. Identity stays.
-        count: Levels an op, among them the one that changes nothing.
-        distinct: Whether to look for candidates that are the same change.
+        count: Levels an op, including the one that changes nothing.
+        distinct: Whether to group candidates that change images in the same way.
 
     Raises:
-        ValueError: If a name is unknown, or fewer than two ops remain beside Identity.
+        ValueError: If a name is unknown, or fewer than two ops remain besides Identity.
     """
     if space == "auto":
-        space = "deepaa" if min(shape[1:]) <= SMALL_SIDE else "deepaa-imagenet"
+        space = "deepaa" if min(shape[1:]) <= _SMALL_SIDE else "deepaa-imagenet"
     rows = _chosen(SPACES[space], ops, exclude)
     found = [(name, value) for name, span in rows.items() for value in levels(name, span, count)]
     names = tuple(rows)
@@ -119,7 +120,8 @@ def find_candidates(
 
 
 def _chosen(space: Space, ops: Sequence[str] | None, exclude: Collection[str]) -> Space:
-    known = {**SPACES["deepaa"], **SPACES["deepaa-imagenet"], **space}
+    both = {**SPACES["deepaa"], **SPACES["deepaa-imagenet"], **space}
+    known = with_all_ops(both)
     wanted = set(space if ops is None else ops)
     unknown = sorted((wanted | set(exclude)) - set(known))
     if unknown:
@@ -127,33 +129,33 @@ def _chosen(space: Space, ops: Sequence[str] | None, exclude: Collection[str]) -
     names = [name for name in known if name in wanted - set(exclude) and name != "Identity"]
     if len(names) < 2:
         raise ValueError(
-            f"Expected at least two ops beside Identity, got {names}; add to ops or exclude fewer."
+            f"Expected at least two ops besides Identity, got {names}; add to ops or exclude fewer."
         )
     return {name: known[name] for name in ("Identity", *names)}
 
 
 def _grouped(candidates: Candidates, shape: Sequence[int]) -> Candidates:
-    """Find candidates that do the same to pictures of every sort; random ops are never the same."""
-    probes = _probes(shape)
-    everyone = torch.arange(len(candidates)).expand(len(probes), -1)
+    """Group candidates that give the same pixels for all test images; random ops stay alone."""
+    images = _test_images(shape)
+    everyone = torch.arange(len(candidates)).expand(len(images), -1)
     noise = torch.zeros(*everyone.shape, NOISE)
-    changed = candidates.apply(probes, everyone, noise)
+    changed = candidates.apply(images, everyone, noise)
     by_candidate = changed.unflatten(0, everyone.shape).transpose(0, 1)
-    kinds: dict[bytes, int] = {}
-    first, kind = [], []
+    groups: dict[bytes, int] = {}
+    distinct, group = [], []
     for number, pixels in enumerate(by_candidate):
         key = pixels.contiguous().numpy().tobytes()
-        if candidates.ops[int(candidates.op[number])] in RANDOM:
+        if OPS[candidates.ops[int(candidates.op[number])]].random:
             key = str(number).encode()
-        if key not in kinds:
-            kinds[key] = len(kinds)
-            first.append(number)
-        kind.append(kinds[key])
-    return replace(candidates, first=torch.tensor(first), kind=torch.tensor(kind))
+        if key not in groups:
+            groups[key] = len(groups)
+            distinct.append(number)
+        group.append(groups[key])
+    return replace(candidates, distinct=torch.tensor(distinct), group=torch.tensor(group))
 
 
-def _probes(shape: Sequence[int]) -> Tensor:
-    """Return pictures (3, C, H, W): all levels alike, dark and uneven, bright and narrow."""
+def _test_images(shape: Sequence[int]) -> Tensor:
+    """Return images (3, C, H, W) of uniform levels, of dark levels and of a narrow bright range."""
     noise = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
     noise[1] = 0.1 + 0.5 * noise[1].square()
     noise[2] = 0.6 + 0.3 * noise[2].sqrt()

@@ -1,38 +1,21 @@
-"""DeepAA's own options, read from plain names and values."""
+"""The options of DeepAA."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from learned_augment._io import check_output_path
+from learned_augment.search.options import Options
 
-__all__ = ["DeepAAOptions", "read_deepaa_options"]
+__all__ = ["DeepAAOptions"]
 
-CHOICES: dict[str, tuple[str, ...]] = {
-    "rewards": ("gram", "forward"),
-    "variant": ("deep", "simple"),
-    "space": ("auto", "deepaa", "deepaa-imagenet"),
-}
-LOWEST: dict[str, float] = {
-    "steps": 1,
-    "pairs": 2,
-    "val_batch": 0,
-    "prefixes": 1,
-    "copies": 1,
-    "subset": 0,
-    "updates": 1,
-    "penalty": 0,
-    "levels": 2,
-    "pretrain_images": 0,
-    "memory": 1,
-    "tolerance": 0,
-}
+_MOST_LAYERS = 8  # with depth "auto"
 
 
 @dataclass(frozen=True)
-class DeepAAOptions:
+class DeepAAOptions(Options):
     """Options of DeepAA; the defaults are the fast mode, sized for two CPU cores.
 
     Attributes:
@@ -41,14 +24,15 @@ class DeepAAOptions:
             "forward" is the published way: forward-mode rewards of the step's own pairs.
         depth: Layers to search, or "auto": until a layer's Identity holds 0.9 or more, and no less
             than it started with; 8 at most.
-        variant: "deep", or "simple": one layer, to be used beside the default augmentation.
+        variant: "deep", or "simple": one layer, to be used after the base augmentation.
         steps: Steps a layer.
         pairs: Pairs a step.
-        val_batch: Validation images of a pair's class behind its gradient; 0 is all of the class.
+        val_batch: Validation images of a pair's class for its gradient; 0 is all of the class.
         prefixes: Draws from the layers before, to each of which all candidates are applied. Two or
             more with "gram", which tells noise from length by different draws.
         copies: Augmented copies a candidate for the training gradient, from layer 2 on; "forward".
-        subset: Candidates a pair for the rewards, drawn with equal chances; 0 is all; "forward".
+        subset: Candidates a pair for the rewards, drawn with equal probabilities; 0 is all;
+            "forward".
         policy_rate: Adam's rate for the logits.
         updates: Adam's steps per step; "gram".
         penalty: How many standard deviations over the pairs a reward loses, from layer 2 on. The
@@ -56,20 +40,41 @@ class DeepAAOptions:
         identity: Logit at which Identity starts above all others.
         tolerance: A layer ends early once eight steps have raised the mean cosine of all pairs by
             less than this; 0 is never; "gram".
-        distinct: Whether candidates that are the same change are evaluated once.
-        space: A name of `spaces.SPACES`; "auto" is "deepaa" up to 64 pixels, else its ImageNet one.
+        distinct: Whether candidates that change images in the same way are evaluated once.
+        space: A name of `search_spaces.SPACES`; "auto" is "deepaa" up to 64 pixels, else
+            "deepaa-imagenet".
         levels: Evenly spaced values an op, the one that changes nothing left out.
         pretrain: Whether to train the network first; without, it is used as it comes, and pairs are
-            made of all of the training half.
-        pretrain_images: How many of the training half it is trained on; 0 is half. Pairs are made
+            made of all training images.
+        pretrain_images: How many of the training images it is trained on; 0 is half. Pairs are made
             of the others.
         network_file: Where the trained network is kept; read instead of training if it exists.
         memory: MiB that the network's intermediate results may take.
 
     Raises:
-        ValueError: If a value is out of range, options contradict each other, or there is no folder
-            for the network.
+        ValueError: If a value is out of range, options contradict each other, or the network's file
+            cannot be written.
     """
+
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "rewards": ("gram", "forward"),
+        "variant": ("deep", "simple"),
+        "space": ("auto", "deepaa", "deepaa-imagenet"),
+    }
+    minimum: ClassVar[Mapping[str, float]] = {
+        "steps": 1,
+        "pairs": 2,
+        "val_batch": 0,
+        "prefixes": 1,
+        "copies": 1,
+        "subset": 0,
+        "updates": 1,
+        "penalty": 0,
+        "levels": 2,
+        "pretrain_images": 0,
+        "memory": 1,
+        "tolerance": 0,
+    }
 
     rewards: str = "gram"
     depth: int | Literal["auto"] = 3
@@ -94,14 +99,7 @@ class DeepAAOptions:
     memory: int = 2048
 
     def __post_init__(self) -> None:
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"Expected {name} to be one of {', '.join(known)}, got {getattr(self, name)!r}."
-                )
-        for name, low in LOWEST.items():
-            if not low <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be {low:g} or more, got {getattr(self, name)}.")
+        super().__post_init__()
         if self.depth != "auto" and self.depth < 1:
             raise ValueError(f'depth must be 1 or more, or "auto", got {self.depth}.')
         if not 0 < self.policy_rate < float("inf"):
@@ -110,9 +108,6 @@ class DeepAAOptions:
             raise ValueError(f"Expected identity as a finite number, got {self.identity}.")
         if self.network_file:
             check_output_path(Path(self.network_file))
-        self._check_together()
-
-    def _check_together(self) -> None:
         if self.variant == "simple" and self.depth not in (1, type(self).depth):
             raise ValueError(
                 f'Variant "simple" has one layer, but depth {self.depth} was given; leave depth '
@@ -126,43 +121,23 @@ class DeepAAOptions:
             )
         if self.rewards == "forward" and self.tolerance:
             raise ValueError(
-                'Rewards "forward" see too few pairs to tell when a layer stands still: expected '
-                f'tolerance 0, got {self.tolerance}; leave it out, or use rewards "gram".'
+                'Rewards "forward" have too few pairs to tell when the cosine stops rising: '
+                f'expected tolerance 0, got {self.tolerance}; leave it out, or use rewards "gram".'
             )
+
+    @classmethod
+    def _converted(cls, name: str, value: Any, kind: type) -> Any:
+        return (
+            value if name == "depth" and value == "auto" else super()._converted(name, value, kind)
+        )
+
+    def outputs(self) -> dict[str, Path]:
+        """Return the file of the trained network, if there is one."""
+        return {"network_file": Path(self.network_file)} if self.network_file else {}
 
     @property
     def most_layers(self) -> int:
-        """Layers at most."""
+        """Largest number of layers."""
         if self.variant == "simple":
             return 1
-        return 8 if self.depth == "auto" else self.depth
-
-
-def read_deepaa_options(given: Mapping[str, Any]) -> DeepAAOptions:
-    """Return the options that ``given`` names; texts become numbers where numbers are expected.
-
-    Raises:
-        ValueError: If there is no such option, or its value is wrong.
-    """
-    kinds = {f.name: type(f.default) for f in fields(DeepAAOptions)}
-    unknown = sorted(set(given) - set(kinds))
-    if unknown:
-        raise ValueError(f"DeepAA has no option {unknown[0]!r}. Options: {', '.join(kinds)}.")
-    return DeepAAOptions(**{name: _read(name, given[name], kinds[name]) for name in given})
-
-
-def _read(name: str, value: Any, kind: type) -> Any:
-    if name == "depth" and value == "auto":
-        return value
-    if kind is bool and isinstance(value, str):
-        if value.lower() not in ("true", "false"):
-            raise ValueError(f"Expected {name} as true or false, got {value!r}.")
-        return value.lower() == "true"
-    try:
-        read = kind(value)
-    except (TypeError, ValueError, OverflowError):
-        read = None
-    cut = kind is int and isinstance(value, float) and read != value
-    if read is None or value is None or cut:
-        raise ValueError(f"Expected {name} as {kind.__name__}, got {value!r}.")
-    return read
+        return _MOST_LAYERS if self.depth == "auto" else self.depth

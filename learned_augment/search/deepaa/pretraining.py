@@ -1,10 +1,9 @@
-"""DeepAA's network is trained once, on images that no policy is learned from, and then frozen.
+"""Train DeepAA's network once, on images that no policy is learned from, and keep it in a file.
 
-SGD with Nesterov momentum, the rate falling as a cosine; weight decay spares the normalisations.
+SGD with Nesterov momentum, a cosine learning rate, and no weight decay on normalizations.
 """
 
 import io
-import math
 from pathlib import Path
 from typing import Any
 
@@ -16,28 +15,27 @@ from learned_augment._text import leading
 from learned_augment.models.norms import norm_parameters
 from learned_augment.runtime.distributed import rank, share
 from learned_augment.search.alignment import Tensors, norm
-from learned_augment.search.batches import Beside, Normalise, Stream
-from learned_augment.search.learner import Learner
-from learned_augment.search.method import Halves
-from learned_augment.search.presets import Preset
+from learned_augment.search.batches import BaseAugmentation, Indices, Normalize
+from learned_augment.search.presets import MethodSettings
+from learned_augment.search.proxy_network import ProxyNetwork, cosine_rate
 
-__all__ = ["Pretraining", "part", "read_network", "split", "write_network"]
+__all__ = ["Pretraining", "divide", "read_network", "write_network"]
 
-MOMENTUM, CLIP, FINAL_RATE = 0.9, 5.0, 1e-7
-FORMAT = 2
+_MOMENTUM, _CLIP, _FINAL_RATE = 0.9, 5.0, 1e-7
+_FORMAT = 2
 
 
 class Pretraining:
-    """The training under way.
+    """The training in progress.
 
     Args:
         network: Trained from its present weights.
         images: (N, C, H, W) uint8.
         labels: (N,).
-        normalise: Grey levels to network input.
-        preset: Epochs, batch, rate, weight decay and the default augmentation.
-        generator: Seeds batches and augmentation; CPU. What comes after draws the same numbers
-            whether the network is trained or read from a file.
+        normalize: Gray levels to network input.
+        settings: Epochs, batch size, rate, weight decay and base augmentation.
+        generator: Seeds a generator of batches and augmentation; CPU. Later draws from it are the
+            same whether the network is trained or read from a file.
     """
 
     def __init__(
@@ -45,88 +43,94 @@ class Pretraining:
         network: nn.Module,
         images: Tensor,
         labels: Tensor,
-        normalise: Normalise,
-        preset: Preset,
+        normalize: Normalize,
+        settings: MethodSettings,
         generator: torch.Generator,
     ) -> None:
-        self.images, self.labels, self.normalise, self.preset = images, labels, normalise, preset
-        self.spared = norm_parameters(network)
-        self.learner = Learner(
-            network, momentum=MOMENTUM, weight_decay=0.0, clip=CLIP, device=images.device
+        self.images, self.labels = images, labels
+        self.normalize, self.settings = normalize, settings
+        self.no_decay = norm_parameters(network)
+        self.network = ProxyNetwork(
+            network, momentum=_MOMENTUM, weight_decay=0.0, clip=_CLIP, device=images.device
         )
         seed = int(torch.randint(2**31, (), generator=generator))
         self.generator = torch.Generator().manual_seed(seed)
-        self.beside = Beside(preset.beside, preset.cutout, self.generator)
-        self.batch = min(preset.batch_size, len(labels))
-        self.stream = Stream(len(labels), self.generator)
-        self.steps = preset.epochs * (len(labels) // self.batch)
+        self.base = BaseAugmentation(settings.base_augmentation, settings.cutout, self.generator)
+        self.batch = min(settings.batch_size, len(labels))
+        self.indices = Indices(len(labels), self.generator)
+        self.steps = settings.epochs * (len(labels) // self.batch)
         self.done = 0
 
     def step(self) -> dict[str, float]:
         """Train by one batch."""
         rows = share(self.batch)
-        index = self.stream.take(self.batch).to(self.images.device)
-        images = self.normalise(self.beside.before(self.images[index], rows))
-        images = self.beside.after(images, self.batch, rows)
+        index = self.indices.take(self.batch).to(self.images.device)
+        images = self.normalize(self.base.before(self.images[index], rows))
+        images = self.base.after(images, self.batch, rows)
         labels = self.labels[index][rows]
-        learner = self.learner
-        slope, loss = learner.gradient(learner.weights, images, labels, self.batch, keep=True)
-        rate = self._rate()
-        self._update(slope, rate)
+        grads, loss = self.network.gradient(
+            self.network.weights, images, labels, self.batch, update_buffers=True
+        )
+        progress = self.done / self.steps
+        rate = cosine_rate(progress, self.settings.learning_rate, _FINAL_RATE)
+        self._update(grads, rate)
         self.done += 1
         return {"train_loss": loss, "learning_rate": rate}
 
     @property
     def recipe(self) -> dict[str, float | str]:
-        """What the trained network depends on beside its start and its images."""
-        names = ("epochs", "batch_size", "learning_rate", "weight_decay", "beside", "cutout")
-        return {name: getattr(self.preset, name) for name in names}
+        """What the trained network depends on besides its initial weights and its images."""
+        names = (
+            "epochs",
+            "batch_size",
+            "learning_rate",
+            "weight_decay",
+            "base_augmentation",
+            "cutout",
+        )
+        return {name: getattr(self.settings, name) for name in names}
 
-    def _rate(self) -> float:
-        high = self.preset.learning_rate
-        low = min(FINAL_RATE, high)
-        return low + (high - low) * (1 + math.cos(math.pi * self.done / self.steps)) / 2
-
-    def _update(self, slope: Tensors, rate: float) -> None:
-        learner, decay = self.learner, self.preset.weight_decay
-        pulled = {
-            n: s if n in self.spared else s + decay * learner.weights[n] for n, s in slope.items()
+    def _update(self, grads: Tensors, rate: float) -> None:
+        # As published: the decay is part of the loss, so it is clipped too.
+        network, decay = self.network, self.settings.weight_decay
+        decayed = {
+            n: g if n in self.no_decay else g + decay * network.weights[n] for n, g in grads.items()
         }
-        scale = (CLIP / norm(pulled)).clamp(max=1.0)
-        for name, pull in pulled.items():
-            pull = pull * scale.to(pull.dtype)
-            velocity = MOMENTUM * learner.velocity[name] + pull
-            learner.velocity[name] = velocity
-            learner.weights[name] = learner.weights[name] - rate * (pull + MOMENTUM * velocity)
+        scale = (_CLIP / norm(decayed)).clamp(max=1.0)
+        for name, grad in decayed.items():
+            grad = grad * scale.to(grad.dtype)
+            velocity = _MOMENTUM * network.velocity[name] + grad
+            network.velocity[name] = velocity
+            network.weights[name] = network.weights[name] - rate * (grad + _MOMENTUM * velocity)
 
     def trained(self) -> nn.Module:
         """Return the network with its weights as they are now."""
-        network = self.learner.network
-        network.load_state_dict({**self.learner.weights, **self.learner.buffers}, strict=False)
-        return network
+        module = self.network.network
+        module.load_state_dict({**self.network.weights, **self.network.buffers}, strict=False)
+        return module
 
-    def take_over(self, state: Tensors) -> None:
+    def use(self, state: Tensors) -> None:
         """Use weights and buffers from a file instead of training."""
-        for mine in (self.learner.weights, self.learner.buffers):
-            for name, tensor in mine.items():
-                mine[name] = state[name].to(tensor.device)
+        for own in (self.network.weights, self.network.buffers):
+            for name, tensor in own.items():
+                own[name] = state[name].to(tensor.device)
         self.steps = self.done = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that `step` changes."""
+        """Return everything that `step` changes."""
         return {
             "generator": self.generator.get_state(),
-            "learner": self.learner.state_dict(),
-            "stream": self.stream.state_dict(),
+            "network": self.network.state_dict(),
+            "indices": self.indices.state_dict(),
             "steps": self.steps,
             "done": self.done,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state_dict` was taken."""
+        """Continue where `state_dict` was taken."""
         self.generator.set_state(state["generator"])
-        self.learner.load_state_dict(state["learner"])
-        self.stream.load_state_dict(state["stream"])
+        self.network.load_state_dict(state["network"])
+        self.indices.load_state_dict(state["indices"])
         self.steps, self.done = state["steps"], state["done"]
 
 
@@ -134,14 +138,19 @@ def write_network(path: Path, pretraining: Pretraining, images: str) -> None:
     """Keep a trained network in a file.
 
     Args:
-        path: Where.
-        pretraining: Finished.
-        images: Fingerprint of what it was trained on.
+        path: The file.
+        pretraining: The finished training.
+        images: Hash of the images that it was trained on.
     """
     if rank() == 0:
-        learner, buffer = pretraining.learner, io.BytesIO()
-        state = {**learner.weights, **learner.buffers}
-        written = {"format": FORMAT, "images": images, "recipe": pretraining.recipe, "state": state}
+        network, buffer = pretraining.network, io.BytesIO()
+        state = {**network.weights, **network.buffers}
+        written = {
+            "format": _FORMAT,
+            "images": images,
+            "recipe": pretraining.recipe,
+            "state": state,
+        }
         torch.save(written, buffer)
         write_atomically(path, buffer.getvalue())
 
@@ -154,18 +163,19 @@ def read_network(path: Path, pretraining: Pretraining, images: str) -> None:
     """
     try:
         # Weights only: a file from elsewhere must not execute anything.
-        read = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # given a path, torch would choose a format by its suffix
+            read = torch.load(file, map_location="cpu", weights_only=True)
         version, trained_on, state = read["format"], read["images"], read["state"]
         recipe = read["recipe"]
-    except Exception as error:  # torch.load raises whatever the broken bytes lead to
+    except Exception as error:  # for broken bytes torch.load may raise anything
         raise ValueError(
             f"{path} does not hold a trained network ({type(error).__name__}); delete it, or give "
             "another network_file."
         ) from error
-    learner = pretraining.learner
-    expected = {n: tuple(t.shape) for n, t in {**learner.weights, **learner.buffers}.items()}
+    network = pretraining.network
+    expected = {n: tuple(t.shape) for n, t in {**network.weights, **network.buffers}.items()}
     found = {n: tuple(t.shape) for n, t in state.items()}
-    if version != FORMAT or expected != found:
+    if version != _FORMAT or expected != found:
         differs = sorted(n for n in {*expected, *found} if expected.get(n) != found.get(n))
         raise ValueError(
             f"{path} holds another network: {leading(differs, 3) or version} differ; give "
@@ -185,35 +195,31 @@ def read_network(path: Path, pretraining: Pretraining, images: str) -> None:
         raise ValueError(
             f"{path} was trained with {', '.join(other)}; give the same, or another network_file."
         )
-    pretraining.take_over(state)
+    pretraining.use(state)
 
 
-def split(labels: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return which images train the network and which meet the policy: every class in both.
+def divide(labels: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return which images train the network and which the policy is learned from, (n,) and (m,).
+
+    Every class is in both.
 
     Args:
-        labels: Of the training half, (N,).
+        labels: Labels of all training images, (N,).
         count: How many train the network, in proportion of each class; 0 is half.
         generator: CPU.
     """
     labels = labels.cpu()
     if not 0 <= count < len(labels):
         raise ValueError(
-            f"pretrain_images must leave some of the training half's {len(labels)} images for the "
-            f"policy, got {count}."
+            f"pretrain_images must leave some of the {len(labels)} training images for the policy, "
+            f"got {count}."
         )
     portion = (count or len(labels) / 2) / len(labels)
-    fitted, free = [], []
+    for_network, for_policy = [], []
     for label in labels.unique().tolist():
         rows = (labels == label).nonzero()[:, 0]
         rows = rows[torch.randperm(len(rows), generator=generator)]
         middle = min(max(1, round(portion * len(rows))), max(1, len(rows) - 1))
-        fitted.append(rows[:middle])
-        free.append(rows[middle:])
-    return torch.cat(fitted), torch.cat(free)
-
-
-def part(halves: Halves, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return images and labels of some of the training half."""
-    rows = rows.to(halves.train_images.device)
-    return halves.train_images[rows], halves.train_labels[rows]
+        for_network.append(rows[:middle])
+        for_policy.append(rows[middle:])
+    return torch.cat(for_network), torch.cat(for_policy)

@@ -1,7 +1,7 @@
-"""The network that a search trains: weights, velocity and running statistics as plain dictionaries.
+"""The network that a search trains, with weights, velocity and buffers as plain dictionaries.
 
-Nothing is shifted in place and no second network exists: every pass names the weights it runs with.
-Images are normalised float batches (B, C, H, W) on the learner's device, this process's own share.
+No weight is changed in place and there is no second network: every pass is given its weights.
+Images are normalized float batches (B, C, H, W) on the network's device, this process's own rows.
 """
 
 from collections.abc import Iterator
@@ -14,21 +14,28 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from learned_augment.runtime.distributed import synchronise, total, world
-from learned_augment.search.alignment import Tensors, gradient, look_ahead, momentum_step, norm
+from learned_augment.search.alignment import (
+    Tensors,
+    gradient,
+    look_ahead,
+    momentum_step,
+    norm,
+)
+from learned_augment.training.recipe import cosine
 
-__all__ = ["Learner"]
+__all__ = ["ProxyNetwork", "cosine_rate"]
 
 
-class Learner:
+class ProxyNetwork:
     """A network under SGD with momentum and gradient clipping.
 
     Args:
         network: Its parameters and buffers are copied; the module itself stays as it is, except
-            that with several processes its batch normalisations are replaced.
-        momentum: Of SGD, without Nesterov.
+            that with several processes its batch normalizations are replaced.
+        momentum: Momentum of SGD, without Nesterov.
         weight_decay: L2 penalty of SGD.
         clip: Largest Euclidean norm of a gradient.
-        device: Where it runs.
+        device: Where the network runs.
     """
 
     def __init__(
@@ -50,23 +57,25 @@ class Learner:
         self.buffers: Tensors = {n: b.detach().clone() for n, b in network.named_buffers()}
 
     def losses(
-        self, weights: Tensors, images: Tensor, labels: Tensor, *, keep: bool = False
+        self, weights: Tensors, images: Tensor, labels: Tensor, *, update_buffers: bool = False
     ) -> Tensor:
-        """Return the cross entropy of every image, (B,), in training mode unless ``evaluating``.
+        """Return the cross entropy of every image, (B,), by default in training mode.
 
         Args:
-            weights: With which to run.
-            images: Normalised images (B, C, H, W).
+            weights: The weights to use.
+            images: Normalized images (B, C, H, W).
             labels: Classes (B,).
-            keep: Whether this pass counts for the running statistics of batch normalisation.
+            update_buffers: Whether this pass updates the running statistics.
         """
-        buffers = self.buffers if keep else {n: b.clone() for n, b in self.buffers.items()}
+        buffers = (
+            self.buffers if update_buffers else {n: b.clone() for n, b in self.buffers.items()}
+        )
         logits = functional_call(self.network, (weights, buffers), (images,))
         return F.cross_entropy(logits, labels, reduction="none")
 
     @contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Run the network as it will be used: without dropout, normalised as it was in training."""
+    def evaluation_mode(self) -> Iterator[None]:
+        """Switch dropout off and normalize by the running statistics."""
         self.network.eval()
         try:
             yield
@@ -74,25 +83,33 @@ class Learner:
             self.network.train()
 
     def gradient(
-        self, weights: Tensors, images: Tensor, labels: Tensor, count: int, *, keep: bool = False
+        self,
+        weights: Tensors,
+        images: Tensor,
+        labels: Tensor,
+        count: int,
+        *,
+        update_buffers: bool = False,
     ) -> tuple[Tensors, float]:
         """Return gradient and mean of the loss over the ``count`` images of all processes."""
-        slope, losses = gradient(lambda w: self.losses(w, images, labels, keep=keep), weights)
+        grads, losses = gradient(
+            lambda w: self.losses(w, images, labels, update_buffers=update_buffers), weights
+        )
         mean = float(total(losses.sum())) / count
-        return {n: total(s) / count for n, s in slope.items()}, mean
+        return {n: total(g) / count for n, g in grads.items()}, mean
 
-    def ahead(self, slope: Tensors, rate: float) -> Tensors:
+    def ahead(self, grads: Tensors, rate: float) -> Tensors:
         """Return the weights one (unclipped) training step ahead."""
-        return look_ahead(self.weights, self._velocity(slope), rate)
+        return look_ahead(self.weights, self._velocity(grads), rate)
 
-    def update(self, slope: Tensors, rate: float) -> None:
+    def update(self, grads: Tensors, rate: float) -> None:
         """Take one training step, with clipping."""
-        scale = (self.clip / norm(slope)).clamp(max=1.0)
-        self.velocity = self._velocity({n: s * scale.to(s.dtype) for n, s in slope.items()})
+        scale = (self.clip / norm(grads)).clamp(max=1.0)
+        self.velocity = self._velocity({n: g * scale.to(g.dtype) for n, g in grads.items()})
         self.weights = look_ahead(self.weights, self.velocity, rate)
 
-    def _velocity(self, slope: Tensors) -> Tensors:
-        return momentum_step(self.weights, slope, self.velocity, self.momentum, self.weight_decay)
+    def _velocity(self, grads: Tensors) -> Tensors:
+        return momentum_step(self.weights, grads, self.velocity, self.momentum, self.weight_decay)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all tensors that change."""
@@ -103,3 +120,9 @@ class Learner:
         for name in ("weights", "velocity", "buffers"):
             mine: Tensors = getattr(self, name)
             setattr(self, name, {n: state[name][n].to(t.device) for n, t in mine.items()})
+
+
+def cosine_rate(progress: float, highest: float, last: float) -> float:
+    """Return the learning rate at ``progress`` in [0, 1]: a cosine from ``highest`` to ``last``."""
+    last = min(last, highest)
+    return last + (highest - last) * cosine(progress)

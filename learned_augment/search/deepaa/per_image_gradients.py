@@ -1,9 +1,9 @@
 """Every image's own gradient from one backward pass, for convolutions and linear layers.
 
-In inference mode images do not meet, so the slopes at a layer's output are the images' own, and the
-gradient of its weights is the product of these with the layer's input. A layer's weights are seen
-as a matrix with a row an output and the bias as last column; gradients come in blocks of rows, so
-that they never have to exist all at once. Shapes: B images, r rows, c columns, L places.
+In inference mode images do not affect each other, so the gradients at a layer's output are the
+images' own, and the gradient of its weights is the product of these with the layer's input. A
+layer's weights are a matrix with one row per output and the bias as last column; gradients come in
+blocks of rows, so that they never exist all at once. Shapes: B images, r rows, c columns, L places.
 """
 
 from collections.abc import Iterator
@@ -15,21 +15,28 @@ from torch import Tensor, nn
 
 from learned_augment.search.alignment import Tensors
 
-__all__ = ["Call", "Rows", "as_rows", "check_layer", "gradient_rows", "recorded"]
+__all__ = [
+    "GradientRows",
+    "LayerCall",
+    "as_rows",
+    "check_layer",
+    "gradient_rows",
+    "recorded_calls",
+]
 
 # A block of gradients, in numbers: what fits a processor's cache and the system's memory pool.
 BLOCK = 2**21
 
 
-class Call(NamedTuple):
-    """One use of a layer: what it was given, and the slopes of the loss at its output."""
+class LayerCall(NamedTuple):
+    """One call of a layer: its name, its input, and the gradient of the loss at its output."""
 
     name: str
-    given: Tensor
-    slope: Tensor
+    inputs: Tensor
+    output_grad: Tensor
 
 
-class Rows(NamedTuple):
+class GradientRows(NamedTuple):
     """Gradients of some rows of a layer's weights, (B, r, c)."""
 
     name: str
@@ -38,7 +45,7 @@ class Rows(NamedTuple):
 
 
 def check_layer(name: str, layer: nn.Module) -> None:
-    """Raise ValueError if the images' own gradients of a layer with weights are not known here."""
+    """Raise ValueError if this module cannot take the images' own gradients of a layer."""
     plain = isinstance(layer, nn.Linear) or (
         isinstance(layer, nn.Conv2d)
         and layer.padding_mode == "zeros"
@@ -51,10 +58,10 @@ def check_layer(name: str, layer: nn.Module) -> None:
         )
 
 
-def recorded(
+def recorded_calls(
     network: nn.Module, layers: dict[str, nn.Module], images: Tensor, labels: Tensor
-) -> list[Call]:
-    """Return every use of the layers in one pass over the images, with its slopes.
+) -> list[LayerCall]:
+    """Return every call of the layers in one pass over the images, with its gradients.
 
     Args:
         network: In inference mode; the weights of ``layers`` require gradients.
@@ -65,15 +72,15 @@ def recorded(
     Raises:
         ValueError: If a layer's output is changed in place, naming the layer.
     """
-    calls: list[Call] = []
+    calls: list[LayerCall] = []
     versions: list[int] = []
 
-    def keep(name: str, given: Tensor, output: Tensor) -> None:
-        calls.append(Call(name, given.detach(), output))
+    def record(name: str, inputs: Tensor, output: Tensor) -> None:
+        calls.append(LayerCall(name, inputs.detach(), output))
         versions.append(output._version)
 
     handles = [
-        layer.register_forward_hook(lambda m, given, out, name=name: keep(name, given[0], out))  # type: ignore[misc]
+        layer.register_forward_hook(lambda m, inputs, out, name=name: record(name, inputs[0], out))  # type: ignore[misc]
         for name, layer in layers.items()
     ]
     try:
@@ -82,56 +89,56 @@ def recorded(
         for handle in handles:
             handle.remove()
     for call, version in zip(calls, versions, strict=True):
-        if call.slope._version != version:
+        if call.output_grad._version != version:
             raise ValueError(
                 f"The output of layer {call.name!r} is changed in place by the layer after it; "
                 "write that one without inplace=True, += or a name ending in _."
             )
-    slopes = torch.autograd.grad(loss, [call.slope for call in calls])
-    return [call._replace(slope=slope) for call, slope in zip(calls, slopes, strict=True)]
+    grads = torch.autograd.grad(loss, [call.output_grad for call in calls])
+    return [call._replace(output_grad=g) for call, g in zip(calls, grads, strict=True)]
 
 
-def gradient_rows(layer: nn.Module, calls: list[Call]) -> Iterator[Rows]:
+def gradient_rows(layer: nn.Module, calls: list[LayerCall]) -> Iterator[GradientRows]:
     """Yield the images' gradients of one layer, a block of rows at a time.
 
     Args:
         layer: A convolution or linear layer.
-        calls: All uses of this layer.
+        calls: All calls of this layer.
     """
     parts = [_matrices(layer, call) for call in calls]
-    slope, columns = parts[0]
-    groups, outputs = slope.shape[1:3]
+    grads, columns = parts[0]
+    groups, outputs = grads.shape[1:3]
     step = max(1, BLOCK // (len(columns) * columns.shape[2]))
     for group in range(groups):
         for first in range(0, outputs, step):
             rows = slice(first, min(first + step, outputs))
-            found = slope[:, group, rows] @ columns[:, group].mT
-            for s, c in parts[1:]:
-                found = found + s[:, group, rows] @ c[:, group].mT
+            found = grads[:, group, rows] @ columns[:, group].mT
+            for g, c in parts[1:]:
+                found = found + g[:, group, rows] @ c[:, group].mT
             at = slice(group * outputs + rows.start, group * outputs + rows.stop)
-            yield Rows(calls[0].name, at, found)
+            yield GradientRows(calls[0].name, at, found)
 
 
-def _matrices(layer: nn.Module, call: Call) -> tuple[Tensor, Tensor]:
-    """Return slopes (B, groups, r, L), and inputs (B, groups, c, L) with ones last for a bias."""
+def _matrices(layer: nn.Module, call: LayerCall) -> tuple[Tensor, Tensor]:
+    """Return gradients (B, groups, r, L) and inputs (B, groups, c, L), ones last for a bias."""
     if isinstance(layer, nn.Conv2d):
         padding = layer.padding
         assert not isinstance(padding, str)  # see check_layer
         size = layer.kernel_size, layer.dilation, padding, layer.stride
-        columns = F.unfold(call.given, *size).unflatten(1, (layer.groups, -1))
-        slope = call.slope.flatten(2).unflatten(1, (layer.groups, -1))
+        columns = F.unfold(call.inputs, *size).unflatten(1, (layer.groups, -1))
+        grads = call.output_grad.flatten(2).unflatten(1, (layer.groups, -1))
     else:
-        # Whatever stands between images and features counts as places.
-        columns, slope = (
-            t.reshape(len(t), 1, -1, t.shape[-1]).mT for t in (call.given, call.slope)
+        # All dimensions between images and features count as places.
+        columns, grads = (
+            t.reshape(len(t), 1, -1, t.shape[-1]).mT for t in (call.inputs, call.output_grad)
         )
     if layer.bias is not None:
         columns = F.pad(columns, (0, 0, 0, 1), value=1.0)
-    return slope, columns
+    return grads, columns
 
 
 def as_rows(layer: nn.Module, name: str, tensors: Tensors) -> Tensor:
-    """Return what belongs to a layer's weight and bias as (r, c), in the order of `Rows`."""
+    """Return a layer's entries of weight and bias as (r, c), in the order of `gradient_rows`."""
     weight = tensors[f"{name}.weight".lstrip(".")].flatten(1)
     if layer.bias is None:
         return weight

@@ -1,8 +1,8 @@
-"""A trained network that no longer changes: what the policy's gradients are taken of.
+"""A trained network that no longer changes, and the gradients of its losses.
 
-It runs in inference mode, with the running statistics of batch normalisation, so that images of a
-batch do not meet. The weights w of gradients, norms and inner products are those of convolutions
-and linear layers; scale and shift of normalisations are constants.
+It runs in inference mode, with the running statistics of batch normalization, so that the images
+of a batch do not affect each other. Gradients, norms and inner products are over the weights of
+convolutions and linear layers; scale and shift of normalizations are constants.
 """
 
 from collections.abc import Iterator
@@ -13,28 +13,28 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from learned_augment.models.norms import norm_parameters
-from learned_augment.search.alignment import Tensors, gradient, slopes_exact
-from learned_augment.search.deepaa.image_gradients import (
-    Call,
-    Rows,
+from learned_augment.search.alignment import Tensors, directional_exact, gradient
+from learned_augment.search.deepaa.per_image_gradients import (
+    GradientRows,
+    LayerCall,
     as_rows,
     gradient_rows,
-    recorded,
+    recorded_calls,
 )
 
-__all__ = ["Frozen", "check_memory"]
+__all__ = ["FrozenNetwork", "check_memory"]
 
-# A gradient keeps what each layer is given, a forward-mode pass a tangent beside each result;
-# both need room to work in. Measured on the shipped networks: 2.1 to 3.6 times the results.
-ROOM = 4
+# A gradient keeps the input of each layer, a forward-mode pass a tangent of each result; both need
+# working memory. Measured on the shipped networks: 2.1 to 3.6 times the results.
+_MEMORY_FACTOR = 4
 
 
-class Frozen:
+class FrozenNetwork:
     """A network with its weights, and the derivatives of its losses.
 
     Args:
         network: Parameters and buffers are taken as they are; the module is put in inference mode.
-        sample: (b, C, H, W) normalised images, by which memory is measured; two are enough.
+        sample: (b, C, H, W) normalized images, by which memory is measured; two are enough.
         memory: Bytes that the intermediate results of a pass may take.
 
     Raises:
@@ -43,11 +43,11 @@ class Frozen:
 
     def __init__(self, network: nn.Module, sample: Tensor, memory: int) -> None:
         self.network = network.eval()
-        fixed = norm_parameters(network)
+        constant = norm_parameters(network)
         self.weights: Tensors = {}
         for name, parameter in network.named_parameters():
-            parameter.requires_grad_(name not in fixed)
-            if name not in fixed:
+            parameter.requires_grad_(name not in constant)
+            if name not in constant:
                 self.weights[name] = parameter.detach()
         self.layers = {
             name: layer
@@ -63,47 +63,52 @@ class Frozen:
         logits = functional_call(self.network, weights, (images,))
         return F.cross_entropy(logits, labels, reduction="none")
 
-    def gradient(self, images: Tensor, labels: Tensor, share: Tensor | None = None) -> Tensors:
-        """Return the gradient of the images' mean loss, or of their losses weighted by ``share``.
+    def gradient(
+        self, images: Tensor, labels: Tensor, image_weights: Tensor | None = None
+    ) -> Tensors:
+        """Return the gradient of the images' mean loss, or of a weighted sum of their losses.
 
         Args:
-            images: Normalised images (B, C, H, W).
+            images: Normalized images (B, C, H, W).
             labels: Classes (B,).
-            share: (B,) weights of the images' losses.
+            image_weights: (B,) weights of the images' losses; None for their mean.
         """
-        share = images.new_full((len(images),), 1 / len(images)) if share is None else share
+        if image_weights is None:
+            image_weights = images.new_full((len(images),), 1 / len(images))
         whole = {name: torch.zeros_like(w) for name, w in self.weights.items()}
-        for x, y, part in self._chunks(images, labels, share.to(images)):
-            mine, _ = gradient(lambda w, x=x, y=y, p=part: p * self.losses(w, x, y), self.weights)  # type: ignore[misc]
-            for name, slope in mine.items():
-                whole[name] += slope
+        for x, y, part in self._chunks(images, labels, image_weights.to(images)):
+            grads, _ = gradient(lambda w, x=x, y=y, p=part: p * self.losses(w, x, y), self.weights)  # type: ignore[misc]
+            for name, grad in grads.items():
+                whole[name] += grad
         self.gradients += len(images)
         return whole
 
-    def slopes(self, images: Tensor, labels: Tensor, tangent: Tensors) -> Tensor:
-        """Return <gradient of an image's loss, tangent> for every image, (B,): forward mode."""
+    def directional(self, images: Tensor, labels: Tensor, tangent: Tensors) -> Tensor:
+        """Return <gradient of an image's loss, tangent> for every image, (B,), by forward mode."""
         found = [
-            slopes_exact(lambda w, x=x, y=y: self.losses(w, x, y), self.weights, tangent)  # type: ignore[misc]
+            directional_exact(lambda w, x=x, y=y: self.losses(w, x, y), self.weights, tangent)  # type: ignore[misc]
             for x, y in self._chunks(images, labels)
         ]
         self.forwards += len(images)
         return torch.cat(found)
 
-    def each(self, images: Tensor, labels: Tensor) -> Iterator[Rows]:
-        """Yield every image's own gradient, a few rows of a layer at a time; see `Rows`."""
-        parts = [recorded(self.network, self.layers, x, y) for x, y in self._chunks(images, labels)]
+    def per_image_gradients(self, images: Tensor, labels: Tensor) -> Iterator[GradientRows]:
+        """Yield every image's own gradient, a few rows of a layer at a time."""
+        parts = [
+            recorded_calls(self.network, self.layers, x, y) for x, y in self._chunks(images, labels)
+        ]
         self.gradients += len(images)
-        calls: list[Call] = []
-        while parts[0]:  # taken out one by one: both, chunks and whole, would take twice the memory
+        calls: list[LayerCall] = []
+        while parts[0]:  # removed one by one: chunks and whole together need twice the memory
             same = [part.pop(0) for part in parts]
-            given, slope = (torch.cat(t) for t in zip(*[call[1:] for call in same], strict=True))
-            calls.append(Call(same[0].name, given, slope))
+            inputs, grads = (torch.cat(t) for t in zip(*[call[1:] for call in same], strict=True))
+            calls.append(LayerCall(same[0].name, inputs, grads))
         for name, layer in self.layers.items():
-            if mine := [call for call in calls if call.name == name]:
-                yield from gradient_rows(layer, mine)
+            if of_layer := [call for call in calls if call.name == name]:
+                yield from gradient_rows(layer, of_layer)
 
     def rows(self, tensors: Tensors) -> dict[str, Tensor]:
-        """Return gradients or the like by layer, (r, c), as `each` counts rows."""
+        """Return gradients or weights by layer, (r, c), in the rows of `per_image_gradients`."""
         return {name: as_rows(layer, name, tensors) for name, layer in self.layers.items()}
 
     def _chunks(self, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
@@ -111,13 +116,13 @@ class Frozen:
 
 
 def check_memory(network: nn.Module, sample: Tensor, memory: int, together: int) -> None:
-    """Refuse what would not fit, before the network is trained.
+    """Refuse a network that would not fit into memory, before it is trained.
 
     Args:
-        network: In whatever mode; left as it was.
-        sample: (b, C, H, W) normalised images.
+        network: In either mode; left unchanged.
+        sample: (b, C, H, W) normalized images.
         memory: Bytes that the intermediate results of a pass may take.
-        together: Images whose results must be held at once, between chunks.
+        together: Images whose results must be held at once, across chunks.
 
     Raises:
         ValueError: If one image does not fit, or ``together`` of them do not.
@@ -137,11 +142,11 @@ def check_memory(network: nn.Module, sample: Tensor, memory: int, together: int)
 
 
 def result_bytes(network: nn.Module, sample: Tensor) -> int:
-    """Return how many bytes all layers' results take an image."""
+    """Return the bytes of all layers' results, for one image."""
     held: list[int] = []
     handles = [
         layer.register_forward_hook(
-            lambda module, given, output: held.append(output.nbytes)  # type: ignore[misc]
+            lambda module, inputs, output: held.append(output.nbytes)  # type: ignore[misc]
         )
         for layer in network.modules()
         if not any(layer.children())
@@ -156,12 +161,12 @@ def result_bytes(network: nn.Module, sample: Tensor) -> int:
 
 
 def chunk_size(results: int, shape: tuple[int, ...], memory: int) -> int:
-    """Return how many images of this shape a pass can take within ``memory`` bytes.
+    """Return how many images of this shape fit in a pass of ``memory`` bytes.
 
     Raises:
-        ValueError: If it is not one.
+        ValueError: If none fits.
     """
-    each = ROOM * results
+    each = _MEMORY_FACTOR * results
     if each > memory:
         raise ValueError(
             f"One image of {shape} takes the network {each / 2**20:.1f} MiB, but memory allows "

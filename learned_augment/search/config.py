@@ -1,0 +1,148 @@
+"""SearchConfig: all settings of a search, checked before any work starts."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS
+from learned_augment.models import NetworkChoice
+from learned_augment.runtime.loop import check_schedule
+from learned_augment.search.callbacks import Callback
+from learned_augment.search.presets import MethodSettings, find_preset
+
+__all__ = ["SearchConfig"]
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Settings of a search; `search`, `prepare` and `estimate` accept the fields as keywords.
+
+    Attributes:
+        method: A name of `METHODS`: "dada" or "deepaa".
+        preset: A name of `PRESETS`, which gives the values of the next seven fields where these
+            are None. None is "digits" for digits and "quick" for other data; DeepAA also has
+            "paper" and "released".
+        model: The network that is trained: a name of `models.NETWORKS`, a callable from number of
+            classes to module, or a module, which is copied.
+        epochs: Passes over the training images that the network learns from.
+        batch_size: Images per step.
+        learning_rate: The highest learning rate of the network.
+        weight_decay: The network's.
+        reduce: Number of images to search on, training and validation together.
+        base_augmentation: "nothing", "crop", "crop-flip" or "resized-crop-flip". If None, the
+            preset's; its flip is left out for data whose mirror images mean something else.
+        cutout: Side of the base augmentation's cutout as a fraction of the image's shorter side;
+            0 switches it off.
+        ops: Names of the ops to search among; None for the method's own.
+        exclude: Names of ops to leave out.
+        options: The method's own options, by name: fields of `dada.options.DADAOptions` or
+            `deepaa.options.DeepAAOptions`.
+        image_size: Side in pixels to which the images of a folder or data set are resized.
+        skip_unreadable: Whether to leave out files that cannot be read; their names are in the
+            policy's ``about``.
+        seed: Fixes everything random.
+        device: "cpu", "cuda", ...; None is a GPU if there is one.
+        threads: Number of CPU threads; None is what OMP_NUM_THREADS or else the machine allows.
+            Policies found with another number differ by rounding.
+        out: File that the policy is written to, ending in ".safetensors".
+        checkpoint: File to resume from if it exists, and to write during the search.
+        save_every: Seconds between checkpoints.
+        time_budget: Seconds after which the search stops with the policy so far.
+        callbacks: Called with a `SearchReport` after every step.
+        log: File to which one JSON line per step is appended.
+        tensorboard_folder: Folder for TensorBoard, which must be installed.
+        progress: Whether to show a line on standard error; None shows it on a terminal.
+
+    Raises:
+        ValueError: If a value is out of range, or two outputs have one path.
+        TypeError: If a value is of another type.
+    """
+
+    method: str = "dada"
+    preset: str | None = None
+    model: NetworkChoice | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    reduce: int | None = None
+    base_augmentation: str | None = None
+    cutout: float | None = None
+    ops: Sequence[str] | None = None
+    exclude: Collection[str] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    image_size: int | None = None
+    skip_unreadable: bool = False
+    seed: int = 0
+    device: str | torch.device | None = None
+    threads: int | None = None
+    out: str | Path | None = None
+    checkpoint: str | Path | None = None
+    save_every: float = 60.0
+    time_budget: float | None = None
+    callbacks: Sequence[Callback] = ()
+    log: str | Path | None = None
+    tensorboard_folder: str | Path | None = None
+    progress: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "reduce", "seed", "threads"):
+            number = getattr(self, name)
+            if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
+                raise TypeError(f"Expected {name} as a whole number, got {number!r}.")
+        for name in ("ops", "exclude"):
+            names = getattr(self, name)
+            if isinstance(names, str):
+                raise TypeError(f"Expected {name} as several names of ops, got {names!r} alone.")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"Expected seed from 0 to 2**63 - 1, got {self.seed}.")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"Expected threads to be 1 or more, got {self.threads}.")
+        if self.base_augmentation not in (None, *BASE_AUGMENTATIONS):
+            raise ValueError(
+                f"No base augmentation named {self.base_augmentation!r}. Available: "
+                f"{', '.join(BASE_AUGMENTATIONS)}."
+            )
+        check_schedule(None, self.save_every, self.time_budget)
+
+    @classmethod
+    def of(cls, config: "SearchConfig | None", settings: Mapping[str, Any]) -> "SearchConfig":
+        """Return ``config``, or the defaults, with ``settings`` changed.
+
+        Raises:
+            TypeError: If there is no such setting; lists those there are.
+        """
+        known = [f.name for f in fields(cls)]
+        unknown = [name for name in settings if name not in known]
+        if unknown:
+            raise TypeError(
+                f"A search has no setting {unknown[0]!r}. Settings: {', '.join(known)}."
+            )
+        return replace(config or cls(), **settings)
+
+    def for_data(self, name: str, mirrors: bool) -> tuple[str, MethodSettings]:
+        """Return the preset's name and the settings of the method for some data.
+
+        Args:
+            name: Of the data.
+            mirrors: Whether mirror images keep their meaning.
+
+        Raises:
+            ValueError: If there is no such preset, or a number is out of range.
+        """
+        preset, settings = find_preset(self.preset, name, self.method)
+        plain = settings.base_augmentation.removesuffix("-flip")
+        if not mirrors and plain in BASE_AUGMENTATIONS:
+            settings = replace(settings, base_augmentation=plain)
+        names = ("model", "epochs", "batch_size", "learning_rate", "weight_decay", "reduce")
+        given = {n: getattr(self, n) for n in (*names, "base_augmentation", "cutout")}
+        return preset, replace(
+            settings,
+            **{n: value for n, value in given.items() if value is not None},
+            options={**settings.options, **self.options},
+            ops=None if self.ops is None else tuple(self.ops),
+            exclude=tuple(self.exclude),
+        )
