@@ -17,7 +17,7 @@ import torch
 
 from benchmarks.record import RESULTS, save_result
 from learned_augment.datasets.load import ImageData, load_images
-from learned_augment.search import StepReport, search
+from learned_augment.search import SearchReport, search
 
 # DADA's published CIFAR-10 settings with a network of the same family that ten minutes of one core
 # suffice for: 1.2 s a step, 320 steps. DeepAA as it comes, on as many images.
@@ -31,7 +31,7 @@ def find(data: ImageData, method: str, seed: int, name: str, folder: Path | None
     """Search by one method, write the policy as ``name``, and return a row of results."""
     curve: list[dict[str, float]] = []
 
-    def watch(report: StepReport) -> None:
+    def watch(report: SearchReport) -> None:
         curve.append({"step": report.step, **{k: round(v, 5) for k, v in report.metrics.items()}})
         if report.step % 20 == 0:
             print(method, f"{report.step} of {report.steps}, {report.left:.0f} s left", flush=True)

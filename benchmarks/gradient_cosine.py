@@ -29,11 +29,11 @@ from learned_augment.builders import deep_trivial_augment
 from learned_augment.datasets.load import ImageData, load_images
 from learned_augment.evaluation.statistics import paired_difference
 from learned_augment.runtime.rng import isolated
-from learned_augment.search.alignment import inner, norm
-from learned_augment.search.batches import Normalise
-from learned_augment.search.deepaa.frozen import Frozen
+from learned_augment.search import PreparedSearch, prepare
+from learned_augment.search.alignment import inner_product, norm
+from learned_augment.search.batches import Normalize
+from learned_augment.search.deepaa.frozen_network import FrozenNetwork
 from learned_augment.search.deepaa.search import DeepAA
-from learned_augment.search.task import Task, prepare
 
 JUDGES = 64
 
@@ -56,9 +56,9 @@ class HeldOut:
     """
 
     def __init__(
-        self, data: ImageData, frozen: Frozen, normalise: Normalise, pairs: int, seed: int
+        self, data: ImageData, frozen: FrozenNetwork, normalise: Normalize, pairs: int, seed: int
     ) -> None:
-        self.data, self.frozen, self.normalise = data, frozen, normalise
+        self.data, self.frozen, self.normalize = data, frozen, normalise
         self.generator = torch.Generator().manual_seed(seed)
         self.chosen = [self._draw(number % len(data.classes)) for number in range(pairs)]
         self.targets = [
@@ -82,11 +82,13 @@ class HeldOut:
             plan = policy.sample(copies, self.generator)
             images = apply_batch(images.expand(copies, -1, -1, -1), plan)
         labels = self.data.test_labels[image].expand(len(images))
-        moved, target = self.frozen.gradient(self.normalise(images), labels), self.targets[pair]
-        return float(inner(target, moved) / (norm(target) * norm(moved)).clamp_min(1e-30))
+        moved, target = self.frozen.gradient(self.normalize(images), labels), self.targets[pair]
+        return float(inner_product(target, moved) / (norm(target) * norm(moved)).clamp_min(1e-30))
 
 
-def searched(data: ImageData, seed: int, options: argparse.Namespace) -> tuple[Policy, Task, float]:
+def searched(
+    data: ImageData, seed: int, options: argparse.Namespace
+) -> tuple[Policy, PreparedSearch, float]:
     """Search a policy; return it with the task that holds the frozen network, and the seconds."""
     start = time.perf_counter()
     task = prepare(
@@ -99,9 +101,9 @@ def searched(data: ImageData, seed: int, options: argparse.Namespace) -> tuple[P
         seed=seed,
     )
     with isolated(seed, precise=True):
-        while task.searcher.done < task.searcher.steps:
-            task.searcher.step()
-    return task.searcher.policy(), task, time.perf_counter() - start
+        while task.method.done < task.method.steps:
+            task.method.step()
+    return task.method.policy(), task, time.perf_counter() - start
 
 
 def rows_of(
@@ -130,10 +132,10 @@ def rows_of(
 def one_seed(data: ImageData, seed: int, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Search, and measure all policies on the same held-out pairs."""
     policy, task, seconds = searched(data, seed, options)
-    searcher = task.searcher
+    searcher = task.method
     assert isinstance(searcher, DeepAA)
     policy.save(RESULTS / f"gradient-cosine-{options.name}-{seed}.safetensors")
-    pairs = HeldOut(data, searcher.freeze(), searcher.normalise, options.pairs, 1000 + seed)
+    pairs = HeldOut(data, searcher.freeze(), searcher.normalize, options.pairs, 1000 + seed)
     plain = pairs.cosines(None, 1)
     policies = {"DeepAA": policy, "DeepTA": deep_trivial_augment(options.depth)}
     policies |= {name: Policy.load(name) for name in options.policies.split(",") if name}

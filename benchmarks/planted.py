@@ -140,7 +140,7 @@ def searched(
         preset="digits",
         model=options.model,
         epochs=options.epochs,
-        beside=options.beside,
+        base_augmentation=options.base_augmentation,
         seed=seed,
         progress=False,
         **settings,

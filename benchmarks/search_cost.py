@@ -21,7 +21,7 @@ from torch.utils.flop_counter import flop_registry
 from benchmarks.record import save_result
 from learned_augment.datasets.load import ImageData, load_images
 from learned_augment.evaluation.named_policies import named_policy
-from learned_augment.search import Task, prepare
+from learned_augment.search import PreparedSearch, prepare
 from learned_augment.training import Recipe, train_network
 
 VARIANTS: dict[str, dict[str, str]] = {
@@ -55,15 +55,15 @@ def flops(work: Callable[[], object]) -> int:
     return counter.total
 
 
-def passes(task: Task) -> float:
+def passes(task: PreparedSearch) -> float:
     """Return the cost of one search step in forwards of its batch."""
-    proxy = task.searcher.proxy  # type: ignore[attr-defined]
-    images = proxy.normalise(task.halves.train_images[: proxy.batch])
-    labels = task.halves.train_labels[: proxy.batch]
-    task.searcher.step()
-    learner = proxy.learner
+    proxy = task.method.proxy  # type: ignore[attr-defined]
+    images = proxy.normalize(task.split.train_images[: proxy.batch])
+    labels = task.split.train_labels[: proxy.batch]
+    task.method.step()
+    learner = proxy.network
     forward = flops(lambda: learner.losses(learner.weights, images, labels))
-    return flops(task.searcher.step) / forward
+    return flops(task.method.step) / forward
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
@@ -81,10 +81,10 @@ def best(make: Callable[[], Callable[[], object]], rounds: int) -> float:
     return min(cpu_seconds(make()) for _ in range(rounds))
 
 
-def whole_search(task: Task) -> None:
+def whole_search(task: PreparedSearch) -> None:
     """Run a prepared search to its end."""
-    while task.searcher.done < task.searcher.steps:
-        task.searcher.step()
+    while task.method.done < task.method.steps:
+        task.method.step()
 
 
 def plain(data: ImageData, policy: str, options: argparse.Namespace) -> None:
@@ -97,7 +97,7 @@ def plain(data: ImageData, policy: str, options: argparse.Namespace) -> None:
 def measure(data: ImageData, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Return a row for each variant of the search and each plain training."""
 
-    def prepared(chosen: Mapping[str, str]) -> Task:
+    def prepared(chosen: Mapping[str, str]) -> PreparedSearch:
         return prepare(
             data,
             preset="digits",
@@ -109,7 +109,7 @@ def measure(data: ImageData, options: argparse.Namespace) -> list[dict[str, Any]
         )
 
     full = prepared({})
-    halves, steps = full.halves, full.searcher.steps
+    halves, steps = full.split, full.method.steps
     one = replace(data, train_images=halves.train_images, train_labels=halves.train_labels)
     base = {
         f"plain training on {where}, {policy}": best(
@@ -126,7 +126,11 @@ def measure(data: ImageData, options: argparse.Namespace) -> list[dict[str, Any]
 
 
 def row_of(
-    name: str, make: Callable[[], Task], steps: int, base: Mapping[str, float], rounds: int
+    name: str,
+    make: Callable[[], PreparedSearch],
+    steps: int,
+    base: Mapping[str, float],
+    rounds: int,
 ) -> dict[str, Any]:
     """Return passes a step and time of one variant, over all epochs, and beside ``base``."""
 
@@ -135,7 +139,7 @@ def row_of(
         return lambda: whole_search(task)
 
     # The release ends one epoch early; its time is scaled to all of them.
-    seconds = best(searching, rounds) * steps / make().searcher.steps
+    seconds = best(searching, rounds) * steps / make().method.steps
     return {
         "what": f"search, {name}",
         "cpu_seconds": round(seconds, 2),

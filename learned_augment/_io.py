@@ -2,14 +2,14 @@
 
 import hashlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from os import fsync
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["check_output_path", "content_hash", "module_hash", "write_atomically"]
+__all__ = ["check_output_path", "check_outputs", "content_hash", "module_hash", "write_atomically"]
 
 
 def write_atomically(path: Path, data: bytes) -> Path:
@@ -54,6 +54,27 @@ def check_output_path(path: Path) -> Path:
             f"give another path for {path.name!r}."
         ) from None
     return path
+
+
+def check_outputs(
+    files: Mapping[str, Path | None], folders: Mapping[str, Path | None] | None = None
+) -> None:
+    """Try to write every output, and refuse two at one path, before any long work.
+
+    Raises:
+        ValueError: If a path cannot be written, or two are the same.
+    """
+    seen: dict[str, Path] = {}
+    for option, path in {**files, **(folders or {})}.items():
+        if path is None:
+            continue
+        if option in files:
+            check_output_path(path)
+        for other, taken in seen.items():
+            same = path.exists() and taken.exists() and path.samefile(taken)
+            if same or path.resolve() == taken.resolve():
+                raise ValueError(f"{other} and {option} are both {str(path)!r}; give two paths.")
+        seen[option] = path
 
 
 def content_hash(parts: Iterable[str | Tensor]) -> str:

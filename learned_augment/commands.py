@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from learned_augment._io import check_output_path, write_atomically
+from learned_augment._io import check_output_path, check_outputs, write_atomically
 from learned_augment._text import align, leading
 from learned_augment.evaluation.compare import compare
 from learned_augment.evaluation.named_policies import policy_names
@@ -23,9 +23,7 @@ from learned_augment.evaluation.result import ComparisonResult
 from learned_augment.policy import Policy
 from learned_augment.reporting.text import policy_data, policy_text
 from learned_augment.runtime.distributed import rank
-from learned_augment.search.api import search
-from learned_augment.search.cost import estimate
-from learned_augment.search.task import prepare
+from learned_augment.search.api import estimate, search
 from learned_augment.serialization import list_policies, load
 from learned_augment.transform import LearnedAugment
 
@@ -151,7 +149,7 @@ def run_apply(given: Given, output: Output) -> Exit:
 def run_compare(given: Given, output: Output) -> Exit:
     """Train a network under several policies, print the result, and write it as data and page."""
     out, page = given.pop("out", None), given.pop("html", None)
-    _check_outputs({"--out": out, "--html": page}, folders={"--cache": given.get("cache")})
+    check_outputs({"--out": out, "--html": page}, folders={"--cache": given.get("cache")})
     if output.quiet:
         given["progress"] = False
     result = compare(**given, extends=_earlier(out))
@@ -179,13 +177,6 @@ def _earlier(path: Path | None) -> ComparisonResult | None:
 
 def run_search(given: Given, output: Output) -> Exit:
     """Search a policy on the user's data, write it to a file and print it."""
-    out = given.pop("out")
-    if out.suffix != ".safetensors":
-        raise ValueError(f"Expected --out to end in .safetensors, got {str(out)!r}.")
-    _check_outputs(
-        {"--out": out, "--checkpoint": given.get("checkpoint"), "--log": given.get("log")},
-        folders={"--tensorboard": given.get("tensorboard_folder")},
-    )
     given["options"] = dict(map(_option, given.get("options", [])))
     if given.pop("dry_run", False):
         return _estimate_search(given, output)
@@ -202,21 +193,17 @@ def run_search(given: Given, output: Output) -> Exit:
                 else "without --checkpoint it cannot be continued"
             )
             output.note(f"Stopped: {stopped}; {way}.")
-        output.note(f"Wrote {policy.save(out)}.")
-        output.result(policy_text(policy), policy_data(policy) | {"file": str(out)})
+        output.note(f"Wrote {given['out']}.")
+        output.result(policy_text(policy), policy_data(policy) | {"file": str(given["out"])})
     return Exit.INTERRUPTED if stopped.startswith("interrupted") else Exit.DONE
 
 
 def _estimate_search(given: Given, output: Output) -> Exit:
-    task = prepare(**{key: given[key] for key in given if key not in _RUNNING})
-    cost = estimate(task)
-    output.result(str(cost), cost._asdict())
-    _note_skipped(task.skipped, output)
+    cost = estimate(**given)
+    phases = [phase._asdict() for phase in cost.phases]
+    output.result(str(cost), cost._asdict() | {"phases": phases})
+    _note_skipped(cost.skipped, output)
     return Exit.DONE
-
-
-_RUNNING = ("checkpoint", "save_every", "time_budget", "log", "tensorboard_folder", "progress")
-"""Arguments of a search that say how it runs, not which policies it searches."""
 
 
 def run_report(given: Given, output: Output) -> Exit:
@@ -226,7 +213,7 @@ def run_report(given: Given, output: Output) -> Exit:
     out = given["out"]
     if out.suffix not in (".html", ".htm"):
         raise ValueError(f"Expected --out to end in .html, got {str(out)!r}.")
-    _check_outputs({"--out": out})
+    check_outputs({"--out": out})
     write_report(given["source"], out)
     output.note(f"Wrote {out}.")
     output.result(None, {"written": [str(out)]})
@@ -324,27 +311,6 @@ def _vacant(path: Path, given: Given) -> Path:
     if path.exists() and not given.get("overwrite"):
         raise ValueError(f"{path} exists; give --overwrite to replace it.")
     return path
-
-
-def _check_outputs(
-    files: Mapping[str, Path | None], folders: Mapping[str, Path | None] | None = None
-) -> None:
-    """Try to write every output, and refuse two at one path, before any long work.
-
-    Raises:
-        ValueError: If a path cannot be written, or two are the same.
-    """
-    seen: dict[str, Path] = {}
-    for option, path in {**files, **(folders or {})}.items():
-        if path is None:
-            continue
-        if option in files:
-            check_output_path(path)
-        for other, taken in seen.items():
-            same = path.exists() and taken.exists() and path.samefile(taken)
-            if same or path.resolve() == taken.resolve():
-                raise ValueError(f"{other} and {option} are both {str(path)!r}; give two paths.")
-        seen[option] = path
 
 
 def _option(text: str) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from learned_augment.evaluation.compare import compare
 from learned_augment.evaluation.config import CompareConfig
 from learned_augment.evaluation.result import ComparisonResult, Run
 from learned_augment.reporting.text import policy_text
-from learned_augment.search.api import search
+from learned_augment.search import SearchConfig
 
 FLIP = from_layers([[("Flip", 1.0, 1.0)]], {"name": "always/flip"})
 
@@ -591,9 +591,9 @@ def test_compare_offers_every_argument_of_the_function(capsys):
 
 def test_search_offers_every_argument_of_the_function(capsys):
     renamed = {"options": "option", "tensorboard_folder": "tensorboard"}
-    parameters = [name for name in inspect.signature(search).parameters if name != "callbacks"]
-    names = {renamed.get(name, name).replace("_", "-") for name in parameters}
-    assert options(capsys, "search") == names | {"out", "dry-run"}
+    settings = {field.name for field in fields(SearchConfig)} - {"callbacks"}
+    names = {renamed.get(name, name).replace("_", "-") for name in settings}
+    assert options(capsys, "search") == names | {"data", "val", "dry-run"}
 
 
 def test_help_states_the_defaults_that_the_functions_have(capsys):

@@ -195,7 +195,7 @@ def test_jvp_equals_the_gradient_times_the_tangent(name):
 
 @pytest.mark.parametrize(("name", "layer"), [("shake-shake", "ShakeShake"), ("pyramidnet", "Drop")])
 def test_networks_that_shake_are_refused_by_a_search_that_freezes_them(name, layer):
-    from learned_augment.search.deepaa.suitability import check_suitable
+    from learned_augment.search.deepaa.network_checks import check_derivatives
 
     with pytest.raises(ValueError, match=rf"Layer 'blocks.0.\w+' is \w*{layer}.*Wide-ResNet"):
-        check_suitable(LARGE[name](3), torch.zeros(2, 3, 16, 16), gram=False)
+        check_derivatives(LARGE[name](3), torch.zeros(2, 3, 16, 16), gram=False)

@@ -6,14 +6,14 @@ from torch.func import functional_call
 
 from benchmarks.papers.networks import ShakeDrop, ShakeShake
 from learned_augment.search.alignment import (
+    directional_difference,
+    directional_exact,
     gradient,
     look_ahead,
     mixed_difference,
     mixed_exact,
     momentum_step,
     norm,
-    slopes_by_difference,
-    slopes_exact,
 )
 
 # torch's own forward mode builds its decompositions with a function that it deprecates.
@@ -73,9 +73,9 @@ def by_double_backward(losses, weights, tangent, images):
 def test_slopes_by_forward_mode_and_by_difference_are_the_per_image_gradients(world):
     losses, weights, tangent, images = world
     expected, _ = by_double_backward(losses, weights, tangent, images)
-    exact = slopes_exact(lambda w: losses(w, images), weights, tangent)
+    exact = directional_exact(lambda w: losses(w, images), weights, tangent)
     torch.testing.assert_close(exact, expected, rtol=1e-9, atol=1e-12)
-    near = slopes_by_difference(lambda w: losses(w, images), weights, tangent, length=1e-4)
+    near = directional_difference(lambda w: losses(w, images), weights, tangent, length=1e-4)
     torch.testing.assert_close(near, expected, rtol=1e-6, atol=1e-8)
 
 
@@ -83,7 +83,7 @@ def test_mean_slope_is_the_batch_gradient_along_the_tangent(world):
     losses, weights, tangent, images = world
     slope, values = gradient(lambda w: losses(w, images), weights)
     inner = sum((slope[n] * tangent[n]).sum() for n in slope)
-    total = slopes_exact(lambda w: losses(w, images), weights, tangent).sum()
+    total = directional_exact(lambda w: losses(w, images), weights, tangent).sum()
     torch.testing.assert_close(total, inner, rtol=1e-9, atol=1e-12)
     assert values.shape == (BATCH,)
 
@@ -91,8 +91,8 @@ def test_mean_slope_is_the_batch_gradient_along_the_tangent(world):
 def test_slopes_do_not_depend_on_the_length_of_the_step_beyond_curvature(world):
     losses, weights, tangent, images = world
     ten = {n: 10 * t for n, t in tangent.items()}
-    one = slopes_by_difference(lambda w: losses(w, images), weights, tangent)
-    many = slopes_by_difference(lambda w: losses(w, images), weights, ten)
+    one = directional_difference(lambda w: losses(w, images), weights, tangent)
+    many = directional_difference(lambda w: losses(w, images), weights, ten)
     torch.testing.assert_close(many, 10 * one)
 
 
@@ -153,8 +153,8 @@ def test_slopes_through_dropout_are_those_of_one_mask(device):
     def of_weights(w):
         return losses(w, images)
 
-    alone, alone_after = with_masks_of(1, slopes_by_difference, of_weights, weights, tangent)
-    forward, forward_after = with_masks_of(1, slopes_exact, of_weights, weights, tangent)
+    alone, alone_after = with_masks_of(1, directional_difference, of_weights, weights, tangent)
+    forward, forward_after = with_masks_of(1, directional_exact, of_weights, weights, tangent)
     torch.testing.assert_close(forward, exact[0])
     torch.testing.assert_close(alone, near[0])
     # The next draws are new ones, the same for every form.
@@ -171,7 +171,7 @@ def test_differences_through_shakes_are_those_of_one_set_of_factors(seed):
     for found, expected in zip(wide, narrow, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * expected.abs().max())
     alone, _ = with_masks_of(
-        seed, slopes_by_difference, lambda w: losses(w, images), weights, tangent
+        seed, directional_difference, lambda w: losses(w, images), weights, tangent
     )
     torch.testing.assert_close(alone, wide[0])
 

@@ -14,7 +14,7 @@ from learned_augment.datasets.load import load_images
 from learned_augment.runtime.checkpoint import load_checkpoint
 from learned_augment.search import PRESETS, estimate, prepare, search
 from learned_augment.search.callbacks import tensorboard
-from learned_augment.search.split import make_halves
+from learned_augment.search.split import split_images
 from tests.search.test_methods import SMALL, images
 
 CPU = torch.device("cpu")
@@ -46,7 +46,10 @@ def test_unknown_methods_and_presets_are_refused_with_the_known_ones():
         ({"batch_size": 1}, "batch_size must be 2 or more, got 1"),
         ({"learning_rate": -1.0}, "Expected learning_rate > 0"),
         ({"reduce": 2}, "reduce must be 4 or more, got 2"),
-        ({"after": "jitter"}, "No default augmentation named 'jitter'. Available: nothing, crop"),
+        (
+            {"base_augmentation": "jitter"},
+            "No base augmentation named 'jitter'. Available: nothing",
+        ),
         ({"cutout": 1.5}, "Expected cutout as a fraction"),
         ({"device": "abacus"}, "Device 'abacus' cannot be used"),
         ({"model": "lenet"}, "No network named 'lenet'. Available: small-cnn"),
@@ -81,7 +84,7 @@ def test_presets_hold_the_papers_figures():
         cifar = PRESETS[name]
         assert (cifar.model, cifar.reduce, cifar.epochs) == ("wrn-40-2", 4000, 20)
         assert (cifar.batch_size, cifar.learning_rate, cifar.weight_decay) == figures
-        assert (cifar.beside, cifar.cutout) == ("crop-flip", 16 / 32)
+        assert (cifar.base_augmentation, cifar.cutout) == ("crop-flip", 16 / 32)
     svhn = PRESETS["svhn"]
     assert (svhn.model, svhn.reduce, svhn.learning_rate) == ("wrn-28-10", 1000, 0.00125)
     assert PRESETS["imagenet"].cutout == 0
@@ -90,13 +93,16 @@ def test_presets_hold_the_papers_figures():
 def test_data_that_must_not_be_mirrored_lose_the_default_flip():
     digits = images()
     object.__setattr__(digits, "mirrors", False)
-    assert prepare(images(), **SMALL).preset.beside == "crop-flip"
-    assert prepare(digits, **SMALL).preset.beside == "crop"
-    assert prepare(digits, **SMALL, beside="crop-flip").preset.beside == "crop-flip"
+    assert prepare(images(), **SMALL).settings.base_augmentation == "crop-flip"
+    assert prepare(digits, **SMALL).settings.base_augmentation == "crop"
+    assert (
+        prepare(digits, **SMALL, base_augmentation="crop-flip").settings.base_augmentation
+        == "crop-flip"
+    )
 
 
 def test_halves_are_stratified_disjoint_and_exhaustive():
-    halves = make_halves(labelled([7, 5, 9]), None, None, 0, CPU)
+    halves = split_images(labelled([7, 5, 9]), None, None, 0, CPU)
     a, b = halves.train_images[:, 0, 0, 0].tolist(), halves.val_images[:, 0, 0, 0].tolist()
     assert sorted(a + b) == list(range(21))
     counts = [part.bincount() for part in (halves.train_labels, halves.val_labels)]
@@ -105,7 +111,7 @@ def test_halves_are_stratified_disjoint_and_exhaustive():
 
 
 def test_halves_are_in_random_order():
-    halves = make_halves(labelled([60, 60, 60]), None, None, 0, CPU)
+    halves = split_images(labelled([60, 60, 60]), None, None, 0, CPU)
     for labels in (halves.train_labels, halves.val_labels):
         assert labels[:20].bincount(minlength=3).min() >= 2
 
@@ -113,7 +119,7 @@ def test_halves_are_in_random_order():
 def test_every_seed_leaves_the_images_that_compare_tests_on():
     pytest.importorskip("sklearn")
     trained = load_images("digits").train_images
-    halves = prepare("digits", model="small-cnn", seed=3).halves
+    halves = prepare("digits", model="small-cnn", seed=3).split
     both = torch.cat([halves.train_images, halves.val_images])
     assert sorted(image.numpy().tobytes() for image in both) == sorted(
         image.numpy().tobytes() for image in trained
@@ -121,14 +127,14 @@ def test_every_seed_leaves_the_images_that_compare_tests_on():
 
 
 def test_reduction_keeps_the_proportions():
-    halves = make_halves(labelled([40, 20, 60]), None, 24, 0, CPU)
+    halves = split_images(labelled([40, 20, 60]), None, 24, 0, CPU)
     assert halves.train_labels.bincount().tolist() == [4, 2, 6]
     assert halves.val_labels.bincount().tolist() == [4, 2, 6]
 
 
 def test_too_few_images_of_a_class_are_refused_by_name():
-    with pytest.raises(ValueError, match=r"each half needs .* class1 \(1\); raise reduce"):
-        make_halves(labelled([4, 1, 4]), None, None, 0, CPU)
+    with pytest.raises(ValueError, match=r"each need .* class1 \(1\); raise reduce"):
+        split_images(labelled([4, 1, 4]), None, None, 0, CPU)
 
 
 def test_a_single_class_is_refused():
@@ -152,7 +158,7 @@ def test_a_loss_that_turns_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path
     with pytest.raises(ArithmeticError, match=r"Step 3: val_loss is nan.* good checkpoint is kept"):
         found(model=Breaks, checkpoint=path, save_every=0)
     config = torch.load(path, weights_only=True)["config"]
-    assert load_checkpoint(path, config)["searcher"]["proxy"]["done"] == 2
+    assert load_checkpoint(path, config)["job"]["proxy"]["done"] == 2
 
 
 def test_a_checkpoint_of_another_search_says_what_differs(tmp_path):
@@ -289,12 +295,12 @@ def test_progress_is_silent_without_a_terminal_and_shows_the_leading_ops(capsys)
 
 
 def test_estimate_tells_sizes_memory_and_time():
-    told = estimate(prepare(images(), **SMALL))
+    told = estimate(images(), **SMALL)
     assert (told.train_images, told.val_images, told.classes, told.steps) == (12, 12, 3, 6)
     assert told.data_bytes == 24 * 3 * 16 * 16 + 24 * 8
     assert told.memory_bytes > told.data_bytes
     assert told.seconds > 0
-    assert "default augmentation: crop-flip; 6 steps" in str(told)
+    assert "base augmentation: crop-flip; 6 steps" in str(told)
 
 
 def test_data_sets_of_images_of_two_sizes_are_refused():

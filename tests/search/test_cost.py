@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from learned_augment.cli import main
-from learned_augment.search import estimate, prepare
-from learned_augment.search.peak_memory import most_bytes
+from learned_augment.search import estimate
+from learned_augment.search.peak_memory import peak_bytes
 from tests.search.test_methods import SMALL, images
 
 # torch's own forward mode builds its decompositions with a function that it deprecates.
@@ -30,7 +30,7 @@ def bytes_of(network):
 @pytest.mark.parametrize("magnitude", ["true", "none"])
 def test_memory_counts_the_copies_of_the_weights(derivative, magnitude):
     options = {"derivative": derivative, "magnitude": magnitude}
-    told = estimate(prepare(images(), **{**SMALL, "model": deep}, options=options))
+    told = estimate(images(), **{**SMALL, "model": deep}, options=options)
     # At the update: the module's own; weights, velocity and averaged validation gradient; the
     # step's gradient, plain and clipped, look-ahead and validation gradient; the next velocity.
     copies = (told.memory_bytes - told.data_bytes) / bytes_of(deep(3))
@@ -47,11 +47,9 @@ def test_a_forward_mode_pass_holds_tangents_beside_results(magnitude):
 
     near, exact = (
         estimate(
-            prepare(
-                images(),
-                **{**SMALL, "model": wide},
-                options={"derivative": derivative, "magnitude": magnitude},
-            )
+            images(),
+            **{**SMALL, "model": wide},
+            options={"derivative": derivative, "magnitude": magnitude},
         ).memory_bytes
         for derivative in ("difference", "exact")
     )
@@ -76,11 +74,11 @@ class TestMostBytes:
             for _ in range(3):
                 two + two
 
-        assert most_bytes(work) == 2 * KILO
+        assert peak_bytes(work) == 2 * KILO
 
     def test_views_and_changes_in_place_take_nothing(self):
         held = torch.zeros(KILO, dtype=torch.uint8)
-        assert most_bytes(lambda: held.view(2, -1).t().add_(1), held, held[:7]) == KILO
+        assert peak_bytes(lambda: held.view(2, -1).t().add_(1), held, held[:7]) == KILO
 
     def test_what_was_there_is_found_however_deep_and_given_back_when_it_goes(self):
         class Owner:
@@ -95,8 +93,8 @@ class TestMostBytes:
             owner.replaced = None
             owner.replaced = torch.zeros(2 * KILO)
 
-        assert most_bytes(work, owner) == (4 + 8) * KILO
-        assert most_bytes(lambda: None, owner) == (4 + 8) * KILO
+        assert peak_bytes(work, owner) == (4 + 8) * KILO
+        assert peak_bytes(lambda: None, owner) == (4 + 8) * KILO
 
     def test_what_a_backward_pass_needs_counts_until_it_is_done(self):
         x = torch.zeros(KILO, requires_grad=True)
@@ -108,4 +106,4 @@ class TestMostBytes:
             torch.autograd.grad(y.sum(), x)
 
         # Five results, the gradient of the sum and the product that replaces it.
-        assert 4 * KILO * (1 + 5 + 1) <= most_bytes(work, x) <= 4 * KILO * (1 + 5 + 2) + 16
+        assert 4 * KILO * (1 + 5 + 1) <= peak_bytes(work, x) <= 4 * KILO * (1 + 5 + 2) + 16

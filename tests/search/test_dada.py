@@ -11,9 +11,8 @@ from learned_augment.backends import apply_batch
 from learned_augment.ops import OPS
 from learned_augment.search import prepare
 from learned_augment.search.dada import estimators
-from learned_augment.search.dada.options import DADAOptions, read_options
-from learned_augment.search.dada.pairs import Pairs, choose_ops
-from learned_augment.search.dada.parameters import RawParameters, StrengthParameters
+from learned_augment.search.dada.options import DADAOptions
+from learned_augment.search.dada.space import RawParameters, StrengthParameters, choose_pairs
 from learned_augment.search_spaces import SPACES
 from learned_augment.serialization import list_policies, load
 from tests.search.test_methods import SMALL, images
@@ -34,12 +33,12 @@ def smooth_network(classes):
 
 
 def searcher(**options):
-    figures = {**SMALL, "model": smooth_network, "after": "nothing"}
-    return prepare(images(), **figures, options=options).searcher
+    figures = {**SMALL, "model": smooth_network, "base_augmentation": "nothing"}
+    return prepare(images(), **figures, options=options).method
 
 
 def test_there_are_105_pairs_in_order_without_repeats_and_525_policy_numbers():
-    pairs = Pairs.of(choose_ops())
+    pairs = choose_pairs()
     assert len(pairs) == 105
     assert pairs.ops == tuple(SPACES["dada"])
     assert (pairs.index[:, 0] < pairs.index[:, 1]).all()
@@ -51,7 +50,7 @@ def test_there_are_105_pairs_in_order_without_repeats_and_525_policy_numbers():
 
 
 def test_published_policies_are_pairs_of_this_space():
-    pairs = {tuple(Pairs.of(choose_ops()).names(pair).split(" + ")) for pair in range(105)}
+    pairs = {tuple(choose_pairs().name(pair).split(" + ")) for pair in range(105)}
     published = [load(name) for name in list_policies() if name.startswith("dada")]
     assert published
     for policy in published:
@@ -65,7 +64,7 @@ def test_published_policies_are_pairs_of_this_space():
 
 
 def test_neutral_start_of_the_release_is_the_identity_for_the_nine_ops_named():
-    pairs = Pairs.of(choose_ops())
+    pairs = choose_pairs()
     values = dict(
         zip(
             pairs.index.flatten().tolist(),
@@ -85,7 +84,7 @@ def test_neutral_start_of_the_release_is_the_identity_for_the_nine_ops_named():
 
 
 def test_the_corrected_start_is_away_from_every_fixed_point_and_looks_both_ways():
-    pairs = Pairs.of(choose_ops())
+    pairs = choose_pairs()
     start = StrengthParameters(pairs, torch.Generator().manual_seed(0))
     magnitude = start.magnitude().detach()
     assert (magnitude[pairs.mirrored] == 0.75).all()
@@ -94,12 +93,12 @@ def test_the_corrected_start_is_away_from_every_fixed_point_and_looks_both_ways(
     expected = torch.tensor([0.15] * 7 + [0.85] * 7, dtype=torch.float64)
     torch.testing.assert_close(brightness.sort().values, expected)
     torch.testing.assert_close(
-        torch.sigmoid(start.chance().detach()), torch.full((105, 2), 0.5).double()
+        torch.sigmoid(start.apply_logits().detach()), torch.full((105, 2), 0.5).double()
     )
 
 
 def test_plans_apply_what_was_drawn_and_only_that():
-    pairs = Pairs.of(("ShearX", "Invert", "Brightness"))
+    pairs = choose_pairs(["ShearX", "Invert", "Brightness"])
     choice = torch.tensor([0, 1, 2, 0])
     bits = torch.tensor([[1.0, 1], [0, 1], [1, 0], [0, 0]])
     plan = pairs.plan(choice, bits, torch.full((3, 2), 0.75), torch.Generator().manual_seed(0))
@@ -116,7 +115,7 @@ def test_plans_apply_what_was_drawn_and_only_that():
 
 
 def test_mirrored_ops_take_both_sides_equally_often():
-    pairs = Pairs.of(("Rotate", "Color"))
+    pairs = choose_pairs(["Rotate", "Color"])
     plan = pairs.plan(
         torch.zeros(4000, dtype=torch.int64),
         torch.ones(4000, 2),
@@ -144,9 +143,9 @@ def test_exact_and_difference_give_the_same_first_step():
         seen = {}
         learn = one._learn
 
-        def listen(drawn, cost, pull, magnitude, by_magnitude):
+        def listen(drawn, cost, image_term, magnitude, by_magnitude):
             seen.update(cost=cost, by_magnitude=by_magnitude.detach())
-            learn(drawn, cost, pull, magnitude, by_magnitude)
+            learn(drawn, cost, image_term, magnitude, by_magnitude)
 
         one._learn = listen
         one.step()
@@ -163,16 +162,16 @@ def test_exact_and_difference_give_the_same_first_step():
 def test_mean_cost_is_minus_the_inner_product_of_both_gradients():
     one = searcher(magnitude="none", derivative="exact", memory=0.0)
     proxy, seen = one.proxy, {}
-    judge = proxy.judge
+    judge = proxy.train
 
     def listen(x, labels, *, by_pixel):
-        slope, _ = proxy.learner.gradient(proxy.learner.weights, x, labels, len(x))
+        slope, _ = proxy.network.gradient(proxy.network.weights, x, labels, len(x))
         found = judge(x, labels, by_pixel=by_pixel)
         inner = sum((slope[n] * t).sum() for n, t in proxy.tangent.items())
-        seen.update(mean=found.slopes.mean(), inner=inner)
+        seen.update(mean=found.derivatives.mean(), inner=inner)
         return found
 
-    proxy.judge = listen
+    proxy.train = listen
     one.step()
     torch.testing.assert_close(seen["mean"], seen["inner"], rtol=1e-4, atol=1e-6)
 
@@ -180,17 +179,17 @@ def test_mean_cost_is_minus_the_inner_product_of_both_gradients():
 def test_straight_through_magnitude_is_the_sum_over_the_finished_input():
     one = searcher(magnitude="one")
     seen = {}
-    judge, learn = one.proxy.judge, one._learn
+    judge, learn = one.proxy.train, one._learn
 
     def listen(x, labels, *, by_pixel):
         seen["by_pixel"] = (found := judge(x, labels, by_pixel=by_pixel)).by_pixel
         return found
 
-    def hear(drawn, cost, pull, magnitude, by_magnitude):
+    def hear(drawn, cost, image_term, magnitude, by_magnitude):
         seen.update(drawn=drawn, by_magnitude=by_magnitude)
-        learn(drawn, cost, pull, magnitude, by_magnitude)
+        learn(drawn, cost, image_term, magnitude, by_magnitude)
 
-    one.proxy.judge, one._learn = listen, hear
+    one.proxy.train, one._learn = listen, hear
     one.step()
     expected = torch.zeros(105, 2, dtype=torch.float64)
     bits = seen["drawn"].chosen_bits()
@@ -205,13 +204,13 @@ def test_straight_through_magnitude_is_the_sum_over_the_finished_input():
 def images_seen(**options):
     """Return what the first step shows the network."""
     one, seen = searcher(**options), []
-    judge = one.proxy.judge
+    judge = one.proxy.train
 
     def listen(x, labels, *, by_pixel):
         seen.append(x)
         return judge(x, labels, by_pixel=by_pixel)
 
-    one.proxy.judge = listen
+    one.proxy.train = listen
     one.step()
     return seen[0]
 
@@ -227,9 +226,9 @@ def test_true_magnitude_gradients_follow_the_op_and_leave_unused_pairs_alone():
     seen = {}
     learn = one._learn
 
-    def hear(drawn, cost, pull, magnitude, by_magnitude):
+    def hear(drawn, cost, image_term, magnitude, by_magnitude):
         seen.update(drawn=drawn, by_magnitude=by_magnitude)
-        learn(drawn, cost, pull, magnitude, by_magnitude)
+        learn(drawn, cost, image_term, magnitude, by_magnitude)
 
     one._learn = hear
     one.step()
@@ -243,7 +242,7 @@ def test_true_magnitude_gradients_follow_the_op_and_leave_unused_pairs_alone():
 
 
 def test_the_graph_of_the_magnitudes_does_not_change_the_images():
-    pairs = Pairs.of(choose_ops())
+    pairs = choose_pairs()
     magnitude = torch.full((105, 2), 0.7, dtype=torch.float64)
     pixels = torch.rand(105, 3, 16, 16)
     plans = [
@@ -269,7 +268,7 @@ def test_released_mode_is_what_was_released():
     assert one.steps == 2 * (SMALL["epochs"] - 1)
     assert isinstance(one.parameters, RawParameters)
     taken = []
-    gather = one.proxy.halves.val_images
+    gather = one.proxy.split.val_images
     validation = one.proxy._validation_gradient
 
     def listen(weights):
@@ -288,14 +287,14 @@ def test_released_mode_is_what_was_released():
 
 
 def test_raw_probabilities_die_outside_their_bounds_and_logits_do_not():
-    pairs = Pairs.of(choose_ops())
+    pairs = choose_pairs()
     raw, logits = RawParameters(pairs), StrengthParameters(pairs, torch.Generator())
     with torch.no_grad():
         raw.beta[0, 0] = 1.2
         logits.logit[0, 0] = 20.0
     for parameters, name, alive in ((raw, "beta", False), (logits, "logit", True)):
         leaf = parameters.tensors()[name]
-        (slope,) = torch.autograd.grad(parameters.chance().sum(), leaf)
+        (slope,) = torch.autograd.grad(parameters.apply_logits().sum(), leaf)
         assert (slope[0, 0] != 0) == alive
 
 
@@ -307,7 +306,7 @@ def test_the_policy_is_the_best_quarter_drawn_uniformly_with_what_made_it():
     policy = one.policy()
     torch.testing.assert_close(policy.mixture, torch.full((10,), 0.1, dtype=torch.float64))
     made = policy.about["parameters"]
-    assert made["pairs"][70] == one.pairs.names(70)
+    assert made["pairs"][70] == one.pairs.name(70)
     assert made["alpha"][70] == 3.0
     applied = 1 - sum(
         policy.weights[0, :, c]
@@ -316,7 +315,7 @@ def test_the_policy_is_the_best_quarter_drawn_uniformly_with_what_made_it():
     )
     torch.testing.assert_close(applied, torch.sigmoid(torch.tensor([1.0, -1.0])).double())
     assert (
-        len(prepare(images(), **SMALL, ops=["Rotate", "Color", "Flip"]).searcher.policy().mixture)
+        len(prepare(images(), **SMALL, ops=["Rotate", "Color", "Flip"]).method.policy().mixture)
         == 1
     )
 
@@ -327,7 +326,7 @@ def test_pairs_that_tie_are_kept_in_an_order_of_the_seed_alone():
         return [{policy.ops[o] for o in row.flatten().tolist()} - {"Identity"} for row in policy.op]
 
     def seeded(seed):
-        return prepare(images(), **SMALL, seed=seed).searcher
+        return prepare(images(), **SMALL, seed=seed).method
 
     one = seeded(3)
     first = kept(one)
@@ -340,7 +339,7 @@ def test_pairs_that_tie_are_kept_in_an_order_of_the_seed_alone():
     assert torch.equal(one.generator.get_state(), before)
     with torch.no_grad():
         one.parameters.alpha[[100, 7]] += torch.tensor([1.0, 2.0], dtype=torch.float64)
-    best = [set(one.pairs.names(pair).split(" + ")) for pair in (7, 100)]
+    best = [set(one.pairs.name(pair).split(" + ")) for pair in (7, 100)]
     assert kept(one) == (best + [pair for pair in first if pair not in best])[: len(first)]
 
 
@@ -357,11 +356,11 @@ def test_pairs_that_tie_are_kept_in_an_order_of_the_seed_alone():
 )
 def test_wrong_options_are_refused_with_the_way_out(options, message):
     with pytest.raises(ValueError, match=message):
-        read_options(options)
+        DADAOptions.read(options)
 
 
 def test_options_may_come_as_text():
-    assert read_options({"memory": "0.5", "keep": "5", "estimator": "relax"}) == DADAOptions(
+    assert DADAOptions.read({"memory": "0.5", "keep": "5", "estimator": "relax"}) == DADAOptions(
         memory=0.5, keep=5, estimator="relax"
     )
 
@@ -371,14 +370,14 @@ def test_validation_images_pass_through_the_network_as_it_will_be_used(mode):
     one = searcher(validation=mode)
     for _ in range(3):
         one.step()
-    learner, halves = one.proxy.learner, one.proxy.halves
+    learner, halves = one.proxy.network, one.proxy.split
     index = deepcopy(one.proxy.validation).take(one.proxy.val_batch)
     found, loss = one.proxy._validation_gradient(learner.weights)
 
     network = deepcopy(learner.network)
     network.load_state_dict({**learner.weights, **learner.buffers})
     network.train(mode == "train")
-    logits = network(one.proxy.normalise(halves.val_images[index]))
+    logits = network(one.proxy.normalize(halves.val_images[index]))
     expected = nn.functional.cross_entropy(logits, halves.val_labels[index])
     expected.backward()
     assert loss == pytest.approx(expected.item(), rel=1e-5)
@@ -389,25 +388,25 @@ def test_validation_images_pass_through_the_network_as_it_will_be_used(mode):
 
 def test_validation_images_are_normalised_by_the_steps_own_training_batch():
     one = searcher()
-    seen, judge = [], one.proxy.judge
+    seen, judge = [], one.proxy.train
 
     def listen(images, labels, **options):
         seen.append(images)
         return judge(images, labels, **options)
 
-    one.proxy.judge = listen
+    one.proxy.train = listen
     for _ in range(2):
-        first = one.proxy.learner.weights
+        first = one.proxy.network.weights
         one.step()
     features = nn.functional.conv2d(seen[-1], first["0.weight"], first["0.bias"], stride=2)
-    mean = one.proxy.learner.buffers["1.running_mean"]
+    mean = one.proxy.network.buffers["1.running_mean"]
     torch.testing.assert_close(mean, features.mean((0, 2, 3)))
-    assert one.proxy.learner.network[1].momentum == 0.1
+    assert one.proxy.network.network[1].momentum == 0.1
 
 
 def test_a_longer_search_moves_the_policy_by_less_a_step():
     options = {}, {"policy_rate": "0.1"}, {"mode": "released"}
-    default, own, released = map(read_options, options)
+    default, own, released = map(DADAOptions.read, options)
     assert default.rate(1) == default.rate(200) == 0.03
     assert default.rate(800) * 800 == pytest.approx(default.rate(200) * 200)
     assert (own.rate(10), own.rate(10_000)) == (0.1, 0.1)
@@ -440,10 +439,10 @@ class Flops(TorchDispatchMode):
 def test_a_step_costs_no_more_forwards_than_it_says(options, limit):
     one = searcher(**options)
     one.step()
-    learner, proxy = one.proxy.learner, one.proxy
-    pixels = proxy.normalise(proxy.halves.train_images[: proxy.batch])
+    learner, proxy = one.proxy.network, one.proxy
+    pixels = proxy.normalize(proxy.split.train_images[: proxy.batch])
     with Flops() as forward:
-        learner.losses(learner.weights, pixels, proxy.halves.train_labels[: proxy.batch])
+        learner.losses(learner.weights, pixels, proxy.split.train_labels[: proxy.batch])
     with Flops() as step:
         one.step()
     assert limit - 3 < step.total / forward.total <= limit

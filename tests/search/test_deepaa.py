@@ -8,10 +8,9 @@ import torch
 from torch import nn
 
 from learned_augment.policy import Policy
-from learned_augment.search import PRESETS, estimate, search
+from learned_augment.search import PRESETS, estimate, prepare, search
 from learned_augment.search.deepaa.candidates import find_candidates
-from learned_augment.search.deepaa.options import DeepAAOptions, read_deepaa_options
-from learned_augment.search.task import prepare
+from learned_augment.search.deepaa.options import DeepAAOptions
 from learned_augment.search_spaces import SPACES
 from tests.search.test_methods import SMALL, images, network
 
@@ -57,17 +56,17 @@ class TestCandidates:
 
     def test_nine_are_another_name_for_the_same_change(self):
         candidates = find_candidates((3, 32, 32))
-        assert len(candidates.first) == 130
-        kind = candidates.kind.tolist()
+        assert len(candidates.distinct) == 130
+        kind = candidates.group.tolist()
         assert kind[76] == kind[77] == kind[78] != kind[79]
         assert kind[62] == kind[64]  # Invert, and Solarize from 0
         assert len(find_candidates((3, 32, 32), distinct=False).first) == 139
 
     def test_chances_of_kinds_are_those_of_their_members(self):
         candidates = find_candidates((3, 32, 32))
-        shares = candidates.of_kinds(torch.full((139,), 1 / 139, dtype=torch.float64))
+        shares = candidates.by_group(torch.full((139,), 1 / 139, dtype=torch.float64))
         assert shares.sum().item() == pytest.approx(1)
-        assert shares[candidates.kind[76]].item() == pytest.approx(3 / 139)
+        assert shares[candidates.group[76]].item() == pytest.approx(3 / 139)
 
     def test_are_applied_all_at_once(self):
         from learned_augment.backends import apply_batch
@@ -76,9 +75,9 @@ class TestCandidates:
         candidates = find_candidates((3, 32, 32))
         pixels = torch.randint(256, (2, 3, 32, 32)).to(torch.uint8)
         noise = torch.rand(2, 130, 4)
-        together = candidates.apply_kinds(pixels, noise).unflatten(0, (2, 130))
+        together = candidates.apply_distinct(pixels, noise).unflatten(0, (2, 130))
         for image, kind in ((0, 0), (0, 5), (1, 60), (1, 128), (1, 129)):
-            number = candidates.first[kind]
+            number = candidates.distinct[kind]
             plan = Plan(
                 candidates.ops,
                 candidates.op[number].view(1, 1),
@@ -103,7 +102,7 @@ class TestCandidates:
 class TestLayers:
     @pytest.mark.parametrize("options", [GRAM, FORWARD], ids=["gram", "forward"])
     def test_come_one_after_another_once_the_network_is_trained(self, options):
-        searcher = task(options).searcher
+        searcher = task(options).method
         assert searcher.steps == PRETRAINING + 2 * 3
         steps = run(searcher)
         assert ["train_loss" in step for step in steps] == [True] * 3 + [False] * 6
@@ -114,7 +113,7 @@ class TestLayers:
         assert len(policy.about["parameters"]["layers"]) == 2
 
     def test_the_network_no_longer_changes(self):
-        searcher = task(GRAM).searcher
+        searcher = task(GRAM).method
         for _ in range(PRETRAINING + 1):
             searcher.step()
         frozen = searcher.freeze()
@@ -125,7 +124,7 @@ class TestLayers:
             assert torch.equal(tensor, before[name]), name
 
     def test_the_layer_under_search_is_part_of_the_policy(self):
-        searcher = task(GRAM).searcher
+        searcher = task(GRAM).method
         depths = []
         while searcher.done < searcher.steps:
             searcher.step()
@@ -133,7 +132,7 @@ class TestLayers:
         assert depths == [1, 1, 1, 1, 1, 1, 2, 2, 2]
 
     def test_every_layer_starts_at_identity(self):
-        searcher = task({**GRAM, "pretrain": False, "policy_rate": 1e-9}).searcher
+        searcher = task({**GRAM, "pretrain": False, "policy_rate": 1e-9}).method
         run(searcher)
         for layer in searcher.layers:
             assert layer[0].item() == pytest.approx(0.956, abs=1e-3)
@@ -143,7 +142,7 @@ class TestLayers:
             logits.improve(torch.nn.functional.one_hot(torch.tensor(0), len(logits.theta)).double())
             return {"cosine": 1.0}
 
-        searcher = task({**GRAM, "depth": "auto", "steps": 2}).searcher
+        searcher = task({**GRAM, "depth": "auto", "steps": 2}).method
         searcher.rewards.step = toward_identity
         assert searcher.steps == PRETRAINING + 8 * 2
         run(searcher)
@@ -152,8 +151,8 @@ class TestLayers:
         assert searcher.policy().depth == 1
 
     def test_a_layer_ends_when_its_cosine_stops_rising(self):
-        patient = task({**GRAM, "steps": 12, "tolerance": 0}).searcher
-        hasty = task({**GRAM, "steps": 12, "tolerance": 10.0}).searcher
+        patient = task({**GRAM, "steps": 12, "tolerance": 0}).method
+        hasty = task({**GRAM, "steps": 12, "tolerance": 10.0}).method
         run(patient)
         run(hasty)
         assert patient.done == PRETRAINING + 24
@@ -194,10 +193,10 @@ class TestResume:
     def test_a_trained_network_is_kept_and_reused(self, tmp_path):
         path = tmp_path / "network.pt"
         options = {**GRAM, "network_file": str(path)}
-        first, second = task(options).searcher, None
+        first, second = task(options).method, None
         run(first)
         assert path.exists()
-        second = task(options).searcher
+        second = task(options).method
         assert second.steps == first.steps - PRETRAINING
         run(second)
         assert torch.equal(first.policy().weights, second.policy().weights)
@@ -205,7 +204,7 @@ class TestResume:
     def test_a_network_of_another_kind_or_other_images_is_refused(self, tmp_path):
         path = tmp_path / "network.pt"
         options = {**GRAM, "network_file": str(path)}
-        run(task(options).searcher)
+        run(task(options).method)
         with pytest.raises(ValueError, match=r"holds another network: .*give"):
             task(options, model="small-cnn")
         with pytest.raises(ValueError, match="trained on other images"):
@@ -289,14 +288,14 @@ class TestRefusals:
         with pytest.raises(ValueError, match="depth must be 1"):
             DeepAAOptions(depth=0)
         with pytest.raises(ValueError, match="Expected steps as int, got 'many'"):
-            read_deepaa_options({"steps": "many"})
+            DeepAAOptions.read({"steps": "many"})
         with pytest.raises(ValueError, match="true or false"):
-            read_deepaa_options({"distinct": "maybe"})
-        read = read_deepaa_options({"depth": "auto", "distinct": "false", "penalty": "0.5"})
+            DeepAAOptions.read({"distinct": "maybe"})
+        read = DeepAAOptions.read({"depth": "auto", "distinct": "false", "penalty": "0.5"})
         assert (read.depth, read.distinct, read.penalty) == ("auto", False, 0.5)
 
     def test_more_pretraining_images_than_there_are(self):
-        with pytest.raises(ValueError, match="must leave some of the training half's 12"):
+        with pytest.raises(ValueError, match="must leave some of the 12 training images"):
             found({**GRAM, "pretrain_images": 12})
 
     def test_a_preset_of_another_method(self):
@@ -305,7 +304,7 @@ class TestRefusals:
 
 
 def test_presets_are_the_published_figures():
-    paper, released = (read_deepaa_options(PRESETS[name].options) for name in ("paper", "released"))
+    paper, released = (DeepAAOptions.read(PRESETS[name].options) for name in ("paper", "released"))
     assert (paper.depth, paper.steps, paper.pretrain_images) == (5, 512, 4000)
     assert (released.depth, released.steps, released.pretrain_images) == (6, 1024, 5000)
     for options in (paper, released):
@@ -331,7 +330,7 @@ class TestCost:
         # Images through the network a step, 139 candidates, 16 pairs: 5,472 and 45,504.
         searcher = task(
             {**PRESETS["released"].options, "pretrain_images": 0, "val_batch": 3, "pretrain": False}
-        ).searcher
+        ).method
         first, later = searcher.rewards.passes(True), searcher.rewards.passes(False)
         assert first == {
             "validation gradients": 16 * 3,
@@ -348,7 +347,7 @@ class TestCost:
 
     @pytest.mark.parametrize("options", [GRAM, FORWARD, {**FORWARD, "subset": 7}])
     def test_is_what_the_network_sees(self, options):
-        searcher = task({**options, "val_batch": 3, "pretrain": False}).searcher
+        searcher = task({**options, "val_batch": 3, "pretrain": False}).method
         frozen = searcher.freeze()
         for first in (True, False):
             frozen.gradients = frozen.forwards = 0
@@ -361,12 +360,12 @@ class TestCost:
     @pytest.mark.parametrize("options", [GRAM, FORWARD])
     def test_counts_the_gradient_of_a_whole_class_once(self, options):
         options = {**options, "val_batch": 0, "pretrain": False}
-        searcher = task(options).searcher
+        searcher = task(options).method
         frozen = searcher.freeze()
         frozen.gradients = frozen.forwards = 0
         run(searcher)
-        told = sum(phase.steps * phase.images for phase in task(options).searcher.phases())
-        assert len(searcher.rewards.pairs.kept) == 3
+        told = sum(phase.steps * phase.images for phase in task(options).method.phases())
+        assert len(searcher.rewards.pairs.cached) == 3
         assert frozen.gradients + frozen.forwards == told
 
     def test_counts_a_phase_that_has_not_begun_as_unknown(self):
@@ -377,14 +376,14 @@ class TestCost:
         assert network
         assert {report.phase for report in layers} == {"policy"}
         assert len(layers) == FORWARD["steps"] * FORWARD["depth"]
-        assert not any(report.left_is_all for report in network)
-        assert network[-1].left == 0
-        assert all(report.left_is_all for report in layers)
+        assert not any(report.all_phases_timed for report in network)
+        assert network[-1].seconds_left == 0
+        assert all(report.all_phases_timed for report in layers)
 
     def test_counts_the_pairs_that_are_kept(self):
-        few, many = (task({**GRAM, "steps": steps}).searcher for steps in (3, 103))
+        few, many = (task({**GRAM, "steps": steps}).method for steps in (3, 103))
         assert many.memory - few.memory == 2 * 100 * GRAM["pairs"] * 130**2 * 8
-        assert task(FORWARD).searcher.memory == task({**FORWARD, "steps": 103}).searcher.memory
+        assert task(FORWARD).method.memory == task({**FORWARD, "steps": 103}).method.memory
 
     def test_is_told_by_phase(self):
         found = estimate(task(GRAM))

@@ -10,9 +10,9 @@ from torch import nn
 
 from learned_augment.datasets.load import load_images
 from learned_augment.search import search
-from learned_augment.search.batches import Normalise
-from learned_augment.search.deepaa.frozen import Frozen
-from learned_augment.search.deepaa.grams import Grams
+from learned_augment.search.batches import Normalize
+from learned_augment.search.deepaa.frozen_network import FrozenNetwork
+from learned_augment.search.deepaa.gram_rewards import Grams
 from learned_augment.search.deepaa.pretraining import Pretraining
 from learned_augment.search.presets import PRESETS
 from tests.search.test_deepaa import STEADY, run, task
@@ -24,11 +24,11 @@ METHODS = pytest.mark.parametrize("rewards", ["gram", "forward"])
 
 def exact(rewards, **options):
     """A search in float64, and a list of the pairs that it has drawn last."""
-    searcher = task({**EXACT, "rewards": rewards, **options}, ops=OPS).searcher
+    searcher = task({**EXACT, "rewards": rewards, **options}, ops=OPS).method
     pairs, drawn = searcher.rewards.pairs, []
-    pairs.normalise = lambda images: searcher.normalise(images).double()
-    sample = pairs.normalise(searcher.halves.train_images[:2])
-    searcher.frozen = Frozen(searcher.pretraining.trained().double(), sample, 2**30)
+    pairs.normalize = lambda images: searcher.normalize(images).double()
+    sample = pairs.normalize(searcher.split.train_images[:2])
+    searcher.frozen = FrozenNetwork(searcher.pretraining.trained().double(), sample, 2**30)
     draw = pairs.draw
 
     def keep(count):
@@ -60,14 +60,14 @@ def applied(candidates, image, chances):
 def by_autograd(searcher, pair, layers, chances):
     """The cosine of <v, G p>, and its gradient by p: one image at a time."""
     candidates, network = searcher.candidates, searcher.freeze().network
-    halves, normalise = searcher.halves, searcher.rewards.pairs.normalise
+    halves, normalise = searcher.split, searcher.rewards.pairs.normalize
     image = halves.train_images[pair.image][None]
     for layer in layers:
         image = applied(candidates, image, layer)
     every = torch.eye(len(candidates))
     each = [normalise(applied(candidates, image, one)) for one in every]
     each = torch.stack([loss_gradient(network, one, pair.label) for one in each])
-    judges = halves.val_labels == pair.label if pair.judges is None else pair.judges
+    judges = halves.val_labels == pair.label if pair.val_indices is None else pair.val_indices
     v = loss_gradient(network, normalise(halves.val_images[judges]), pair.label)
     p = chances.clone().requires_grad_()
     g = p @ each
@@ -105,10 +105,10 @@ def test_rewards_are_the_gradient_of_the_cosine_by_the_chances(rewards, val_batc
 def test_images_are_judged_by_their_own_class(val_batch):
     searcher, drawn = exact("gram", val_batch=val_batch)
     searcher.rewards.pairs.draw(20)
-    halves = searcher.halves
+    halves = searcher.split
     for pair in drawn:
         assert halves.train_labels[pair.image] == pair.label
-        assert pair.judges is None or (halves.val_labels[pair.judges] == pair.label).all()
+        assert pair.val_indices is None or (halves.val_labels[pair.val_indices] == pair.label).all()
     assert {pair.label for pair in drawn} == {0, 1, 2}
 
 
@@ -117,9 +117,9 @@ def test_images_are_judged_by_their_own_class(val_batch):
 def test_a_step_climbs_the_mean_less_the_deviation_over_pairs_from_layer_two_on(rewards, before):
     searcher, _ = exact(rewards, penalty=0.7, updates=1)
     layers = [one_hot(searcher.candidates, op) for op in before]
-    logits, kept = searcher.logits, []
+    logits, kept = searcher.layer, []
     logits.theta = torch.randn(len(logits.theta), dtype=torch.float64)
-    measure, p = searcher.rewards.measure, logits.chances()
+    measure, p = searcher.rewards.measure, logits.probabilities()
 
     def keep(*args):
         kept.append(measure(*args))
@@ -141,9 +141,9 @@ def test_depth_auto_drops_the_layer_that_becomes_identity():
             logits.improve(F.one_hot(torch.tensor(0), len(logits.theta)).double())
         return {"cosine": 1.0}
 
-    searcher = task({**EXACT, "depth": "auto", "steps": 2}, ops=OPS).searcher
+    searcher = task({**EXACT, "depth": "auto", "steps": 2}, ops=OPS).method
     searcher.rewards.step = toward_identity
-    searcher.logits.theta.zero_()
+    searcher.layer.theta.zero_()
     run(searcher)
     (layer,) = searcher.policy().weights[0]
     assert searcher.done == searcher.steps == 4
@@ -153,12 +153,12 @@ def test_depth_auto_drops_the_layer_that_becomes_identity():
 @pytest.mark.parametrize("loud", [False, True], ids=["short", "clipped"])
 def test_the_network_is_trained_by_nesterovs_sgd_with_a_cosine_and_clipping(loud):
     network, images = STEADY(3), torch.randint(256, (12, 3, 16, 16)).to(torch.uint8)
-    labels, normalise = torch.arange(3).repeat(4), Normalise(images)
+    labels, normalise = torch.arange(3).repeat(4), Normalize(images)
     if loud:
         network[-1].weight.data *= 30
     preset = replace(
         PRESETS["quick"],
-        beside="nothing",
+        base_augmentation="nothing",
         epochs=4,
         batch_size=12,
         learning_rate=0.05,

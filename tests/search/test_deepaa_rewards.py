@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-from learned_augment.search.alignment import cosine_and_tangent, inner, norm
-from learned_augment.search.deepaa import image_gradients
-from learned_augment.search.deepaa.frozen import Frozen
-from learned_augment.search.deepaa.grams import Grams, products
-from learned_augment.search.deepaa.logits import Logits, penalised
+from learned_augment.search.alignment import cosine_and_tangent, inner_product, norm
+from learned_augment.search.deepaa import per_image_gradients
+from learned_augment.search.deepaa.frozen_network import FrozenNetwork
+from learned_augment.search.deepaa.gram_rewards import Grams, products
+from learned_augment.search.deepaa.layer import LayerDistribution, penalized
 
 # Sums in float64 in another order; the issue is the formula, not the last bits.
 RELATIVE = 1e-6
@@ -34,7 +34,7 @@ def smooth_network(seed=0):
 
 
 def world(count=7):
-    frozen = Frozen(smooth_network(), torch.randn(2, 3, 16, 16, dtype=torch.float64), 2**30)
+    frozen = FrozenNetwork(smooth_network(), torch.randn(2, 3, 16, 16, dtype=torch.float64), 2**30)
     images = torch.randn(count, 3, 16, 16, dtype=torch.float64)
     labels = torch.full((count,), 3)
     clean = torch.randn(9, 3, 16, 16, dtype=torch.float64)
@@ -61,7 +61,7 @@ def test_a_reward_is_an_images_own_gradient_times_the_tangent():
     frozen, images, labels, target = world()
     p = torch.softmax(torch.randn(7, dtype=torch.float64), 0)
     _, tangent = cosine_and_tangent(target, frozen.gradient(images, labels, p))
-    rewards = frozen.slopes(images, labels, tangent)
+    rewards = frozen.directional(images, labels, tangent)
     own = own_gradients(frozen, images, labels) @ vector(tangent)
     torch.testing.assert_close(rewards, own, rtol=RELATIVE, atol=1e-12)
 
@@ -76,7 +76,7 @@ def test_rewards_are_the_gradient_of_the_cosine_by_the_logits():
     (expected,) = torch.autograd.grad(cosine, theta)
     p = p.detach()
     found, tangent = cosine_and_tangent(target, frozen.gradient(images, labels, p))
-    rewards = frozen.slopes(images, labels, tangent)
+    rewards = frozen.directional(images, labels, tangent)
     assert found == pytest.approx(cosine.item(), rel=RELATIVE)
     torch.testing.assert_close(
         p * (rewards - p @ rewards), expected, rtol=RELATIVE, atol=RELATIVE * expected.abs().max()
@@ -89,7 +89,7 @@ def test_the_mean_reward_under_the_policy_is_zero():
         torch.manual_seed(seed)
         p = torch.softmax(3 * torch.randn(7, dtype=torch.float64), 0)
         _, tangent = cosine_and_tangent(target, frozen.gradient(images, labels, p))
-        rewards = frozen.slopes(images, labels, tangent)
+        rewards = frozen.directional(images, labels, tangent)
         assert abs(p @ rewards) < 1e-12 * rewards.abs().max()
 
 
@@ -104,13 +104,13 @@ def test_a_gradient_next_to_nothing_does_not_make_rewards_explode():
 
 def test_inner_products_are_summed_in_float64():
     big = {"a": torch.tensor([1e8, 1.0, -1e8])}
-    assert inner(big, {"a": torch.ones(3)}) == 1.0
+    assert inner_product(big, {"a": torch.ones(3)}) == 1.0
 
 
 def by_image(frozen, images, labels):
     """Every image's gradients in one vector, put together from the blocks."""
     whole = {n: m.new_zeros(len(images), *m.shape) for n, m in frozen.rows(frozen.weights).items()}
-    for name, rows, gradients in frozen.each(images, labels):
+    for name, rows, gradients in frozen.per_image_gradients(images, labels):
         whole[name][:, rows] += gradients
     return torch.cat([m.flatten(1) for m in whole.values()], 1)
 
@@ -130,7 +130,7 @@ def in_rows(frozen, gradients):
 
 @pytest.mark.parametrize("block", [1, 2**21])
 def test_gradients_of_a_batch_are_the_images_own(block, monkeypatch):
-    monkeypatch.setattr(image_gradients, "BLOCK", block)
+    monkeypatch.setattr(per_image_gradients, "BLOCK", block)
     frozen, images, labels, _ = world()
     labels = labels.clone()
     labels[2:4] = 1
@@ -155,7 +155,7 @@ def test_a_layer_used_twice_and_a_sequence_count_every_use():
 
     network = Twice().double()
     images = torch.randn(4, 3, 8, 8, dtype=torch.float64)
-    frozen = Frozen(network, images[:2], 2**30)
+    frozen = FrozenNetwork(network, images[:2], 2**30)
     labels = torch.tensor([0, 1, 1, 0])
     expected = in_rows(frozen, own_gradients(frozen, images, labels))
     torch.testing.assert_close(by_image(frozen, images, labels), expected)
@@ -163,11 +163,11 @@ def test_a_layer_used_twice_and_a_sequence_count_every_use():
 
 def test_chunks_change_nothing():
     frozen, images, labels, target = world()
-    whole = frozen.gradient(images, labels), frozen.slopes(images, labels, target)
+    whole = frozen.gradient(images, labels), frozen.directional(images, labels, target)
     each = by_image(frozen, images, labels)
     frozen.chunk = 2
     torch.testing.assert_close(frozen.gradient(images, labels), whole[0])
-    torch.testing.assert_close(frozen.slopes(images, labels, target), whole[1])
+    torch.testing.assert_close(frozen.directional(images, labels, target), whole[1])
     torch.testing.assert_close(by_image(frozen, images, labels), each)
 
 
@@ -191,7 +191,7 @@ def test_inner_products_know_all_rewards():
         p = torch.softmax(2 * torch.randn(7, dtype=torch.float64), 0)
         cosine, tangent = cosine_and_tangent(target, frozen.gradient(images, labels, p))
         assert grams.cosines(p).item() == pytest.approx(cosine, rel=RELATIVE)
-        rewards = frozen.slopes(images, labels, tangent)
+        rewards = frozen.directional(images, labels, tangent)
         torch.testing.assert_close(grams.rewards(p)[0], rewards, rtol=RELATIVE, atol=1e-10)
 
 
@@ -211,7 +211,7 @@ def test_rewards_are_the_gradient_of_the_cosine_also_where_noise_is_taken_off():
 
 
 def grams_without_noise(grams):
-    return Grams(grams.means, grams.means.sum(0), grams.pulls)
+    return Grams(grams.means, grams.means.sum(0), grams.with_target)
 
 
 @pytest.mark.parametrize("draws", [2, 3, 4])
@@ -238,8 +238,8 @@ def test_the_penalty_lowers_a_noisy_candidate():
     steady = torch.tensor([0.1, 0.1, 0.1, 0.1], dtype=torch.float64)
     noisy = torch.tensor([0.5, -0.3, 0.5, -0.3], dtype=torch.float64)
     rewards = torch.stack([steady, noisy], 1)
-    torch.testing.assert_close(penalised(rewards, 0.0), rewards.mean(0))
-    found = penalised(rewards, 1.0)
+    torch.testing.assert_close(penalized(rewards, 0.0), rewards.mean(0))
+    found = penalized(rewards, 1.0)
     # Population deviation: 0.4 for the noisy one.
     torch.testing.assert_close(found, torch.tensor([0.1, 0.1 - 0.4], dtype=torch.float64))
 
@@ -250,13 +250,13 @@ def test_a_random_subset_with_importance_weights_is_unbiased():
     for one, two in itertools.product(itertools.combinations(range(4), 2), repeat=2):
         seen = torch.full_like(rewards, torch.nan)
         seen[0, list(one)], seen[1, list(two)] = rewards[0, list(one)], rewards[1, list(two)]
-        found.append(penalised(seen, 0.0, chance=0.5))
+        found.append(penalized(seen, 0.0, probability=0.5))
     torch.testing.assert_close(torch.stack(found).mean(0), rewards.mean(0))
 
 
 def test_logits_start_at_identity_and_climb():
-    logits = Logits(139, 8.0, 0.025)
-    start = logits.chances()
+    logits = LayerDistribution(139, 8.0, 0.025)
+    start = logits.probabilities()
     assert start[0].item() == pytest.approx(0.9557, abs=1e-4)
     assert start[1].item() == pytest.approx(3.2e-4, rel=0.01)
     rewards = torch.zeros(139, dtype=torch.float64)
@@ -269,16 +269,16 @@ def test_logits_start_at_identity_and_climb():
     assert (logits.theta - theta)[5].item() == pytest.approx(step.item(), rel=1e-9)
     for _ in range(600):
         logits.improve(rewards)
-    assert logits.chances()[5] > 0.9
+    assert logits.probabilities()[5] > 0.9
 
 
 def test_equal_rewards_keep_equal_chances_bit_for_bit():
-    logits = Logits(6, 8.0, 0.025)
+    logits = LayerDistribution(6, 8.0, 0.025)
     for _ in range(50):
         rewards = torch.randn(6, dtype=torch.float64)
         rewards[3] = rewards[4] = rewards[2]
         logits.improve(rewards)
-    p = logits.chances()
+    p = logits.probabilities()
     assert p[2] == p[3] == p[4]
     assert p[1] != p[2]
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils import spectral_norm
 from torchvision.ops import StochasticDepth
 
-from learned_augment.search.deepaa.suitability import check_suitable
+from learned_augment.search.deepaa.network_checks import check_derivatives
 from tests.search.test_deepaa import FORWARD, GRAM, STEADY, Shortcut, found, task
 
 METHODS = pytest.mark.parametrize("gram", [True, False], ids=["gram", "forward"])
@@ -73,8 +73,8 @@ def test_odd_uses_of_layers_are_refused_with_gram_and_well_with_forward(name):
     network, images = ODD[name](), torch.randn(2, 3, 8, 8)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     with pytest.raises(ValueError, match=r'Rewards "gram" need .*but here: .*rewards="forward"'):
-        check_suitable(network, images, gram=True)
-    check_suitable(network, images, gram=False)
+        check_derivatives(network, images, gram=True)
+    check_derivatives(network, images, gram=False)
     assert network.training
     assert all(p.requires_grad for p in network.parameters())
     assert all(torch.equal(before[key], t) for key, t in network.state_dict().items())
@@ -102,14 +102,16 @@ def test_an_activation_in_place_changes_nothing(gram):
 
 @METHODS
 def test_torchvisions_networks_are_taken_as_they_are(gram):
-    check_suitable(torchvision.models.resnet18(num_classes=3), torch.randn(2, 3, 32, 32), gram=gram)
+    check_derivatives(
+        torchvision.models.resnet18(num_classes=3), torch.randn(2, 3, 32, 32), gram=gram
+    )
 
 
 @METHODS
 def test_a_network_that_is_sure_of_its_classes_is_not_taken_for_a_wrong_one(gram):
     network = STEADY(3)
     network[-1].weight.data *= 300
-    check_suitable(network, torch.randn(2, 3, 16, 16), gram=gram)
+    check_derivatives(network, torch.randn(2, 3, 16, 16), gram=gram)
 
 
 class Rare(nn.Module):
@@ -121,8 +123,8 @@ class Rare(nn.Module):
 def test_what_draws_in_inference_is_refused_however_rarely(gram):
     images = torch.randn(2, 3, 16, 16)
     with pytest.raises(ValueError, match="draws at random"):
-        check_suitable(nn.Sequential(Rare(), STEADY(3)), images, gram=gram)
-    check_suitable(nn.Sequential(StochasticDepth(0.5, "row"), STEADY(3)), images, gram=gram)
+        check_derivatives(nn.Sequential(Rare(), STEADY(3)), images, gram=gram)
+    check_derivatives(nn.Sequential(StochasticDepth(0.5, "row"), STEADY(3)), images, gram=gram)
 
 
 class Doubled(torch.autograd.Function):
@@ -155,8 +157,8 @@ class Wrapped(nn.Module):
 def test_a_forward_mode_unlike_the_backward_pass_is_refused():
     network = STEADY(3)
     network[2] = Wrapped(Doubled.apply)
-    with pytest.raises(ValueError, match=r"should be those of its gradients, but are .* off"):
-        check_suitable(network, torch.randn(2, 3, 16, 16), gram=False)
+    with pytest.raises(ValueError, match=r"should agree with its gradients, but are .* off"):
+        check_derivatives(network, torch.randn(2, 3, 16, 16), gram=False)
 
 
 @METHODS
@@ -164,4 +166,4 @@ def test_a_network_without_a_backward_pass_is_refused(gram):
     network = STEADY(3)
     network[2] = Wrapped(lambda x: torch.sigmoid(x).add_(1))
     with pytest.raises(ValueError, match=r"has no gradients: .* inplace=True"):
-        check_suitable(network, torch.randn(2, 3, 16, 16), gram=gram)
+        check_derivatives(network, torch.randn(2, 3, 16, 16), gram=gram)

@@ -6,7 +6,7 @@ import torch
 from learned_augment.search.dada.estimators import (
     ESTIMATORS,
     Draw,
-    Evidence,
+    Measurement,
     conditional,
     draw,
     new_surrogate,
@@ -30,13 +30,13 @@ def cost_of(drawn):
 
 def enumerated():
     """The gradient of the expected cost, by adding up all outcomes."""
-    alpha, chance = ALPHA.clone().requires_grad_(), CHANCE.clone().requires_grad_()
-    pi, p = torch.softmax(alpha, 0), torch.sigmoid(chance)
+    alpha, beta = ALPHA.clone().requires_grad_(), CHANCE.clone().requires_grad_()
+    pi, p = torch.softmax(alpha, 0), torch.sigmoid(beta)
     expected = sum(
         pi[c] * (p[c, 0] if i else 1 - p[c, 0]) * (p[c, 1] if j else 1 - p[c, 1]) * COST[c, i, j]
         for c, i, j in itertools.product(range(PAIRS), (0, 1), (0, 1))
     )
-    return torch.autograd.grad(expected, (alpha, chance))
+    return torch.autograd.grad(expected, (alpha, beta))
 
 
 def trained_surrogate(steps):
@@ -46,9 +46,9 @@ def trained_surrogate(steps):
     adam = torch.optim.Adam(leaves.values(), lr=0.02)
     for _ in range(steps):
         drawn = draw(ALPHA, CHANCE, 256, generator)
-        evidence = Evidence(cost_of(drawn), surrogate=leaves)
+        measured = Measurement(cost_of(drawn), surrogate=leaves)
         adam.zero_grad()
-        ESTIMATORS["relax"](ALPHA, CHANCE, drawn, evidence).spread.backward()
+        ESTIMATORS["relax"](ALPHA, CHANCE, drawn, measured).variance.backward()
         adam.step()
     return {n: w.detach() for n, w in leaves.items()}
 
@@ -60,8 +60,8 @@ def surrogates():
 
 def estimate(name, surrogate=None, count=40_000):
     drawn = draw(ALPHA, CHANCE, count, torch.Generator().manual_seed(11))
-    found = ESTIMATORS[name](ALPHA, CHANCE, drawn, Evidence(cost_of(drawn), surrogate=surrogate))
-    return torch.cat([found.alpha, found.chance.flatten(1)], -1)
+    found = ESTIMATORS[name](ALPHA, CHANCE, drawn, Measurement(cost_of(drawn), surrogate=surrogate))
+    return torch.cat([found.alpha, found.beta.flatten(1)], -1)
 
 
 @pytest.mark.parametrize(
@@ -104,12 +104,12 @@ def test_the_control_variate_cancels_when_two_costs_share_draw_and_noise(surroga
     drawn = draw(ALPHA, CHANCE, 500, torch.Generator().manual_seed(3))
     ahead, behind = cost_of(drawn) + 0.3, cost_of(drawn) * 0.5
     relax = [
-        ESTIMATORS["relax"](ALPHA, CHANCE, drawn, Evidence(c, surrogate=surrogates["trained"]))
+        ESTIMATORS["relax"](ALPHA, CHANCE, drawn, Measurement(c, surrogate=surrogates["trained"]))
         for c in (ahead, behind)
     ]
-    plain = ESTIMATORS["none"](ALPHA, CHANCE, drawn, Evidence(ahead - behind))
+    plain = ESTIMATORS["none"](ALPHA, CHANCE, drawn, Measurement(ahead - behind))
     torch.testing.assert_close(relax[0].alpha - relax[1].alpha, plain.alpha)
-    torch.testing.assert_close(relax[0].chance - relax[1].chance, plain.chance)
+    torch.testing.assert_close(relax[0].beta - relax[1].beta, plain.beta)
 
 
 def test_conditional_samples_always_lead_back_to_their_draw():
@@ -138,18 +138,18 @@ def test_draws_have_the_probabilities_of_their_parameters():
 
 def test_gumbel_moves_towards_what_pays_and_needs_the_gradient_by_the_image():
     drawn = draw(ALPHA, CHANCE, 4_000, torch.Generator().manual_seed(2))
-    pull = (drawn.choice == 1).double()
-    found = ESTIMATORS["gumbel"](ALPHA, CHANCE, drawn, Evidence(pull, pull))
+    image_term = (drawn.choice == 1).double()
+    found = ESTIMATORS["gumbel"](ALPHA, CHANCE, drawn, Measurement(image_term, image_term))
     assert found.alpha.mean(0).argmax() == 1
     with pytest.raises(ValueError, match="gradient of the cost by the image"):
-        ESTIMATORS["gumbel"](ALPHA, CHANCE, drawn, Evidence(pull))
+        ESTIMATORS["gumbel"](ALPHA, CHANCE, drawn, Measurement(image_term))
 
 
 def test_gumbel_is_the_gradient_through_a_mixture_whose_other_images_are_ones():
     drawn = draw(ALPHA, CHANCE, 1, torch.Generator().manual_seed(4))
     image, slope = torch.randn(7).double(), torch.randn(7).double()
-    alpha, chance = ALPHA.clone().requires_grad_(), CHANCE.clone().requires_grad_()
-    z, y = relaxed(alpha, chance, drawn.choice_noise, drawn.bit_noise)
+    alpha, beta = ALPHA.clone().requires_grad_(), CHANCE.clone().requires_grad_()
+    z, y = relaxed(alpha, beta, drawn.choice_noise, drawn.bit_noise)
     soft, on = torch.softmax(z[0] / 0.5, -1), torch.sigmoid(y[0] / 0.5)
     hot = torch.zeros(PAIRS).double().index_fill(0, drawn.choice, 1.0)
     weight, bit = hot - soft.detach() + soft, drawn.bits[0] - on.detach() + on
@@ -160,15 +160,15 @@ def test_gumbel_is_the_gradient_through_a_mixture_whose_other_images_are_ones():
         drawn_one = c == int(drawn.choice) and [i, j] == drawn.bits[0, c].tolist()
         mixture = mixture + weight[c] * first * second * (image if drawn_one else 1.0)
     torch.testing.assert_close(mixture.detach(), image)
-    expected = torch.autograd.grad((mixture * slope).sum(), (alpha, chance))
-    pull = (slope * (image - 1)).sum()[None]
-    found = ESTIMATORS["gumbel"](ALPHA, CHANCE, drawn, Evidence(pull, pull))
+    expected = torch.autograd.grad((mixture * slope).sum(), (alpha, beta))
+    image_term = (slope * (image - 1)).sum()[None]
+    found = ESTIMATORS["gumbel"](ALPHA, CHANCE, drawn, Measurement(image_term, image_term))
     torch.testing.assert_close(found.alpha[0], expected[0])
-    torch.testing.assert_close(found.chance[0], expected[1])
+    torch.testing.assert_close(found.beta[0], expected[1])
 
 
 def test_relax_without_surrogate_says_where_to_get_one():
     drawn = draw(ALPHA, CHANCE, 2, None)
     assert isinstance(drawn, Draw)
     with pytest.raises(ValueError, match="new_surrogate"):
-        ESTIMATORS["relax"](ALPHA, CHANCE, drawn, Evidence(cost_of(drawn)))
+        ESTIMATORS["relax"](ALPHA, CHANCE, drawn, Measurement(cost_of(drawn)))

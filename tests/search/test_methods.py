@@ -10,10 +10,9 @@ from torch import nn
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.evaluation.random_baseline import random_control
 from learned_augment.policy import Policy
-from learned_augment.search import SEARCHERS, search
-from learned_augment.search.task import prepare
+from learned_augment.search import METHODS, prepare, search
 
-pytestmark = pytest.mark.parametrize("method", SEARCHERS)
+pytestmark = pytest.mark.parametrize("method", METHODS)
 
 
 def images(seed=0, per_class=8, classes=3, side=16):
@@ -105,7 +104,7 @@ def test_a_finished_checkpoint_gives_the_policy_without_a_step(method, tmp_path)
 
 def test_state_round_trips(method):
     one, two = (
-        prepare(images(), method=method, **{**SMALL, **ITS_OWN[method]}).searcher for _ in range(2)
+        prepare(images(), method=method, **{**SMALL, **ITS_OWN[method]}).method for _ in range(2)
     )
     with torch.random.fork_rng():
         one.step()
@@ -122,8 +121,8 @@ def test_callbacks_hear_of_every_step_with_finite_figures(method):
     heard = []
     found(method, callbacks=[heard.append])
     assert [report.step for report in heard] == list(range(1, heard[-1].steps + 1))
-    assert heard[-1].left == 0
-    assert heard[-1].left_is_all
+    assert heard[-1].seconds_left == 0
+    assert heard[-1].all_phases_timed
     assert isinstance(heard[0].policy(), Policy)
     json.dumps([report.metrics for report in heard], allow_nan=False)
 

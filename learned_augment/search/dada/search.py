@@ -27,6 +27,7 @@ from learned_augment.search.dada.estimators import (
 from learned_augment.search.dada.options import DADAOptions
 from learned_augment.search.dada.proxy_training import ProxyTraining
 from learned_augment.search.dada.space import SLOTS, choose_pairs, new_parameters
+from learned_augment.search.options import Options
 from learned_augment.search.presets import MethodSettings
 from learned_augment.search.split import Split
 
@@ -43,7 +44,7 @@ class DADA:
     Li et al., DADA: Differentiable Automatic Data Augmentation, ECCV 2020, arXiv:2003.03780.
     """
 
-    options_type: ClassVar[type[DADAOptions]] = DADAOptions
+    options_type: ClassVar[type[Options]] = DADAOptions
 
     def __init__(
         self,

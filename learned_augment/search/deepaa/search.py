@@ -31,6 +31,7 @@ from learned_augment.search.deepaa.pretraining import (
     read_network,
     write_network,
 )
+from learned_augment.search.options import Options
 from learned_augment.search.presets import MethodSettings
 from learned_augment.search.split import Split, split_hash
 
@@ -52,7 +53,7 @@ class DeepAA:
     Zheng et al., Deep AutoAugment, ICLR 2022, arXiv:2203.06172.
     """
 
-    options_type: ClassVar[type[DeepAAOptions]] = DeepAAOptions
+    options_type: ClassVar[type[Options]] = DeepAAOptions
 
     def __init__(
         self,
