@@ -61,7 +61,7 @@ def by_autograd(searcher, pair, layers, chances):
     """The cosine of <v, G p>, and its gradient by p: one image at a time."""
     candidates, network = searcher.candidates, searcher.freeze().network
     halves, normalise = searcher.split, searcher.rewards.pairs.normalize
-    image = halves.train_images[pair.image][None]
+    image = halves.train_images[pair.train_index][None]
     for layer in layers:
         image = applied(candidates, image, layer)
     every = torch.eye(len(candidates))
@@ -107,7 +107,7 @@ def test_images_are_judged_by_their_own_class(val_batch):
     searcher.rewards.pairs.draw(20)
     halves = searcher.split
     for pair in drawn:
-        assert halves.train_labels[pair.image] == pair.label
+        assert halves.train_labels[pair.train_index] == pair.label
         assert pair.val_indices is None or (halves.val_labels[pair.val_indices] == pair.label).all()
     assert {pair.label for pair in drawn} == {0, 1, 2}
 

@@ -7,12 +7,12 @@ way, an operation may overwrite a tensor that a derivative needs.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
+from torchvision.ops import StochasticDepth
 
 from learned_augment._text import first_line
 from learned_augment.models.norms import NORMS, norm_parameters
@@ -59,12 +59,6 @@ def check_derivatives(network: nn.Module, images: Tensor, *, gram: bool) -> None
                 f"Layer {name!r} is {layer}, by which the images of a batch affect each other also "
                 "in inference; build it with track_running_stats=True."
             )
-    if (random := _random_layer(network, images)) is not None:
-        name, layer = random
-        raise ValueError(
-            f"Layer {name!r} is {layer}, random in training only: the frozen network would differ "
-            "from the trained one. Search with a Wide-ResNet or a ResNet."
-        )
     if gram:
         constant = norm_parameters(network)
         for name, layer in network.named_modules():
@@ -76,6 +70,8 @@ def check_derivatives(network: nn.Module, images: Tensor, *, gram: bool) -> None
     training = network.training
     try:
         _check_deterministic(network.eval(), images)
+        _check_random_layers(network.train(), images)
+        network.eval()
         (_check_per_image if gram else _check_directional)(network, images)
     finally:
         network.train(training)
@@ -95,27 +91,42 @@ def _check_deterministic(network: nn.Module, images: Tensor) -> None:
         )
 
 
-def _random_layer(network: nn.Module, images: Tensor) -> tuple[str, nn.Module] | None:
-    """Return the first layer that draws random numbers in training, with its name."""
-    copy = deepcopy(network).train()
+def _check_random_layers(network: nn.Module, images: Tensor) -> None:
+    """Refuse layers that are random in training only, except torchvision's stochastic depth.
+
+    Args:
+        network: In training mode; left unchanged.
+        images: (2, C, H, W) network input.
+    """
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     before: dict[nn.Module, list[Tensor]] = {}
-    found: list[nn.Module] = []
+    random: list[nn.Module] = []
 
     def enter(layer: nn.Module, inputs: object) -> None:
         before[layer] = _generators(images.device)
 
     def leave(layer: nn.Module, inputs: object, output: object) -> None:
         if not all(map(torch.equal, before[layer], _generators(images.device))):
-            found.append(layer)
+            random.append(layer)
 
-    for layer in copy.modules():
-        layer.register_forward_pre_hook(enter)
-        layer.register_forward_hook(leave)
-    with torch.no_grad(), torch.random.fork_rng(range(torch.cuda.device_count())):
-        copy(images)
-    # A layer ends before the layer that contains it, so the first one found is the innermost.
-    names = {layer: name for name, layer in copy.named_modules()}
-    return (names[found[0]], found[0]) if found else None
+    handles = []
+    for layer in network.modules():
+        handles += [layer.register_forward_pre_hook(enter), layer.register_forward_hook(leave)]
+    try:
+        with torch.no_grad(), torch.random.fork_rng(range(torch.cuda.device_count())):
+            network(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+        network.load_state_dict(state)
+    names = {layer: name for name, layer in network.named_modules()}
+    inner = [layer for layer in random if not any(child in random for child in layer.children())]
+    for layer in inner:
+        if not isinstance(layer, StochasticDepth):
+            raise ValueError(
+                f"Layer {names[layer]!r} is {layer}, random in training only: the frozen network "
+                "would differ from the trained one. Search with a Wide-ResNet or a ResNet."
+            )
 
 
 def _generators(device: torch.device) -> list[Tensor]:
