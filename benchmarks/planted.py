@@ -140,7 +140,7 @@ def searched(
         preset="digits",
         model=options.model,
         epochs=options.epochs,
-        base_augmentation=options.base_augmentation,
+        base=options.base,
         seed=seed,
         progress=False,
         **settings,

@@ -33,12 +33,15 @@ from learned_augment.search.deepaa.search import DeepAA
 from learned_augment.search.method import SearchMethod
 from learned_augment.search.options import Options
 from learned_augment.search.presets import MethodSettings
+from learned_augment.search.screening.search import Screening
 from learned_augment.search.split import Split, split_hash, split_images
 from learned_augment.training import check_network, find_device
 
 __all__ = ["METHODS", "PreparedSearch", "estimate", "prepare", "search"]
 
-METHODS: Mapping[str, type[SearchMethod]] = MappingProxyType({"dada": DADA, "deepaa": DeepAA})
+METHODS: Mapping[str, type[SearchMethod]] = MappingProxyType(
+    {"dada": DADA, "deepaa": DeepAA, "screening": Screening}
+)
 """Search methods by name; `method.SearchMethod` says how to add one."""
 
 
@@ -170,7 +173,7 @@ def estimate(
         split.nbytes,
         split.nbytes + max(phase.memory for phase in phases),
         sum(phase.steps * phase.seconds for phase in phases),
-        given.base_augmentation + cutout,
+        given.base + cutout,
         phases,
         prepared.skipped,
     )

@@ -21,7 +21,7 @@ class SearchConfig:
     """Settings of a search; `search`, `prepare` and `estimate` accept the fields as keywords.
 
     Attributes:
-        method: A name of `METHODS`: "dada" or "deepaa".
+        method: A name of `METHODS`: "dada", "deepaa" or "screening".
         preset: A name of `PRESETS`, which gives the values of the next seven fields where these
             are None. None is "digits" for digits and "quick" for other data; DeepAA also has
             "paper" and "released".
@@ -32,14 +32,14 @@ class SearchConfig:
         learning_rate: The highest learning rate of the network.
         weight_decay: The network's.
         reduce: Number of images to search on, training and validation together.
-        base_augmentation: "nothing", "crop", "crop-flip" or "resized-crop-flip". If None, the
-            preset's; its flip is left out for data whose mirror images mean something else.
+        base: The base augmentation: "none", "crop", "crop-flip" or "resized-crop-flip". If None,
+            the preset's; its flip is left out for data whose mirror images mean something else.
         cutout: Side of the base augmentation's cutout as a fraction of the image's shorter side;
             0 switches it off.
         ops: Names of the ops to search among; None for the method's own.
         exclude: Names of ops to leave out.
-        options: The method's own options, by name: fields of `dada.options.DADAOptions` or
-            `deepaa.options.DeepAAOptions`.
+        options: The method's own options, by name: fields of `dada.options.DADAOptions`,
+            `deepaa.options.DeepAAOptions` or `screening.options.ScreeningOptions`.
         image_size: Side in pixels to which the images of a folder or data set are resized.
         skip_unreadable: Whether to leave out files that cannot be read; their names are in the
             policy's ``about``.
@@ -69,7 +69,7 @@ class SearchConfig:
     learning_rate: float | None = None
     weight_decay: float | None = None
     reduce: int | None = None
-    base_augmentation: str | None = None
+    base: str | None = None
     cutout: float | None = None
     ops: Sequence[str] | None = None
     exclude: Collection[str] = ()
@@ -101,9 +101,9 @@ class SearchConfig:
             raise ValueError(f"Expected seed from 0 to 2**63 - 1, got {self.seed}.")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"Expected threads to be 1 or more, got {self.threads}.")
-        if self.base_augmentation not in (None, *BASE_AUGMENTATIONS):
+        if self.base not in (None, *BASE_AUGMENTATIONS):
             raise ValueError(
-                f"No base augmentation named {self.base_augmentation!r}. Available: "
+                f"No base augmentation named {self.base!r}. Available: "
                 f"{', '.join(BASE_AUGMENTATIONS)}."
             )
         check_schedule(None, self.save_every, self.time_budget)
@@ -134,11 +134,11 @@ class SearchConfig:
             ValueError: If there is no such preset, or a number is out of range.
         """
         preset, settings = find_preset(self.preset, name, self.method)
-        plain = settings.base_augmentation.removesuffix("-flip")
+        plain = settings.base.removesuffix("-flip")
         if not mirrors and plain in BASE_AUGMENTATIONS:
-            settings = replace(settings, base_augmentation=plain)
+            settings = replace(settings, base=plain)
         names = ("model", "epochs", "batch_size", "learning_rate", "weight_decay", "reduce")
-        given = {n: getattr(self, n) for n in (*names, "base_augmentation", "cutout")}
+        given = {n: getattr(self, n) for n in (*names, "base", "cutout")}
         return preset, replace(
             settings,
             **{n: value for n, value in given.items() if value is not None},

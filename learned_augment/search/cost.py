@@ -65,7 +65,7 @@ class CostEstimate(NamedTuple):
             and what a step keeps for its backward passes. Kernels need working memory in addition:
             measured on CPUs, 0 to 28 % of the growth of the process.
         seconds: Of the whole search.
-        base_augmentation: Its name, with its cutout.
+        base: Its name, with its cutout.
         phases: Steps that cost the same, in order.
         skipped: Files left out because they could not be read.
     """
@@ -78,7 +78,7 @@ class CostEstimate(NamedTuple):
     data_bytes: int
     memory_bytes: int
     seconds: float
-    base_augmentation: str
+    base: str
     phases: tuple[Phase, ...]
     skipped: tuple[str, ...]
 
@@ -86,7 +86,7 @@ class CostEstimate(NamedTuple):
         shape = " x ".join(str(size) for size in self.image_shape)
         return (
             f"{self.train_images} training and {self.val_images} validation images of {shape}, "
-            f"{self.classes} classes; base augmentation: {self.base_augmentation}; "
+            f"{self.classes} classes; base augmentation: {self.base}; "
             f"{self.steps} steps; about {self.memory_bytes / 2**20:.0f} MiB, "
             f"{self.data_bytes / 2**20:.0f} MiB of it images; about {self.seconds:.0f} s"
             + "".join(f"\n{phase}" for phase in self.phases)

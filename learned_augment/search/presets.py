@@ -22,7 +22,7 @@ class MethodSettings:
         batch_size: Images per step, of all processes together.
         learning_rate: The highest learning rate of the network.
         weight_decay: The network's.
-        base_augmentation: A name of `named_policies.BASE_AUGMENTATIONS`.
+        base: A name of `named_policies.BASE_AUGMENTATIONS`.
         cutout: Side of the base augmentation's cutout as a fraction of the shorter side; 0 for
             none.
         options: The method's own options, where they are not its defaults.
@@ -40,7 +40,7 @@ class MethodSettings:
     batch_size: int
     learning_rate: float
     weight_decay: float
-    base_augmentation: str
+    base: str
     cutout: float = 0.0
     options: Mapping[str, Any] = field(default_factory=dict)
     method: str = ""
@@ -95,7 +95,7 @@ def _deepaa(options: Mapping[str, Any]) -> MethodSettings:
         batch_size=128,
         learning_rate=0.1,
         weight_decay=5e-4,
-        base_augmentation="crop-flip",
+        base="crop-flip",
         cutout=0.5,
         options=options,
         method="deepaa",
@@ -113,7 +113,7 @@ PRESETS = MappingProxyType(
             batch_size=128,
             learning_rate=0.1,
             weight_decay=2e-4,
-            base_augmentation="crop-flip",
+            base="crop-flip",
             cutout=0.5,
         ),
         "cifar100": MethodSettings(
@@ -123,7 +123,7 @@ PRESETS = MappingProxyType(
             batch_size=32,
             learning_rate=0.025,
             weight_decay=5e-4,
-            base_augmentation="crop-flip",
+            base="crop-flip",
             cutout=0.5,
         ),
         "svhn": MethodSettings(
@@ -133,7 +133,7 @@ PRESETS = MappingProxyType(
             batch_size=32,
             learning_rate=0.00125,
             weight_decay=1e-3,
-            base_augmentation="crop-flip",
+            base="crop-flip",
             cutout=0.625,
         ),
         "imagenet": MethodSettings(
@@ -143,7 +143,7 @@ PRESETS = MappingProxyType(
             batch_size=32,
             learning_rate=0.00125,
             weight_decay=1e-4,
-            base_augmentation="resized-crop-flip",
+            base="resized-crop-flip",
         ),
         "digits": MethodSettings(
             model="small-cnn",
@@ -152,7 +152,7 @@ PRESETS = MappingProxyType(
             batch_size=128,
             learning_rate=0.05,
             weight_decay=5e-4,
-            base_augmentation="none",
+            base="none",
         ),
         "quick": MethodSettings(
             model="small-cnn",
@@ -161,7 +161,7 @@ PRESETS = MappingProxyType(
             batch_size=128,
             learning_rate=0.05,
             weight_decay=5e-4,
-            base_augmentation="crop-flip",
+            base="crop-flip",
         ),
         "paper": _deepaa(_DEEPAA_PAPER),
         "released": _deepaa(_DEEPAA_RELEASED),

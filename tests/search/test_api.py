@@ -47,8 +47,8 @@ def test_unknown_methods_and_presets_are_refused_with_the_known_ones():
         ({"learning_rate": -1.0}, "Expected learning_rate > 0"),
         ({"reduce": 2}, "reduce must be 4 or more, got 2"),
         (
-            {"base_augmentation": "jitter"},
-            "No base augmentation named 'jitter'. Available: nothing",
+            {"base": "jitter"},
+            "No base augmentation named 'jitter'. Available: none",
         ),
         ({"cutout": 1.5}, "Expected cutout as a fraction"),
         ({"device": "abacus"}, "Device 'abacus' cannot be used"),
@@ -84,7 +84,7 @@ def test_presets_hold_the_papers_figures():
         cifar = PRESETS[name]
         assert (cifar.model, cifar.reduce, cifar.epochs) == ("wrn-40-2", 4000, 20)
         assert (cifar.batch_size, cifar.learning_rate, cifar.weight_decay) == figures
-        assert (cifar.base_augmentation, cifar.cutout) == ("crop-flip", 16 / 32)
+        assert (cifar.base, cifar.cutout) == ("crop-flip", 16 / 32)
     svhn = PRESETS["svhn"]
     assert (svhn.model, svhn.reduce, svhn.learning_rate) == ("wrn-28-10", 1000, 0.00125)
     assert PRESETS["imagenet"].cutout == 0
@@ -93,12 +93,9 @@ def test_presets_hold_the_papers_figures():
 def test_data_that_must_not_be_mirrored_lose_the_default_flip():
     digits = images()
     object.__setattr__(digits, "mirrors", False)
-    assert prepare(images(), **SMALL).settings.base_augmentation == "crop-flip"
-    assert prepare(digits, **SMALL).settings.base_augmentation == "crop"
-    assert (
-        prepare(digits, **SMALL, base_augmentation="crop-flip").settings.base_augmentation
-        == "crop-flip"
-    )
+    assert prepare(images(), **SMALL).settings.base == "crop-flip"
+    assert prepare(digits, **SMALL).settings.base == "crop"
+    assert prepare(digits, **SMALL, base="crop-flip").settings.base == "crop-flip"
 
 
 def test_halves_are_stratified_disjoint_and_exhaustive():

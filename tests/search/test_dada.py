@@ -33,7 +33,7 @@ def smooth_network(classes):
 
 
 def searcher(**options):
-    figures = {**SMALL, "model": smooth_network, "base_augmentation": "nothing"}
+    figures = {**SMALL, "model": smooth_network, "base": "none"}
     return prepare(images(), **figures, options=options).method
 
 

@@ -158,7 +158,7 @@ def test_the_network_is_trained_by_nesterovs_sgd_with_a_cosine_and_clipping(loud
         network[-1].weight.data *= 30
     preset = replace(
         PRESETS["quick"],
-        base_augmentation="nothing",
+        base="none",
         epochs=4,
         batch_size=12,
         learning_rate=0.05,

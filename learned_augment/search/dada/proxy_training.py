@@ -83,7 +83,7 @@ class ProxyTraining:
             clip=_CLIP,
             device=split.train_images.device,
         )
-        self.base = BaseAugmentation(settings.base_augmentation, settings.cutout, generator)
+        self.base = BaseAugmentation(settings.base, settings.cutout, generator)
         self.normalize = Normalize(split.train_images)
         self.batch = min(settings.batch_size, len(split.train_labels))
         self.val_batch = min(settings.batch_size, len(split.val_labels))

@@ -55,7 +55,7 @@ class Pretraining:
         )
         seed = int(torch.randint(2**31, (), generator=generator))
         self.generator = torch.Generator().manual_seed(seed)
-        self.base = BaseAugmentation(settings.base_augmentation, settings.cutout, self.generator)
+        self.base = BaseAugmentation(settings.base, settings.cutout, self.generator)
         self.batch = min(settings.batch_size, len(labels))
         self.indices = Indices(len(labels), self.generator)
         self.steps = settings.epochs * (len(labels) // self.batch)
@@ -85,7 +85,7 @@ class Pretraining:
             "batch_size",
             "learning_rate",
             "weight_decay",
-            "base_augmentation",
+            "base",
             "cutout",
         )
         return {name: getattr(self.settings, name) for name in names}

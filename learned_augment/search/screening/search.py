@@ -1,10 +1,11 @@
 """A screening under way: which trial is next, and what all of them say so far."""
 
 import math
+import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -15,8 +16,10 @@ from learned_augment.evaluation.statistics import paired_difference
 from learned_augment.policy import Policy
 from learned_augment.runtime.distributed import rank, world
 from learned_augment.runtime.process_pool import Workers
-from learned_augment.search.method import Halves
-from learned_augment.search.presets import Preset
+from learned_augment.search.cost import Phase
+from learned_augment.search.options import Options
+from learned_augment.search.peak_memory import peak_bytes
+from learned_augment.search.presets import MethodSettings
 from learned_augment.search.screening.designs import (
     Design,
     best_design,
@@ -33,12 +36,13 @@ from learned_augment.search.screening.entrants import (
     known_families,
     predicted_best,
 )
-from learned_augment.search.screening.factors import SPACE, Factor, choose_factors
-from learned_augment.search.screening.options import ScreeningOptions, read_options
+from learned_augment.search.screening.factors import SPACE, choose_factors
+from learned_augment.search.screening.options import ScreeningOptions
 from learned_augment.search.screening.trials import Laboratory, Measured, Trial, training_part
+from learned_augment.search.split import Split
 from learned_augment.training import Recipe
 
-__all__ = ["Screening", "screening"]
+__all__ = ["Screening"]
 
 SPLITS = 2
 """Splits that short trainings alternate between."""
@@ -83,33 +87,31 @@ class Screening:
 
     Nothing but the results of the trials decides what comes next, so processes that share out
     trials, and a search that is cut and resumed, give the same policy.
-
-    Args:
-        halves: the data; both halves serve, split anew.
-        preset: the training that the policy is to serve.
-        options: how many trials.
-        factors: ops at their strengths.
-        seed: of everything random.
     """
+
+    options_type: ClassVar[type[Options]] = ScreeningOptions
 
     def __init__(
         self,
-        halves: Halves,
-        preset: Preset,
+        split: Split,
+        network: nn.Module,
+        settings: MethodSettings,
         options: ScreeningOptions,
-        factors: tuple[Factor, ...],
-        seed: int,
+        generator: torch.Generator,
     ) -> None:
-        images = torch.cat([halves.train_images, halves.val_images]).cpu()
-        self._labels = torch.cat([halves.train_labels, halves.val_labels]).cpu()
-        self.options, self.factors, self.preset = options, factors, preset
+        # Every trial builds a network of its own, and splits all images anew.
+        images = torch.cat([split.train_images, split.val_images]).cpu()
+        self._labels = torch.cat([split.train_labels, split.val_labels]).cpu()
+        self.options, self.settings, self._bytes = options, settings, split.nbytes
+        self.factors = choose_factors(settings.ops, settings.exclude, split.train_images)
+        seed = generator.initial_seed()
         drawn = torch.randint(2**31, (), generator=torch.Generator().manual_seed(seed))
         self._seed = int(drawn)
-        device = halves.train_images.device
+        device = split.train_images.device
         self._laboratory = Laboratory(
-            images, self._labels, halves.classes, preset.model, device, self._seed
+            images, self._labels, split.classes, settings.model, device, self._seed
         )
-        self._bases = base_designs(factors)
+        self._bases = base_designs(self.factors)
         self._families = known_families(images.shape[-1])
         self._jobs: list[_Job] = []
         self._results: list[Measured] = []
@@ -125,10 +127,10 @@ class Screening:
     @property
     def steps(self) -> int:
         """Number of trials of the whole search."""
-        return self.done + sum(self.ahead.values())
+        return self.done + sum(self.remaining.values())
 
     @property
-    def ahead(self) -> dict[str, int]:
+    def remaining(self) -> dict[str, int]:
         """Trials still to come, by phase; of a phase that is not planned yet, at most so many."""
         counts = {
             "designs": self.options.designs,
@@ -248,16 +250,16 @@ class Screening:
             seed: of the training.
         """
         inside = int(training_part(self._labels, images, split, self._seed).sum())
-        whole, size = len(self._labels), self.preset.batch_size
-        steps = self.preset.epochs * (whole // min(size, whole))
+        whole, size = len(self._labels), self.settings.batch_size
+        steps = self.settings.epochs * (whole // min(size, whole))
         if epochs < 1:
             steps = round(steps * images * epochs)
         batch = min(size, inside)
         recipe = Recipe(
             epochs=max(1, round(steps / (inside // batch))),
             batch_size=batch,
-            learning_rate=self.preset.learning_rate,
-            weight_decay=self.preset.weight_decay,
+            learning_rate=self.settings.learning_rate,
+            weight_decay=self.settings.weight_decay,
             channels_last=True,
         )
         return Trial(entrant.policies, images, split, seed, recipe)
@@ -413,7 +415,7 @@ class Screening:
             "ops": list(dict.fromkeys(factor.op for factor in self.factors)),
             "steps": self.done,
             "metrics": self._metrics(),
-            "parameters": {"train_epochs": self.preset.epochs, "images": len(self._labels)},
+            "parameters": {"train_epochs": self.settings.epochs, "images": len(self._labels)},
             "chosen": leader.name,
             "found": leader.found,
             "sentence": sentence,
@@ -467,7 +469,7 @@ class Screening:
         settings = {
             "probability": 0.5,
             "noise": regression.noise,
-            "train_epochs": self.preset.epochs,
+            "train_epochs": self.settings.epochs,
             "images": len(self._labels),
         }
         return {
@@ -477,6 +479,24 @@ class Screening:
             "trainings": len(designs),
             "settings": settings,
         }
+
+    def phases(self) -> list[Phase]:
+        """Return the cost of short trainings and of those in full; takes two short ones."""
+        counts = self.remaining
+        short = sum(counts[phase] for phase in PHASES[:3])
+        start = time.perf_counter()
+        self.step()
+        seconds = time.perf_counter() - start
+        memory = max(0, peak_bytes(self.step, self) - self._bytes)
+        return [
+            Phase("short trainings", short, seconds, memory),
+            Phase(
+                "trainings in full",
+                sum(counts.values()) - short,
+                seconds / self.options.fraction,
+                memory,
+            ),
+        ]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the results of all trials: they decide everything else."""
@@ -489,18 +509,3 @@ class Screening:
             if len(self._jobs) == len(self._results):
                 self._jobs += self._next_jobs()
             self._results.append(Measured(**result))
-
-
-def screening(
-    halves: Halves,
-    network: nn.Module,
-    preset: Preset,
-    options: Mapping[str, Any],
-    *,
-    ops: tuple[str, ...] | None,
-    exclude: tuple[str, ...],
-    generator: torch.Generator,
-) -> Screening:
-    """Start a screening; see `method.Method` and, for ``options``, `options.ScreeningOptions`."""
-    factors = choose_factors(ops, exclude, halves.train_images)
-    return Screening(halves, preset, read_options(options), factors, generator.initial_seed())
