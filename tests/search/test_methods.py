@@ -130,7 +130,10 @@ def test_callbacks_hear_of_every_step_with_finite_figures(method):
 
 def test_ops_can_be_restricted_excluded_and_extended(method):
     policy = found(method, epochs=1, ops=["Rotate", "Flip", "Invert"], exclude=["Invert"])
-    assert set(policy.ops) - {"Identity"} == {"Rotate", "Flip"}
+    assert set(policy.about["ops"]) - {"Identity"} == {"Rotate", "Flip"}
+    applied = set(policy.ops) - {"Identity"}
+    # A screening may find that no op helps.
+    assert applied == {"Rotate", "Flip"} or (method == "screening" and applied < {"Rotate", "Flip"})
     with pytest.raises(ValueError, match=r"Unknown op 'Rotat'.*Known: .*Rotate"):
         found(method, ops=["Rotat", "Flip"])
     with pytest.raises(ValueError, match="at least two ops"):
