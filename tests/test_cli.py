@@ -23,6 +23,7 @@ from learned_augment.evaluation.config import CompareConfig
 from learned_augment.evaluation.result import ComparisonResult, Run
 from learned_augment.reporting.text import policy_text
 from learned_augment.search import SearchConfig
+from learned_augment.search import api as search_api
 
 FLIP = from_layers([[("Flip", 1.0, 1.0)]], {"name": "always/flip"})
 
@@ -460,8 +461,8 @@ def test_a_warning_is_a_sentence(capsys, monkeypatch):
 def test_two_outputs_at_one_path_are_refused_before_any_work(capsys, tmp_path, monkeypatch, given):
     monkeypatch.chdir(tmp_path)
     Path("link.json").symlink_to("a.json")
-    for name in ("compare", "search"):
-        monkeypatch.setattr(commands, name, lambda **given: pytest.fail("it worked"))
+    monkeypatch.setattr(commands, "compare", lambda **given: pytest.fail("it worked"))
+    monkeypatch.setattr(search_api, "prepare", lambda *data, **given: pytest.fail("it worked"))
     status, out, err = run(capsys, *given)
     assert (status, out) == (2, "")
     assert "; give two paths." in err
@@ -486,8 +487,8 @@ def test_an_output_that_cannot_be_written_is_noticed_before_any_work(
     capsys, tmp_path, monkeypatch, given
 ):
     monkeypatch.chdir(tmp_path)
-    for name in ("compare", "search"):
-        monkeypatch.setattr(commands, name, lambda **given: pytest.fail("it worked"))
+    monkeypatch.setattr(commands, "compare", lambda **given: pytest.fail("it worked"))
+    monkeypatch.setattr(search_api, "prepare", lambda *data, **given: pytest.fail("it worked"))
     status, out, err = run(capsys, *given)
     assert (status, out) == (2, "")
     assert "No file can be written to the folder '/proc'" in err

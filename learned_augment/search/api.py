@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import torchvision
 
-from learned_augment._io import check_output_path, module_hash
+from learned_augment._io import check_outputs, module_hash
 from learned_augment._version import __version__
 from learned_augment.datasets.load import Source, load_images
 from learned_augment.models import NetworkChoice, build_network
@@ -193,21 +193,13 @@ def _check_outputs(config: SearchConfig, options: Options) -> None:
     """Refuse outputs that cannot be written, or of which one would replace another."""
     if config.out is not None and Path(config.out).suffix != ".safetensors":
         raise ValueError(f"Expected out to end in .safetensors, got {str(config.out)!r}.")
-    named = {"out": config.out, "checkpoint": config.checkpoint, "log": config.log}
+    named = {name: getattr(config, name) for name in ("out", "checkpoint", "log")}
     files = {name: Path(path) for name, path in named.items() if path is not None}
-    files |= options.outputs()
-    folders = {"tensorboard_folder": config.tensorboard_folder}
-    outputs = files | {name: Path(path) for name, path in folders.items() if path is not None}
-    seen: dict[Path, str] = {}
-    for name, path in outputs.items():
-        real = path.resolve()
-        if real in seen:
-            raise ValueError(
-                f"Expected different paths for {seen[real]} and {name}, got {str(path)!r} for both."
-            )
-        seen[real] = name
-    for path in files.values():
-        check_output_path(path)
+    folder = config.tensorboard_folder
+    check_outputs(
+        files | options.outputs(),
+        {"tensorboard_folder": None if folder is None else Path(folder)},
+    )
 
 
 def _prepare(

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from learned_augment.search.peak_memory import peak_bytes
@@ -15,8 +14,7 @@ _FORWARDS = 3
 _TRIALS = 2
 
 
-@dataclass(frozen=True)
-class Phase:
+class Phase(NamedTuple):
     """Steps of a search that all cost the same.
 
     Attributes:
@@ -31,7 +29,7 @@ class Phase:
     steps: int
     seconds: float
     memory: int
-    passes: Mapping[str, int] = field(default_factory=dict)
+    passes: Mapping[str, int]
 
     @property
     def images(self) -> int:
@@ -111,4 +109,4 @@ def measured_phase(
     trials = max(1, min(_TRIALS, steps - 2))
     for _ in range(trials):
         step()
-    return Phase(name, steps, (time.monotonic() - start) / trials, memory - data_bytes)
+    return Phase(name, steps, (time.monotonic() - start) / trials, memory - data_bytes, {})

@@ -489,12 +489,13 @@ class Screening:
         seconds = time.perf_counter() - start
         memory = max(0, peak_bytes(self.step, self) - self._bytes)
         return [
-            Phase("short trainings", short, seconds, memory),
+            Phase("short trainings", short, seconds, memory, {}),
             Phase(
                 "trainings in full",
                 sum(counts.values()) - short,
                 seconds / self.options.fraction,
                 memory,
+                {},
             ),
         ]
 
