@@ -65,10 +65,10 @@ def expected_steps(policy: Policy) -> tuple[dict[str, float], dict[str, float]]:
         acts = (policy.op == place) & (policy.value != (OPS[name].identity_value or 0.0))
         if OPS[name].identity_value is None:
             acts = policy.op == place
-        chance = (policy.weights * acts).sum(-1)  # (S, L)
-        per_sub = chance.sum(-1)
+        probability = (policy.weights * acts).sum(-1)  # (S, L)
+        per_sub = probability.sum(-1)
         mean = (policy.mixture * per_sub).sum()
-        within = (policy.mixture * (chance * (1 - chance)).sum(-1)).sum()
+        within = (policy.mixture * (probability * (1 - probability)).sum(-1)).sum()
         between = (policy.mixture * (per_sub - mean) ** 2).sum()
         means[name], variances[name] = float(mean), float(within + between)
     return means, variances

@@ -5,7 +5,7 @@
 FOLDER holds natural photographs, searched to the bottom. Each is cut to a square of 224 pixels.
 ``papers_code.py`` writes every op as the papers call PIL, apart from the package. The PIL and the
 uint8 engine are counted bit for bit, at values of the papers' ranges and of the op's whole legal
-range; the float engine's difference from the uint8 engine is in grey levels, papers' ranges only.
+range; the float engine's difference from the uint8 engine is in gray levels, papers' ranges only.
 """
 
 import argparse
@@ -117,7 +117,7 @@ def measure(
 
 
 def kind(op: str) -> str:
-    """Return "photometric" for ops that recolour, "geometric" for those that move pixels."""
+    """Return "photometric" for ops that recolor, "geometric" for those that move pixels."""
     law = OPS[op].kind
     return "photometric" if isinstance(law, Pointwise | Blend) else "geometric"
 

@@ -23,13 +23,13 @@ VALUES = {
     "Flip": (1.0,),
     "Equalize": (0.0,),
 }
-CHANCE = 0.5
+PROBABILITY = 0.5
 
 
 def alone(op: str) -> Policy:
     """Return the policy that applies one op to every second image."""
-    values = [(op, CHANCE / len(VALUES[op]), value) for value in VALUES[op]]
-    return from_layers([[*values, ("Identity", 1 - CHANCE, 0.0)]], {"name": op})
+    values = [(op, PROBABILITY / len(VALUES[op]), value) for value in VALUES[op]]
+    return from_layers([[*values, ("Identity", 1 - PROBABILITY, 0.0)]], {"name": op})
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
         base_augmentation="none",
     )
     print(comparison.table())
-    settings = {"values": VALUES, "chance": CHANCE}
+    settings = {"values": VALUES, "probability": PROBABILITY}
     save_result(
         "single-ops",
         [json.loads(comparison.to_json())],

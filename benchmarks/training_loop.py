@@ -1,6 +1,9 @@
-"""A training in pieces: checkpoints, reasons to stop, and going on where it stopped."""
+"""Run a training in pieces, from checkpoint to checkpoint, and end a command with its status."""
 
+import argparse
 import math
+import re
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +16,13 @@ from learned_augment.runtime.checkpoint import load_checkpoint, save_checkpoint
 from learned_augment.runtime.distributed import agree, rank, world
 from learned_augment.runtime.signals import interrupts
 
-__all__ = ["Stop", "run_training"]
+__all__ = ["OVER", "Stop", "add_training_options", "exit_status", "run_training"]
+
+OVER, INTERRUPTED, WRONG = 3, 130, 2
+# Torch has a class of its own for a GPU's memory only.
+_NO_MEMORY = re.compile(
+    "out of (shared )?memory|can('t|not) allocate memory|enough memory|killed by signal: K", re.I
+)
 
 Stop = Literal["finished", "interrupted", "time budget"]
 
@@ -59,7 +68,7 @@ def run_training(
         while trainer.done < trainer.steps:
             try:
                 trainer.step()
-            except ValueError:  # an image that cannot be read, before anything was learnt from it
+            except ValueError:  # an image that cannot be read, before anything was learned from it
                 if world() == 1:
                     save()
                 raise
@@ -90,3 +99,38 @@ def _check_finite(trainer: PaperTrainer, checkpoint: Path) -> None:
             f"{kept or 'there is no checkpoint'}. Lower the learning rate, or look for broken "
             "images."
         )
+
+
+def add_training_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that every training command has."""
+    add = parser.add_argument
+    add("--epochs", type=int)
+    add("--batch-size", type=int)
+    add("--learning-rate", type=float)
+    add("--workers", type=int, help="processes that read and augment images")
+    add("--device", help="cpu, cuda, ...; else a GPU if there is one")
+    add("--time-budget", type=float, metavar="MIN", default=math.inf, help="stop after so long")
+    add("--name", help="of results and checkpoints")
+
+
+def exit_status(work: Callable[[], int], smaller: str) -> int:
+    """Run a command; turn what stops it into one sentence and an exit status.
+
+    Args:
+        work: Returns the status of a command that is not stopped.
+        smaller: What to make smaller where memory has run out.
+    """
+    try:
+        return work()
+    except KeyboardInterrupt:
+        print("Interrupted. The same command goes on from its checkpoint.", file=sys.stderr)
+        return INTERRUPTED
+    except (OSError, ValueError, ModuleNotFoundError, ArithmeticError) as error:
+        text = str(error)
+        # A worker's error carries its traceback; its last line is the message.
+        print(f"error: {text.splitlines()[-1] if 'Traceback' in text else text}", file=sys.stderr)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error)):
+            raise
+        print(f"error: out of memory; give a smaller {smaller}.", file=sys.stderr)
+    return WRONG

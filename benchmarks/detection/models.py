@@ -1,6 +1,6 @@
 """RetinaNet, Faster R-CNN and Mask R-CNN on a ResNet-50 that was trained elsewhere.
 
-As torchvision's reference builds them: a feature pyramid on frozen batch normalisation, the last
+As torchvision's reference builds them: a feature pyramid on frozen batch normalization, the last
 three of the backbone's five stages trained. Without a backbone all five are, from random weights.
 """
 

@@ -16,7 +16,6 @@ command is given again. Exit status: 0 it is measured, 3 the time budget is over
 import argparse
 import hashlib
 import json
-import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -29,7 +28,13 @@ from benchmarks.detection.coco import Split, annotations_sha256, read_split, wit
 from benchmarks.detection.evaluation import check_readable, evaluate
 from benchmarks.detection.models import MODELS, build_detector, load_backbone
 from benchmarks.detection.training import Schedule, Training
-from benchmarks.training_loop import run_training
+from benchmarks.training_loop import (
+    INTERRUPTED,
+    OVER,
+    add_training_options,
+    exit_status,
+    run_training,
+)
 from learned_augment import Policy, builders
 from learned_augment.evaluation.named_policies import named_policy
 from learned_augment.runtime.checkpoint import differences
@@ -37,7 +42,6 @@ from learned_augment.runtime.rng import isolated
 from learned_augment.serialization import encode
 from learned_augment.training import find_device
 
-OVER, INTERRUPTED, WRONG = 3, 130, 2
 TYPICAL_SIDE = 480
 """Shorter side in pixels of COCO's images: what TrivialAugment measures translations by."""
 
@@ -45,28 +49,8 @@ TYPICAL_SIDE = 480
 def main(arguments: Sequence[str] | None = None) -> int:
     """Train and measure; return the exit status."""
     options = _parser().parse_args(arguments)
-    try:
-        return _run(options)
-    except KeyboardInterrupt:
-        print("Interrupted. The same command goes on from the last checkpoint.", file=sys.stderr)
-        return INTERRUPTED
-    except (OSError, ValueError, ArithmeticError) as error:
-        # A worker's error carries its traceback; its last line is the message.
-        print(f"error: {str(error).splitlines()[-1]}", file=sys.stderr)
-        return WRONG
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not _MEMORY.search(str(error)):
-            raise
-        print(f"error: out of memory; give a smaller {_SMALLER}.", file=sys.stderr)
-        return WRONG
-
-
-_MEMORY = re.compile(
-    "can('t|not) allocate memory|out of (shared )?memory|killed by signal: K", re.I
-)
-"""What torch's errors say where memory has run out."""
-
-_SMALLER = "--batch-size (the learning rate follows it) or --min-size, or fewer --workers"
+    smaller = "--batch-size (the learning rate follows it) or --min-size, or fewer --workers"
+    return exit_status(lambda: _run(options), smaller)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,18 +62,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", required=True, choices=MODELS)
     add("--backbone", type=Path, help="state dict of a ResNet-50; random weights without")
     add("--policy", default="none", help="name or .safetensors file, for the training images")
-    add("--epochs", type=int, default=26)
+    add_training_options(parser)
+    parser.set_defaults(epochs=26, batch_size=16, workers=0)
     add("--drops", type=int, nargs="*", default=[16, 22], help="epochs of a tenth of the rate")
-    add("--batch-size", type=int, default=16)
-    add("--learning-rate", type=float, help="for 16 images; 0.02, RetinaNet 0.01")
     add("--warm-up", type=int, default=1000, help="steps, at most the first epoch's")
     add("--min-size", type=int, default=800, help="shorter side in pixels")
     add("--seed", type=int, default=0)
-    add("--workers", type=int, default=0, help="processes that read images")
-    add("--device", help="cpu, cuda, ...; a GPU if there is one")
     add("--checkpoint", type=Path, help="resumed if it exists; else checkpoints/detect-NAME.pt")
-    add("--time-budget", type=float, metavar="MIN", default=math.inf, help="stop after so long")
-    add("--name", help="of result and checkpoint; else MODEL-BACKBONE-POLICY-seedN")
     return parser
 
 

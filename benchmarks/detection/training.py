@@ -67,8 +67,8 @@ class Schedule:
 def augmentation(policy: Policy) -> v2.Transform:
     """Return what turns (image, target) into its augmented form.
 
-    A flip of chance 1/2 comes first unless the policy replaces it. Objects of which less than a
-    pixel is left go, with masks and labels.
+    A flip of probability 1/2 comes first unless the policy replaces it. Objects of which less than
+    a pixel is left go, with masks and labels.
     """
     flip = [] if policy.about.get("placement") == "replaces" else [v2.RandomHorizontalFlip(0.5)]
     return v2.Compose([*flip, LearnedAugment(policy), v2.SanitizeBoundingBoxes(min_size=1.0)])
@@ -169,7 +169,7 @@ class Training:
         self.losses: list[float] = []
         self._running: list[float] = []
         trained = [weight for weight in model.parameters() if weight.requires_grad]
-        self._optimiser = torch.optim.SGD(trained, lr=0, momentum=0.9, weight_decay=1e-4)
+        self._optimizer = torch.optim.SGD(trained, lr=0, momentum=0.9, weight_decay=1e-4)
         self._stream = self._batches()
 
     @property
@@ -181,12 +181,12 @@ class Training:
         """Take one step.
 
         Raises:
-            ValueError: If an image cannot be read; nothing has been learnt from its batch.
-            ArithmeticError: If the loss is not finite; nothing has been learnt from it.
+            ValueError: If an image cannot be read; nothing has been learned from its batch.
+            ArithmeticError: If the loss is not finite; nothing has been learned from it.
         """
         batch = next(self._stream)
         torch.manual_seed(self._seed << 32 | self.done)  # the detector draws its anchors
-        for group in self._optimiser.param_groups:
+        for group in self._optimizer.param_groups:
             group["lr"] = self._schedule.rate(self.done, self.epoch_steps)
         images = [image.to(self._device).float() / 255 for image, _ in batch]
         targets = [{k: v.to(self._device) for k, v in target.items()} for _, target in batch]
@@ -203,23 +203,23 @@ class Training:
             parts = ", ".join(f"{name} {part.item():.3g}" for name, part in losses.items())
             raise ArithmeticError(
                 f"Step {self.done + 1}: expected a finite loss, got {parts}. Lower the learning "
-                "rate or lengthen the warm-up; a checkpoint holds what was learnt before."
+                "rate or lengthen the warm-up; a checkpoint holds what was learned before."
             )
-        self._optimiser.zero_grad()
+        self._optimizer.zero_grad()
         loss.backward()
-        self._optimiser.step()
+        self._optimizer.step()
         self._running.append(found)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a step changes."""
-        model, optimiser = self.model.state_dict(), self._optimiser.state_dict()
+        model, optimizer = self.model.state_dict(), self._optimizer.state_dict()
         known = {"done": self.done, "losses": list(self.losses), "running": list(self._running)}
-        return known | {"model": model, "optimiser": optimiser}
+        return known | {"model": model, "optimizer": optimizer}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where ``state_dict`` was taken."""
         self.model.load_state_dict(state["model"])
-        self._optimiser.load_state_dict(state["optimiser"])
+        self._optimizer.load_state_dict(state["optimizer"])
         self.done = state["done"]
         self.losses, self._running = list(state["losses"]), list(state["running"])
         self._stream = self._batches()

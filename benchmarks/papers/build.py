@@ -29,7 +29,7 @@ def share_out(recipe: PaperRecipe, count: int) -> int:
 
 
 def one_norm(network: nn.Module, device: torch.device) -> nn.Module:
-    """Let batch normalisation see the whole batch of all processes."""
+    """Let batch normalization see the whole batch of all processes."""
     if world() == 1:
         return network
     if device.type == "cuda":

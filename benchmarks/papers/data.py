@@ -15,7 +15,7 @@ from benchmarks.papers.pictures import ImageFolders, in_memory, read_folders
 from benchmarks.papers.pixels import IMAGENET
 from benchmarks.papers.presets import Preset
 from benchmarks.papers.recipe import PaperRecipe
-from benchmarks.papers.workers import Augment, Centre, Whole, WorkerFeed, WorkerSettings
+from benchmarks.papers.workers import Augment, Center, Whole, WorkerFeed, WorkerSettings
 from learned_augment import Policy
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.datasets.load import load_images
@@ -100,9 +100,9 @@ def _goes_first(policy: Policy, preset: Preset) -> bool:
 
 
 def _jitter(reach: float) -> Policy:
-    """Return brightness, contrast and colour in any order, each by a factor within ``reach`` of 1.
+    """Return brightness, contrast and color in any order, each by a factor within ``reach`` of 1.
 
-    Factors are uniform over 81 steps, finer than a grey level in most pixels.
+    Factors are uniform over 81 steps, finer than a gray level in most pixels.
     """
     factors = torch.linspace(1 - reach, 1 + reach, 81, dtype=torch.float64)
     op = torch.tensor(list(permutations(range(3))))  # (6, 3)
@@ -215,8 +215,8 @@ def make_feed(
         settings = WorkerSettings(Augment(policies), Whole(), (), levels, workers)
         return WorkerFeed(train, test, len(data.classes), settings, device)
     inside, after = _parted(placed) if on_device else (policies, ())
-    prepare = Augment(inside, side, placed.first) if inside else Centre(side)
-    settings = WorkerSettings(prepare, Centre(side), after, IMAGENET, workers)
+    prepare = Augment(inside, side, placed.first) if inside else Center(side)
+    settings = WorkerSettings(prepare, Center(side), after, IMAGENET, workers)
     return WorkerFeed(data.train, data.test, len(data.classes), settings, device)
 
 

@@ -77,7 +77,7 @@ def _trivial_augment() -> Policy:
 def _uniform_augment() -> Policy:
     """Return UniformAugment: two ops of Fast AutoAugment's space, each at one of 31 strengths.
 
-    It draws an op's chance of being applied evenly from 0 to 1 for every image: a half.
+    It draws an op's probability of being applied evenly from 0 to 1 for every image: a half.
 
     LingChen et al., UniformAugment, arXiv:2003.14348.
     """

@@ -49,8 +49,8 @@ class Preset:
         data: a name of `DATASETS`.
         network: a name of `benchmarks.papers.networks.NETWORKS`.
         recipe: how it is trained.
-        norm_momentum: of batch normalisation, in PyTorch's sense.
-        jitter: largest change of brightness, contrast and colour after the policy; 0 for none.
+        norm_momentum: of batch normalization, in PyTorch's sense.
+        jitter: largest change of brightness, contrast and color after the policy; 0 for none.
         policy_first: whether all policies come before the default augmentation, as in DeepAA's
             code; else those that `train_data.place` names.
         source: where the figures come from.

@@ -33,11 +33,11 @@ class PaperRecipe:
         warm_up: share of the training in which the learning rate rises.
         milestones: shares of the training after which "steps" divides the learning rate by 10.
         clip: largest norm of a step's gradient; 0 for no limit.
-        decay_norms: whether scales and shifts of normalisations decay too.
-        copies: how often each image of a batch is augmented and learnt from, with own draws (batch
-            augmentation); each copy of the batch is normalised by itself.
-        cutout: side in pixels of the square set to the mean colour, after the policy; 0 for none.
-        lighting: deviation of the random light, in ImageNet's three colour directions; 0 for none.
+        decay_norms: whether scales and shifts of normalizations decay too.
+        copies: how often each image of a batch is augmented and learned from, with own draws (batch
+            augmentation); each copy of the batch is normalized by itself.
+        cutout: side in pixels of the square set to the mean color, after the policy; 0 for none.
+        lighting: deviation of the random light, in ImageNet's three color directions; 0 for none.
         compile: whether `torch.compile` compiles the network.
 
     Raises:

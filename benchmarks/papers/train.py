@@ -18,7 +18,6 @@ Under torchrun a stop is 0 too, since torchrun calls every other status a failur
 
 import argparse
 import os
-import re
 import shlex
 import sys
 import time
@@ -28,20 +27,15 @@ from pathlib import Path
 import torch
 
 from benchmarks.papers.data import Source, fingerprint, load_source, make_feed, sizes
-from benchmarks.papers.description import preset_table
-from benchmarks.papers.options import Job, parser, read_job
+from benchmarks.papers.job import Job, parser, preset_table, read_job
 from benchmarks.papers.recipe import PaperRecipe
 from benchmarks.papers.records import Record
 from benchmarks.papers.trainer import PaperTrainer
-from benchmarks.training_loop import Stop, run_training
+from benchmarks.training_loop import INTERRUPTED, OVER, Stop, exit_status, run_training
 from learned_augment._text import duration
 from learned_augment.runtime.distributed import connect, rank, world
 from learned_augment.runtime.rng import isolated
 from learned_augment.training import find_device
-
-OVER, INTERRUPTED, WRONG = 3, 130, 2
-# Torch has a class of its own for a GPU's memory only.
-_NO_MEMORY = re.compile("out of memory|allocate memory|enough memory")
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -50,22 +44,7 @@ def main(given: Sequence[str] | None = None) -> int:
     if options.list:
         print(preset_table())
         return 0
-    try:
-        return _run(options)
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return INTERRUPTED
-    except (ValueError, OSError, ModuleNotFoundError, ArithmeticError) as error:
-        print(f"error: {error}", file=sys.stderr)
-    except (RuntimeError, MemoryError) as error:
-        if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
-            raise
-        print(
-            f"error: out of memory ({str(error).partition(chr(10))[0]}); give a smaller "
-            "--batch-size, or fewer --images.",
-            file=sys.stderr,
-        )
-    return WRONG
+    return exit_status(lambda: _run(options), "--batch-size, or fewer --images")
 
 
 def _parser() -> argparse.ArgumentParser:

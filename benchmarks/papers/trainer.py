@@ -26,7 +26,7 @@ class PaperTrainer:
 
     Initial weights and what is random inside the network come from torch's global generators: seed
     them before building a trainer, and leave them alone while it steps. Under `torchrun` the
-    processes share out every batch, and normalise it together.
+    processes share out every batch, and normalize it together.
 
     Args:
         feed: training and test images.

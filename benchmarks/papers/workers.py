@@ -22,7 +22,7 @@ from learned_augment.runtime.distributed import rank, share, world
 from learned_augment.runtime.signals import ignore_interrupts
 from learned_augment.training.normalize import Levels
 
-__all__ = ["Augment", "Centre", "Prepare", "Whole", "WorkerFeed", "WorkerSettings"]
+__all__ = ["Augment", "Center", "Prepare", "Whole", "WorkerFeed", "WorkerSettings"]
 
 _TESTED_AT_ONCE = 256
 
@@ -57,13 +57,13 @@ class Augment:
 
 
 @dataclass(frozen=True)
-class Centre:
-    """Brings the shorter side to 8/7 of `size`, bicubically, and cuts out the centre: 256, 224."""
+class Center:
+    """Brings the shorter side to 8/7 of `size`, bicubically, and cuts out the center: 256, 224."""
 
     size: int
 
     def __call__(self, image: Image.Image, generator: torch.Generator) -> Image.Image:
-        """Return the centre; nothing is random."""
+        """Return the center; nothing is random."""
         scale = round(self.size * 8 / 7) / min(image.size)
         width, height = (max(self.size, round(side * scale)) for side in image.size)
         left, top = (width - self.size) // 2, (height - self.size) // 2
@@ -87,7 +87,7 @@ class WorkerSettings(NamedTuple):
         train: what a worker does to a training image.
         test: what a worker does to a test image.
         after: policies for what the workers return, applied on the device.
-        levels: mean and deviation to normalise by.
+        levels: mean and deviation to normalize by.
         workers: processes that decode and augment; 0 for the training process itself.
     """
 

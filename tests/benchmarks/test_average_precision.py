@@ -7,12 +7,12 @@ from benchmarks.detection.evaluation import average_precision
 from benchmarks.detection.masks import outline_mask
 
 
-def test_a_polygon_holds_the_pixels_whose_centres_it_holds():
+def test_a_polygon_holds_the_pixels_whose_centers_it_holds():
     mask = outline_mask([[2, 1, 6, 1, 6, 4, 2, 4]], 6, 8)
     expected = np.zeros((6, 8), dtype=bool)
     expected[1:4, 2:6] = True
     assert (mask == expected).all()
-    # A triangle over half a square of 10: centres with x + y < 10.
+    # A triangle over half a square of 10: centers with x + y < 10.
     y, x = np.mgrid[:10, :10] + 0.5
     assert (outline_mask([[0, 0, 10, 0, 0, 10]], 10, 10) == (x + y < 10)).mean() > 0.89
     assert outline_mask([[0, 0, 10, 0, 0, 10]], 10, 10).sum() in range(45, 56)

@@ -157,7 +157,7 @@ def test_objects_follow_their_pixels(coco, op, value):
     rows, columns = bright.nonzero().T
     hull = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
     box = moved_target["boxes"][0]
-    # Nearest neighbour loses at most a pixel of a turned corner's tip.
+    # Nearest neighbor loses at most a pixel of a turned corner's tip.
     assert (box - torch.tensor([float(edge) for edge in hull])).abs().max() <= 1.5
     assert op == "Invert" or (box - target["boxes"][0]).abs().max() > 2
 

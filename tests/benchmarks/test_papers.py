@@ -324,7 +324,7 @@ def test_what_train_py_records_is_compared(results):
     )
 
 
-def test_recipes_of_imagenet_and_of_no_policy_are_recognised(results):
+def test_recipes_of_imagenet_and_of_no_policy_are_recognized(results):
     for recipe, policy, head in (
         ("imagenet-resnet50", "dada-imagenet", "DADA"),
         ("imagenet-resnet50", "default", "baseline"),

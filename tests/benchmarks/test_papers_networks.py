@@ -35,7 +35,7 @@ def test_networks_have_as_many_parameters_as_their_papers_say(name, classes, mil
 
 
 def test_shake_shake_112_is_wider_alone():
-    # No paper prints a count: quadratic in the width but for stem, normalisation and head.
+    # No paper prints a count: quadratic in the width but for stem, normalization and head.
     ratio = parameters(on_paper("shake-shake-26-2x112d")) / parameters(
         on_paper("shake-shake-26-2x96d")
     )
@@ -59,8 +59,10 @@ def test_pyramidnet_272_has_272_layers_that_widen_by_200_channels():
 
 
 def test_shakedrop_grows_linearly_to_one_half():
-    chances = [m.chance for m in on_paper("pyramidnet-272").modules() if isinstance(m, ShakeDrop)]
-    assert chances == pytest.approx([0.5 * (i + 1) / 90 for i in range(90)])
+    probabilities = [
+        m.probability for m in on_paper("pyramidnet-272").modules() if isinstance(m, ShakeDrop)
+    ]
+    assert probabilities == pytest.approx([0.5 * (i + 1) / 90 for i in range(90)])
 
 
 @pytest.mark.parametrize("name", ["shake-shake-26-2x32d", "shake-shake-26-2x96d"])
@@ -157,7 +159,7 @@ def test_a_sibling_of_each_large_network_takes_a_training_step(name, size):
 
 @pytest.mark.parametrize("name", sorted(NETWORKS.keys() - PACKAGE_NETWORKS.keys()))
 def test_every_network_takes_a_training_step(name):
-    # At 16 pixels, ResNets normalise two values a channel: 200 layers of that explode.
+    # At 16 pixels, ResNets normalize two values a channel: 200 layers of that explode.
     size = 64 if name.startswith("resnet") else 16
     network = NETWORKS[name](3)
     weights = list(network.parameters())

@@ -105,18 +105,18 @@ def test_gradients_are_clipped_only_if_asked():
 
 def test_scales_and_shifts_decay_only_if_asked():
     network = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(200, 3))
-    every, spared = (
+    every, excluded = (
         optimizer(network, PaperRecipe(weight_decay=0.5, decay_norms=decay))
         for decay in (True, False)
     )
     assert [group["weight_decay"] for group in every.param_groups] == [0.5]
-    assert [(len(g["params"]), g["weight_decay"]) for g in spared.param_groups] == [
+    assert [(len(g["params"]), g["weight_decay"]) for g in excluded.param_groups] == [
         (4, 0.5),
         (2, 0),
     ]
 
 
-def test_cutout_clears_a_square_around_its_centre_that_may_reach_outside():
+def test_cutout_clears_a_square_around_its_center_that_may_reach_outside():
     images = torch.ones(2, 3, 8, 8)
     out = cut_out(images, 4, torch.tensor([[0.5, 0.5], [0.0, 0.99]]))
     expected = torch.ones(2, 8, 8)
@@ -126,7 +126,7 @@ def test_cutout_clears_a_square_around_its_centre_that_may_reach_outside():
     assert images.min() == 1
 
 
-def test_light_adds_the_principal_colours_of_imagenet():
+def test_light_adds_the_principal_colors_of_imagenet():
     deviation = torch.tensor([50.0, 100.0, 200.0])[:, None, None]
     out = light(torch.zeros(1, 3, 2, 2), torch.tensor([[2.0, 0.0, 0.0]]), deviation)
     # 2 deviations of the first direction, in levels, over the channels' deviations.
@@ -149,7 +149,7 @@ def test_cutout_is_of_training_images_after_normalization():
     train(network=lambda classes: Spy(), epochs=1, cutout=6)
     cleared = torch.cat([count for training, count in seen if training])
     assert cleared.max() == 36
-    assert cleared.min() >= 9  # a quarter lies inside, whatever its centre
+    assert cleared.min() >= 9  # a quarter lies inside, whatever its center
     assert all((count == 0).all() for training, count in seen if not training)
 
 

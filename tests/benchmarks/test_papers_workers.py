@@ -13,7 +13,7 @@ from benchmarks.papers.pictures import read_folders
 from benchmarks.papers.pixels import IMAGENET
 from benchmarks.papers.recipe import PaperRecipe
 from benchmarks.papers.trainer import PaperTrainer
-from benchmarks.papers.workers import Augment, Centre, WorkerFeed, WorkerSettings
+from benchmarks.papers.workers import Augment, Center, WorkerFeed, WorkerSettings
 from benchmarks.training_loop import run_training
 from learned_augment.builders import from_layers
 from learned_augment.evaluation.named_policies import named_policy
@@ -115,7 +115,7 @@ def folder_trainer(path, epochs=2):
     data = read_folders(path)
     settings = WorkerSettings(
         Augment(named_policy("resized-crop-flip").policies, 28),
-        Centre(28),
+        Center(28),
         (),
         IMAGENET,
         0,
@@ -161,10 +161,10 @@ def test_an_image_of_16_bits_is_refused_instead_of_clipped(folders):
         read_folders(folders).train.image(0)
 
 
-def test_the_centre_of_a_test_image_is_cut_out():
+def test_the_center_of_a_test_image_is_cut_out():
     image = Image.new("RGB", (100, 64))
     image.paste((255, 0, 0), (18, 0, 82, 64))  # the middle square
-    out = Centre(56)(image, torch.Generator())  # 64 is brought to 64: 56 of them are kept
+    out = Center(56)(image, torch.Generator())  # 64 is brought to 64: 56 of them are kept
     assert out.size == (56, 56)
     assert out.getextrema() == ((255, 255), (0, 0), (0, 0))
 

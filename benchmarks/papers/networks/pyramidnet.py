@@ -12,7 +12,7 @@ _RATIO = 4  # a bottleneck's outputs to its inner channels
 
 
 class _Bottleneck(nn.Module):
-    def __init__(self, inputs: int, inner: int, stride: int, chance: float) -> None:
+    def __init__(self, inputs: int, inner: int, stride: int, probability: float) -> None:
         super().__init__()
         self.stride = stride
         self.branch = nn.Sequential(
@@ -26,7 +26,7 @@ class _Bottleneck(nn.Module):
             nn.Conv2d(inner, _RATIO * inner, 1, bias=False),
             nn.BatchNorm2d(_RATIO * inner),
         )
-        self.shake = ShakeDrop(chance)
+        self.shake = ShakeDrop(probability)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.shake(self.branch(x))
@@ -63,7 +63,7 @@ class _PyramidNet(nn.Module):
 
 
 def pyramidnet(depth: int, widening: int, num_classes: int) -> nn.Module:
-    """Build a bottleneck PyramidNet with ShakeDrop, whose chance grows to 1/2 at the last block.
+    """Build a bottleneck PyramidNet with ShakeDrop of a probability that grows to 1/2.
 
     Args:
         depth: number of layers, 9 n + 2: 272.

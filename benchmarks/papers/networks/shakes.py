@@ -37,28 +37,28 @@ class ShakeDrop(nn.Module):
     for the forward and in [0, 1] for the backward pass, as the papers' code has it.
 
     Args:
-        chance: of the coin; inference scales by 1 - chance.
+        probability: of the coin; inference scales by 1 - probability.
 
     Yamada et al., ShakeDrop Regularization for Deep Residual Learning, arXiv:1802.02375.
     """
 
-    def __init__(self, chance: float) -> None:
+    def __init__(self, probability: float) -> None:
         super().__init__()
-        self.chance = chance
+        self.probability = probability
 
     def forward(self, branch: Tensor) -> Tensor:
         """Return the scaled branch, (B, C, H, W)."""
         if not self.training:
-            return branch * (1 - self.chance)
-        shaken = torch.rand((), device=branch.device) < self.chance
+            return branch * (1 - self.probability)
+        shaken = torch.rand((), device=branch.device) < self.probability
         one = branch.new_ones(())
         shown = branch * torch.where(shaken, _uniform(branch, -1, 1), one)
         felt = branch * torch.where(shaken, _uniform(branch, 0, 1), one)
         return felt + (shown - felt).detach()
 
     def extra_repr(self) -> str:
-        """Return the chance."""
-        return f"chance={self.chance:.3f}"
+        """Return the probability."""
+        return f"probability={self.probability:.3f}"
 
 
 def _uniform(images: Tensor, low: float, high: float) -> Tensor:

@@ -1,21 +1,22 @@
-"""The command line of ``train.py``, and what it asks for."""
+"""The command line of ``train.py``, and the training that it asks for, also in words."""
 
 import argparse
-import math
 import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchmarks.papers.data import Placed, Source, place
-from benchmarks.papers.description import description
+import torch
+
+from benchmarks.papers.data import Placed, Source, place, sizes
 from benchmarks.papers.presets import PRESETS, Preset
 from benchmarks.papers.recipe import PaperRecipe
 from benchmarks.record import CHECKPOINTS
+from benchmarks.training_loop import add_training_options
 from learned_augment.evaluation.random_baseline import RANDOM
 from learned_augment.training.recipe import PRECISIONS
 
-__all__ = ["Job", "parser", "read_job"]
+__all__ = ["Job", "parser", "preset_table", "read_job"]
 
 _CHANGES = (
     "epochs",
@@ -35,25 +36,20 @@ def parser(about: str) -> argparse.ArgumentParser:
     found = argparse.ArgumentParser(
         description=about, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    add_training_options(found)
+    found.set_defaults(workers=min(8, os.cpu_count() or 1))
     add = found.add_argument
     add("--list", action="store_true", help="show the presets")
     add("--preset", choices=PRESETS, metavar="NAME", help="DATASET-NETWORK, see --list")
     add("--policy", default="default", help="name or path")
     add("--data", help="cifar10:ROOT, cifar100:ROOT, svhn:ROOT, folder:PATH with train/ and test/")
     add("--seeds", type=int, nargs="+", default=[0])
-    add("--name", help="of results and checkpoints; else PRESET-POLICY")
     add("--dry-run", action="store_true", help="say what would be trained; --data may be left out")
-    add("--time-budget", type=float, metavar="MIN", default=math.inf, help="stop after so long")
     add("--checkpoints", type=Path, metavar="FOLDER", default=CHECKPOINTS)
     add("--images", type=int, help="train on so many, every class in proportion")
     add("--classes", type=int, help="expect so many, instead of the preset's")
     add("--without-extra", action="store_true", help="SVHN: leave out the extra images")
     add("--augment", choices=("device", "workers"), help="else device; workers for ImageNet")
-    add("--workers", type=int, default=min(8, os.cpu_count() or 1), help="that augment, or decode")
-    add("--device", help="cpu, cuda, ...")
-    add("--epochs", type=int, help="fewer than the preset's keep the schedule's shape")
-    add("--batch-size", type=int)
-    add("--learning-rate", type=float, help="the highest one")
     add("--start", type=float, help="learning rate that warms up; else in the preset's proportion")
     add("--weight-decay", type=float)
     add("--copies", type=int, help="of each image in a step: batch augmentation")
@@ -94,7 +90,7 @@ class Job:
         where = workers if self.augmented == "workers" else "on the device"
         target = f"results/train-{self.name}.json; {self.options.checkpoints}/{self.name}-seedN.pt"
         placed = self.placed(self.options.seeds[0])
-        return description(self.preset, placed, data, self.classes, where, target)
+        return _description(self.preset, placed, data, self.classes, where, target)
 
 
 def read_job(options: argparse.Namespace) -> Job:
@@ -133,3 +129,67 @@ def _called(policy: str) -> str:
         return policy
     control = RANDOM if policy.startswith(RANDOM) else ""
     return control + Path(policy.removeprefix(RANDOM)).stem
+
+
+def preset_table() -> str:
+    """Return one line a preset."""
+    lines = [f"{'preset':<31} {'parameters':>11} {'epochs':>6} {'batch':>6} {'rate':>6}  decay"]
+    for name, preset in PRESETS.items():
+        recipe, count = preset.recipe, _parameters(preset, preset.facts.classes)
+        batch = f"{recipe.copies}x{recipe.batch_size}" if recipe.copies > 1 else recipe.batch_size
+        lines.append(
+            f"{name:<31} {count:>11,} {recipe.epochs:>6} {batch:>6} {recipe.learning_rate:>6g}"
+            f"  {recipe.weight_decay:g}"
+        )
+    return "\n".join(lines)
+
+
+def _parameters(preset: Preset, classes: int) -> int:
+    """Count the weights of a preset's network, without memory for them."""
+    with torch.device("meta"):
+        return sum(weight.numel() for weight in preset.build(classes).parameters())
+
+
+def _description(
+    preset: Preset, placed: Placed, data: Source | None, classes: int, augmented: str, target: str
+) -> str:
+    """Return what would be trained.
+
+    Args:
+        preset: whose figures those are that the recipe does not hold.
+        placed: policy and recipe.
+        data: None takes the paper's number of images.
+        classes: of the data.
+        augmented: where, in words.
+        target: where results and checkpoints go.
+    """
+    recipe, facts = placed.recipe, preset.facts
+    train, test = sizes(data) if data else (facts.images, None)
+    batch = min(recipe.batch_size, train)
+    steps = train // batch
+    name = data.name if data else preset.data
+    tested = "" if test is None else f", {test:,} test images"
+    rows = {
+        "network": f"{preset.network}, {_parameters(preset, classes):,} parameters",
+        "data": f"{name}: {train:,} training images{tested}, {classes} classes, {facts.side} px",
+        "policy": f"{placed.named_policy.name}: {placed.named_policy.placement}",
+        "augmented": augmented,
+        "steps": f"{recipe.epochs} epochs of {steps:,} = {recipe.epochs * steps:,}",
+        "batch": f"{batch} images" + (f", {recipe.copies} copies each" * (recipe.copies > 1)),
+        "rate": _rates(recipe),
+        "source": preset.source,
+        "writes": target,
+    }
+    return "\n".join(f"{key:<10} {value}" for key, value in rows.items())
+
+
+def _rates(recipe: PaperRecipe) -> str:
+    warm = (
+        f"{recipe.start:g} to {recipe.learning_rate:g} in {recipe.warm_up * recipe.epochs:g} epochs"
+    )
+    first = warm if recipe.warm_up else f"{recipe.learning_rate:g}"
+    at = ", ".join(f"{share * recipe.epochs:g}" for share in recipe.milestones)
+    falls = f"a tenth after epochs {at}" if at else "then cosine to 0"
+    clip = f", clip {recipe.clip:g}" if recipe.clip else ""
+    excluded = "" if recipe.decay_norms else " but for normalization"
+    return f"{first}, {falls}; weight decay {recipe.weight_decay:g}{excluded}{clip}"
