@@ -109,6 +109,27 @@ def evidence(result: Result) -> list[str]:
     return [*lines, "", measured(result)]
 
 
+def evidence_short(result: Result) -> list[str]:
+    """A few policies against crop and flip, for the README."""
+    comparison = ComparisonResult.from_json(json.dumps(result["rows"][0]))
+    rows = []
+    for policy, called in _FEW.items():
+        _, _, accuracy, _, difference = _cells(comparison, policy)
+        rows.append([called, accuracy, difference])
+    return markdown(["augmentation", "accuracy, %", "difference, points"], rows)
+
+
+_FEW = {
+    "default": "crop and flip",
+    "randaugment": "crop and flip, then RandAugment",
+    "dada-cifar10": "crop and flip, then `dada-cifar10`",
+    "random:dada-cifar10": "crop and flip, then a random baseline of `dada-cifar10`",
+    "trivialaugment": "crop and flip, then TrivialAugment",
+    "deepaa-cifar10": "`deepaa-cifar10` alone",
+    "none": "none",
+}
+
+
 def planted(result: Result) -> list[str]:
     """How often the searches found what was planted, beside the un-planted control."""
     heads = ["data", "method", "validation images", "op", "top three", "control"]
@@ -241,6 +262,36 @@ def throughput(result: Result) -> list[str]:
     return [*markdown(heads, rows), "", measured(result)]
 
 
+def throughput_short(result: Result) -> list[str]:
+    """The largest peer of each kind of input, for the README."""
+    rate = _rates(result)
+    rows = []
+    for called, ours, peer in _FEW_PEERS:
+        ratios = (rate[size, *ours] / rate[size, *peer] for size in (32, 224))
+        rows.append([called, *(f"{ratio:.1f}x" for ratio in ratios)])
+    return markdown(["", "32 px", "224 px"], rows)
+
+
+_FEW_PEERS = [
+    ("one PIL image, against torchvision v2", _auto("PIL", "ours"), _auto("PIL", "torchvision v2")),
+    (
+        "one uint8 tensor, against torchvision v2",
+        _auto("uint8", "ours"),
+        _auto("uint8", "torchvision v2"),
+    ),
+    (
+        "a uint8 batch with a draw per image, against torchvision v2",
+        _auto("uint8 batch", "ours"),
+        _auto("uint8 batch", "torchvision v2"),
+    ),
+    (
+        "a float batch, forward and backward, against Kornia",
+        _auto("float batch, backward", "ours"),
+        _auto("float batch, backward", "Kornia", "per batch"),
+    ),
+]
+
+
 def throughput_rates(result: Result) -> list[str]:
     """Images per second of everything, a DataLoader, memory and the first call."""
     rate = _rates(result)
@@ -329,10 +380,12 @@ TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "single-ops": ("single-ops", compare),
     "evidence-60": ("evidence-60", evidence),
     "evidence-long": ("evidence-long", evidence),
+    "evidence-short": ("evidence-60", evidence_short),
     "gradient-cosine-cifar10": ("gradient-cosine-cifar10", gradient_cosine),
     "planted": ("planted", planted),
     "throughput": ("throughput", throughput),
     "throughput-rates": ("throughput", throughput_rates),
+    "throughput-short": ("throughput", throughput_short),
     "trace": ("trace", trace),
     "structure": ("structure", structure),
 }

@@ -24,12 +24,6 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 OPTIONAL = ("timm", "lightning", "datasets", "transformers", "matplotlib", "sklearn")
 """Packages that a page may need beside the package's own; without them it is skipped."""
-README_NAMES = """
-import torch
-from PIL import Image
-image = Image.new("RGB", (64, 48), (90, 120, 30))
-images = torch.randint(256, (4, 3, 32, 32), dtype=torch.uint8)
-"""
 BLOCK = re.compile(
     r"^```python[^\n]*\n(?P<code>.*?)^```\n(?:\s*^```text title=\"Output\"\n(?P<output>.*?)^```$)?",
     re.DOTALL | re.MULTILINE,
@@ -66,8 +60,6 @@ def test_the_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
     names = {"__name__": "page"}
-    if page.name == "README.md":
-        exec(README_NAMES, names)
     for block in blocks:
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), warnings.catch_warnings():
