@@ -1,10 +1,13 @@
-"""Print parts of the documentation from the code: each ``<!-- print: NAME -->`` is one table."""
+"""Print parts of the documentation from the code: each ``<!-- print: NAME -->`` is one part."""
 
+import argparse
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from learned_augment import Policy, list_policies
+from learned_augment.cli import build_parser
+from learned_augment.commands import Exit
 from learned_augment.ops import OPS
 from learned_augment.search_spaces import SPACES
 
@@ -63,11 +66,54 @@ def policies() -> str:
     return table(heads, rows)
 
 
+def command_line() -> str:
+    """Every command with its arguments."""
+    parts = []
+    for name, parser in commands().items():
+        rows = [
+            [_argument(action), _cell(action.help or "")]
+            for action in parser._actions
+            if not isinstance(action, argparse._HelpAction)
+        ]
+        parts += [f"## `{name}`", parser.description or "", table(["argument", "meaning"], rows)]
+    return "\n\n".join(parts)
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of each command by its name."""
+    (children,) = build_parser()._subparsers._group_actions  # type: ignore[union-attr]
+    return dict(children.choices)  # type: ignore[arg-type]
+
+
+def _argument(action: argparse.Action) -> str:
+    value = action.metavar or "/".join(map(str, action.choices or ()))
+    if not action.option_strings:
+        return f"`{value or action.dest}`"
+    more = " ..." if action.nargs == "+" else ""
+    takes = action.nargs != 0
+    return " ".join(f"`{o} {value}{more}`" if takes else f"`{o}`" for o in action.option_strings)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def exit_codes() -> str:
+    """Every exit code with its meaning."""
+    return table(["code", "meaning"], [[str(int(code)), code.meaning] for code in Exit])
+
+
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-PRINTED: dict[str, Callable[[], str]] = {"ops": ops, "spaces": spaces, "policies": policies}
+PRINTED: dict[str, Callable[[], str]] = {
+    "command-line": command_line,
+    "exit-codes": exit_codes,
+    "ops": ops,
+    "policies": policies,
+    "spaces": spaces,
+}
 """Every part by its name."""

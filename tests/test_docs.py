@@ -71,14 +71,14 @@ def test_the_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_the_commands_of_a_page_exist(page):
-    from learned_augment.cli import _parser
+    from learned_augment.cli import build_parser
 
     for line in commands(page.read_text(encoding="utf-8")):
         words = shlex.split(line, comments=True)[1:]
         if "--version" in words or "--help" in words:
             continue
         try:
-            _parser().parse_args(words)
+            build_parser().parse_args(words)
         except SystemExit:
             pytest.fail(f"{page.name}: {line}")
 
