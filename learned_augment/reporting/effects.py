@@ -146,7 +146,7 @@ def _sentence(row: Effect, unit: str) -> str:
 def signed(number: float, unit: str) -> str:
     """Return an effect with its sign, in the digits that its unit ("points" or "nats") is worth."""
     places = 1 if unit == "points" else 2
-    return f"{round(number, places) + 0.0:+.{places}f}"  # adding 0 turns -0.0 into 0.0
+    return f"{number:+.{places}f}"
 
 
 def _effect(data: Any) -> Effect:

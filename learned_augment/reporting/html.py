@@ -315,7 +315,7 @@ def _curves(result: ComparisonResult) -> dict[str, Any] | None:
         name: [_points(run, tested) for run in result.runs if run.policy == name]
         for name in result.placements
     }
-    if not any(any(runs) for runs in curves.values()):
+    if not any(len(points) > 1 for runs in curves.values() for points in runs):
         return None
     label = "test accuracy, %" if tested else "training loss"
     caption = (

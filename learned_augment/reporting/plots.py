@@ -143,11 +143,11 @@ def policy_figure(policy: Policy, width: float = WIDE) -> "Figure":
     parts |= {"ops": _ops_height(drawn, width)}
     parts |= {"maps": 19.0 * len(ranges) + 50} if ranges else {}
     figure = _new_figure(width, sum(parts.values()) + 30)
-    figure.suptitle(_title(policy), fontsize=13, x=0.012, ha="left")
+    figure.suptitle(_shortened(_title(policy), int(width / 8)), x=0.012, ha="left")
     cells = figure.subfigures(len(parts), 1, height_ratios=list(parts.values()), squeeze=False)
     places = dict(zip(parts, cells[:, 0], strict=True))
     if effects:
-        _draw_effects(places["effects"], effects)
+        _draw_effects(places["effects"], effects, width)
     _draw_ops(places["ops"], drawn, width)
     if ranges:
         _draw_maps(places["maps"], policy, ranges)
@@ -165,7 +165,7 @@ def effects_figure(effects: Effects, width: float = WIDE) -> "Figure":
         ModuleNotFoundError: If matplotlib is not installed.
     """
     figure = _new_figure(width, _intervals_height(len(effects.rows), images=True))
-    _draw_effects(figure, effects)
+    _draw_effects(figure, effects, width)
     return figure
 
 
@@ -182,7 +182,7 @@ def intervals_figure(rows: Sequence[Interval], label: str, width: float = WIDE) 
         ModuleNotFoundError: If matplotlib is not installed.
     """
     figure = _new_figure(width, _intervals_height(len(rows), images=False))
-    _draw_intervals(figure.add_subplot(), rows, label, "points", _DIFFERENCES)
+    _draw_intervals(figure.add_subplot(), rows, label, "points", _DIFFERENCES, width)
     return figure
 
 
@@ -226,7 +226,7 @@ def curves_figure(
     behind = mean_curve(curves.get(reference, ()))
     for panel, (name, seeds) in zip(panels, shown.items(), strict=False):
         _draw_curves(panel, seeds, behind if name != reference else [])
-        panel.set_title(_plain(_shortened(name, int(width / columns / 8))))
+        panel.set_title(_shortened(_plain(name), int((width - 50) / columns / 8)))
     for panel in panels[len(shown) :]:
         panel.set_axis_off()
     figure.supxlabel("epoch", fontsize=11, color=COLORS["faint"])
@@ -365,13 +365,14 @@ def _intervals_height(rows: int, images: bool) -> float:
     return (30.0 if images else 24.0) * rows + 56
 
 
-def _draw_effects(figure: "FigureBase", effects: Effects) -> None:
+def _draw_effects(figure: "FigureBase", effects: Effects, width: float) -> None:
     rows = [Interval(row.label, row.effect, row.low, row.high) for row in effects.rows]
     label = f"effect on {effects.target}, {effects.unit} (above 0 helps)"
     if effects.target == "log loss":
         label = f"reduction of {effects.target}, {effects.unit} (above 0 helps)"
     axes = figure.add_subplot()
-    _draw_intervals(axes, rows, label, effects.unit, {outcome: outcome for outcome in _MARKERS})
+    words = {outcome: outcome for outcome in _MARKERS}
+    _draw_intervals(axes, rows, label, effects.unit, words, width)
     axes.tick_params(axis="y", pad=_IMAGE + 8)
     for place, row in enumerate(effects.rows):
         if row.op in OPS and OPS[row.op].low <= row.value <= OPS[row.op].high:
@@ -397,7 +398,12 @@ def _beside(picture: Image.Image, place: int) -> Any:
 
 
 def _draw_intervals(
-    axes: "Axes", rows: Sequence[Interval], label: str, unit: str, words: Mapping[str, str]
+    axes: "Axes",
+    rows: Sequence[Interval],
+    label: str,
+    unit: str,
+    words: Mapping[str, str],
+    width: float,
 ) -> None:
     axes.axvline(0, color=COLORS["faint"], linewidth=1)
     axes.grid(axis="x", linewidth=0.8)
@@ -408,12 +414,12 @@ def _draw_intervals(
         axes.plot(row.mean, place, _MARKERS[row.outcome], color=color, markersize=8)
     for outcome, marker in _MARKERS.items():
         axes.plot([], [], marker, color=COLORS[outcome], markersize=8, label=words[outcome])
-    axes.set_yticks(range(len(rows)), [_plain(_shortened(row.label, 30)) for row in rows])
+    axes.set_yticks(range(len(rows)), [_shortened(_plain(row.label), 30) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel(_plain(label))
     axes.spines["left"].set_visible(False)
     numbers = axes.secondary_yaxis("right")
-    numbers.set_yticks(range(len(rows)), [_numbers(row, unit) for row in rows])
+    numbers.set_yticks(range(len(rows)), [_numbers(row, unit, width) for row in rows])
     numbers.spines[:].set_visible(False)
     for place, row in enumerate(rows):
         if row.outcome == "hurts":
@@ -422,9 +428,11 @@ def _draw_intervals(
     axes.figure.legend(loc="outside upper left", ncols=3, handletextpad=0.1)
 
 
-def _numbers(row: Interval, unit: str) -> str:
+def _numbers(row: Interval, unit: str, width: float) -> str:
+    """Return the mean of a row, with its interval if there is room for it."""
     mean, low, high = (signed(number, unit) for number in (row.mean, row.low, row.high))
-    return f"{mean} [{low}, {high}]".replace("-", "\N{MINUS SIGN}")
+    text = f"{mean} [{low}, {high}]" if width > 500 else mean
+    return text.replace("-", "\N{MINUS SIGN}")
 
 
 def _ops_height(ops: Mapping[str, Sequence[float]], width: float) -> float:
@@ -595,7 +603,7 @@ def _histograms(policy: Policy, ranges: Mapping[str, tuple[float, float]]) -> np
 
 def _draw_curves(panel: "Axes", seeds: Sequence[Points], reference: Points) -> None:
     panel.grid(axis="y", linewidth=0.8)
-    panel.locator_params(axis="x", integer=True, nbins=5)
+    panel.locator_params(axis="x", integer=True, nbins=5, min_n_ticks=1)
     if reference:
         panel.plot(*zip(*reference, strict=True), "--", color=COLORS["faint"], linewidth=1.2)
     for seed in seeds:

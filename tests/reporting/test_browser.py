@@ -2,9 +2,9 @@ from itertools import pairwise
 
 import pytest
 
-from learned_augment.reporting.html import policy_page, result_page
+from learned_augment.reporting.html import result_page
 from tests.reporting.browser import CHROMIUM, open_browser
-from tests.reporting.test_html import HOSTILE, MEASURED, curved
+from tests.reporting.test_html import HOSTILE, curved, measured_page
 
 PHONE, DESKTOP = 390, 1280
 OUTSIDE = "document.querySelectorAll('script, link, iframe').length"
@@ -23,7 +23,7 @@ def browser():
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
-    (folder / "policy.html").write_text(policy_page(MEASURED), encoding="utf-8")
+    (folder / "policy.html").write_text(measured_page(), encoding="utf-8")
     comparison = result_page(curved(), HOSTILE)
     (folder / "comparison.html").write_bytes(comparison.encode(errors="replace"))
     return folder
