@@ -115,18 +115,19 @@ def search(
         callbacks.append(JsonLog(Path(config.log)))
     if config.tensorboard_folder is not None and rank() == 0:
         callbacks.append(tensorboard(Path(config.tensorboard_folder)))
-    with _surroundings(config), ProgressLine(config.progress) as line:
-        stop = run_steps(
-            method,
-            name="search",
-            config=prepared.record,
-            device=prepared.device,
-            checkpoint=None if config.checkpoint is None else Path(config.checkpoint),
-            save_every=config.save_every,
-            time_budget=config.time_budget,
-            on_step=_reporter(method, [*callbacks, line]),
-        )
-    policy = _with_provenance(prepared, stop)
+    with _surroundings(config):
+        with ProgressLine(config.progress) as line:
+            stop = run_steps(
+                method,
+                name="search",
+                config=prepared.record,
+                device=prepared.device,
+                checkpoint=None if config.checkpoint is None else Path(config.checkpoint),
+                save_every=config.save_every,
+                time_budget=config.time_budget,
+                on_step=_reporter(method, [*callbacks, line]),
+            )
+        policy = _with_provenance(prepared, stop)
     if config.out is not None and rank() == 0:
         policy.save(config.out)
     return policy

@@ -25,7 +25,7 @@ DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
 @pytest.fixture
 def world():
-    """A smooth network with batch normalisation in training mode, in float64."""
+    """A smooth network with batch normalization in training mode, in float64."""
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Conv2d(3, 5, 3, padding=1),
@@ -62,15 +62,15 @@ def by_double_backward(losses, weights, tangent, images):
     live = {n: w.clone().requires_grad_() for n, w in weights.items()}
     x = images.clone().requires_grad_()
     values = losses(live, x)
-    slopes = []
+    derivatives = []
     for value in values:
         grads = torch.autograd.grad(value, list(live.values()), create_graph=True)
-        slopes.append(sum((g * t).sum() for g, t in zip(grads, tangent.values(), strict=True)))
-    slopes = torch.stack(slopes)
-    return slopes.detach(), torch.autograd.grad(slopes.sum(), x)[0]
+        derivatives.append(sum((g * t).sum() for g, t in zip(grads, tangent.values(), strict=True)))
+    derivatives = torch.stack(derivatives)
+    return derivatives.detach(), torch.autograd.grad(derivatives.sum(), x)[0]
 
 
-def test_slopes_by_forward_mode_and_by_difference_are_the_per_image_gradients(world):
+def test_derivatives_by_forward_mode_and_by_difference_are_the_per_image_gradients(world):
     losses, weights, tangent, images = world
     expected, _ = by_double_backward(losses, weights, tangent, images)
     exact = directional_exact(lambda w: losses(w, images), weights, tangent)
@@ -79,7 +79,7 @@ def test_slopes_by_forward_mode_and_by_difference_are_the_per_image_gradients(wo
     torch.testing.assert_close(near, expected, rtol=1e-6, atol=1e-8)
 
 
-def test_mean_slope_is_the_batch_gradient_along_the_tangent(world):
+def test_mean_derivative_is_the_batch_gradient_along_the_tangent(world):
     losses, weights, tangent, images = world
     slope, values = gradient(lambda w: losses(w, images), weights)
     inner = sum((slope[n] * tangent[n]).sum() for n in slope)
@@ -88,7 +88,7 @@ def test_mean_slope_is_the_batch_gradient_along_the_tangent(world):
     assert values.shape == (BATCH,)
 
 
-def test_slopes_do_not_depend_on_the_length_of_the_step_beyond_curvature(world):
+def test_derivatives_depend_on_the_length_of_the_step_only_by_curvature(world):
     losses, weights, tangent, images = world
     ten = {n: 10 * t for n, t in tangent.items()}
     one = directional_difference(lambda w: losses(w, images), weights, tangent)
@@ -99,10 +99,10 @@ def test_slopes_do_not_depend_on_the_length_of_the_step_beyond_curvature(world):
 @pytest.mark.parametrize(("mixed", "rtol"), [(mixed_exact, 1e-8), (mixed_difference, 1e-4)])
 def test_mixed_derivative_agrees_with_double_backward(world, mixed, rtol):
     losses, weights, tangent, images = world
-    slopes, pixels = by_double_backward(losses, weights, tangent, images)
+    derivatives, pixels = by_double_backward(losses, weights, tangent, images)
     options = {} if mixed is mixed_exact else {"length": 1e-3}
     found_slopes, found_pixels = mixed(losses, weights, tangent, images, **options)
-    torch.testing.assert_close(found_slopes, slopes, rtol=rtol, atol=rtol * 1e-2)
+    torch.testing.assert_close(found_slopes, derivatives, rtol=rtol, atol=rtol * 1e-2)
     torch.testing.assert_close(found_pixels, pixels, rtol=rtol, atol=rtol * pixels.abs().max())
 
 
@@ -143,7 +143,7 @@ def with_masks_of(seed, function, *args, **options):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_slopes_through_dropout_are_those_of_one_mask(device):
+def test_derivatives_through_dropout_use_one_mask(device):
     losses, weights, tangent, images = random_problem(nn.Conv2d(3, 5, 3), device)
     exact, after = with_masks_of(1, mixed_exact, losses, weights, tangent, images)
     near, near_after = with_masks_of(1, mixed_difference, losses, weights, tangent, images)
@@ -164,7 +164,7 @@ def test_slopes_through_dropout_are_those_of_one_mask(device):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_differences_through_shakes_are_those_of_one_set_of_factors(seed):
+def test_differences_through_shakes_use_one_set_of_factors(seed):
     losses, weights, tangent, images = random_problem(Shaken())
     wide, _ = with_masks_of(seed, mixed_difference, losses, weights, tangent, images)
     narrow, _ = with_masks_of(seed, mixed_difference, losses, weights, tangent, images, length=1e-4)

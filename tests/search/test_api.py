@@ -1,9 +1,14 @@
 import builtins
 import json
 import os
+import random
 import signal
+import warnings
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,11 +16,12 @@ from torch import nn
 from learned_augment import _io
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.datasets.load import load_images
+from learned_augment.policy import Policy
 from learned_augment.runtime.checkpoint import load_checkpoint
-from learned_augment.search import PRESETS, estimate, prepare, search
+from learned_augment.search import METHODS, PRESETS, SearchConfig, estimate, prepare, search
 from learned_augment.search.callbacks import tensorboard
 from learned_augment.search.split import split_images
-from tests.search.test_methods import SMALL, images
+from tests.search.test_methods import SMALL, images, network
 
 CPU = torch.device("cpu")
 
@@ -61,7 +67,7 @@ def test_unknown_methods_and_presets_are_refused_with_the_known_ones():
         ({"checkpoint": "/tmp"}, "Expected a file to write, got the folder"),
     ],
 )
-def test_figures_out_of_range_are_refused_before_the_first_step(wrong, message):
+def test_settings_out_of_range_are_refused_before_the_first_step(wrong, message):
     with pytest.raises(ValueError, match=message):
         found(**wrong, callbacks=[lambda report: pytest.fail("a step was taken")])
 
@@ -74,12 +80,12 @@ def test_figures_out_of_range_are_refused_before_the_first_step(wrong, message):
         ({"ops": "Rotate"}, "ops as several names of ops, got 'Rotate' alone"),
     ],
 )
-def test_arguments_of_another_kind_are_refused(wrong, message):
+def test_settings_of_another_type_are_refused(wrong, message):
     with pytest.raises(TypeError, match=message):
         found(**wrong)
 
 
-def test_presets_hold_the_papers_figures():
+def test_presets_have_the_papers_settings():
     for name, figures in (("cifar10", (128, 0.1, 2e-4)), ("cifar100", (32, 0.025, 5e-4))):
         cifar = PRESETS[name]
         assert (cifar.model, cifar.reduce, cifar.epochs) == ("wrn-40-2", 4000, 20)
@@ -90,7 +96,7 @@ def test_presets_hold_the_papers_figures():
     assert PRESETS["imagenet"].cutout == 0
 
 
-def test_data_that_must_not_be_mirrored_lose_the_default_flip():
+def test_data_that_must_not_be_mirrored_are_not_flipped_by_the_base_augmentation():
     digits = images()
     object.__setattr__(digits, "mirrors", False)
     assert prepare(images(), **SMALL).settings.base == "crop-flip"
@@ -98,35 +104,35 @@ def test_data_that_must_not_be_mirrored_lose_the_default_flip():
     assert prepare(digits, **SMALL, base="crop-flip").settings.base == "crop-flip"
 
 
-def test_halves_are_stratified_disjoint_and_exhaustive():
-    halves = split_images(labelled([7, 5, 9]), None, None, 0, CPU)
-    a, b = halves.train_images[:, 0, 0, 0].tolist(), halves.val_images[:, 0, 0, 0].tolist()
+def test_a_split_is_stratified_disjoint_and_exhaustive():
+    split = split_images(labelled([7, 5, 9]), None, None, 0, CPU)
+    a, b = split.train_images[:, 0, 0, 0].tolist(), split.val_images[:, 0, 0, 0].tolist()
     assert sorted(a + b) == list(range(21))
-    counts = [part.bincount() for part in (halves.train_labels, halves.val_labels)]
+    counts = [part.bincount() for part in (split.train_labels, split.val_labels)]
     assert (counts[0] - counts[1]).abs().max() <= 1
     assert abs(len(a) - len(b)) <= 1
 
 
-def test_halves_are_in_random_order():
-    halves = split_images(labelled([60, 60, 60]), None, None, 0, CPU)
-    for labels in (halves.train_labels, halves.val_labels):
+def test_both_parts_of_a_split_are_in_random_order():
+    split = split_images(labelled([60, 60, 60]), None, None, 0, CPU)
+    for labels in (split.train_labels, split.val_labels):
         assert labels[:20].bincount(minlength=3).min() >= 2
 
 
-def test_every_seed_leaves_the_images_that_compare_tests_on():
+def test_no_seed_uses_the_test_images_of_compare():
     pytest.importorskip("sklearn")
     trained = load_images("digits").train_images
-    halves = prepare("digits", model="small-cnn", seed=3).split
-    both = torch.cat([halves.train_images, halves.val_images])
+    split = prepare("digits", model="small-cnn", seed=3).split
+    both = torch.cat([split.train_images, split.val_images])
     assert sorted(image.numpy().tobytes() for image in both) == sorted(
         image.numpy().tobytes() for image in trained
     )
 
 
 def test_reduction_keeps_the_proportions():
-    halves = split_images(labelled([40, 20, 60]), None, 24, 0, CPU)
-    assert halves.train_labels.bincount().tolist() == [4, 2, 6]
-    assert halves.val_labels.bincount().tolist() == [4, 2, 6]
+    split = split_images(labelled([40, 20, 60]), None, 24, 0, CPU)
+    assert split.train_labels.bincount().tolist() == [4, 2, 6]
+    assert split.val_labels.bincount().tolist() == [4, 2, 6]
 
 
 def test_too_few_images_of_a_class_are_refused_by_name():
@@ -291,7 +297,7 @@ def test_progress_is_silent_without_a_terminal_and_shows_the_leading_ops(capsys)
     assert " left" in shown
 
 
-def test_estimate_tells_sizes_memory_and_time():
+def test_estimate_returns_sizes_memory_and_time():
     told = estimate(images(), **SMALL)
     assert (told.train_images, told.val_images, told.classes, told.steps) == (12, 12, 3, 6)
     assert told.data_bytes == 24 * 3 * 16 * 16 + 24 * 8
@@ -325,3 +331,190 @@ def test_unreadable_files_are_named_or_skipped(tmp_path):
     policy = found(data=f"folder:{tmp_path}", epochs=1, skip_unreadable=True)
     assert len(policy.about["skipped"]) == 1
     assert "broken.png" in policy.about["skipped"][0]
+
+
+def test_an_unknown_setting_is_refused_with_the_known_ones():
+    with pytest.raises(TypeError, match=r"no setting 'epoch'\. Settings: method, .*progress"):
+        found(epoch=3)
+    for function in (search, prepare, estimate):
+        with pytest.raises(TypeError, match="no setting 'beside'"):
+            function(images(), beside="crop")
+
+
+def test_keywords_change_the_settings_of_a_config_for_one_call():
+    config = SearchConfig(**SMALL, progress=False, seed=2)
+    assert search(images(), config=config) == found(seed=2)
+    assert search(images(), config=config, seed=0) == found()
+    assert config.seed == 2
+    assert prepare(images(), config=config).record == prepare(images(), **SMALL, seed=2).record
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"method": "deepa"},
+        {"preset": "cifar", "epochs": 2},
+        {"options": {"estimator": "adam"}},
+        {"batch_size": 1},
+        {"base": "jitter"},
+    ],
+    ids=lambda wrong: " ".join(wrong),
+)
+def test_wrong_settings_are_refused_before_the_data_are_read(wrong):
+    class Unread(torch.utils.data.Dataset):
+        def __len__(self):
+            pytest.fail("the data were read")
+
+    with pytest.raises(ValueError, match=r"No |Expected|must be"):
+        search(Unread(), **wrong)
+
+
+@contextmanager
+def default_dtype(dtype):
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextmanager
+def threads(count):
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+SURROUNDINGS = {
+    "no gradients": torch.no_grad,
+    "inference mode": torch.inference_mode,
+    "autocast": partial(torch.autocast, "cpu", dtype=torch.bfloat16),
+    "device meta": partial(torch.device, "meta"),
+    "float64": partial(default_dtype, torch.float64),
+    "float16": partial(default_dtype, torch.float16),
+    "three threads": partial(threads, 3),
+    "warnings are errors": partial(warnings.catch_warnings, action="error"),
+}
+
+
+def settings_of_torch():
+    return (
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        torch.is_autocast_enabled("cpu"),
+        torch.get_default_device(),
+        torch.get_default_dtype(),
+        torch.get_num_threads(),
+        tuple(warnings.filters),
+        torch.get_rng_state().tolist(),
+        random.getstate(),
+        np.random.get_state()[1].tolist(),
+    )
+
+
+@pytest.mark.parametrize("name", SURROUNDINGS)
+@pytest.mark.parametrize("method", ["dada", "deepaa"])
+def test_the_callers_settings_of_torch_change_nothing_and_stay(method, name):
+    given = {**SMALL, "model": partial(network, dropout=0.0), "method": method, "progress": False}
+    if method == "deepaa":
+        given["options"] = {"steps": 2, "depth": 1}
+    data = images(seed=4)
+    expected = search(data, **given)
+    with SURROUNDINGS[name]():
+        before = settings_of_torch()
+        assert search(data, **given) == expected
+        assert settings_of_torch() == before
+
+
+def test_random_generators_of_python_and_numpy_change_nothing_and_stay():
+    def random_network(classes):
+        built = network(classes)
+        with torch.no_grad():
+            built[0].weight[0, 0, 0, 0] = random.random()
+            built[0].weight[0, 0, 0, 1] = float(np.random.rand())
+        return built
+
+    random.seed(1)
+    np.random.seed(1)
+    first = found(model=random_network)
+    before = settings_of_torch()
+    assert found(model=random_network) == first
+    assert settings_of_torch() == before
+
+
+def test_a_search_writes_its_policy(tmp_path):
+    path = tmp_path / "mine.safetensors"
+    policy = found(out=path, epochs=1)
+    assert Policy.load(path) == policy
+    with pytest.raises(ValueError, match=r"Expected out to end in \.safetensors, got"):
+        found(out=tmp_path / "mine.pt")
+
+
+def never(report):
+    pytest.fail("a step was taken")
+
+
+@pytest.mark.parametrize(
+    "names", [("out", "checkpoint"), ("out", "log"), ("checkpoint", "log"), ("log", "folder")]
+)
+def test_two_outputs_at_one_path_are_refused(tmp_path, names):
+    names = [{"folder": "tensorboard_folder"}.get(name, name) for name in names]
+    (tmp_path / "link").symlink_to(tmp_path)
+    paths = tmp_path / "x.safetensors", tmp_path / "link" / ".." / tmp_path.name / "x.safetensors"
+    with pytest.raises(ValueError, match=f"{names[0]} and {names[1]} are both .*give two paths"):
+        found(**dict(zip(names, paths, strict=True)), callbacks=[never])
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
+
+
+def test_the_network_of_deepaa_is_an_output_too(tmp_path):
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(ValueError, match="out and network_file are both"):
+        found(method="deepaa", out=path, options={"network_file": str(path)}, callbacks=[never])
+
+
+@pytest.mark.parametrize("name", ["out", "checkpoint", "log"])
+def test_an_output_that_cannot_be_written_is_refused_before_the_first_step(tmp_path, name):
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "full.safetensors").mkdir()
+    for path in (tmp_path / "file" / "x.safetensors", tmp_path / "full.safetensors"):
+        with pytest.raises(ValueError, match=r"No folder|Expected a file to write"):
+            found(**{name: path}, callbacks=[never])
+    if Path("/proc/self").exists():
+        with pytest.raises(ValueError, match="No file can be written to the folder '/proc'"):
+            found(**{name: "/proc/x.safetensors"}, callbacks=[never])
+
+
+def test_a_checkpoint_may_have_any_name(tmp_path):
+    for name in ("search.safetensors", "search", "search.json"):
+        path = tmp_path / name
+        cut = found(checkpoint=path, time_budget=0)
+        assert cut.about["stopped"] == "time budget after step 1 of 6"
+        assert found(checkpoint=path) == found()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_frozen_and_lazy_networks_are_refused(method):
+    frozen = network(3, dropout=0.0).requires_grad_(False)
+    with pytest.raises(ValueError, match=r"none of its parameters requires a gradient; set "):
+        found(method=method, model=frozen, callbacks=[never])
+
+    def lazy(classes):
+        return nn.Sequential(nn.LazyConv2d(4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.LazyLinear(3))
+
+    with pytest.raises(ValueError, match=r"initialized weights, but 0\.weight.* are not; run it"):
+        found(method=method, model=lazy, callbacks=[never])
+
+
+def test_partly_frozen_networks_are_searched_with():
+    def partly(classes):
+        built = network(classes, dropout=0.0)
+        built[0].requires_grad_(False)
+        return built
+
+    for method in ("dada", "deepaa"):
+        options = {"steps": 2, "depth": 1} if method == "deepaa" else {}
+        assert isinstance(found(method=method, model=partly, options=options), Policy)

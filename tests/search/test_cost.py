@@ -66,7 +66,7 @@ def test_a_dry_run_of_the_exact_derivative_says_what_it_takes(capsys):
 
 
 class TestMostBytes:
-    def test_a_tensor_counts_while_it_lives(self):
+    def test_a_tensor_counts_until_it_is_freed(self):
         def work():
             one = torch.zeros(KILO, dtype=torch.uint8)
             two = one + one
@@ -76,11 +76,11 @@ class TestMostBytes:
 
         assert peak_bytes(work) == 2 * KILO
 
-    def test_views_and_changes_in_place_take_nothing(self):
+    def test_views_and_changes_in_place_take_no_memory(self):
         held = torch.zeros(KILO, dtype=torch.uint8)
         assert peak_bytes(lambda: held.view(2, -1).t().add_(1), held, held[:7]) == KILO
 
-    def test_what_was_there_is_found_however_deep_and_given_back_when_it_goes(self):
+    def test_existing_tensors_are_found_at_any_depth_and_subtracted_when_freed(self):
         class Owner:
             def __init__(self):
                 self.parts = [{"kept": (nn.Linear(KILO, 1, bias=False),)}]
@@ -96,7 +96,7 @@ class TestMostBytes:
         assert peak_bytes(work, owner) == (4 + 8) * KILO
         assert peak_bytes(lambda: None, owner) == (4 + 8) * KILO
 
-    def test_what_a_backward_pass_needs_counts_until_it_is_done(self):
+    def test_saved_tensors_count_until_the_backward_pass_is_done(self):
         x = torch.zeros(KILO, requires_grad=True)
 
         def work():

@@ -32,9 +32,9 @@ def smooth_network(classes):
     )
 
 
-def searcher(**options):
-    figures = {**SMALL, "model": smooth_network, "base": "none"}
-    return prepare(images(), **figures, options=options).method
+def method(**options):
+    settings = {**SMALL, "model": smooth_network, "base": "none"}
+    return prepare(images(), **settings, options=options).method
 
 
 def test_there_are_105_pairs_in_order_without_repeats_and_525_policy_numbers():
@@ -63,7 +63,7 @@ def test_published_policies_are_pairs_of_this_space():
             assert found in pairs or found[::-1] in pairs
 
 
-def test_neutral_start_of_the_release_is_the_identity_for_the_nine_ops_named():
+def test_the_released_start_is_the_identity_for_nine_ops():
     pairs = choose_pairs()
     values = dict(
         zip(
@@ -72,18 +72,18 @@ def test_neutral_start_of_the_release_is_the_identity_for_the_nine_ops_named():
             strict=True,
         )
     )
-    neutral = [
+    identity = [
         name
         for index, name in enumerate(pairs.ops)
         if OPS[name].unit and values[index] == pytest.approx(OPS[name].identity_value)
     ]
-    assert neutral == [
+    assert identity == [
         *("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"),
         *("Contrast", "Color", "Brightness", "Sharpness"),
     ]
 
 
-def test_the_corrected_start_is_away_from_every_fixed_point_and_looks_both_ways():
+def test_the_corrected_start_is_away_from_every_identity_and_on_both_sides():
     pairs = choose_pairs()
     start = StrengthParameters(pairs, torch.Generator().manual_seed(0))
     magnitude = start.magnitude().detach()
@@ -130,7 +130,7 @@ def test_mirrored_ops_take_both_sides_equally_often():
 @pytest.mark.parametrize("estimator", ["loo", "relax", "gumbel", "none"])
 @pytest.mark.parametrize("magnitude", ["true", "one", "none"])
 def test_every_estimator_runs_with_every_magnitude_gradient(estimator, magnitude):
-    one = searcher(estimator=estimator, magnitude=magnitude)
+    one = method(estimator=estimator, magnitude=magnitude)
     before = {n: t.detach().clone() for n, t in one.parameters.tensors().items()}
     one.step()
     moved = {n for n, t in one.parameters.tensors().items() if not torch.equal(t, before[n])}
@@ -139,7 +139,7 @@ def test_every_estimator_runs_with_every_magnitude_gradient(estimator, magnitude
 
 def test_exact_and_difference_give_the_same_first_step():
     def first(**options):
-        one = searcher(**options)
+        one = method(**options)
         seen = {}
         learn = one._learn
 
@@ -160,7 +160,7 @@ def test_exact_and_difference_give_the_same_first_step():
 
 
 def test_mean_cost_is_minus_the_inner_product_of_both_gradients():
-    one = searcher(magnitude="none", derivative="exact", memory=0.0)
+    one = method(magnitude="none", derivative="exact", memory=0.0)
     proxy, seen = one.proxy, {}
     judge = proxy.train
 
@@ -177,7 +177,7 @@ def test_mean_cost_is_minus_the_inner_product_of_both_gradients():
 
 
 def test_straight_through_magnitude_is_the_sum_over_the_finished_input():
-    one = searcher(magnitude="one")
+    one = method(magnitude="one")
     seen = {}
     judge, learn = one.proxy.train, one._learn
 
@@ -203,7 +203,7 @@ def test_straight_through_magnitude_is_the_sum_over_the_finished_input():
 
 def images_seen(**options):
     """Return what the first step shows the network."""
-    one, seen = searcher(**options), []
+    one, seen = method(**options), []
     judge = one.proxy.train
 
     def listen(x, labels, *, by_pixel):
@@ -222,7 +222,7 @@ def test_straight_through_magnitudes_leave_the_images_as_they_are():
 
 
 def test_true_magnitude_gradients_follow_the_op_and_leave_unused_pairs_alone():
-    one = searcher(magnitude="true")
+    one = method(magnitude="true")
     seen = {}
     learn = one._learn
 
@@ -254,8 +254,8 @@ def test_the_graph_of_the_magnitudes_does_not_change_the_images():
     torch.testing.assert_close(live.detach(), plain, rtol=0, atol=1e-6)
 
 
-def test_released_mode_is_what_was_released():
-    one = searcher(mode="released")
+def test_released_mode_has_the_released_settings():
+    one = method(mode="released")
     assert one.options == DADAOptions(
         mode="released",
         estimator="released",
@@ -286,7 +286,7 @@ def test_released_mode_is_what_was_released():
     assert policy.weights.shape[:2] == (25, 2)
 
 
-def test_raw_probabilities_die_outside_their_bounds_and_logits_do_not():
+def test_raw_probabilities_have_no_gradient_outside_their_bounds_and_logits_do():
     pairs = choose_pairs()
     raw, logits = RawParameters(pairs), StrengthParameters(pairs, torch.Generator())
     with torch.no_grad():
@@ -299,7 +299,7 @@ def test_raw_probabilities_die_outside_their_bounds_and_logits_do_not():
 
 
 def test_the_policy_is_the_best_quarter_drawn_uniformly_with_what_made_it():
-    one = searcher(keep=10)
+    one = method(keep=10)
     with torch.no_grad():
         one.parameters.alpha[[3, 70]] = torch.tensor([2.0, 3.0], dtype=torch.float64)
         one.parameters.logit[70] = torch.tensor([1.0, -1.0], dtype=torch.float64)
@@ -366,19 +366,19 @@ def test_options_may_come_as_text():
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
-def test_validation_images_pass_through_the_network_as_it_will_be_used(mode):
-    one = searcher(validation=mode)
+def test_validation_images_use_the_network_in_the_mode_of_the_option(mode):
+    one = method(validation=mode)
     for _ in range(3):
         one.step()
-    learner, halves = one.proxy.network, one.proxy.split
+    learner, split = one.proxy.network, one.proxy.split
     index = deepcopy(one.proxy.validation).take(one.proxy.val_batch)
     found, loss = one.proxy._validation_gradient(learner.weights)
 
     network = deepcopy(learner.network)
     network.load_state_dict({**learner.weights, **learner.buffers})
     network.train(mode == "train")
-    logits = network(one.proxy.normalize(halves.val_images[index]))
-    expected = nn.functional.cross_entropy(logits, halves.val_labels[index])
+    logits = network(one.proxy.normalize(split.val_images[index]))
+    expected = nn.functional.cross_entropy(logits, split.val_labels[index])
     expected.backward()
     assert loss == pytest.approx(expected.item(), rel=1e-5)
     for name, weight in network.named_parameters():
@@ -386,8 +386,8 @@ def test_validation_images_pass_through_the_network_as_it_will_be_used(mode):
     assert all(module.training for module in learner.network.modules())
 
 
-def test_validation_images_are_normalised_by_the_steps_own_training_batch():
-    one = searcher()
+def test_validation_images_are_normalized_by_the_steps_own_training_batch():
+    one = method()
     seen, judge = [], one.proxy.train
 
     def listen(images, labels, **options):
@@ -437,7 +437,7 @@ class Flops(TorchDispatchMode):
     ],
 )
 def test_a_step_costs_no_more_forwards_than_it_says(options, limit):
-    one = searcher(**options)
+    one = method(**options)
     one.step()
     learner, proxy = one.proxy.network, one.proxy
     pixels = proxy.normalize(proxy.split.train_images[: proxy.batch])

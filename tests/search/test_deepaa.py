@@ -1,4 +1,4 @@
-"""DeepAA as a searcher: its layers, its phases, what it refuses, what it costs."""
+"""DeepAA as a method: its layers, its phases, what it refuses, what it costs."""
 
 import warnings
 from functools import partial
@@ -21,7 +21,7 @@ FORWARD |= {"steps": 3, "depth": 2}
 GRAM = {"steps": 3, "depth": 2, "pairs": 3, "updates": 4}
 
 
-def task(options, **changes):
+def prepared(options, **changes):
     given = {**SMALL, "model": STEADY, **changes}
     return prepare(images(), method="deepaa", options=options, **given)
 
@@ -31,15 +31,15 @@ def found(options, **changes):
     return search(images(), method="deepaa", options=options, **given, progress=False)
 
 
-def run(searcher):
+def run(method):
     steps = []
-    while searcher.done < searcher.steps:
-        steps.append(searcher.step())
+    while method.done < method.steps:
+        steps.append(method.step())
     return steps
 
 
 class TestCandidates:
-    def test_are_the_papers_139_in_its_order(self):
+    def test_the_default_candidates_are_the_papers_139_in_its_order(self):
         candidates = find_candidates((3, 32, 32))
         names = [candidates.ops[op] for op in candidates.op.tolist()]
         assert len(names) == 139
@@ -54,21 +54,21 @@ class TestCandidates:
         steps = [-0.3, -0.25, -0.2, -0.15, -0.1, -0.05, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3]
         assert shear == pytest.approx(steps)
 
-    def test_nine_are_another_name_for_the_same_change(self):
+    def test_nine_candidates_repeat_the_change_of_another(self):
         candidates = find_candidates((3, 32, 32))
         assert len(candidates.distinct) == 130
-        kind = candidates.group.tolist()
-        assert kind[76] == kind[77] == kind[78] != kind[79]
-        assert kind[62] == kind[64]  # Invert, and Solarize from 0
+        group = candidates.group.tolist()
+        assert group[76] == group[77] == group[78] != group[79]
+        assert group[62] == group[64]  # Invert, and Solarize from 0
         assert len(find_candidates((3, 32, 32), distinct=False).distinct) == 139
 
-    def test_chances_of_kinds_are_those_of_their_members(self):
+    def test_the_probability_of_a_group_is_the_sum_over_its_candidates(self):
         candidates = find_candidates((3, 32, 32))
         shares = candidates.by_group(torch.full((139,), 1 / 139, dtype=torch.float64))
         assert shares.sum().item() == pytest.approx(1)
         assert shares[candidates.group[76]].item() == pytest.approx(3 / 139)
 
-    def test_are_applied_all_at_once(self):
+    def test_one_batch_of_all_candidates_equals_one_candidate_at_a_time(self):
         from learned_augment.backends import apply_batch
         from learned_augment.plan import Plan
 
@@ -76,22 +76,22 @@ class TestCandidates:
         pixels = torch.randint(256, (2, 3, 32, 32)).to(torch.uint8)
         noise = torch.rand(2, 130, 4)
         together = candidates.apply_distinct(pixels, noise).unflatten(0, (2, 130))
-        for image, kind in ((0, 0), (0, 5), (1, 60), (1, 128), (1, 129)):
-            number = candidates.distinct[kind]
+        for image, group in ((0, 0), (0, 5), (1, 60), (1, 128), (1, 129)):
+            number = candidates.distinct[group]
             plan = Plan(
                 candidates.ops,
                 candidates.op[number].view(1, 1),
                 candidates.value[number].view(1, 1),
-                noise[image, kind].view(1, 1, 4),
+                noise[image, group].view(1, 1, 4),
             )
             alone = apply_batch(pixels[image : image + 1], plan)[0]
-            assert torch.equal(together[image, kind], alone)
+            assert torch.equal(together[image, group], alone)
 
     def test_large_images_get_the_ops_of_imagenet(self):
         assert "ResizedCrop" in find_candidates((3, 96, 96), distinct=False).ops
         assert "ResizedCrop" not in find_candidates((3, 96, 96), space="deepaa").ops
 
-    def test_ops_and_levels_are_a_choice(self):
+    def test_ops_and_number_of_levels_can_be_chosen(self):
         few = find_candidates((3, 32, 32), ops=["Rotate", "ResizedCrop", "Flip"], count=5)
         assert few.ops == ("Identity", "Rotate", "Flip", "ResizedCrop")
         assert few.value[1:5].tolist() == [-30, -15, 15, 30]
@@ -101,40 +101,40 @@ class TestCandidates:
 
 class TestLayers:
     @pytest.mark.parametrize("options", [GRAM, FORWARD], ids=["gram", "forward"])
-    def test_come_one_after_another_once_the_network_is_trained(self, options):
-        searcher = task(options).method
-        assert searcher.steps == PRETRAINING + 2 * 3
-        steps = run(searcher)
+    def test_layers_are_searched_one_after_another_after_the_networks_training(self, options):
+        method = prepared(options).method
+        assert method.steps == PRETRAINING + 2 * 3
+        steps = run(method)
         assert ["train_loss" in step for step in steps] == [True] * 3 + [False] * 6
         assert [step["layer"] for step in steps[3:]] == [1, 1, 1, 2, 2, 2]
-        policy = searcher.policy()
+        policy = method.policy()
         assert policy.depth == 2
         assert policy.about["placement"] == "replaces"
         assert len(policy.about["parameters"]["layers"]) == 2
 
-    def test_the_network_no_longer_changes(self):
-        searcher = task(GRAM).method
+    def test_the_frozen_network_does_not_change(self):
+        method = prepared(GRAM).method
         for _ in range(PRETRAINING + 1):
-            searcher.step()
-        frozen = searcher.freeze()
+            method.step()
+        frozen = method.freeze()
         before = {n: t.clone() for n, t in frozen.network.state_dict().items()}
-        run(searcher)
-        assert searcher.freeze() is frozen
+        run(method)
+        assert method.freeze() is frozen
         for name, tensor in frozen.network.state_dict().items():
             assert torch.equal(tensor, before[name]), name
 
     def test_the_layer_under_search_is_part_of_the_policy(self):
-        searcher = task(GRAM).method
+        method = prepared(GRAM).method
         depths = []
-        while searcher.done < searcher.steps:
-            searcher.step()
-            depths.append(searcher.policy().depth)
+        while method.done < method.steps:
+            method.step()
+            depths.append(method.policy().depth)
         assert depths == [1, 1, 1, 1, 1, 1, 2, 2, 2]
 
     def test_every_layer_starts_at_identity(self):
-        searcher = task({**GRAM, "pretrain": False, "policy_rate": 1e-9}).method
-        run(searcher)
-        for layer in searcher.layers:
+        method = prepared({**GRAM, "pretrain": False, "policy_rate": 1e-9}).method
+        run(method)
+        for layer in method.layers:
             assert layer[0].item() == pytest.approx(0.956, abs=1e-3)
 
     def test_depth_auto_ends_before_a_layer_that_becomes_identity(self):
@@ -142,30 +142,30 @@ class TestLayers:
             logits.improve(torch.nn.functional.one_hot(torch.tensor(0), len(logits.theta)).double())
             return {"cosine": 1.0}
 
-        searcher = task({**GRAM, "depth": "auto", "steps": 2}).method
-        searcher.rewards.step = toward_identity
-        assert searcher.steps == PRETRAINING + 8 * 2
-        run(searcher)
+        method = prepared({**GRAM, "depth": "auto", "steps": 2}).method
+        method.rewards.step = toward_identity
+        assert method.steps == PRETRAINING + 8 * 2
+        run(method)
         # The first layer is kept, so that there is a policy.
-        assert searcher.done == searcher.steps == PRETRAINING + 2
-        assert searcher.policy().depth == 1
+        assert method.done == method.steps == PRETRAINING + 2
+        assert method.policy().depth == 1
 
     def test_a_layer_ends_when_its_cosine_stops_rising(self):
-        patient = task({**GRAM, "steps": 12, "tolerance": 0}).method
-        hasty = task({**GRAM, "steps": 12, "tolerance": 10.0}).method
+        patient = prepared({**GRAM, "steps": 12, "tolerance": 0}).method
+        hasty = prepared({**GRAM, "steps": 12, "tolerance": 10.0}).method
         run(patient)
         run(hasty)
         assert patient.done == PRETRAINING + 24
         assert hasty.done == PRETRAINING + 18  # nine steps a layer: eight back from the ninth
 
-    def test_simple_is_one_layer_beside_the_default_augmentation(self):
+    def test_variant_simple_is_one_layer_after_the_base_augmentation(self):
         policy = found({"variant": "simple", "steps": 2})
         assert policy.depth == 1
         assert policy.about["placement"] == "after"
         assert policy.about["method"] == "DeepAA-simple"
 
     @pytest.mark.parametrize("rewards", ["gram", "forward"])
-    def test_the_same_change_under_two_names_keeps_equal_chances_bit_for_bit(self, rewards):
+    def test_candidates_of_a_group_keep_equal_probabilities_bit_for_bit(self, rewards):
         options = GRAM if rewards == "gram" else FORWARD
         layer = found(options).weights[0, 0]
         for group in ([76, 77, 78], [79, 80, 81], [62, 64]):
@@ -176,7 +176,7 @@ class TestLayers:
 class TestResume:
     @pytest.mark.parametrize("options", [GRAM, FORWARD], ids=["gram", "forward"])
     @pytest.mark.parametrize("cut", [2, PRETRAINING, PRETRAINING + 2, PRETRAINING + 3, 8])
-    def test_at_any_phase_gives_the_same_bits(self, options, cut, tmp_path):
+    def test_a_resumed_search_gives_the_same_bits_in_every_phase(self, options, cut, tmp_path):
         # Batches that leave some of an epoch's order for the next.
         run = partial(found, options, batch_size=4)
         whole = run()
@@ -193,25 +193,25 @@ class TestResume:
     def test_a_trained_network_is_kept_and_reused(self, tmp_path):
         path = tmp_path / "network.pt"
         options = {**GRAM, "network_file": str(path)}
-        first, second = task(options).method, None
+        first, second = prepared(options).method, None
         run(first)
         assert path.exists()
-        second = task(options).method
+        second = prepared(options).method
         assert second.steps == first.steps - PRETRAINING
         run(second)
         assert torch.equal(first.policy().weights, second.policy().weights)
 
-    def test_a_network_of_another_kind_or_other_images_is_refused(self, tmp_path):
+    def test_the_file_of_another_network_or_of_other_images_is_refused(self, tmp_path):
         path = tmp_path / "network.pt"
         options = {**GRAM, "network_file": str(path)}
-        run(task(options).method)
+        run(prepared(options).method)
         with pytest.raises(ValueError, match=r"holds another network: .*give"):
-            task(options, model="small-cnn")
+            prepared(options, model="small-cnn")
         with pytest.raises(ValueError, match="trained on other images"):
-            task(options, seed=3)
+            prepared(options, seed=3)
         path.write_bytes(b"nothing")
         with pytest.raises(ValueError, match="does not hold a trained network"):
-            task(options)
+            prepared(options)
 
 
 class Shortcut(nn.Module):
@@ -244,7 +244,7 @@ class TestRefusals:
         with pytest.raises(ValueError, match=match):
             found(options, model=settled)
 
-    def test_a_network_without_normalisation(self):
+    def test_a_network_without_normalization(self):
         self.refuse("batch normalization.*none among Conv2d", nn.Conv2d(3, 2, 3), nn.ReLU())
 
     def test_dropout_naming_the_layer(self):
@@ -254,7 +254,7 @@ class TestRefusals:
         norm = nn.BatchNorm2d(2, track_running_stats=False)
         self.refuse("Layer '1'.*track_running_stats=True", nn.Conv2d(3, 2, 3), norm)
 
-    def test_layers_whose_own_gradients_are_not_known(self):
+    def test_a_layer_without_known_per_image_gradients(self):
         layers = nn.Conv2d(3, 2, 3, padding="same"), nn.BatchNorm2d(2)
         self.refuse(r'layer \'0\'.*use option rewards="forward"', *layers)
         found({**FORWARD, "depth": 1}, model=lambda c: nn.Sequential(
@@ -273,7 +273,7 @@ class TestRefusals:
 
     def test_too_little_memory_for_the_images_of_a_pair(self):
         with pytest.raises(ValueError, match=r"hold 1040 images.*raise option memory, lower pref"):
-            task({"memory": 300}, model="wrn-16-1")
+            prepared({"memory": 300}, model="wrn-16-1")
 
     def test_small_classes_warn_by_name_and_are_drawn_with_replacement(self):
         with pytest.warns(RuntimeWarning, match=r"val_batch = 9 .*a \(4\), b \(4\), c \(4\)"):
@@ -303,7 +303,7 @@ class TestRefusals:
             prepare(images(), method="dada", preset="paper")
 
 
-def test_presets_are_the_published_figures():
+def test_deepaa_presets_have_the_published_settings():
     paper, released = (DeepAAOptions.read(PRESETS[name].options) for name in ("paper", "released"))
     assert (paper.depth, paper.steps, paper.pretrain_images) == (5, 512, 4000)
     assert (released.depth, released.steps, released.pretrain_images) == (6, 1024, 5000)
@@ -319,19 +319,19 @@ def test_presets_are_the_published_figures():
     assert (PRESETS["released"].epochs, PRESETS["released"].weight_decay) == (45, 5e-4)
 
 
-def test_no_warning_is_left_for_the_user():
+def test_a_search_gives_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found({**FORWARD, "depth": 1, "steps": 1})
 
 
 class TestCost:
-    def test_is_that_of_the_specification(self):
+    def test_passes_of_the_released_settings_are_those_of_the_specification(self):
         # Images through the network a step, 139 candidates, 16 pairs: 5,472 and 45,504.
-        searcher = task(
+        method = prepared(
             {**PRESETS["released"].options, "pretrain_images": 0, "val_batch": 3, "pretrain": False}
         ).method
-        first, later = searcher.rewards.passes(True), searcher.rewards.passes(False)
+        first, later = method.rewards.passes(True), method.rewards.passes(False)
         assert first == {
             "validation gradients": 16 * 3,
             "training gradients": 2224,
@@ -346,33 +346,33 @@ class TestCost:
         assert sum(later.values()) - 48 + 1024 == 45504
 
     @pytest.mark.parametrize("options", [GRAM, FORWARD, {**FORWARD, "subset": 7}])
-    def test_is_what_the_network_sees(self, options):
-        searcher = task({**options, "val_batch": 3, "pretrain": False}).method
-        frozen = searcher.freeze()
+    def test_counted_passes_are_the_images_that_the_network_receives(self, options):
+        method = prepared({**options, "val_batch": 3, "pretrain": False}).method
+        frozen = method.freeze()
         for first in (True, False):
             frozen.gradients = frozen.forwards = 0
             for _ in range(3):
-                searcher.step()
-            told = searcher.rewards.passes(first)
+                method.step()
+            told = method.rewards.passes(first)
             told_gradients = told["validation gradients"] + told["training gradients"]
             assert (frozen.gradients, frozen.forwards) == (3 * told_gradients, 3 * told["rewards"])
 
     @pytest.mark.parametrize("options", [GRAM, FORWARD])
-    def test_counts_the_gradient_of_a_whole_class_once(self, options):
+    def test_the_gradient_of_a_whole_class_is_counted_once(self, options):
         options = {**options, "val_batch": 0, "pretrain": False}
-        searcher = task(options).method
-        frozen = searcher.freeze()
+        method = prepared(options).method
+        frozen = method.freeze()
         frozen.gradients = frozen.forwards = 0
-        run(searcher)
-        told = sum(phase.steps * phase.images for phase in task(options).method.phases())
-        assert len(searcher.rewards.pairs.cached) == 3
+        run(method)
+        told = sum(phase.steps * phase.images for phase in prepared(options).method.phases())
+        assert len(method.rewards.pairs.cached) == 3
         assert frozen.gradients + frozen.forwards == told
 
-    def test_counts_a_phase_that_has_not_begun_as_unknown(self):
-        heard = []
-        found(FORWARD, callbacks=[heard.append])
-        network = [report for report in heard if report.phase == "network"]
-        layers = heard[len(network) :]
+    def test_the_time_left_says_whether_it_covers_all_phases(self):
+        reports = []
+        found(FORWARD, callbacks=[reports.append])
+        network = [report for report in reports if report.phase == "network"]
+        layers = reports[len(network) :]
         assert network
         assert {report.phase for report in layers} == {"policy"}
         assert len(layers) == FORWARD["steps"] * FORWARD["depth"]
@@ -380,16 +380,16 @@ class TestCost:
         assert network[-1].seconds_left == 0
         assert all(report.all_phases_timed for report in layers)
 
-    def test_counts_the_pairs_that_are_kept(self):
+    def test_memory_includes_the_inner_products_of_a_layers_pairs(self):
         def memory(options):
-            (first,) = {phase.memory for phase in task(options).method.phases()}
+            (first,) = {phase.memory for phase in prepared(options).method.phases()}
             return first
 
         few, many = (memory({**GRAM, "steps": steps}) for steps in (3, 103))
         assert many - few == 2 * 100 * GRAM["pairs"] * 130**2 * 8
         assert memory(FORWARD) == memory({**FORWARD, "steps": 103})
 
-    def test_is_told_by_phase(self):
+    def test_an_estimate_lists_the_phases(self):
         given = {**SMALL, "model": STEADY}
         found = estimate(images(), method="deepaa", options=GRAM, **given)
         names = ["network", "whole classes", "layer 1", "each later layer"]

@@ -93,7 +93,7 @@ def test_the_mean_reward_under_the_policy_is_zero():
         assert abs(p @ rewards) < 1e-12 * rewards.abs().max()
 
 
-def test_a_gradient_next_to_nothing_does_not_make_rewards_explode():
+def test_rewards_stay_bounded_for_an_almost_zero_gradient():
     target = {"w": torch.tensor([3.0, 4.0])}
     cosine, tangent = cosine_and_tangent(target, {"w": torch.tensor([1e-9, 0.0])}, floor=0.005)
     assert norm(tangent) <= 1 / 0.005 * 1.001
@@ -171,7 +171,7 @@ def test_chunks_change_nothing():
     torch.testing.assert_close(by_image(frozen, images, labels), each)
 
 
-def test_scale_and_shift_of_normalisations_are_constants():
+def test_scale_and_shift_of_normalizations_are_constants():
     frozen, *_ = world()
     assert set(frozen.weights) == {"0.weight", "0.bias", "3.weight", "7.weight", "7.bias"}
 
@@ -183,7 +183,7 @@ def grams_of(each, v):
     return Grams(means, means.sum(0), each @ v / (v.norm() * size.sqrt()[:, None]))
 
 
-def test_inner_products_know_all_rewards():
+def test_all_rewards_follow_from_inner_products():
     frozen, images, labels, target = world()
     grams = grams_of(own_gradients(frozen, images, labels)[None], vector(target))
     for seed in range(3):
@@ -195,7 +195,7 @@ def test_inner_products_know_all_rewards():
         torch.testing.assert_close(grams.rewards(p)[0], rewards, rtol=RELATIVE, atol=1e-10)
 
 
-def test_rewards_are_the_gradient_of_the_cosine_also_where_noise_is_taken_off():
+def test_rewards_are_the_gradient_of_the_cosine_also_after_noise_correction():
     draws = torch.randn(6, 5, 40, dtype=torch.float64) + torch.randn(1, 5, 40)
     draws = draws.unflatten(0, (3, 2)) + torch.randn(40)
     parts = [products(pair) for pair in draws]
@@ -226,7 +226,7 @@ def test_products_of_different_draws_average_over_all_pairs_of_them(draws):
         torch.testing.assert_close(part, each[0] @ each[0].T)
 
 
-def test_products_of_different_draws_do_not_take_noise_for_length():
+def test_noise_adds_no_length_to_products_of_different_draws():
     true = torch.randn(3, 50, dtype=torch.float64)
     trials = [products(true + 2 * torch.randn(2, 3, 50).double())[1] for _ in range(4000)]
     found = torch.stack(trials)
@@ -272,7 +272,7 @@ def test_logits_start_at_identity_and_climb():
     assert logits.probabilities()[5] > 0.9
 
 
-def test_equal_rewards_keep_equal_chances_bit_for_bit():
+def test_equal_rewards_keep_equal_probabilities_bit_for_bit():
     logits = LayerDistribution(6, 8.0, 0.025)
     for _ in range(50):
         rewards = torch.randn(6, dtype=torch.float64)

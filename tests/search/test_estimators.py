@@ -119,7 +119,7 @@ def test_conditional_samples_always_lead_back_to_their_draw():
     assert torch.equal((bits > 0).double(), drawn.bits)
 
 
-def test_conditional_samples_have_the_law_of_the_free_ones():
+def test_conditional_samples_have_the_distribution_of_unconditional_ones():
     drawn = draw(ALPHA, CHANCE, 100_000, torch.Generator().manual_seed(1))
     free = torch.cat([t.flatten(1) for t in relaxed(ALPHA, CHANCE, *drawn[2:4])], -1)
     given = torch.cat([t.flatten(1) for t in conditional(ALPHA, CHANCE, drawn)], -1)
@@ -136,7 +136,7 @@ def test_draws_have_the_probabilities_of_their_parameters():
     torch.testing.assert_close(drawn.bits.mean(0), torch.sigmoid(CHANCE), rtol=0, atol=0.01)
 
 
-def test_gumbel_moves_towards_what_pays_and_needs_the_gradient_by_the_image():
+def test_gumbel_moves_towards_lower_cost_and_needs_the_gradient_by_the_image():
     drawn = draw(ALPHA, CHANCE, 4_000, torch.Generator().manual_seed(2))
     image_term = (drawn.choice == 1).double()
     found = ESTIMATORS["gumbel"](ALPHA, CHANCE, drawn, Measurement(image_term, image_term))
@@ -167,7 +167,7 @@ def test_gumbel_is_the_gradient_through_a_mixture_whose_other_images_are_ones():
     torch.testing.assert_close(found.beta[0], expected[1])
 
 
-def test_relax_without_surrogate_says_where_to_get_one():
+def test_relax_without_surrogate_names_the_function_that_makes_one():
     drawn = draw(ALPHA, CHANCE, 2, None)
     assert isinstance(drawn, Draw)
     with pytest.raises(ValueError, match="new_surrogate"):

@@ -118,14 +118,14 @@ def test_state_round_trips(method):
     assert two.policy() == one.policy()
 
 
-def test_callbacks_hear_of_every_step_with_finite_figures(method):
-    heard = []
-    found(method, callbacks=[heard.append])
-    assert [report.step for report in heard] == list(range(1, heard[-1].steps + 1))
-    assert heard[-1].seconds_left == 0
-    assert heard[-1].all_phases_timed
-    assert isinstance(heard[0].policy(), Policy)
-    json.dumps([report.metrics for report in heard], allow_nan=False)
+def test_callbacks_get_finite_metrics_of_every_step(method):
+    reports = []
+    found(method, callbacks=[reports.append])
+    assert [report.step for report in reports] == list(range(1, reports[-1].steps + 1))
+    assert reports[-1].seconds_left == 0
+    assert reports[-1].all_phases_timed
+    assert isinstance(reports[0].policy(), Policy)
+    json.dumps([report.metrics for report in reports], allow_nan=False)
 
 
 def test_ops_can_be_restricted_excluded_and_extended(method):
@@ -140,7 +140,7 @@ def test_ops_can_be_restricted_excluded_and_extended(method):
         found(method, ops=["Rotate"])
 
 
-def test_a_validation_half_of_ones_own_is_used(method):
+def test_given_validation_images_are_used(method):
     other = images(seed=9)
     assert found(method, val=other, epochs=1) != found(method, epochs=1)
     with pytest.raises(ValueError, match="val= to have the classes"):

@@ -62,7 +62,7 @@ def most_applied(policy):
 @pytest.mark.parametrize(
     "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
 )
-def test_a_planted_change_is_found_and_rises_above_what_no_signal_gives(seed):
+def test_a_planted_change_is_found_and_exceeds_the_spread_without_signal(seed):
     policy = policy_for("mirrored", seed, epochs=8)
     assert "Flip" in most_applied(policy)
     learned = policy.about["parameters"]

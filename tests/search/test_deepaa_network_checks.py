@@ -9,12 +9,12 @@ from torch.nn.utils import spectral_norm
 from torchvision.ops import StochasticDepth
 
 from learned_augment.search.deepaa.network_checks import check_derivatives
-from tests.search.test_deepaa import FORWARD, GRAM, STEADY, Shortcut, found, task
+from tests.search.test_deepaa import FORWARD, GRAM, STEADY, Shortcut, found, prepared
 
 METHODS = pytest.mark.parametrize("gram", [True, False], ids=["gram", "forward"])
 
 
-class Standardised(nn.Conv2d):
+class Standardized(nn.Conv2d):
     def forward(self, x):
         w = self.weight
         w = (w - w.mean((1, 2, 3), keepdim=True)) / (w.std((1, 2, 3), keepdim=True) + 1e-5)
@@ -52,16 +52,16 @@ def blank(network):
     return network
 
 
-def reparametrised():
+def reparametrized():
     return Small(first=lambda *sizes, **options: spectral_norm(nn.Conv2d(*sizes, **options)))
 
 
 ODD = {
-    "weights standardised": lambda: Small(first=Standardised),
-    "behind a head and a scale of zeros": lambda: blank(Small(first=Standardised)),
+    "weights standardized": lambda: Small(first=Standardized),
+    "behind a head and a scale of zeros": lambda: blank(Small(first=Standardized)),
     "without a call": lambda: Small(head=lambda net, x: F.linear(x, net.head.weight)),
     "tied": tied,
-    "reparametrised": reparametrised,
+    "reparametrized": reparametrized,
     "unused": lambda: Small(head=unused),
     "by keyword": lambda: Small(head=lambda net, x: net.head(input=x)),
 }
@@ -69,7 +69,7 @@ ODD = {
 
 @pytest.mark.parametrize("name", ODD)
 @pytest.mark.filterwarnings("ignore:.*spectral_norm:FutureWarning")
-def test_odd_uses_of_layers_are_refused_with_gram_and_well_with_forward(name):
+def test_unusual_uses_of_layers_are_refused_with_gram_and_accepted_with_forward(name):
     network, images = ODD[name](), torch.randn(2, 3, 8, 8)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     with pytest.raises(ValueError, match=r'Rewards "gram" need .*but here: .*rewards="forward"'):
@@ -82,8 +82,8 @@ def test_odd_uses_of_layers_are_refused_with_gram_and_well_with_forward(name):
 
 def test_an_addition_in_place_is_refused_before_the_network_is_trained():
     with pytest.raises(ValueError, match=r"layer 'second' is changed in place.*\"forward\""):
-        task(GRAM, model=Shortcut)
-    task(FORWARD, model=Shortcut)
+        prepared(GRAM, model=Shortcut)
+    prepared(FORWARD, model=Shortcut)
 
 
 @METHODS
@@ -101,14 +101,14 @@ def test_an_activation_in_place_changes_nothing(gram):
 
 
 @METHODS
-def test_torchvisions_networks_are_taken_as_they_are(gram):
+def test_torchvisions_networks_are_accepted(gram):
     check_derivatives(
         torchvision.models.resnet18(num_classes=3), torch.randn(2, 3, 32, 32), gram=gram
     )
 
 
 @METHODS
-def test_a_network_that_is_sure_of_its_classes_is_not_taken_for_a_wrong_one(gram):
+def test_a_confident_network_is_accepted(gram):
     network = STEADY(3)
     network[-1].weight.data *= 300
     check_derivatives(network, torch.randn(2, 3, 16, 16), gram=gram)
@@ -120,7 +120,7 @@ class Rare(nn.Module):
 
 
 @METHODS
-def test_what_draws_in_inference_is_refused_however_rarely(gram):
+def test_layers_that_are_random_in_inference_are_refused_however_rarely_they_act(gram):
     images = torch.randn(2, 3, 16, 16)
     with pytest.raises(ValueError, match="draws at random"):
         check_derivatives(nn.Sequential(Rare(), STEADY(3)), images, gram=gram)

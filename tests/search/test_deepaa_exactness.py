@@ -15,7 +15,7 @@ from learned_augment.search.deepaa.frozen_network import FrozenNetwork
 from learned_augment.search.deepaa.gram_rewards import Grams
 from learned_augment.search.deepaa.pretraining import Pretraining
 from learned_augment.search.presets import PRESETS
-from tests.search.test_deepaa import STEADY, run, task
+from tests.search.test_deepaa import STEADY, prepared, run
 
 OPS = ["Rotate", "Invert", "Brightness", "ShearX"]  # none of them draws
 EXACT = {"pairs": 3, "prefixes": 2, "copies": 1, "levels": 3, "pretrain": False}
@@ -24,11 +24,11 @@ METHODS = pytest.mark.parametrize("rewards", ["gram", "forward"])
 
 def exact(rewards, **options):
     """A search in float64, and a list of the pairs that it has drawn last."""
-    searcher = task({**EXACT, "rewards": rewards, **options}, ops=OPS).method
-    pairs, drawn = searcher.rewards.pairs, []
-    pairs.normalize = lambda images: searcher.normalize(images).double()
-    sample = pairs.normalize(searcher.split.train_images[:2])
-    searcher.frozen = FrozenNetwork(searcher.pretraining.trained().double(), sample, 2**30)
+    method = prepared({**EXACT, "rewards": rewards, **options}, ops=OPS).method
+    pairs, drawn = method.rewards.pairs, []
+    pairs.normalize = lambda images: method.normalize(images).double()
+    sample = pairs.normalize(method.split.train_images[:2])
+    method.frozen = FrozenNetwork(method.pretraining.trained().double(), sample, 2**30)
     draw = pairs.draw
 
     def keep(count):
@@ -36,7 +36,7 @@ def exact(rewards, **options):
         return drawn
 
     pairs.draw = keep
-    return searcher, drawn
+    return method, drawn
 
 
 def one_hot(candidates, op):
@@ -52,81 +52,83 @@ def loss_gradient(network, images, label):
     return torch.cat([slope.flatten() for slope in torch.autograd.grad(loss, weights)])
 
 
-def applied(candidates, image, chances):
+def applied(candidates, image, probabilities):
     """The image under the one candidate that has all chance."""
-    return candidates.apply(image, chances.argmax().view(1, 1), torch.zeros(1, 1, 4))
+    return candidates.apply(image, probabilities.argmax().view(1, 1), torch.zeros(1, 1, 4))
 
 
-def by_autograd(searcher, pair, layers, chances):
+def by_autograd(method, pair, layers, probabilities):
     """The cosine of <v, G p>, and its gradient by p: one image at a time."""
-    candidates, network = searcher.candidates, searcher.freeze().network
-    halves, normalise = searcher.split, searcher.rewards.pairs.normalize
-    image = halves.train_images[pair.train_index][None]
+    candidates, network = method.candidates, method.freeze().network
+    split, normalise = method.split, method.rewards.pairs.normalize
+    image = split.train_images[pair.train_index][None]
     for layer in layers:
         image = applied(candidates, image, layer)
     every = torch.eye(len(candidates))
     each = [normalise(applied(candidates, image, one)) for one in every]
     each = torch.stack([loss_gradient(network, one, pair.label) for one in each])
-    judges = halves.val_labels == pair.label if pair.val_indices is None else pair.val_indices
-    v = loss_gradient(network, normalise(halves.val_images[judges]), pair.label)
-    p = chances.clone().requires_grad_()
+    val_indices = split.val_labels == pair.label if pair.val_indices is None else pair.val_indices
+    v = loss_gradient(network, normalise(split.val_images[val_indices]), pair.label)
+    p = probabilities.clone().requires_grad_()
     g = p @ each
     cosine = g @ v / (g.norm() * v.norm())
     return cosine.detach(), torch.autograd.grad(cosine, p)[0]
 
 
-def measured(searcher, layers, chances):
+def measured(method, layers, probabilities):
     """Cosines (P,) and rewards (P, N) as the search finds them."""
-    if searcher.options.rewards == "gram":
-        grams = searcher.rewards.measure(searcher.freeze(), layers)
-        return grams.cosines(chances), grams.rewards(chances)
-    rewards, cosines = searcher.rewards.measure(searcher.freeze(), layers, chances)
+    if method.options.rewards == "gram":
+        grams = method.rewards.measure(method.freeze(), layers)
+        return grams.cosines(probabilities), grams.rewards(probabilities)
+    rewards, cosines = method.rewards.measure(method.freeze(), layers, probabilities)
     return cosines, rewards
 
 
 @METHODS
 @pytest.mark.parametrize("val_batch", [0, 3])
 @pytest.mark.parametrize("before", [(), ("Invert",), ("Invert", "Rotate")])
-def test_rewards_are_the_gradient_of_the_cosine_by_the_chances(rewards, val_batch, before):
-    searcher, drawn = exact(rewards, val_batch=val_batch)
-    layers = [one_hot(searcher.candidates, op) for op in before]
-    chances = torch.softmax(torch.randn(len(searcher.candidates), dtype=torch.float64), 0)
+def test_rewards_are_the_gradient_of_the_cosine_by_the_probabilities(rewards, val_batch, before):
+    method, drawn = exact(rewards, val_batch=val_batch)
+    layers = [one_hot(method.candidates, op) for op in before]
+    probabilities = torch.softmax(torch.randn(len(method.candidates), dtype=torch.float64), 0)
     if layers and rewards == "forward":  # g is drawn from the layer too: without chance, exact
-        chances = one_hot(searcher.candidates, "Brightness")
-    cosines, found = measured(searcher, layers, chances)
+        probabilities = one_hot(method.candidates, "Brightness")
+    cosines, found = measured(method, layers, probabilities)
     assert len(drawn) == 3
     for pair, cosine, mine in zip(drawn, cosines, found, strict=True):
-        expected, slopes = by_autograd(searcher, pair, layers, chances)
+        expected, derivatives = by_autograd(method, pair, layers, probabilities)
         torch.testing.assert_close(cosine, expected, rtol=1e-9, atol=1e-12)
-        torch.testing.assert_close(mine, slopes, rtol=1e-7, atol=1e-9 * slopes.abs().max().item())
+        torch.testing.assert_close(
+            mine, derivatives, rtol=1e-7, atol=1e-9 * derivatives.abs().max().item()
+        )
 
 
 @pytest.mark.parametrize("val_batch", [0, 3])
-def test_images_are_judged_by_their_own_class(val_batch):
-    searcher, drawn = exact("gram", val_batch=val_batch)
-    searcher.rewards.pairs.draw(20)
-    halves = searcher.split
+def test_validation_images_of_a_pair_are_of_its_class(val_batch):
+    method, drawn = exact("gram", val_batch=val_batch)
+    method.rewards.pairs.draw(20)
+    split = method.split
     for pair in drawn:
-        assert halves.train_labels[pair.train_index] == pair.label
-        assert pair.val_indices is None or (halves.val_labels[pair.val_indices] == pair.label).all()
+        assert split.train_labels[pair.train_index] == pair.label
+        assert pair.val_indices is None or (split.val_labels[pair.val_indices] == pair.label).all()
     assert {pair.label for pair in drawn} == {0, 1, 2}
 
 
 @METHODS
 @pytest.mark.parametrize("before", [(), ("Invert",)], ids=["first", "later"])
 def test_a_step_climbs_the_mean_less_the_deviation_over_pairs_from_layer_two_on(rewards, before):
-    searcher, _ = exact(rewards, penalty=0.7, updates=1)
-    layers = [one_hot(searcher.candidates, op) for op in before]
-    logits, kept = searcher.layer, []
+    method, _ = exact(rewards, penalty=0.7, updates=1)
+    layers = [one_hot(method.candidates, op) for op in before]
+    logits, kept = method.layer, []
     logits.theta = torch.randn(len(logits.theta), dtype=torch.float64)
-    measure, p = searcher.rewards.measure, logits.probabilities()
+    measure, p = method.rewards.measure, logits.probabilities()
 
     def keep(*args):
         kept.append(measure(*args))
         return kept[-1]
 
-    searcher.rewards.measure = keep
-    searcher.rewards.step(searcher.freeze(), layers, logits)
+    method.rewards.measure = keep
+    method.rewards.step(method.freeze(), layers, logits)
     found = kept[0].rewards(p) if isinstance(kept[0], Grams) else kept[0][0]
     reward = found.mean(0) - (0.7 * found.std(0, correction=0) if layers else 0.0)
     # What multiplies the gradient, which Adam sees down the hill: in the spec's "forward" only.
@@ -141,13 +143,13 @@ def test_depth_auto_drops_the_layer_that_becomes_identity():
             logits.improve(F.one_hot(torch.tensor(0), len(logits.theta)).double())
         return {"cosine": 1.0}
 
-    searcher = task({**EXACT, "depth": "auto", "steps": 2}, ops=OPS).method
-    searcher.rewards.step = toward_identity
-    searcher.layer.theta.zero_()
-    run(searcher)
-    (layer,) = searcher.policy().weights[0]
-    assert searcher.done == searcher.steps == 4
-    assert layer.double() == pytest.approx(1 / len(searcher.candidates), rel=1e-4)
+    method = prepared({**EXACT, "depth": "auto", "steps": 2}, ops=OPS).method
+    method.rewards.step = toward_identity
+    method.layer.theta.zero_()
+    run(method)
+    (layer,) = method.policy().weights[0]
+    assert method.done == method.steps == 4
+    assert layer.double() == pytest.approx(1 / len(method.candidates), rel=1e-4)
 
 
 @pytest.mark.parametrize("loud", [False, True], ids=["short", "clipped"])
@@ -218,7 +220,7 @@ def share_of_invert(data, val, rewards):
 
 
 @METHODS
-def test_what_was_done_to_the_validation_half_is_found(rewards):
+def test_a_change_of_the_validation_images_is_found(rewards):
     pytest.importorskip("sklearn")
     data = load_images("digits").subset(200)
     planted = share_of_invert(data, 255 - data.train_images, rewards)

@@ -1,0 +1,55 @@
+"""An op that is added to the table of ops can be searched by every method."""
+
+import gc
+from dataclasses import replace
+
+import pytest
+
+from learned_augment.ops import OPS
+from learned_augment.search import search
+from learned_augment.search.dada.space import choose_pairs
+from learned_augment.search.deepaa.candidates import find_candidates
+from learned_augment.search_spaces import SPACES
+from tests.search.test_methods import ITS_OWN, SMALL, images
+
+
+@pytest.fixture
+def halved(monkeypatch):
+    """An op of the table's own kinds, under a new name and with limits of its own."""
+    (rows,) = gc.get_referents(OPS)  # the dictionary behind the read-only view
+    monkeypatch.setitem(rows, "Halved", replace(OPS["Brightness"], name="Halved", low=0.25))
+    return OPS["Halved"]
+
+
+def test_dada_searches_it_over_all_of_its_values(halved):
+    pairs = choose_pairs(["Halved", "Rotate"])
+    assert pairs.ops == ("Rotate", "Halved")
+    span = pairs.space["Halved"]
+    assert (span.low, span.high) == (0.25, halved.high)
+    assert choose_pairs().ops == tuple(SPACES["dada"])
+
+
+def test_deepaa_searches_it_at_every_level(halved):
+    candidates = find_candidates((3, 32, 32), ops=["Halved", "Rotate"], count=5, distinct=False)
+    assert candidates.ops == ("Identity", "Rotate", "Halved")
+    values = candidates.value[candidates.op == 2].tolist()
+    step = (halved.high - 0.25) / 4
+    assert values == pytest.approx([0.25 + step * level for level in range(5)])
+    assert len(find_candidates((3, 32, 32), distinct=False)) == 139
+
+
+def test_a_random_op_is_a_candidate_of_its_own(monkeypatch):
+    (rows,) = gc.get_referents(OPS)
+    monkeypatch.setitem(rows, "Still", replace(OPS["Invert"], name="Still", random=True))
+    candidates = find_candidates((3, 16, 16), ops=["Still", "Invert", "Rotate"])
+    number = candidates.ops.index("Still")
+    (still,) = (candidates.op == number).nonzero()[:, 0].tolist()
+    assert (candidates.group == candidates.group[still]).sum() == 1
+
+
+@pytest.mark.usefixtures("halved")
+@pytest.mark.parametrize("method", ["dada", "deepaa"])
+def test_a_search_ends_with_it(method):
+    given = {**SMALL, **ITS_OWN[method], "epochs": 1}
+    policy = search(images(), method=method, ops=["Halved", "Rotate"], progress=False, **given)
+    assert "Halved" in policy.ops
