@@ -1,4 +1,4 @@
-"""The most memory that tensors take at once while something runs, on whatever device."""
+"""The peak memory of all tensors while something runs, on any device."""
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -12,17 +12,17 @@ from torch.utils._pytree import tree_leaves
 __all__ = ["peak_bytes"]
 
 
-def peak_bytes(work: Callable[[], object], *held: object) -> int:
+def peak_bytes(work: Callable[[], object], *existing: object) -> int:
     """Return the most bytes that tensors take at once while ``work`` runs.
 
-    Every tensor counts as long as it lives: what an operation makes, what autograd keeps for a
-    backward pass, and what was there before. Two tensors on one memory count once; what a kernel
-    takes to work in does not.
+    A tensor counts from its creation until it is freed: results of operations, tensors that
+    autograd saves for a backward pass, and tensors that exist before. Tensors with one storage
+    count once; working memory inside kernels does not count.
 
     Args:
-        work: Also forward mode and `torch.func`, which hooks on saved tensors do not allow.
-        held: What was there before: tensors, or what refers to some through attributes, mappings
-            and sequences, however deep.
+        work: May use forward mode and `torch.func`, unlike hooks on saved tensors.
+        existing: Tensors that exist before, or objects that refer to some through attributes,
+            mappings and sequences, at any depth.
 
     Example:
         >>> import torch
@@ -30,58 +30,58 @@ def peak_bytes(work: Callable[[], object], *held: object) -> int:
         >>> peak_bytes(lambda: (kept["a"] + 1) * 2, kept)
         120
     """
-    live = _Live()
-    live.count(_tensors(held))
-    with live:
+    storages = _Storages()
+    storages.add(_tensors(existing))
+    with storages:
         work()
-    return live.most
+    return storages.peak
 
 
-class _Live(TorchDispatchMode):
-    """Counts the bytes of living tensors, now and at most."""
+class _Storages(TorchDispatchMode):
+    """Counts the bytes of all storages in use, now and at most."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = self.most = 0
+        self.now = self.peak = 0
         self.sizes: dict[int, int] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        self.count(leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
+        self.add(leaf for leaf in tree_leaves(out) if isinstance(leaf, Tensor))
         return out
 
-    def count(self, tensors: Iterable[Tensor]) -> None:
-        """Count the memory of ``tensors``, where it is new, until it is given back."""
+    def add(self, tensors: Iterable[Tensor]) -> None:
+        """Count the storages of ``tensors`` that are new, until they are freed."""
         for tensor in tensors:
             if tensor.is_meta or tensor._is_zerotensor():
-                continue  # forward mode's stand-ins, which have no memory
-            memory = tensor.untyped_storage()
-            address, size = memory.data_ptr(), memory.nbytes()
+                continue  # placeholders of forward mode, which have no memory
+            storage = tensor.untyped_storage()
+            address, size = storage.data_ptr(), storage.nbytes()
             if size == 0 or address in self.sizes:
                 continue
             self.sizes[address] = size
             self.now += size
-            self.most = max(self.most, self.now)
-            weakref.finalize(memory, self._forget, address).atexit = False
+            self.peak = max(self.peak, self.now)
+            weakref.finalize(storage, self._remove, address).atexit = False
 
-    def _forget(self, address: int) -> None:
+    def _remove(self, address: int) -> None:
         self.now -= self.sizes.pop(address)
 
 
-def _tensors(held: Iterable[object]) -> list[Tensor]:
-    """Return all tensors that can be reached from ``held``."""
-    left, seen, found = list(held), set[int](), []
+def _tensors(objects: Iterable[object]) -> list[Tensor]:
+    """Return all tensors that can be reached from ``objects``."""
+    left, seen, found = list(objects), set[int](), []
     while left:
-        thing = left.pop()
-        if id(thing) in seen:
+        item = left.pop()
+        if id(item) in seen:
             continue
-        seen.add(id(thing))
-        if isinstance(thing, Tensor):
-            found.append(thing)
-        elif isinstance(thing, Mapping):
-            left += thing.values()
-        elif isinstance(thing, list | tuple):
-            left += thing
-        elif not isinstance(thing, type | ModuleType):
-            left += getattr(thing, "__dict__", {}).values()
+        seen.add(id(item))
+        if isinstance(item, Tensor):
+            found.append(item)
+        elif isinstance(item, Mapping):
+            left += item.values()
+        elif isinstance(item, list | tuple):
+            left += item
+        elif not isinstance(item, type | ModuleType):
+            left += getattr(item, "__dict__", {}).values()
     return found

@@ -13,7 +13,7 @@ __all__ = ["PRESETS", "MethodSettings", "find_preset"]
 
 @dataclass(frozen=True)
 class MethodSettings:
-    """What a search method is told about its network, its training and its ops.
+    """Settings of the network, its training and the ops of a search method.
 
     Attributes:
         model: The network: a name of `models.NETWORKS`, a factory or a module.
