@@ -20,6 +20,7 @@ from PIL import Image
 from learned_augment._io import check_output_path, write_atomically
 from learned_augment._version import __version__
 from learned_augment.evaluation.result import ComparisonResult, Run
+from learned_augment.evaluation.statistics import Difference
 from learned_augment.model_card import provenance
 from learned_augment.policy import Policy
 from learned_augment.reporting.effects import Effects, effects_sentences, policy_effects
@@ -34,6 +35,7 @@ from learned_augment.reporting.plots import (
     ops_figure,
     svg_markup,
 )
+from learned_augment.reporting.race import Entrant, read_race
 from learned_augment.reporting.text import op_rows, percent, policy_summary, printable
 from learned_augment.serialization import load
 
@@ -65,6 +67,7 @@ _SECTIONS = (
     "op_rows",
     "ops",
     "provenance",
+    "race",
 )
 
 
@@ -104,11 +107,14 @@ def policy_page(policy: Policy, source: str | None = None) -> str:
     """
     effects = policy_effects(policy)
     ops = {name: layers.tolist() for name, layers in policy.op_shares().items()}
-    stated = ("effects", "name", "paper", "source", "licence")
+    race = read_race(policy.about)
+    stated = {"effects", "name", "paper", "source", "licence", "sentence"}
+    stated |= {"race"} if race else set()
     return _page(
         title=f"Policy {policy.name}",
         summary=policy_summary(policy),
         effects=_effects(effects) if effects else None,
+        race=_race(race) if race else None,
         ops={policy.name: _ops(policy.name, ops)},
         op_rows=op_rows(policy),
         examples=_examples(policy),
@@ -176,6 +182,50 @@ def _effects(effects: Effects) -> dict[str, Any]:
         "figure": _figure(lambda width: effects_figure(effects, width), alt, caption),
         "sentences": sentences,
     }
+
+
+def _race(race: Sequence[Entrant]) -> dict[str, Any]:
+    chosen = race[0].name
+    rows = [
+        ["policy", "found by the search", "trainings", "log loss", "difference", "95 % interval"]
+    ]
+    rows += [
+        [
+            entrant.name,
+            "yes" if entrant.found else "no",
+            str(len(entrant.losses)),
+            f"{entrant.mean:.3f}",
+            *_interval_cells(entrant.gain, 3),
+        ]
+        for entrant in race
+    ]
+    gains = [Interval(entrant.name, *entrant.gain[:3]) for entrant in race if entrant.gain]
+    label = f"log loss less than that of {chosen}, nats (above 0 is better)"
+    alt = f"Reduction of log loss against {chosen}, in nats. {_in_words(gains)}"
+    caption = f"Each policy against {chosen}, the one that was chosen, with 95 % intervals."
+
+    def draw(width: float) -> "Figure":
+        return intervals_figure(gains, label, "nats", width)
+
+    return {
+        "rows": rows,
+        "caption": "Log loss on validation images: mean over full trainings; difference to "
+        f"{chosen} paired by training, in nats (above 0 is better).",
+        "figure": _figure(draw, alt, caption) if gains else None,
+    }
+
+
+def _interval_cells(found: Difference | None, places: int) -> list[str]:
+    if found is None:
+        return ["", ""]
+    mean, low, high = (f"{number:+.{places}f}" for number in found[:3])
+    return [mean, f"{low} to {high}"]
+
+
+def _in_words(rows: Sequence[Interval]) -> str:
+    return "; ".join(
+        f"{row.label}: {row.mean:+.2f} [{row.low:+.2f}, {row.high:+.2f}]" for row in rows
+    )
 
 
 def _ops(name: str, ops: Mapping[str, Sequence[float]]) -> dict[str, Any]:
@@ -277,8 +327,7 @@ def _accuracies(result: ComparisonResult) -> dict[str, Any]:
                 placement,
                 f"{statistics.fmean(values):.2f}" if values else "",
                 f"{statistics.stdev(values):.2f}" if len(values) > 1 else "",
-                f"{found.mean:+.2f}" if found else "",
-                f"{found.low:+.2f} to {found.high:+.2f}" if found else "",
+                *_interval_cells(found, 2),
             ]
         )
     caption = (
@@ -302,11 +351,9 @@ def _differences(result: ComparisonResult) -> list[dict[str, Any]]:
 
 def _difference_figure(rows: Sequence[Interval], against: str) -> dict[str, Any]:
     label = f"accuracy less that of {against}, points"
-    alt = "Differences in points. " + "; ".join(
-        f"{row.label}: {row.mean:+.2f} [{row.low:+.2f}, {row.high:+.2f}]" for row in rows
-    )
+    alt = f"Differences in points. {_in_words(rows)}"
     caption = f"Accuracy of each policy less that of {against}, with 95 % intervals over seeds."
-    return _figure(lambda width: intervals_figure(rows, label, width), alt, caption)
+    return _figure(lambda width: intervals_figure(rows, label, width=width), alt, caption)
 
 
 def _curves(result: ComparisonResult) -> dict[str, Any] | None:

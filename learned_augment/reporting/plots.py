@@ -170,19 +170,22 @@ def effects_figure(effects: Effects, width: float = WIDE) -> "Figure":
 
 
 @_styled
-def intervals_figure(rows: Sequence[Interval], label: str, width: float = WIDE) -> "Figure":
-    """Return a figure of differences in points: each a marker with its 95 % interval.
+def intervals_figure(
+    rows: Sequence[Interval], label: str, unit: str = "points", width: float = WIDE
+) -> "Figure":
+    """Return a figure of differences: each a marker with its 95 % interval.
 
     Args:
         rows: The differences, from top to bottom.
         label: Label of the axis.
+        unit: "points" of accuracy or "nats" of log loss.
         width: Width in CSS pixels.
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
     """
     figure = _new_figure(width, _intervals_height(len(rows), images=False))
-    _draw_intervals(figure.add_subplot(), rows, label, "points", _DIFFERENCES, width)
+    _draw_intervals(figure.add_subplot(), rows, label, unit, _DIFFERENCES, width)
     return figure
 
 

@@ -91,7 +91,7 @@ def policy_text(policy: Policy) -> str:
     Raises:
         ValueError: If ``policy.about["effects"]`` is not of the form that `Effects` reads.
     """
-    blocks = [_heading(policy), _effects(policy), _op_table(policy)]
+    blocks = [_heading(policy), _outcome(policy), _effects(policy), _op_table(policy)]
     if len(policy.mixture) == 1:
         blocks += [_layer(policy, layer) for layer in range(policy.depth)]
     elif len(policy.mixture) <= LARGEST_MIXTURE:
@@ -114,7 +114,7 @@ def policy_summary(policy: Policy) -> list[str]:
         sentences.append(f"It applies {mean:.1f} ops to an image on average, most often {named}.")
     else:
         sentences.append("It leaves every image as it is.")
-    return [printable(line) for line in [*sentences, *_placement(policy)]]
+    return [printable(line) for line in [*sentences, *_placement(policy), *_outcome(policy)]]
 
 
 def op_rows(policy: Policy) -> list[list[str]]:
@@ -188,6 +188,12 @@ def _placement(policy: Policy) -> list[str]:
         "after": "It comes after the base augmentation (crop, flip and cutout).",
     }.get(str(policy.about.get("placement")))
     return [sentence] if sentence else []
+
+
+def _outcome(policy: Policy) -> list[str]:
+    """Return the sentence in which a search says how good its policy is shown to be."""
+    sentence = policy.about.get("sentence")
+    return [printable(sentence)] if isinstance(sentence, str) else []
 
 
 def _effects(policy: Policy) -> list[str]:

@@ -191,7 +191,10 @@ def test_commands_are_understood(capsys):
         elif "benchmarks.detection.train" in named:
             assert detect._parser().parse_args(named[3:]).policy == "none"
         elif "benchmarks.papers.policies" not in named:
-            assert cli.build_parser().parse_args([*named[1:], "--out", "x"]).method in ("dada", "deepaa")
+            assert cli.build_parser().parse_args([*named[1:], "--out", "x"]).method in (
+                "dada",
+                "deepaa",
+            )
     for recipe in PRESETS:
         parts = shlex.split(papers.train_command(recipe, "cutout"))
         options = train._parser().parse_args(parts[parts.index("benchmarks.papers.train") + 1 :])
