@@ -73,7 +73,7 @@ def main() -> int:
             seeds=seeds,
             epochs=given.epochs,
             reference=BASE if BASE in policies else None,
-            base_augmentation="none",
+            base="none",
             cache=given.cache,
             workers=given.workers,
             **RECIPE,

@@ -44,7 +44,7 @@ def main() -> None:
         {"none": "none"} | {op: alone(op) for op in VALUES},
         train_size=given.train_size,
         seeds=given.seeds,
-        base_augmentation="none",
+        base="none",
     )
     print(comparison.table())
     settings = {"values": VALUES, "probability": PROBABILITY}

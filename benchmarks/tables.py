@@ -87,7 +87,7 @@ def compare(result: Result) -> list[str]:
 
 
 def evidence(result: Result) -> list[str]:
-    """Every policy against crop and flip, learned ones against their random controls, and notes."""
+    """Each policy against crop and flip, learned ones against their random baselines; notes."""
     comparison = ComparisonResult.from_json(json.dumps(result["rows"][0]))
     heads = ["policy", "placed", "accuracy, %", "sd", f"difference to `{comparison.reference}`"]
     rows = [
@@ -99,12 +99,12 @@ def evidence(result: Result) -> list[str]:
     lines = [
         _setting(comparison),
         "",
-        *markdown([*heads, "difference to its random control"], rows),
+        *markdown([*heads, "difference to its random baseline"], rows),
         "",
     ]
     lines += [f"- Against `{comparison.reference}`: {sorted_out(comparison, ordinary)}."]
     if controlled:
-        lines += [f"- Against their random controls: {sorted_out(comparison, controlled)}."]
+        lines += [f"- Against their random baselines: {sorted_out(comparison, controlled)}."]
     lines += [f"- {note[0].upper()}{note[1:]}" for note in comparison.notes()]
     return [*lines, "", measured(result)]
 
@@ -452,7 +452,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def controlled_cell(result: ComparisonResult, policy: str) -> str:
-    """Return a policy's difference to its random control, empty if it has none."""
+    """Return a policy's difference to its random baseline, empty if it has none."""
     pairs = [pair for pair in result.pairs() if pair == (policy, RANDOM + policy)]
     found = result.difference(*pairs[0]) if pairs else None
     return paired_cell(found) if found else ""

@@ -195,7 +195,7 @@ def _add_compare(children: _Commands) -> None:
         "crop-flip+trivialaugment (none trivialaugment randaugment)",
     )
     add(
-        "--base-augmentation",
+        "--base",
         metavar="NAME",
         help="also train this base augmentation, and each policy after it; none for the policies "
         "as listed (crop-flip, or crop for digits; none if a policy names one)",

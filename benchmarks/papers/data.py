@@ -59,7 +59,7 @@ def place(policy: str, preset: Preset, recipe: PaperRecipe, seed: int) -> Placed
 
     Of the policies that stand beside the default augmentation, Fast AutoAugment's code puts
     AutoAugment's and its own before it; DADA's, which the same code trains, and all others come
-    after it. DeepAA's code puts all of them before it. A random control stands where its policy
+    after it. DeepAA's code puts all of them before it. A random baseline stands where its policy
     does. Jitter, lighting and Cutout come last; "cutout" is all of this without a policy, "default"
     leaves Cutout out as well. A policy that replaces the default augmentation, and "none", stand
     alone.
@@ -68,7 +68,7 @@ def place(policy: str, preset: Preset, recipe: PaperRecipe, seed: int) -> Placed
         policy: a name or a path, as `named_policies.named_policy` takes it.
         preset: whose default augmentation it meets.
         recipe: the preset's, perhaps changed.
-        seed: chooses a random control.
+        seed: chooses a random baseline.
 
     Raises:
         ValueError: if there is no such policy, or no Cutout in the preset.

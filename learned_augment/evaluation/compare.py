@@ -27,7 +27,7 @@ def compare(
     Every policy gets the same training, `training.Recipe`, at the same seeds. A policy's name
     alone trains it alone, "crop-flip+NAME" after crop and flip, "none" trains without
     augmentation. Unless the policies name a base augmentation themselves or
-    `base_augmentation` is "none", the base augmentation takes part by itself, and each policy that
+    `base` is "none", the base augmentation takes part by itself, and each policy that
     does not replace it takes part both alone and after it: crop and flip help on most photographs
     and hurt where position or side matters.
 
@@ -71,11 +71,9 @@ def compare(
 def _prepare(data: Source, config: CompareConfig) -> Comparison:
     """Load the data, and check all that can be wrong before the first training."""
     device = find_device(config.device)
-    _place(
-        config, config.base_augmentation or "none", 32, 0
-    )  # a wrong name fails before the data are loaded
+    _place(config, config.base or "none", 32, 0)  # a wrong name fails before the data are loaded
     images = load_images(data, image_size=config.image_size, skip_unreadable=config.skip_unreadable)
-    base = config.base_augmentation
+    base = config.base
     if base is None:
         listed = any(names_base(choice) for _, choice in config.choices)
         base = "none" if listed else "crop-flip" if images.mirrors else "crop"

@@ -44,7 +44,7 @@ class CompareConfig:
         train_size: train on this many images only, drawn anew for each seed.
         image_size: side in pixels to bring the images of a folder or data set to.
         skip_unreadable: leave out files that cannot be read.
-        base_augmentation: a name of `BASE_AUGMENTATIONS`. It is trained by itself, and every
+        base: a name of `BASE_AUGMENTATIONS`. It is trained by itself, and every
             policy that does not replace it is trained after it as well as alone. "none" trains the
             policies as they are listed. None is "none" where a listed policy names a base
             augmentation, "crop" for data whose mirror images mean something else, else "crop-flip".
@@ -80,7 +80,7 @@ class CompareConfig:
     train_size: int | None = None
     image_size: int | None = None
     skip_unreadable: bool = False
-    base_augmentation: str | None = None
+    base: str | None = None
     reference: str | None = None
     interest: float = ComparisonResult.interest
     device: str | torch.device | None = None
@@ -117,9 +117,9 @@ class CompareConfig:
             raise ValueError(f"interest is a difference in points, above 0, got {self.interest}.")
         if self.workers is not None and self.workers < 1:
             raise ValueError(f"workers must be 1 or more, or None, got {self.workers}.")
-        if self.base_augmentation is not None and self.base_augmentation not in BASE_AUGMENTATIONS:
+        if self.base is not None and self.base not in BASE_AUGMENTATIONS:
             raise ValueError(
-                f"No base augmentation named {self.base_augmentation!r}. Available: "
+                f"No base augmentation named {self.base!r}. Available: "
                 f"{', '.join(BASE_AUGMENTATIONS)}."
             )
         _ = self.recipe  # its own checks

@@ -13,14 +13,14 @@ from typing import TypeAlias
 from torchvision.transforms import AutoAugmentPolicy
 
 from learned_augment import builders, serialization
-from learned_augment.evaluation.random_baseline import RANDOM, random_control
+from learned_augment.evaluation.random_baseline import RANDOM, random_baseline
 from learned_augment.policy import Policy
 
 __all__ = [
     "BASE_AUGMENTATIONS",
     "NamedPolicy",
     "PolicyChoice",
-    "control_name",
+    "baseline_name",
     "named_policy",
     "names_base",
     "policy_names",
@@ -90,12 +90,12 @@ def named_policy(
             side, wholly or partly inside); "trivialaugment"; "deeptrivialaugment" (six layers of
             it); "randaugment" (n = 2, m = 9) or "randaugment-N-M"; "autoaugment" (CIFAR-10's); a
             shipped policy's name; a path; "random:" before any of the last three (its
-            `random_baseline.random_control`); a base augmentation, "+" and one of these policies;
+            `random_baseline.random_baseline`); a base augmentation, "+" and one of these policies;
             a policy, or one of torchvision's.
         base: a base augmentation that comes before the policy, as "BASE+" in `choice` says it.
         name: what to call it, instead of what `choice` is called.
         image_size: side of the images in pixels, by which TrivialAugment measures translations.
-        seed: chooses a random control; decides nothing else.
+        seed: chooses a random baseline; decides nothing else.
 
     Raises:
         ValueError: if there is no such policy or base augmentation, listing those there are.
@@ -131,8 +131,8 @@ def names_base(choice: PolicyChoice) -> bool:
     return isinstance(choice, str) and choice != "none" and _split(choice)[0] != ""
 
 
-def control_name(name: str) -> str:
-    """Return what the random control of the policy called `name` is called."""
+def baseline_name(name: str) -> str:
+    """Return what the random baseline of the policy called `name` is called."""
     base, policy = _split(name)
     return f"{base}+{RANDOM}{policy}" if base else f"{RANDOM}{policy}"
 
@@ -161,7 +161,7 @@ def _find_policy(choice: PolicyChoice, image_size: int, seed: int) -> Policy:
             f"{type(choice).__name__}."
         )
     if isinstance(choice, str) and choice.startswith(RANDOM):
-        return random_control(_find_policy(choice.removeprefix(RANDOM), image_size, seed), seed)
+        return random_baseline(_find_policy(choice.removeprefix(RANDOM), image_size, seed), seed)
     if choice in _BUILT:
         return _BUILT[str(choice)](image_size)
     if numbers := _RAND_AUGMENT.fullmatch(str(choice)):

@@ -1,4 +1,4 @@
-"""Random controls: a policy's shape and strength with other ops, to tell learned from augmented.
+"""Random baselines: a policy's shape and strength with other ops, to tell learned from augmented.
 
 Strength is how far a value is from the one that changes nothing, as a share of the way to the end
 of the op's range in the policy's space: 0 changes nothing, 1 is the end of the range.
@@ -15,13 +15,13 @@ from learned_augment.plan import HOST
 from learned_augment.policy import Policy
 from learned_augment.search_spaces import SPACES, Range, mirror
 
-__all__ = ["RANDOM", "random_control"]
+__all__ = ["RANDOM", "random_baseline"]
 
 RANDOM = "random:"
-"""What the name of a policy's random control starts with."""
+"""What the name of a policy's random baseline starts with."""
 
 
-def random_control(policy: Policy, seed: int = 0) -> Policy:
+def random_baseline(policy: Policy, seed: int = 0) -> Policy:
     """Return a policy of the same shape and strength, whose choice of ops is random.
 
     In each layer of each sub-policy the ops that the policy names change places by a random
@@ -57,7 +57,7 @@ def _drawn(policy: Policy, seed: int) -> Policy:
     value = table.values(op, table.strengths(policy, sides))
     moved = op != policy.op
     about = {key: policy.about[key] for key in ("placement", "space") if key in policy.about}
-    about |= {"name": RANDOM + policy.name, "method": "random control", "seed": str(seed)}
+    about |= {"name": RANDOM + policy.name, "method": "random baseline", "seed": str(seed)}
     return Policy(
         policy.ops,
         policy.mixture,
@@ -124,7 +124,7 @@ def _span(policy: Policy, name: str) -> Range:
         return Range()
     if space not in SPACES:
         raise ValueError(
-            f"A random control needs to know the ranges of {policy.name}'s ops: expected "
+            f"A random baseline needs to know the ranges of {policy.name}'s ops: expected "
             f"about['space'] to be one of {', '.join(SPACES)}, got {policy.about.get('space')!r}."
         )
     if name not in SPACES[space]:

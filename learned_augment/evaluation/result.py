@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from learned_augment._text import align
-from learned_augment.evaluation.named_policies import control_name
+from learned_augment.evaluation.named_policies import baseline_name
 from learned_augment.evaluation.statistics import (
     Difference,
     paired_difference,
@@ -85,7 +85,7 @@ class ComparisonResult:
         runs: the finished trainings.
         settings: data and their sizes, network, recipe and device; plain JSON data.
         policies: for each policy the hash of its figures ("sha256") and the probability of each op
-            in each layer ("ops"), the base augmentation's layers first; a random control's at
+            in each layer ("ops"), the base augmentation's layers first; a random baseline's at
             seed 0.
         interest: the difference in points that the seeds should be enough to show.
     """
@@ -145,12 +145,12 @@ class ComparisonResult:
         return math.sqrt(statistics.fmean(variances)) if variances else None
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
-        """Return the pairs that are compared: all with the reference, then with their controls."""
+        """Return the pairs to compare: each policy with the reference, then with its baseline."""
         names = list(self.placements)
-        controls = {name: control_name(name) for name in names}
+        baselines = {name: baseline_name(name) for name in names}
         return tuple(
             [(name, self.reference) for name in names if name != self.reference]
-            + [pair for pair in controls.items() if pair[1] in names and pair[1] != self.reference]
+            + [pair for pair in baselines.items() if pair[1] in names and pair[1] != self.reference]
         )
 
     def sentence(self, policy: str, reference: str | None = None) -> str:

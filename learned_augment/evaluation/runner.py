@@ -151,7 +151,7 @@ class Comparison:
 
     Attributes:
         images: what is trained and tested on.
-        named_policies: for each seed the policies by name; they differ in random controls alone.
+        named_policies: for each seed the policies by name; they differ in random baselines alone.
         network: what is trained.
         recipe: how it is trained.
         device: where it is trained.

@@ -339,12 +339,12 @@ def _accuracies(result: ComparisonResult) -> dict[str, Any]:
 
 def _differences(result: ComparisonResult) -> list[dict[str, Any]]:
     figures = []
-    for random_controls in (False, True):
-        pairs = [(p, r) for p, r in result.pairs() if (r != result.reference) == random_controls]
+    for random_baselines in (False, True):
+        pairs = [(p, r) for p, r in result.pairs() if (r != result.reference) == random_baselines]
         found = [(policy, result.difference(policy, against)) for policy, against in pairs]
         rows = [Interval(name, *values[:3]) for name, values in found if values]
         if rows:
-            against = "its random control" if random_controls else result.reference
+            against = "its random baseline" if random_baselines else result.reference
             figures.append(_difference_figure(rows, against))
     return figures
 

@@ -85,5 +85,5 @@ def test_the_table_says_what_is_shown_and_what_is_not():
     against = "better: `a`, `random:a`; worse: no policy; no difference shown: `b`"
     assert f"- Against `crop-flip`: {against}." in lines
     controls = "better: no policy; worse: no policy; no difference shown: `a`"
-    assert f"- Against their random controls: {controls}." in lines
+    assert f"- Against their random baselines: {controls}." in lines
     assert any("are likely to be missed" in line for line in lines)

@@ -33,7 +33,7 @@ def test_a_harmful_policy_is_found_out():
 
 
 def test_a_policy_that_changes_nothing_shows_no_difference():
-    result = compared(("none", "identity"), base_augmentation="none")
+    result = compared(("none", "identity"), base="none")
     assert result.accuracies("none") == result.accuracies("identity")
     assert "no difference" in result.sentence("identity")
 
@@ -83,12 +83,12 @@ def test_policies_are_shown_alone_and_after_the_base_augmentation_of_the_data():
     }
     names = ["none", "crop", "identity", "crop+identity"]
     assert list(compared(policies, digits, epochs=1).placements) == names
-    assert list(compared(policies, digits, epochs=1, base_augmentation="none").placements) == [
+    assert list(compared(policies, digits, epochs=1, base="none").placements) == [
         "none",
         "identity",
     ]
     names = ["none", "flip", "identity", "flip+identity"]
-    assert list(compared(policies, digits, epochs=1, base_augmentation="flip").placements) == names
+    assert list(compared(policies, digits, epochs=1, base="flip").placements) == names
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_policies_are_shown_alone_and_after_the_base_augmentation_of_the_data():
 )
 def test_the_base_augmentation_joins_where_both_make_sense(policies, base, names, monkeypatch):
     monkeypatch.setattr(rooms.Comparison, "run", lambda comparison, *given: comparison.result())
-    result = compared(policies, base_augmentation=base)
+    result = compared(policies, base=base)
     assert list(result.placements) == names
     assert result.reference == ("none" if "none" in names else names[0])
 
@@ -128,7 +128,7 @@ def test_a_harmful_base_augmentation_is_warned_of():
     columns = dataclasses.replace(rows, **turned)
     warning = "flip alone is worse than no augmentation by "
     for data, warned in ((columns, True), (rows, False)):
-        result = compared(("none", "identity"), data, base_augmentation="flip", seeds=5, epochs=10)
+        result = compared(("none", "identity"), data, base="flip", seeds=5, epochs=10)
         assert result.sentence("flip").startswith("flip: worse than none") == warned
         assert any(note.startswith(warning) for note in result.notes()) == warned
 
@@ -370,7 +370,7 @@ def test_a_network_that_other_processes_cannot_be_sent_is_refused():
         compared(network=lambda classes: linear(classes), workers=2)
 
 
-def test_a_random_control_is_another_one_for_each_seed(monkeypatch):
+def test_a_random_baseline_is_another_one_for_each_seed(monkeypatch):
     seen = {}
     real = rooms.train_network
 
@@ -379,7 +379,7 @@ def test_a_random_control_is_another_one_for_each_seed(monkeypatch):
         return real(data, policies, network, recipe, seed, *rest)
 
     monkeypatch.setattr(rooms, "train_network", spy)
-    compared(("dada-cifar10", "random:dada-cifar10"), base_augmentation="none")
+    compared(("dada-cifar10", "random:dada-cifar10"), base="none")
     assert seen["random:dada-cifar10", 0] != seen["random:dada-cifar10", 1]
     assert seen["dada-cifar10", 0] == seen["dada-cifar10", 1]
 
@@ -438,7 +438,7 @@ def test_progress_names_policy_seed_and_epoch(capsys):
         ({"policies": ("none", "random:none")}, "No policy named 'none'"),
         ({"cache": "no/where"}, "Expected cache= to name a folder"),
         ({"device": "cuda:99"}, "Device 'cuda:99' cannot be used"),
-        ({"base_augmentation": "flop"}, "No base augmentation named 'flop'"),
+        ({"base": "flop"}, "No base augmentation named 'flop'"),
         ({"policies": ("none", "deepa")}, "No policy named 'deepa'"),
         ({"policies": ("none", "none")}, "Policies need different names"),
         ({"policies": ("none",)}, "two or more policies"),

@@ -5,7 +5,7 @@ from torchvision.transforms import AutoAugmentPolicy
 from learned_augment.builders import from_layers, rand_augment
 from learned_augment.evaluation.named_policies import (
     BASE_AUGMENTATIONS,
-    control_name,
+    baseline_name,
     named_policy,
     names_base,
 )
@@ -107,10 +107,10 @@ def test_half_a_randaugment_is_no_name(name):
         named_policy("randaugment-2-31")
 
 
-def test_names_of_controls():
-    assert control_name("dada-cifar10") == "random:dada-cifar10"
-    assert control_name("crop-flip+dada-cifar10") == "crop-flip+random:dada-cifar10"
-    assert control_name("found/a+b.safetensors") == "random:found/a+b.safetensors"
+def test_names_of_random_baselines():
+    assert baseline_name("dada-cifar10") == "random:dada-cifar10"
+    assert baseline_name("crop-flip+dada-cifar10") == "crop-flip+random:dada-cifar10"
+    assert baseline_name("found/a+b.safetensors") == "random:found/a+b.safetensors"
 
 
 def test_a_choice_may_name_its_base_augmentation():
@@ -190,7 +190,7 @@ def test_a_missing_file_and_other_things_are_refused(tmp_path):
         named_policy("crop+cutout", "flip")
 
 
-def test_a_control_follows_the_seed_and_nothing_else_does(tmp_path):
+def test_a_random_baseline_follows_the_seed_and_nothing_else_does(tmp_path):
     path = str(load("dada-cifar10").save(tmp_path / "mine.safetensors"))
     for choice in ("crop+random:dada-cifar10", f"crop+random:{path}"):
         placed = [named_policy(choice, seed=seed) for seed in (0, 1)]

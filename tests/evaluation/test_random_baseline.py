@@ -10,7 +10,7 @@ from learned_augment.builders import (
     from_torchvision,
     trivial_augment,
 )
-from learned_augment.evaluation.random_baseline import random_control
+from learned_augment.evaluation.random_baseline import random_baseline
 from learned_augment.ops import OPS
 from learned_augment.search_spaces import SPACES, mirror
 from learned_augment.serialization import list_policies, load
@@ -40,12 +40,12 @@ LEARNED = [load(name) for name in list_policies()] + [*map(from_torchvision, Aut
 
 @pytest.mark.parametrize("policy", LEARNED, ids=lambda policy: policy.name)
 def test_shape_weights_and_strength_of_every_learned_policy_stay(policy):
-    control = random_control(policy, seed=3)
-    assert torch.equal(control.weights, policy.weights)
-    assert torch.equal(control.mixture, policy.mixture)
-    assert control.about["placement"] == policy.about["placement"]
+    baseline = random_baseline(policy, seed=3)
+    assert torch.equal(baseline.weights, policy.weights)
+    assert torch.equal(baseline.mixture, policy.mixture)
+    assert baseline.about["placement"] == policy.about["placement"]
     space = policy.about["space"]
-    for (op, value, weight), (new, moved, _) in zip(drawn(policy), drawn(control), strict=True):
+    for (op, value, weight), (new, moved, _) in zip(drawn(policy), drawn(baseline), strict=True):
         assert (new == "Identity") == (op == "Identity")
         assert (new in STRENGTHLESS) == (op in STRENGTHLESS)
         if (
@@ -67,7 +67,7 @@ def test_a_value_keeps_its_side_where_both_ops_have_two():
     signs = [
         (value > OPS[op].identity_value) == (moved > OPS[new].identity_value)
         for (op, value, _), (new, moved, _) in zip(
-            drawn(policy), drawn(random_control(policy)), strict=True
+            drawn(policy), drawn(random_baseline(policy)), strict=True
         )
         if op in two_sided and new in two_sided
     ]
@@ -77,15 +77,15 @@ def test_a_value_keeps_its_side_where_both_ops_have_two():
 
 def test_ops_of_a_layer_stay_apart_and_twins_stay_together():
     policy = load("deepaa-cifar10")
-    control = random_control(policy, seed=1)
+    baseline = random_baseline(policy, seed=1)
     for layer in range(policy.depth):
-        pairs = set(zip(policy.op[0, layer].tolist(), control.op[0, layer].tolist(), strict=True))
+        pairs = set(zip(policy.op[0, layer].tolist(), baseline.op[0, layer].tolist(), strict=True))
         assert len(pairs) == len({new for _, new in pairs}) == len(policy.ops)
 
 
 def test_each_layer_and_seed_has_its_own_choice_and_a_seed_repeats():
     policy = load("dada-cifar10")
-    first, again, other = (random_control(policy, seed) for seed in (0, 0, 1))
+    first, again, other = (random_baseline(policy, seed) for seed in (0, 0, 1))
     assert first == again
     assert not torch.equal(first.op, other.op)
     assert not torch.equal(first.op[0], first.op[1])
@@ -97,7 +97,7 @@ def test_every_op_is_as_likely():
     names = ("Solarize", "Color", "Cutout", "Invert")
     rare = [(name, 1e-9, OPS[name].identity_value or 0.0) for name in names]
     policy = from_sub_policies([*triples, rare], about=about)
-    shares = random_control(policy).op_shares()
+    shares = random_baseline(policy).op_shares()
     for name in ("Rotate", "Solarize", "Color", "Cutout"):
         assert float(shares[name].sum()) == pytest.approx(0.25, abs=0.03)
     assert float(shares["Invert"].sum()) < 1e-6
@@ -107,26 +107,26 @@ def test_one_sided_ops_become_either_side():
     policy = from_layers(
         [[("Posterize", 1.0, 6.0), ("Rotate", 0.0, 3.0)]], {"space": "dada", "name": "p"}
     )
-    found = {drawn(random_control(policy, seed))[0][:2] for seed in range(40)}
+    found = {drawn(random_baseline(policy, seed))[0][:2] for seed in range(40)}
     assert found == {("Posterize", 6.0), ("Rotate", 15.0), ("Rotate", -15.0)}
 
 
-def test_names_say_what_a_control_is_of():
-    control = random_control(load("dada-cifar10"), seed=2)
-    assert control.name == "random:dada-cifar10"
-    assert control.about["seed"] == "2"
+def test_names_say_what_a_baseline_is_of():
+    baseline = random_baseline(load("dada-cifar10"), seed=2)
+    assert baseline.name == "random:dada-cifar10"
+    assert baseline.about["seed"] == "2"
 
 
 def test_without_ranges_there_is_no_strength():
     with pytest.raises(ValueError, match=r"about\['space'\] to be one of dada, .* got None"):
-        random_control(trivial_augment())
+        random_baseline(trivial_augment())
     foreign = from_layers([[("CutoutClipped", 1.0, 0.5)]], {"space": "dada", "name": "mine"})
     with pytest.raises(ValueError, match="mine has CutoutClipped, which is not of its space"):
-        random_control(foreign)
+        random_baseline(foreign)
     whole = dataclasses.replace(
         from_layers([[("Posterize", 1.0, 5.0), ("Color", 1.0, 1.3)]]),
         about={"space": "autoaugment"},
     )
     for seed in range(8):
-        values = [value for op, value, _ in drawn(random_control(whole, seed)) if op != "Color"]
+        values = [value for op, value, _ in drawn(random_baseline(whole, seed)) if op != "Color"]
         assert values == [round(value) for value in values]

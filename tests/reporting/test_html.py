@@ -258,9 +258,9 @@ def test_random_controls_have_a_chart_of_their_own():
     )
     assert controlled.pairs() == (("a", "none"), ("random:a", "none"), ("a", "random:a"))
     page = result_page(controlled)
-    assert "Accuracy of each policy less that of its random control" in page
+    assert "Accuracy of each policy less that of its random baseline" in page
     assert "a: better than random:a by 3.17 points" in page
-    assert "random control" not in result_page(CLEAR)
+    assert "random baseline" not in result_page(CLEAR)
 
 
 def test_reports_are_written_for_policies_and_results(tmp_path):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from learned_augment.datasets.image_data import ImageData
-from learned_augment.evaluation.random_baseline import random_control
+from learned_augment.evaluation.random_baseline import random_baseline
 from learned_augment.policy import Policy
 from learned_augment.search import METHODS, prepare, search
 
@@ -59,7 +59,7 @@ def test_the_result_is_a_policy_that_says_how_it_was_made(method, tmp_path):
     assert policy.about["search"]["seed"] == 7
     assert policy.about["search"]["method"] == method
     assert set(policy.about) >= {"name", "placement", "ops", "versions", "metrics", "parameters"}
-    assert random_control(policy).weights.shape == policy.weights.shape
+    assert random_baseline(policy).weights.shape == policy.weights.shape
     assert "stopped" not in policy.about
     path = policy.save(tmp_path / "found.safetensors")
     assert Policy.load(path) == policy
