@@ -1,32 +1,38 @@
-r"""Does the search find what is there? Plant one known change in the validation half and look.
+r"""Does a search find a change that was planted in the validation images?
 
-Real images are halved; every image of the validation half is changed in one way (turned, darkened,
-...), the training half is not. The search must put the responsible op among the three that its
-policy applies most often, and must not do so without the change. Ten seeds each: other halves,
-other initial weights, other draws.
+Real images are split in two; every validation image is changed in one way (rotated, darkened, ...),
+the training images are not. The search must put the responsible op among the three that its policy
+applies most often, and must not do so without the change ("control"). Each seed has its own split,
+initial weights and draws. DeepAA searches its first layer.
 
     python -m benchmarks.planted --data digits
     python -m benchmarks.planted --data digits --mode released
+    python -m benchmarks.planted --data digits --method deepaa --epochs 20
     python -m benchmarks.planted --data folder:PATH --name cifar10 --reduce 8000 \
         --changes rotated,darkened,translated,control
-    python -m benchmarks.planted --data digits --changes 'sheared,moved down,inverted,squeezed'
     python -m benchmarks.planted --data digits --first 10 --seeds 5
+    python -m benchmarks.planted --summary        counts anew, without a search
 
-Each change has its own result file, as has a run of later seeds; ``planted_summary.py`` counts over
-all of them.
+Each change has its own result file, as has a run of later seeds. ``planted.json`` has two counts
+over all of them. Top three: the responsible op is among the three that the policy applies most.
+Above every control: it is, and the policy applies it more often than any search of another seed did
+without the change. By chance alone the first happens in 3 of as many seeds as there are ops, the
+second in at most 1 of as many as there are searches to compare with.
 """
 
 import argparse
+import json
+import math
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
-from benchmarks.planted_summary import summarise
-from benchmarks.record import save_result
+from benchmarks.record import RESULTS, save_result
 from learned_augment.backends import apply_batch
 from learned_augment.datasets.load import ImageData, load_images
 from learned_augment.plan import Plan
@@ -36,6 +42,10 @@ from learned_augment.search_spaces import SPACES
 
 OPS = (*SPACES["dada"], "Flip")
 TOP = 3
+
+
+Row = dict[str, Any]
+Setting = tuple[str, str, str]
 
 
 class Change(NamedTuple):
@@ -72,13 +82,13 @@ CHANGES = {
 
 
 def planted(data: ImageData, change: Change | None, seed: int) -> tuple[ImageData, ImageData]:
-    """Return the training half and the changed validation half."""
+    """Return the training images and the changed validation images."""
     generator = torch.Generator().manual_seed(1000 + seed)
     order = torch.randperm(len(data.train_labels), generator=generator)
-    halves = []
+    splits = []
     for rows in (order[::2], order[1::2]):
         images, labels = data.train_images[rows], data.train_labels[rows]
-        if change is not None and halves:
+        if change is not None and splits:
             n = len(rows)
             plan = Plan(
                 (change.op,),
@@ -87,7 +97,7 @@ def planted(data: ImageData, change: Change | None, seed: int) -> tuple[ImageDat
                 torch.rand(n, 1, 4, generator=generator),
             )
             images = apply_batch(images, plan)
-        halves.append(
+        splits.append(
             replace(
                 data,
                 train_images=images[1:],
@@ -96,7 +106,7 @@ def planted(data: ImageData, change: Change | None, seed: int) -> tuple[ImageDat
                 test_labels=labels[:1],
             )
         )
-    return halves[0], halves[1]
+    return splits[0], splits[1]
 
 
 def shrunk(data: ImageData, side: int) -> ImageData:
@@ -128,15 +138,21 @@ def placed(policy: Policy, op: str | None) -> dict[str, Any]:
     }
 
 
-def searched(
-    data: ImageData, name: str, seed: int, options: argparse.Namespace, settings: dict[str, Any]
-) -> tuple[Policy, float]:
-    """Plant and search; return the policy and how many seconds that took."""
+def one_search(
+    data: ImageData, name: str, seed: int, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Plant, search, and return a row of results."""
     train, val = planted(data, CHANGES.get(name), seed)
+    if options.method == "dada":
+        settings = {"learning_rate": options.learning_rate, "ops": OPS}
+        settings["options"] = {"mode": options.mode}
+    else:
+        settings = {"options": {"depth": 1, "steps": options.steps}}
     start = time.perf_counter()
     policy = search(
         train,
         val=val,
+        method=options.method,
         preset="digits",
         model=options.model,
         epochs=options.epochs,
@@ -145,29 +161,15 @@ def searched(
         progress=False,
         **settings,
     )
-    return policy, round(time.perf_counter() - start, 1)
-
-
-def one_search(
-    data: ImageData, name: str, seed: int, options: argparse.Namespace
-) -> dict[str, Any]:
-    """Plant, search, and return a row of results."""
-    settings = {
-        "learning_rate": options.learning_rate,
-        "ops": OPS,
-        "options": {"mode": options.mode},
-    }
-    policy, seconds = searched(data, name, seed, options, settings)
     return {
         "data": options.name,
         "images": len(data.train_labels),
         "change": name,
         "op": op_of(name),
-        "mode": options.mode,
         "seed": seed,
         **placed(policy, op_of(name)),
         "steps": policy.about["steps"],
-        "seconds": seconds,
+        "seconds": round(time.perf_counter() - start, 1),
         "metrics": policy.about["metrics"],
     }
 
@@ -177,26 +179,11 @@ def later(seeds: range) -> str:
     return f"-from-{seeds[0]}" if seeds[0] else ""
 
 
-def arguments(description: str | None, changes: str) -> argparse.ArgumentParser:
-    """Return a parser of what every search for planted changes is told."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--data", default="digits", help="as for learned_augment.search")
-    parser.add_argument("--name", default="digits", help="what to call the data in results")
-    parser.add_argument("--reduce", type=int, help="number of images, both halves together")
-    parser.add_argument("--beside", default="none", help="default augmentation, not searched")
-    parser.add_argument("--changes", default=changes)
-    parser.add_argument("--seeds", type=int, default=10, help="how many")
-    parser.add_argument("--first", type=int, default=0, help="the first seed")
-    return parser
-
-
 def loaded(options: argparse.Namespace) -> ImageData:
     """Return as many images as are asked for."""
     data = load_images(options.data)
     if options.data == "digits":
-        # No policy is judged here: the test scans serve, too.
+        # No policy is tested here, so the test scans are searched on, too.
         data = replace(
             data,
             train_images=torch.cat([data.train_images, data.test_images]),
@@ -207,34 +194,114 @@ def loaded(options: argparse.Namespace) -> ImageData:
     return data
 
 
+def summary() -> list[Row]:
+    """Return a row for every change that was planted, by data, method and mode."""
+    return [
+        row
+        for setting, searches in sorted(_searches().items())
+        for row in _counts(setting, searches)
+    ]
+
+
+def summarize() -> list[Row]:
+    """Write ``planted.json`` anew and return its rows."""
+    rows = summary()
+    save_result("planted", rows, seeds=sorted({seed for row in rows for seed in row["seeds"]}))
+    return rows
+
+
+def _searches() -> dict[Setting, list[Row]]:
+    """Return all searches by data, method and what else was set."""
+    found: dict[Setting, list[Row]] = {}
+    for path in sorted(RESULTS.glob("planted-*.json")):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        settings = document["settings"]
+        dada = settings.get("method", "dada" if "mode" in settings else "deepaa") == "dada"
+        how = settings["mode"] if dada else f"{settings['steps']} steps"
+        key = (settings["name"], "DADA" if dada else "DeepAA", how)
+        found.setdefault(key, []).extend(document["rows"])
+    return {key: sorted(rows, key=lambda row: row["seed"]) for key, rows in found.items()}
+
+
+def _counts(setting: Setting, searches: Sequence[Row]) -> Iterator[Row]:
+    control = [row for row in searches if row["op"] is None]
+    for change in dict.fromkeys(row["change"] for row in searches if row["op"] and control):
+        mine = [row for row in searches if row["change"] == change]
+        op = mine[0]["op"]
+        yield {
+            **dict(zip(("data", "method", "mode"), setting, strict=True)),
+            "change": change,
+            "op": op,
+            "seeds": [row["seed"] for row in mine],
+            "top_three": sum(op in row["top"] for row in mine),
+            "above_every_control": sum(_above(row, op, control) for row in mine),
+            "share": round(statistics.fmean(_share(row, op) for row in mine), 3),
+            "control_seeds": [row["seed"] for row in control],
+            "control_top_three": sum(op in row["top"] for row in control),
+            "control_above_every_other": sum(_above(row, op, control) for row in control),
+            "control_share": round(statistics.fmean(_share(row, op) for row in control), 3),
+            "luck": round(3 / max(len(row["shares"]) for row in searches), 3),
+        }
+
+
+def _share(row: Row, op: str) -> float:
+    # An op that is in none of a policy's pairs is not listed.
+    return float(row["shares"].get(op, 0.0))
+
+
+def _above(row: Row, op: str, control: Sequence[Row]) -> bool:
+    others = [_share(other, op) for other in control if other["seed"] != row["seed"]]
+    # Without a search to compare with nothing is above it.
+    return op in row["top"] and _share(row, op) > max(others, default=math.inf)
+
+
 def main() -> None:
     """Run the searches that are asked for and count anew what was found."""
-    parser = arguments(__doc__, "rotated,darkened,mirrored,translated,control")
-    parser.add_argument("--mode", default="corrected", choices=["corrected", "released"])
-    parser.add_argument("--model", default="small-cnn", help="a name of networks.NETWORKS")
-    parser.add_argument("--epochs", type=int, default=25)
-    parser.add_argument("--learning-rate", type=float, default=0.05)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--data", default="digits", help="as for learned_augment.search")
+    parser.add_argument("--name", default="digits", help="what to call the data in results")
+    parser.add_argument("--reduce", type=int, help="number of images of both splits together")
     parser.add_argument("--side", type=int, help="pixels to which images are averaged")
+    parser.add_argument("--base", default="none", help="base augmentation, not searched")
+    parser.add_argument("--changes", default="rotated,darkened,mirrored,translated,control")
+    parser.add_argument("--seeds", type=int, default=10, help="how many")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--method", default="dada", choices=["dada", "deepaa"])
+    parser.add_argument("--model", default="small-cnn", help="a network by its name")
+    parser.add_argument("--epochs", type=int, default=25, help="of the network's training")
+    parser.add_argument("--mode", default="corrected", choices=["corrected", "released"])
+    parser.add_argument("--learning-rate", type=float, default=0.05, help="of DADA's network")
+    parser.add_argument("--steps", type=int, default=16, help="of DeepAA, four pairs each")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--summary", action="store_true")
     options = parser.parse_args()
+    if not options.summary:
+        run(options)
+    for row in summarize():
+        print(json.dumps(row))
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the searches, seed by seed: a run that is cut short has all changes at fewer seeds."""
     torch.set_num_threads(options.threads)
     data = loaded(options)
     if options.side is not None:
         data = shrunk(data, options.side)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in options.changes.split(",")}
-    # Seed by seed: a run that is cut short has all changes at fewer seeds.
+    how = options.mode if options.method == "dada" else options.method
     seeds = range(options.first, options.first + options.seeds)
     for seed in seeds:
         for change, found in rows.items():
             found.append(row := one_search(data, change, seed, options))
             print(change, seed, "rank", row["rank"], row["top"], f"{row['seconds']} s", flush=True)
             save_result(
-                f"planted-{options.name}-{options.mode}-{change}{later(seeds)}".replace(" ", "-"),
+                f"planted-{options.name}-{how}-{change}{later(seeds)}".replace(" ", "-"),
                 found,
                 seeds=list(range(seeds[0], seed + 1)),
                 settings=vars(options) | {"data": options.name},
             )
-    summarise()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks import planted_summary
+from benchmarks import planted as benchmark
 from learned_augment.backends import apply_batch
 from learned_augment.datasets.load import load_images
 from learned_augment.plan import Plan
@@ -90,8 +90,8 @@ def test_the_summary_counts_hits_and_compares_them_with_other_seeds_alone(tmp_pa
     del rows[-1]["shares"]["Rotate"]  # an op that the policy does not have
     text = json.dumps({"settings": {"name": "digits", "mode": "corrected"}, "rows": rows})
     (tmp_path / "planted-digits.json").write_text(text)
-    monkeypatch.setattr(planted_summary, "RESULTS", tmp_path)
-    (counted,) = planted_summary.summary()
+    monkeypatch.setattr(benchmark, "RESULTS", tmp_path)
+    (counted,) = benchmark.summary()
     assert (counted["data"], counted["method"], counted["mode"]) == ("digits", "DADA", "corrected")
     assert (counted["top_three"], counted["above_every_control"]) == (2, 1)
     assert (counted["control_top_three"], counted["control_above_every_other"]) == (1, 1)
