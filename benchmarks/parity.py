@@ -25,7 +25,7 @@ from learned_augment.backends import apply_batch
 from learned_augment.backends.pil import apply_image
 from learned_augment.ops import OPS, Blend, Pointwise
 from learned_augment.plan import Plan
-from learned_augment.reporting.contact_sheet import find_pictures
+from learned_augment.reporting.contact_sheet import find_images
 from learned_augment.search_spaces import SPACES
 
 SIDE = 224
@@ -36,7 +36,7 @@ BATCH = 20
 
 def load_photographs(folder: Path, count: int) -> list[Image.Image]:
     """Return ``count`` photographs, evenly picked, each the central square at 224 pixels."""
-    pictures = find_pictures([folder])
+    pictures = find_images([folder])
     picked = pictures[:: max(1, len(pictures) // count)][:count]
     images = [Image.open(picture.path).convert("RGB") for picture in picked]
     return [ImageOps.fit(image, (SIDE, SIDE), Image.Resampling.BICUBIC) for image in images]

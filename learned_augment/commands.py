@@ -130,11 +130,11 @@ def run_show(given: Given, output: Output) -> Exit:
 
 def run_apply(given: Given, output: Output) -> Exit:
     """Write augmented copies of images, or one contact sheet of them."""
-    from learned_augment.reporting.contact_sheet import find_pictures
+    from learned_augment.reporting.contact_sheet import find_images
 
     policy = load(given["policy"])
     augment = _augmentation(policy, given)
-    pictures = find_pictures(given["images"])
+    pictures = find_images(given["images"])
     write = _write_sheet if "grid" in given else _write_copies
     written, skipped = write(policy, augment, pictures, given)
     _note_skipped(skipped, output)
@@ -290,7 +290,7 @@ def _write_copies(
     policy: Policy, augment: Callable[[Any], Any], pictures: list[Any], given: Given
 ) -> tuple[list[Path], list[str]]:
     """Write copies of every image; return their paths and the files left out."""
-    from learned_augment.reporting.contact_sheet import copy_paths, encode_image, read_pictures
+    from learned_augment.reporting.contact_sheet import copy_paths, encode_image, read_images
 
     folder, variants = Path(given["out"]), given.get("variants", 1)
     # A name comes from a file that anyone may have made; it must not lead out of the folder.
@@ -300,7 +300,7 @@ def _write_copies(
         _vacant(path, given)
     skipped: list[str] | None = [] if given.get("skip_unreadable") else None
     written = []
-    for place, image in read_pictures(pictures, skipped):
+    for place, image in read_images(pictures, skipped):
         for path in paths[place * variants : (place + 1) * variants]:
             path.parent.mkdir(parents=True, exist_ok=True)
             written.append(write_atomically(path, encode_image(augment(image))))

@@ -1,7 +1,4 @@
-"""Image files in, augmented copies out: one file a copy, or all of them on one contact sheet.
-
-PIL images of any mode that ``LearnedAugment`` takes; all randomness is the transform's.
-"""
+"""Augmented copies of image files: one file for each copy, or one contact sheet of all."""
 
 import io
 from collections import Counter
@@ -15,49 +12,49 @@ from learned_augment.backends.pil import MODES
 from learned_augment.datasets.folders import image_files, read_image
 
 __all__ = [
-    "Picture",
+    "ImageFile",
     "check_suffix",
     "contact_sheet",
     "copy_paths",
     "encode_image",
-    "find_pictures",
-    "read_picture",
-    "read_pictures",
+    "find_images",
+    "read_file",
+    "read_images",
 ]
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 CELL = 128
-"""Side in pixels of the square on a contact sheet that holds one image."""
+"""Side in pixels of an image's square on a contact sheet."""
 
 LONGEST = 200
-"""Rows that a contact sheet may have."""
+"""Largest number of rows of a contact sheet."""
 
 GAP = 6
 TEXT = 12
 LETTER = 7
-"""Width in pixels that a letter of a label takes at most."""
+"""Largest width in pixels of a letter of a label."""
 
 
-class Picture(NamedTuple):
-    """An image file and what to call it: its path below the folder that was named."""
+class ImageFile(NamedTuple):
+    """An image file with its name: its path relative to the folder that was searched."""
 
     path: Path
     name: Path
 
 
-def find_pictures(places: Sequence[str | Path]) -> list[Picture]:
-    """Return the image files among ``places``; folders are searched to the bottom, by name.
+def find_images(places: Sequence[str | Path]) -> list[ImageFile]:
+    """Return the image files at ``places``, and those in folders and their sub-folders, sorted.
 
-    Hidden files of a folder are left out: macOS puts a ``._a.jpg`` beside ``a.jpg``, no image.
+    Hidden files of a folder are left out.
 
     Raises:
         ValueError: If a place does not exist, or a folder holds no image.
     """
-    return [picture for place in places for picture in _pictures_at(Path(place))]
+    return [file for place in places for file in _files_at(Path(place))]
 
 
-def read_picture(path: Path) -> Image.Image:
+def read_file(path: Path) -> Image.Image:
     """Return the pixels of an image file that ``LearnedAugment`` takes, turned upright.
 
     Raises:
@@ -73,56 +70,57 @@ def read_picture(path: Path) -> Image.Image:
     return image
 
 
-def read_pictures(
-    pictures: Sequence[Picture], skipped: list[str] | None = None
+def read_images(
+    files: Sequence[ImageFile], skipped: list[str] | None = None
 ) -> Iterator[tuple[int, Image.Image]]:
-    """Yield each picture's place and its pixels.
+    """Yield the index and the pixels of each file.
 
     Args:
-        pictures: What to read, one at a time.
-        skipped: Takes in why a file was left out; without it an unreadable file is an error.
+        files: The files, read one at a time.
+        skipped: A list that receives the reason for each file that is left out; None makes an
+            unreadable file an error.
 
     Raises:
-        ValueError: As ``read_picture``, or if no picture at all can be read.
+        ValueError: As ``read_file``, or if no file at all can be read.
     """
-    for place, picture in enumerate(pictures):
+    for index, file in enumerate(files):
         try:
-            image = read_picture(picture.path)
+            image = read_file(file.path)
         except ValueError as error:
             if skipped is None:
                 raise ValueError(f"{error} Leave such files out with --skip-unreadable.") from error
             skipped.append(str(error).removesuffix("."))
         else:
-            yield place, image
-    if skipped and len(skipped) == len(pictures):
-        raise ValueError(f"None of {len(pictures)} image files can be read: {skipped[0]}.")
+            yield index, image
+    if skipped and len(skipped) == len(files):
+        raise ValueError(f"None of {len(files)} image files can be read: {skipped[0]}.")
 
 
-def copy_paths(pictures: Sequence[Picture], folder: Path, label: str, variants: int) -> list[Path]:
-    """Return where the copies go, ``variants`` an image: FOLDER/NAME-LABEL-1.png and so on.
+def copy_paths(files: Sequence[ImageFile], folder: Path, label: str, variants: int) -> list[Path]:
+    """Return the paths of the copies, FOLDER/NAME-LABEL-1.png and so on, ``variants`` an image.
 
-    Pictures that differ in their suffix alone keep it in their copies' names.
+    Two images whose names differ only in the suffix keep it in the names of their copies.
 
     Raises:
-        ValueError: If two pictures would share a copy's name, or a copy would replace a picture.
+        ValueError: If copies of two images have the same path, or a copy has that of an image.
     """
-    stems = [picture.name.with_suffix("") for picture in pictures]
+    stems = [file.name.with_suffix("") for file in files]
     shared = Counter(stems)
     names: dict[Path, Path] = {}
-    for stem, picture in zip(stems, pictures, strict=True):
-        name = stem if shared[stem] == 1 else picture.name
+    for stem, file in zip(stems, files, strict=True):
+        name = stem if shared[stem] == 1 else file.name
         if name in names:
             raise ValueError(
-                f"{names[name]} and {picture.path} would have copies of the same name; name the "
+                f"{names[name]} and {file.path} would have copies of the same name; name the "
                 "folder that holds both instead."
             )
-        names[name] = picture.path
+        names[name] = file.path
     paths = [
         folder / name.parent / f"{name.name}-{label}-{variant + 1}.png"
         for name in names
         for variant in range(variants)
     ]
-    originals = {picture.path.resolve() for picture in pictures}
+    originals = {file.path.resolve() for file in files}
     for path in paths:
         if path.resolve() in originals:
             raise ValueError(f"{path} is one of the images to augment; choose another folder.")
@@ -136,43 +134,45 @@ def check_suffix(path: Path) -> Path:
         ValueError: If it does not.
     """
     if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
-        raise ValueError(f"Expected a file ending in .png or another image's, got {str(path)!r}.")
+        raise ValueError(
+            f"Expected a file ending in .png or another suffix of images, got {str(path)!r}."
+        )
     return path
 
 
 def encode_image(image: Image.Image, suffix: str = ".png") -> bytes:
-    """Return an image as the bytes of a file of the kind that ``suffix`` names."""
+    """Return an image as the bytes of a file with this suffix."""
     buffer = io.BytesIO()
     if image.mode == "CMYK":
         image = image.convert("RGB")
-        image.info.pop("icc_profile", None)  # it speaks of inks
+        image.info.pop("icc_profile", None)  # it is one of inks
     image.save(buffer, format=Image.registered_extensions()[suffix.lower()])
     return buffer.getvalue()
 
 
 def contact_sheet(
-    pictures: Sequence[Picture],
+    files: Sequence[ImageFile],
     augment: Callable[[Image.Image], Image.Image],
     variants: int,
     title: str,
     skipped: list[str] | None = None,
 ) -> Image.Image:
-    """Return one RGB image: for each picture a row of its label, itself and ``variants`` copies.
+    """Return an RGB image with a row for each file: its name, the image, ``variants`` copies.
 
-    Small pictures are enlarged by whole factors, large ones reduced to the cell; those that were
-    ``skipped``, as ``read_pictures`` does, have no row.
+    Small images are enlarged by a whole factor, large ones are reduced to the cell. A file that
+    ``read_images`` skips has no row.
 
     Raises:
-        ValueError: As ``read_pictures``, or if there are more than ``LONGEST`` pictures.
+        ValueError: As ``read_images``, or if there are more than ``LONGEST`` files.
     """
-    if len(pictures) > LONGEST:
+    if len(files) > LONGEST:
         raise ValueError(
-            f"A contact sheet has room for {LONGEST} images, got {len(pictures)}; name fewer."
+            f"A contact sheet has room for {LONGEST} images, got {len(files)}; name fewer."
         )
-    labels = [_shortened(str(picture.name)) for picture in pictures]
+    labels = [_shortened(str(file.name)) for file in files]
     margin = max(map(len, labels)) * LETTER + 2 * GAP
     top, step = 2 * TEXT + 4 * GAP, CELL + GAP
-    size = (margin + (variants + 1) * step, top + len(pictures) * step)
+    size = (margin + (variants + 1) * step, top + len(files) * step)
     sheet = Image.new("RGB", size, "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT)
     draw.text((GAP, GAP), title, "black", font)
@@ -181,24 +181,24 @@ def contact_sheet(
         middle = margin + column * step + CELL // 2
         draw.text((middle, top - GAP), head, "black", font, anchor="ms")
     end = top
-    for place, original in read_pictures(pictures, skipped):
-        draw.text((margin - GAP, end + CELL // 2), labels[place], "black", font, anchor="rm")
+    for index, original in read_images(files, skipped):
+        draw.text((margin - GAP, end + CELL // 2), labels[index], "black", font, anchor="rm")
         for column, image in enumerate(_row(original, augment, variants)):
             sheet.paste(_fitted(image), _placed(image, margin + column * step, end))
         end += step
     return sheet.crop((0, 0, sheet.width, end))
 
 
-def _pictures_at(place: Path) -> Iterator[Picture]:
+def _files_at(place: Path) -> Iterator[ImageFile]:
     if place.is_file():
-        yield Picture(place, Path(place.name))
+        yield ImageFile(place, Path(place.name))
         return
     if not place.is_dir():
         raise ValueError(f"No image or folder at {str(place)!r}.")
     files = image_files(place, SUFFIXES)
     if not files:
         raise ValueError(f"No images in the folder {str(place)!r}: {', '.join(SUFFIXES)}.")
-    yield from (Picture(path, path.relative_to(place)) for path in files)
+    yield from (ImageFile(path, path.relative_to(place)) for path in files)
 
 
 def _row(
@@ -210,7 +210,7 @@ def _row(
 
 
 def _fitted(image: Image.Image) -> Image.Image:
-    """Return a picture at the size it has on a sheet, on white where it is transparent."""
+    """Return an image at its size on the sheet, on white where it is transparent."""
     image = image.convert("RGBA")
     white = Image.new("RGBA", image.size, "white")
     kind = Image.Resampling.NEAREST if max(image.size) <= CELL else Image.Resampling.LANCZOS

@@ -8,78 +8,78 @@ from PIL import Image, ImageOps
 from learned_augment.reporting import contact_sheet as sheet
 from learned_augment.reporting.contact_sheet import (
     CELL,
-    Picture,
+    ImageFile,
     contact_sheet,
     copy_paths,
     encode_image,
-    find_pictures,
-    read_picture,
-    read_pictures,
+    find_images,
+    read_file,
+    read_images,
 )
 
 
-def save(path, size=(32, 32), colour="red", mode="RGB"):
+def save(path, size=(32, 32), color="red", mode="RGB"):
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size, colour).save(path)
+    Image.new(mode, size, color).save(path)
     return path
 
 
-def test_folders_are_searched_to_the_bottom_by_name(tmp_path):
+def test_folders_are_searched_with_their_sub_folders(tmp_path):
     save(tmp_path / "b.png")
     save(tmp_path / "a" / "c.JPG")
     (tmp_path / "notes.txt").write_text("no image")
-    found = find_pictures([tmp_path])
-    assert [str(picture.name) for picture in found] == ["a/c.JPG", "b.png"]
+    found = find_images([tmp_path])
+    assert [str(file.name) for file in found] == ["a/c.JPG", "b.png"]
 
 
-def test_only_files_that_are_not_hidden_are_images_of_a_folder(tmp_path):
+def test_hidden_files_and_folders_with_image_names_are_left_out(tmp_path):
     save(tmp_path / "sub.png" / "a.png")
     hidden = save(tmp_path / "._a.jpg")
-    assert [str(picture.name) for picture in find_pictures([tmp_path])] == ["sub.png/a.png"]
-    assert [picture.path for picture in find_pictures([hidden])] == [hidden]
+    assert [str(file.name) for file in find_images([tmp_path])] == ["sub.png/a.png"]
+    assert [file.path for file in find_images([hidden])] == [hidden]
 
 
-def test_missing_places_and_empty_folders_are_named(tmp_path):
+def test_missing_paths_and_empty_folders_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="No image or folder at 'nowhere'"):
-        find_pictures(["nowhere"])
+        find_images(["nowhere"])
     with pytest.raises(ValueError, match="No images in the folder"):
-        find_pictures([tmp_path])
+        find_images([tmp_path])
 
 
-def test_unreadable_files_are_named(tmp_path):
+def test_unreadable_files_are_refused_by_name(tmp_path):
     text = tmp_path / "text.png"
     text.write_text("no image")
     with pytest.raises(ValueError, match=r"text.png is not an image"):
-        read_picture(text)
+        read_file(text)
     whole = save(tmp_path / "whole.png", (64, 64)).read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"cut.png cannot be read"):
-        read_picture(tmp_path / "cut.png")
-    deep = save(tmp_path / "deep.png", mode="I;16", colour=70)
+        read_file(tmp_path / "cut.png")
+    deep = save(tmp_path / "deep.png", mode="I;16", color=70)
     with pytest.raises(ValueError, match=r"deep.png is of mode I;16; convert it"):
-        read_picture(deep)
+        read_file(deep)
 
 
-def test_whatever_a_decoder_raises_the_file_is_unreadable(tmp_path, monkeypatch):
+def test_any_error_of_a_decoder_makes_the_file_unreadable(tmp_path, monkeypatch):
     def broken(image):
         raise KeyError
 
     path = save(tmp_path / "a.png")
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", broken)
     with pytest.raises(ValueError, match=r"a.png cannot be read: KeyError\.$"):
-        read_picture(path)
+        read_file(path)
 
 
-def test_unreadable_pictures_are_left_out_where_that_was_asked(tmp_path):
+def test_unreadable_files_are_left_out_on_request(tmp_path):
     save(tmp_path / "b.png")
     (tmp_path / "a.png").write_text("no image")
-    pictures, skipped = find_pictures([tmp_path]), []
+    files, skipped = find_images([tmp_path]), []
     with pytest.raises(ValueError, match=r"a.png is not an image .* out with --skip-unreadable"):
-        list(read_pictures(pictures))
-    assert [place for place, _ in read_pictures(pictures, skipped)] == [1]
+        list(read_images(files))
+    assert [place for place, _ in read_images(files, skipped)] == [1]
     assert skipped == [f"{tmp_path / 'a.png'} is not an image that Pillow can read"]
     with pytest.raises(ValueError, match=r"None of 1 image files can be read: .*a.png is not"):
-        list(read_pictures(pictures[:1], []))
+        list(read_images(files[:1], []))
 
 
 def test_photographs_are_turned_upright(tmp_path):
@@ -87,13 +87,13 @@ def test_photographs_are_turned_upright(tmp_path):
     exif = image.getexif()
     exif[274] = 6
     image.save(tmp_path / "turned.jpg", exif=exif)
-    assert read_picture(tmp_path / "turned.jpg").size == (20, 40)
+    assert read_file(tmp_path / "turned.jpg").size == (20, 40)
 
 
-def test_copies_keep_folders_and_never_share_a_name(tmp_path):
+def test_copies_keep_folders_and_have_different_names(tmp_path):
     names = ["x/a.png", "x/a.jpg", "b.png"]
-    pictures = [Picture(tmp_path / name, Path(name)) for name in names]
-    paths = copy_paths(pictures, Path("out"), "p", 2)
+    files = [ImageFile(tmp_path / name, Path(name)) for name in names]
+    paths = copy_paths(files, Path("out"), "p", 2)
     assert [str(path) for path in paths] == [
         "out/x/a.png-p-1.png",
         "out/x/a.png-p-2.png",
@@ -102,12 +102,15 @@ def test_copies_keep_folders_and_never_share_a_name(tmp_path):
         "out/b-p-1.png",
         "out/b-p-2.png",
     ]
-    twins = [Picture(Path("one/a.png"), Path("a.png")), Picture(Path("two/a.png"), Path("a.png"))]
+    twins = [
+        ImageFile(Path("one/a.png"), Path("a.png")),
+        ImageFile(Path("two/a.png"), Path("a.png")),
+    ]
     with pytest.raises(ValueError, match=r"one/a.png and two/a.png would have copies of the same"):
         copy_paths(twins, Path("out"), "p", 1)
 
 
-def test_naming_the_copies_takes_time_in_step_with_the_images(monkeypatch):
+def test_the_time_to_name_copies_is_linear_in_the_images(monkeypatch):
     asked, same = [], PurePath.__eq__
 
     def counted(one, other):
@@ -116,14 +119,14 @@ def test_naming_the_copies_takes_time_in_step_with_the_images(monkeypatch):
 
     names = [Path("one", f"{index}.png") for index in range(1000)]
     monkeypatch.setattr(PurePath, "__eq__", counted)
-    assert len(copy_paths([Picture(name, name) for name in names], Path("out"), "p", 1)) == 1000
+    assert len(copy_paths([ImageFile(name, name) for name in names], Path("out"), "p", 1)) == 1000
     assert len(asked) < 10_000
 
 
 def test_a_copy_never_replaces_an_original(tmp_path):
-    pictures = [Picture(tmp_path / name, Path(name)) for name in ("a.png", "a-p-1.png")]
+    files = [ImageFile(tmp_path / name, Path(name)) for name in ("a.png", "a-p-1.png")]
     with pytest.raises(ValueError, match="is one of the images to augment"):
-        copy_paths(pictures, tmp_path, "p", 1)
+        copy_paths(files, tmp_path, "p", 1)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "CMYK"])
@@ -133,7 +136,7 @@ def test_every_mode_can_be_written(mode):
 
 
 @pytest.mark.parametrize(("mode", "kept"), [("RGB", b"profile"), ("CMYK", None)])
-def test_a_profile_is_written_with_the_pixels_that_it_describes(mode, kept):
+def test_a_color_profile_is_kept_with_its_pixels(mode, kept):
     image = Image.new(mode, (4, 4))
     image.info["icc_profile"] = b"profile"
     with Image.open(io.BytesIO(encode_image(image))) as written:
@@ -141,10 +144,10 @@ def test_a_profile_is_written_with_the_pixels_that_it_describes(mode, kept):
     assert image.info == {"icc_profile": b"profile"}
 
 
-def test_a_sheet_has_a_row_for_each_picture_and_a_column_for_each_variant(tmp_path):
+def test_a_sheet_has_a_row_for_each_image_and_a_column_for_each_copy(tmp_path):
     paths = [save(tmp_path / "a.png"), save(tmp_path / "b.png", (300, 200), "blue")]
-    pictures = find_pictures(paths)
-    page = np.asarray(contact_sheet(pictures, ImageOps.invert, 2, "inverted"))
+    files = find_images(paths)
+    page = np.asarray(contact_sheet(files, ImageOps.invert, 2, "inverted"))
     red = (page == (255, 0, 0)).all(2)
     assert red.sum() == CELL * CELL
     assert (page == (0, 255, 255)).all(2).sum() == 2 * CELL * CELL
@@ -154,20 +157,20 @@ def test_a_sheet_has_a_row_for_each_picture_and_a_column_for_each_variant(tmp_pa
     assert red.nonzero()[0].max() < blue.nonzero()[0].min()
 
 
-def test_a_sheet_has_no_row_for_what_was_left_out(tmp_path):
+def test_a_sheet_has_no_row_for_a_skipped_file(tmp_path):
     paths = [save(tmp_path / "a.png"), tmp_path / "b.png", save(tmp_path / "c.png")]
     paths[1].write_text("no image")
     skipped = []
-    page = contact_sheet(find_pictures(paths), ImageOps.invert, 1, "inverted", skipped)
-    whole = contact_sheet(find_pictures([paths[0], paths[2]]), ImageOps.invert, 1, "inverted")
+    page = contact_sheet(find_images(paths), ImageOps.invert, 1, "inverted", skipped)
+    whole = contact_sheet(find_images([paths[0], paths[2]]), ImageOps.invert, 1, "inverted")
     red = (np.asarray(page)[..., :3] == (255, 0, 0)).all(2)
     assert red.sum() == 2 * CELL * CELL
     assert page.size == whole.size
     assert len(skipped) == 1
 
 
-def test_a_sheet_has_an_end(tmp_path, monkeypatch):
+def test_the_number_of_rows_is_limited(tmp_path, monkeypatch):
     monkeypatch.setattr(sheet, "LONGEST", 1)
-    pictures = find_pictures([save(tmp_path / "a.png"), save(tmp_path / "b.png")])
+    files = find_images([save(tmp_path / "a.png"), save(tmp_path / "b.png")])
     with pytest.raises(ValueError, match="room for 1 images, got 2"):
-        contact_sheet(pictures, ImageOps.invert, 1, "")
+        contact_sheet(files, ImageOps.invert, 1, "")

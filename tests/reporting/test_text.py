@@ -55,7 +55,7 @@ def test_mirror_images_of_unequal_probability_stay_apart():
         (Candidate("Equalize", 0.0, 1.0), "Equalize"),
     ],
 )
-def test_a_candidate_reads_as_op_and_value(candidate, text):
+def test_a_candidate_is_written_as_op_and_value(candidate, text):
     assert str(candidate) == text
 
 
@@ -84,7 +84,7 @@ def test_text_of_sub_policies():
     assert " ".join(lines[-1].split()) == "2 50.0 % Contrast 1.5: 100.0 % nothing"
 
 
-def test_many_sub_policies_are_condensed_and_many_values_counted():
+def test_many_sub_policies_are_condensed_and_many_values_are_counted():
     text = policy_text(Policy.load("fastaa-cifar10"))
     assert "493 sub-policies of 2 layers" in text
     assert len(text.splitlines()) < 30
@@ -124,7 +124,7 @@ def test_data_is_enough_to_rebuild_the_policy(policy):
             assert ours == theirs
 
 
-def test_terminal_commands_of_a_foreign_file_are_not_printed():
+def test_terminal_commands_in_a_file_are_not_printed():
     policy = from_layers([[("Flip", 1.0, 0.5)]], {"name": "x\x1b[2J", "licence": "a\nb"})
     text = policy_text(policy)
     assert "\x1b" not in text
