@@ -4,17 +4,14 @@ import argparse
 import math
 import re
 import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from benchmarks.papers.trainer import PaperTrainer
-from learned_augment.runtime.checkpoint import load_checkpoint, save_checkpoint
-from learned_augment.runtime.distributed import agree, rank, world
-from learned_augment.runtime.signals import interrupts
+from learned_augment.runtime.loop import StepReport, Stop, run_steps
 
 __all__ = ["OVER", "Stop", "add_training_options", "exit_status", "run_training"]
 
@@ -23,8 +20,6 @@ OVER, INTERRUPTED, WRONG = 3, 130, 2
 _NO_MEMORY = re.compile(
     "out of (shared )?memory|can('t|not) allocate memory|enough memory|killed by signal: K", re.I
 )
-
-Stop = Literal["finished", "interrupted", "time budget"]
 
 
 def run_training(
@@ -55,50 +50,45 @@ def run_training(
         ArithmeticError: if the loss of an epoch is not finite; the last checkpoint is kept.
         ValueError: if the checkpoint is of another configuration, or an image cannot be read.
     """
-    if checkpoint.exists():
-        trainer.load_state_dict(load_checkpoint(checkpoint, config, "training"))
+    job = _Epochs(trainer)
 
-    def save() -> None:
-        state = trainer.state_dict()
-        if rank() == 0:
-            save_checkpoint(checkpoint, config, state)
+    def report(step: StepReport) -> None:
+        if step.metrics:
+            on_epoch(trainer)
 
-    start = saved = time.monotonic()
-    with interrupts() as interrupted:
-        while trainer.done < trainer.steps:
-            try:
-                trainer.step()
-            except ValueError:  # an image that cannot be read, before anything was learned from it
-                if world() == 1:
-                    save()
-                raise
-            now = time.monotonic()
-            if trainer.done % trainer.epoch_steps == 0:
-                _check_finite(trainer, checkpoint)
-                if rank() == 0:
-                    on_epoch(trainer)
-            wanted = (interrupted(), now - start > time_budget, now - saved >= save_every)
-            if not agree(any(wanted), device):
-                continue  # one question to all processes in nearly every step, not three
-            save()
-            saved = time.monotonic()
-            if agree(wanted[0], device):
-                return "interrupted"
-            if agree(wanted[1], device) and trainer.done < trainer.steps:
-                return "time budget"
-    save()
-    return "finished"
+    return run_steps(
+        job,
+        name="training",
+        config=config,
+        device=device,
+        checkpoint=checkpoint,
+        save_every=save_every,
+        time_budget=max(0.0, time_budget),
+        on_step=report,
+        save_before=(ValueError,),  # an image that cannot be read
+    )
 
 
-def _check_finite(trainer: PaperTrainer, checkpoint: Path) -> None:
-    loss = trainer.losses[-1]
-    if not math.isfinite(loss):
-        kept = f"the last checkpoint is kept at {checkpoint}" if checkpoint.exists() else ""
-        raise ArithmeticError(
-            f"Epoch {trainer.epoch}: the training loss is {loss}, expected a finite number; "
-            f"{kept or 'there is no checkpoint'}. Lower the learning rate, or look for broken "
-            "images."
-        )
+class _Epochs:
+    """A trainer as a `Job`, whose metrics are those of an epoch that has just ended."""
+
+    def __init__(self, trainer: PaperTrainer) -> None:
+        self._trainer = trainer
+        self.state_dict, self.load_state_dict = trainer.state_dict, trainer.load_state_dict
+
+    @property
+    def done(self) -> int:
+        return self._trainer.done
+
+    @property
+    def remaining(self) -> dict[str, int]:
+        return {"training": self._trainer.steps - self._trainer.done}
+
+    def step(self) -> dict[str, float]:
+        self._trainer.step()
+        if self._trainer.done % self._trainer.epoch_steps:
+            return {}
+        return {"train_loss": self._trainer.losses[-1]}
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:

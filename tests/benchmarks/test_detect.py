@@ -316,7 +316,7 @@ def test_a_broken_image_loses_nothing(coco, tmp_path):
     broken = new_training(coco, policy=builders.trivial_augment(SIDE))
     with pytest.raises(ValueError, match=r"2\.png cannot be read as an image .* replace the file"):
         run(broken, path)
-    assert torch.load(path, weights_only=True)["state"]["done"] == broken.done < 2
+    assert torch.load(path, weights_only=True)["state"]["job"]["done"] == broken.done < 2
     image.write_bytes(good)
     resumed = new_training(coco)
     assert run(resumed, path) == "finished"
