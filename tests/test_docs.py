@@ -141,3 +141,12 @@ TROUBLES = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 def test_the_package_has_the_message_that_a_heading_quotes(heading):
     quoted = ".*".join(re.escape(part.strip()) for part in heading.split("…"))
     assert any(re.search(quoted, text, re.DOTALL) for text in messages())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_the_benchmarks_that_a_page_names_exist(page):
+    text = page.read_text(encoding="utf-8")
+    for name in re.findall(r"python -m (benchmarks[\w.]*\w)", text):
+        assert find_spec(name) is not None, f"{page.name}: {name}"
+    for path in re.findall(r"`(benchmarks/[\w./-]+)`", text):
+        assert (ROOT / path).exists(), f"{page.name}: {path}"
