@@ -1,1 +1,1 @@
-"""Measurements of the package: one script a claim, run as ``python -m benchmarks.NAME``."""
+"""Measurements of the package: one script for each claim, run as ``python -m benchmarks.NAME``."""

@@ -1,4 +1,4 @@
-"""The README's comparisons: one network under several policies, on digits and on a CIFAR-10 folder.
+"""Compare one network under several policies, on digits and on a CIFAR-10 folder.
 
     python -m benchmarks.compare [folder:PATH] [--seeds 5]
 

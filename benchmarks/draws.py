@@ -1,4 +1,4 @@
-"""Are ops drawn as often as the shipped policies' tables say?
+"""Count whether ops are drawn as often as the shipped policies' tables say.
 
     python -m benchmarks.draws [--draws 1000000]
 

@@ -1,4 +1,4 @@
-"""Do learned policies help, and because they are learned? One table on a reduced CIFAR-10.
+"""Compare learned policies with their random baselines, on a reduced CIFAR-10.
 
     python -m benchmarks.evidence folder:PATH [--seeds 5] [--epochs 60] [--workers 2]
         [--found NAME.safetensors ...]

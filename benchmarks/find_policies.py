@@ -1,4 +1,4 @@
-"""Search a policy by each method on a part of the training images; keep policy, settings, figures.
+"""Search a policy by each method on a part of the training images.
 
 Test images are not looked at. A run that was cut short goes on where its checkpoint was written.
 

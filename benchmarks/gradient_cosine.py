@@ -1,4 +1,4 @@
-"""How far does a policy turn training gradients towards validation, layer by layer?
+"""Measure how far each layer of a policy aligns training with validation gradients.
 
 The two observations of the DeepAA paper's figure 4, repeated: for pairs of an image and clean
 images of its class, none of which the search or the network has seen, the cosine of the image's

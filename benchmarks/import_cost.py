@@ -1,4 +1,4 @@
-"""What does ``import learned_augment`` cost beside ``import torchvision``?
+"""Measure the time of ``import learned_augment`` next to ``import torchvision``.
 
     python -m benchmarks.import_cost [--rounds 15]
 

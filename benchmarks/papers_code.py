@@ -1,4 +1,4 @@
-"""The papers' PIL calls, written from their papers and apart from the package.
+"""The papers' PIL calls, written independently of the package.
 
 Each takes an image of any size, a value in the op's unit and four uniform numbers.
 """

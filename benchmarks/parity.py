@@ -1,11 +1,11 @@
-"""Do the three engines mean what the papers' PIL code means? Op by op, and in chains of six.
+"""Compare every backend with the papers' PIL code, op by op and in chains of six.
 
     python -m benchmarks.parity FOLDER [--images 100] [--chains 300]
 
 FOLDER holds natural photographs, searched to the bottom. Each is cut to a square of 224 pixels.
-``papers_code.py`` writes every op as the papers call PIL, apart from the package. The PIL and the
-uint8 engine are counted bit for bit, at values of the papers' ranges and of the op's whole legal
-range; the float engine's difference from the uint8 engine is in gray levels, papers' ranges only.
+``papers_code.py`` writes every op as the papers call PIL. Results on PIL and uint8 images are
+counted bit for bit, at values of the papers' ranges and of the op's whole legal range. The
+difference of floats from uint8 is in gray levels, at values of the papers' ranges only.
 """
 
 import argparse
@@ -75,7 +75,7 @@ def run_papers(image: Image.Image, plan: Plan, row: int) -> Image.Image:
 
 
 def count_equal(images: list[Image.Image], plan: Plan) -> tuple[int, int]:
-    """Return how many images the PIL and the uint8 engine make bit for bit as the papers do."""
+    """Return how many PIL and uint8 images come out bit for bit as the papers' do."""
     expected = to_batch([run_papers(im, plan, row) for row, im in enumerate(images)])
     pil = to_batch([apply_image(im, plan.steps(row)) for row, im in enumerate(images)])
     exact = apply_batch(to_batch(images), plan)
@@ -86,7 +86,7 @@ def count_equal(images: list[Image.Image], plan: Plan) -> tuple[int, int]:
 
 
 def smooth_difference(batch: Tensor, plan: Plan, mode: InterpolationMode) -> Tensor:
-    """Return each image's (mean, largest) difference from the uint8 engine in levels, (B, 2)."""
+    """Return the (mean, largest) difference of each float image from uint8 in levels, (B, 2)."""
     exact = apply_batch(batch, plan).float()
     smooth = 255 * apply_batch(batch.float() / 255, plan, interpolation=mode)
     difference = (smooth - exact).abs().flatten(1)

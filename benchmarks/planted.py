@@ -1,4 +1,4 @@
-r"""Does a search find a change that was planted in the validation images?
+r"""Plant a change in the validation images and test whether a search finds it.
 
 Real images are split in two; every validation image is changed in one way (rotated, darkened, ...),
 the training images are not. The search must put the responsible op among the three that its policy

@@ -1,4 +1,4 @@
-"""Result files: what a benchmark measured, with everything needed to read and repeat it.
+"""Write and read result files, which hold what is needed to repeat a measurement.
 
 One JSON document a benchmark, in ``results/``: date, machine, versions, commit, command, seeds and
 the measured rows. Tables are rendered from these files alone; see ``tables.py``.

@@ -1,4 +1,4 @@
-"""What a search costs: network passes per step, and time beside a plain training.
+"""Measure the cost of a search: network passes per step, and time next to a plain training.
 
 Passes are counted in F, the multiply-adds of one forward of the batch, by PyTorch's own table.
 Times are CPU seconds within one process: a search of E epochs beside plain trainings of E epochs of

@@ -1,4 +1,4 @@
-"""Which ops help by themselves? The truth that a search of unchanged data is to be held to.
+"""Measure which single ops help by themselves, a reference for searches of unchanged data.
 
     python -m benchmarks.single_ops [--data digits] [--train-size 449] [--seeds 12]
 

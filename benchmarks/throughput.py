@@ -1,4 +1,4 @@
-"""How many images per second do we and our peers augment on a CPU?
+"""Measure how many images per second this package and its peers augment on a CPU.
 
     python -m benchmarks.throughput SMALL LARGE [--rounds 15] [--before CHECKOUT]
     python -m benchmarks.throughput SMALL LARGE --only "224 PIL" varying --rounds 5

@@ -1,4 +1,4 @@
-"""The cases that ``throughput.py`` times, and where they run.
+"""Define the cases that ``throughput.py`` times, in this process or in others.
 
 A case is a call that augments some images, under a name of four parts: its input, whose code it is,
 the policy and how randomness is shared. Peers that are not installed are left out. A case may run

@@ -1,4 +1,4 @@
-"""What do augmentation, a search and a training cost on a GPU?
+"""Measure augmentation, a search and a training on a GPU.
 
     python -m benchmarks.throughput_gpu [--large FOLDER] [--data cifar10:ROOT] [--rounds 7]
     python -m benchmarks.throughput_gpu --tiny --device cpu          rehearsal, nothing is saved

@@ -1,4 +1,4 @@
-"""Peers that not everybody has installed, as ``throughput.py`` times them."""
+"""Build the optional peers that ``throughput.py`` times."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Run a training in pieces, from checkpoint to checkpoint, and end a command with its status."""
+"""Run a training with checkpoints and a time budget; end a command with an exit status."""
 
 import argparse
 import math

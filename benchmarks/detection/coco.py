@@ -1,4 +1,4 @@
-"""A COCO-format folder, read with json alone: which images there are, and what is where on them.
+"""Read a folder in COCO's format: its images and the objects on them.
 
     FOLDER/annotations/instances_train*.json     FOLDER/annotations/instances_val*.json
     FOLDER/train*/*.jpg (or FOLDER/images/, FOLDER/images/train*/)       and so for val

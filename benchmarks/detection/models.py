@@ -1,4 +1,4 @@
-"""RetinaNet, Faster R-CNN and Mask R-CNN on a ResNet-50 that was trained elsewhere.
+"""Build RetinaNet, Faster R-CNN and Mask R-CNN on a given ResNet-50.
 
 As torchvision's reference builds them: a feature pyramid on frozen batch normalization, the last
 three of the backbone's five stages trained. Without a backbone all five are, from random weights.

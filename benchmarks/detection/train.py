@@ -1,4 +1,4 @@
-"""Train a detector on a COCO-format folder, on a backbone and under a policy, and measure its AP.
+"""Train a detector on a COCO-format folder under a policy, and measure its average precision.
 
     python -m benchmarks.detection.train --data COCO --model retinanet --backbone resnet50.pt
     python -m benchmarks.detection.train --data COCO --model maskrcnn --policy dada-imagenet

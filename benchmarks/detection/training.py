@@ -1,4 +1,4 @@
-"""A detector in training: torchvision's reference recipe, under a policy, one step at a time.
+"""Train a detector step by step, by torchvision's reference recipe and under a policy.
 
 Images stay uint8 until they are on the device; boxes and masks move as the pixels moved. The seed,
 the epoch and the step fix everything random, so that a run cut anywhere goes on as if it had not

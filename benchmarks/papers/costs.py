@@ -1,4 +1,4 @@
-"""Multiply-adds of one forward pass of every network of the papers, and what it keeps in memory.
+"""Count multiply-adds and memory of a forward pass of every network of the papers.
 
     python -m benchmarks.papers.costs
 

@@ -1,4 +1,4 @@
-"""What a training learns from: images, the policy in its place, and their way to the network."""
+"""Load the images of a recipe and place the policy among its other augmentations."""
 
 import hashlib
 import re

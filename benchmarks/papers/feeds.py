@@ -1,4 +1,4 @@
-"""Where batches come from: images in memory, augmented on the device that trains.
+"""Batches from images in memory, augmented on the training device.
 
 A feed yields the batches of an epoch's order, each once for every copy; with several processes only
 this process's share. It is handed the generator that all augmentation is drawn from.

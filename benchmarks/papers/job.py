@@ -1,4 +1,4 @@
-"""The command line of ``train.py``, and the training that it asks for, also in words."""
+"""The command line of ``train.py`` and the training that it describes."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""The columns of the papers' tables: the policy that each is here, or why it is none."""
+"""The policy of each method in the papers' tables, or the reason why there is none."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

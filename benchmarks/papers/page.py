@@ -1,4 +1,4 @@
-"""Write the page on the papers' result tables: their figures, commands, costs, what was run here.
+"""Write the page on the papers' result tables, their commands and costs.
 
     python -m benchmarks.papers.page            rewrite benchmarks/results/papers.md
     python -m benchmarks.papers.page --check    fail if it is out of date

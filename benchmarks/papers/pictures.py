@@ -1,4 +1,4 @@
-"""Images one at a time, as PIL: in memory, or as files that are decoded when they are needed."""
+"""Images one at a time as PIL images, from memory or from files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write the policies that the papers' commands name and that are not shipped, as files.
+"""Write the policies that the papers' commands name and the package does not ship.
 
     python -m benchmarks.papers.policies
 

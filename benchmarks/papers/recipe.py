@@ -1,4 +1,4 @@
-"""How a network is trained, as numbers: what the papers' evaluation sections state.
+"""Training settings of the papers' evaluation sections.
 
 Lengths within a training are shares of it, in [0, 1], so that a recipe keeps its shape when its
 epochs are fewer.

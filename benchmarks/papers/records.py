@@ -1,4 +1,4 @@
-"""Results of ``train.py``: one file a name, one row a seed, one configuration for all of them."""
+"""Result files of ``train.py``: one row for each seed of one configuration."""
 
 import json
 import statistics

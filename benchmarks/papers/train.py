@@ -1,4 +1,4 @@
-"""The papers' evaluation: train a network of their tables under a policy, and test it.
+"""Train a network of the papers' tables under a policy, and test it.
 
     python -m benchmarks.papers.train --list
     python -m benchmarks.papers.train --preset cifar10-wrn-40-2 --data cifar10:ROOT

@@ -1,4 +1,4 @@
-"""One network in training, a step at a time: stopped and resumed, it ends with the same bits."""
+"""Train one network step by step; a resumed training ends with the same bits."""
 
 import time
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Batches from DataLoader workers, which decode and augment image by image, as PIL.
+"""Batches from DataLoader workers, which decode and augment PIL images.
 
 What happens to an image is drawn from a seed that depends on nothing but the training's seed, the
 step and the image's place in it: never on the number of workers, or on where a training resumed.

@@ -1,4 +1,4 @@
-"""All networks of the papers' tables, by name."""
+"""Networks of the papers' tables by name."""
 
 from collections.abc import Callable
 from functools import partial
