@@ -1,4 +1,4 @@
-"""Named policies: what a name on the command line applies to a training image.
+"""The names of policies, as the command line, files and tables use them.
 
 A name is "none", a base augmentation, a policy, or both: "crop-flip+trivialaugment" applies
 "crop-flip", then "trivialaugment". A policy's name alone applies the policy alone.
@@ -60,7 +60,7 @@ class NamedPolicy:
     """A policy as it is trained with, base augmentation included.
 
     Attributes:
-        name: what tables and files call it.
+        name: its name in tables and files.
         placement: "nothing", "alone", "crop-flip only" or "after crop-flip".
         policies: applied to every training image, in this order.
     """
@@ -83,7 +83,7 @@ def named_policy(
     image_size: int = 32,
     seed: int = 0,
 ) -> NamedPolicy:
-    """Return what training under a policy applies.
+    """Return the policies that a name, a path or a policy stands for, base augmentation included.
 
     Args:
         choice: "none"; a name of `BASE_AUGMENTATIONS`; "identity"; "cutout" (a square of half the
@@ -93,13 +93,18 @@ def named_policy(
             `random_baseline.random_baseline`); a base augmentation, "+" and one of these policies;
             a policy, or one of torchvision's.
         base: a base augmentation that comes before the policy, as "BASE+" in `choice` says it.
-        name: what to call it, instead of what `choice` is called.
+        name: its name, if not that of `choice`.
         image_size: side of the images in pixels, by which TrivialAugment measures translations.
         seed: chooses a random baseline; decides nothing else.
 
     Raises:
         ValueError: if there is no such policy or base augmentation, listing those there are.
-        TypeError: if `choice` is of another kind.
+        TypeError: if `choice` is of another type.
+
+    Example:
+        >>> named = named_policy("crop-flip+randaugment-1-5")
+        >>> named.placement, [policy.name for policy in named.policies]
+        ('after crop-flip', ['crop-flip', 'randaugment'])
     """
     if base not in BASE_AUGMENTATIONS:
         raise ValueError(
@@ -132,7 +137,7 @@ def names_base(choice: PolicyChoice) -> bool:
 
 
 def baseline_name(name: str) -> str:
-    """Return what the random baseline of the policy called `name` is called."""
+    """Return the name of the random baseline of the policy with this name."""
     base, policy = _split(name)
     return f"{base}+{RANDOM}{policy}" if base else f"{RANDOM}{policy}"
 

@@ -1,7 +1,8 @@
-"""Random baselines: a policy's shape and strength with other ops, to tell learned from augmented.
+"""A policy's random baseline has its shape and strength, and ops chosen at random.
 
-Strength is how far a value is from the one that changes nothing, as a share of the way to the end
-of the op's range in the policy's space: 0 changes nothing, 1 is the end of the range.
+A policy that is no better than its random baseline owes its gain to augmentation, not to learning.
+The strength of a value is its distance from the identity value, as a fraction of the distance to
+the end of the op's range in the policy's search space: 0 changes nothing, 1 is the end.
 """
 
 from collections import defaultdict
@@ -18,36 +19,41 @@ from learned_augment.search_spaces import SPACES, Range, mirror
 __all__ = ["RANDOM", "random_baseline"]
 
 RANDOM = "random:"
-"""What the name of a policy's random baseline starts with."""
+"""The start of the name of a random baseline."""
 
 
 def random_baseline(policy: Policy, seed: int = 0) -> Policy:
     """Return a policy of the same shape and strength, whose choice of ops is random.
 
-    In each layer of each sub-policy the ops that the policy names change places by a random
-    permutation, within three kinds: ops with a range of values; ops with a single value (DeepAA's
-    flip, crop and cutout); ops without a value, and so without strength (AutoContrast, Invert,
-    Equalize). Identity stays, and so do sub-policies, layers, mixture, weights and the strength of
-    every candidate. A value keeps its side of the neutral one; where its old op has one side only,
+    In each layer of each sub-policy a random permutation exchanges the ops that the policy names,
+    within three groups: ops with a range of values; ops with a single value (DeepAA's flip, crop
+    and cutout); ops without a value, and so without strength (AutoContrast, Invert, Equalize).
+    Identity stays, and so do sub-policies, layers, mixture, weights and the strength of every
+    candidate. A value stays below or above the identity value; where its old op has one side only,
     the new op's side is random.
 
     Args:
-        policy: the policy to take the shape of; it must say its space.
+        policy: a policy whose ``about`` names its search space.
         seed: chooses the permutations and sides.
 
     Raises:
-        ValueError: if the policy does not say its space, or has an op that is not of that space.
+        ValueError: if the policy names no search space, or has an op that is not in it.
+
+    Example:
+        >>> from learned_augment import Policy
+        >>> random_baseline(Policy.load("dada-cifar10"), seed=1).name
+        'random:dada-cifar10'
     """
     with HOST:
-        return _drawn(policy, seed)
+        return _draw(policy, seed)
 
 
-def _drawn(policy: Policy, seed: int) -> Policy:
+def _draw(policy: Policy, seed: int) -> Policy:
     table = _Table.of(policy)
     generator = torch.Generator().manual_seed(seed)
     shape = (*policy.weights.shape[:2], len(policy.ops))
     names = torch.arange(len(policy.ops)).expand(shape).clone()  # (S, L, O): what each op becomes
-    for members in _kinds(policy):
+    for members in _groups(policy):
         order = torch.rand(
             *shape[:2], len(members), generator=generator, dtype=torch.float32
         ).argsort(-1)
@@ -87,9 +93,9 @@ class _Table(NamedTuple):
     def of(cls, policy: Policy) -> "_Table":
         spans = [(name, _span(policy, name)) for name in policy.ops]
         columns = zip(*(_row(name, span) for name, span in spans), strict=True)
-        neutral, below, above = (torch.tensor(c, dtype=torch.float64) for c in columns)
+        identity_value, below, above = (torch.tensor(c, dtype=torch.float64) for c in columns)
         whole = torch.tensor([span.whole for _, span in spans])
-        return cls(neutral, below, above, whole)
+        return cls(identity_value, below, above, whole)
 
     def strengths(self, policy: Policy, sides: Tensor) -> Tensor:
         """Return each candidate's signed strength (S, L, C); `sides` (S, L, O) of one-sided ops."""
@@ -108,14 +114,14 @@ class _Table(NamedTuple):
         return torch.where(self.whole[op], value.round(), value)
 
 
-def _kinds(policy: Policy) -> list[list[int]]:
-    """Return the ops that may change places, by kind."""
-    kinds: dict[tuple[bool, bool], list[int]] = defaultdict(list)
+def _groups(policy: Policy) -> list[list[int]]:
+    """Return the groups of ops that may be exchanged."""
+    groups: dict[tuple[bool, bool], list[int]] = defaultdict(list)
     for place, name in enumerate(policy.ops):
         span = _span(policy, name)
         if name != "Identity":
-            kinds[not OPS[name].unit, span.low == span.high].append(place)
-    return list(kinds.values())
+            groups[not OPS[name].unit, span.low == span.high].append(place)
+    return list(groups.values())
 
 
 def _span(policy: Policy, name: str) -> Range:
@@ -128,15 +134,16 @@ def _span(policy: Policy, name: str) -> Range:
             f"about['space'] to be one of {', '.join(SPACES)}, got {policy.about.get('space')!r}."
         )
     if name not in SPACES[space]:
-        raise ValueError(f"{policy.name} has {name}, which is not of its space {space!r}.")
+        raise ValueError(f"{policy.name} has {name}, which is not in its space {space!r}.")
     return SPACES[space][name]
 
 
 def _row(name: str, span: Range) -> tuple[float, float, float]:
-    """Return (neutral, below, above); an op with a single value has no way to go."""
-    neutral = OPS[name].identity_value
-    if span.low == span.high or neutral is None:
+    """Return (identity value, below, above); both distances are 0 for a single value."""
+    identity_value = OPS[name].identity_value
+    if span.low == span.high or identity_value is None:
         return span.low, 0.0, 0.0
     ends = [span.low, span.high]
     ends += [mirror(name, end) for end in ends] if span.mirrored else []
-    return neutral, max(0.0, neutral - min(ends)), max(0.0, max(ends) - neutral)
+    below, above = identity_value - min(ends), max(ends) - identity_value
+    return identity_value, max(0.0, below), max(0.0, above)

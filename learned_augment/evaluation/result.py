@@ -64,7 +64,7 @@ class Run:
         percents += [] if run.best is None else [run.best]
         losses = [loss for loss in (run.loss, *run.losses) if loss is not None]
         if not all(map(_is_number, [*percents, *losses])):
-            raise ValueError("a result is no finite number")
+            raise ValueError("a measurement is no finite number")
         if not all(0 <= percent <= 100 for percent in percents):
             raise ValueError("an accuracy is no percentage")
         if not all(type(number) is int for number in (run.seed, *(e for e, _ in run.accuracies))):
@@ -77,7 +77,7 @@ class ComparisonResult:
     """Accuracies of every policy at every seed, an immutable value.
 
     Attributes:
-        data: what the data are called.
+        data: name of the data.
         placements: for each policy, in order, how it was placed: "nothing", "alone",
             "crop-flip only" or "after crop-flip".
         reference: the policy that the others are compared with.
@@ -113,10 +113,10 @@ class ComparisonResult:
         return {run.seed: run.accuracy for run in self.runs if run.policy == policy}
 
     def difference(self, policy: str, reference: str | None = None) -> Difference | None:
-        """Return how much better `policy` is, in points with a 95 % t interval over seeds.
+        """Return the mean lead of `policy` in points, with its 95 % t interval over seeds.
 
-        The interval covers what a seed decides, on the same test images. None stands for fewer
-        than two seeds that both have finished.
+        The interval covers the randomness of seeds, not of test images. None stands for fewer than
+        two seeds that both have finished.
         """
         ours, theirs = self.accuracies(policy), self.accuracies(reference or self.reference)
         both = [seed for seed in self.seeds if seed in ours and seed in theirs]
@@ -128,7 +128,7 @@ class ComparisonResult:
 
     @property
     def resolution(self) -> float:
-        """The finest difference that can be seen, in points: one test image."""
+        """The smallest difference of two accuracies, in points: one test image."""
         return 100 / float(self.settings["test_images"])
 
     def deviation(self) -> float | None:
@@ -342,7 +342,7 @@ def _check(result: ComparisonResult) -> None:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and -1e308 < value < 1e308
 
 
 def _is_figure(value: Any) -> bool:

@@ -64,7 +64,7 @@ class RunCache:
         check_output_path(self._folder / "training.json")
 
     def find(self, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return what a training of this configuration measured, None if there is none.
+        """Return the measurements of a training of this configuration, None if there is none.
 
         Raises:
             ValueError: if the file is broken or holds another configuration's results.
@@ -90,7 +90,7 @@ class RunCache:
         return f"{self._path(wanted)} is not a finished training; delete it to repeat it."
 
     def store(self, wanted: Mapping[str, Any], measured: Mapping[str, Any]) -> None:
-        """Keep what a training of this configuration measured; plain JSON data both."""
+        """Keep the measurements of a training of this configuration; both are plain JSON data."""
         document = {"configuration": wanted, "measured": measured}
         text = json.dumps(document, indent=1, allow_nan=False) + "\n"
         write_atomically(self._path(wanted), text.encode())
@@ -109,9 +109,9 @@ def configuration(
         data: `data_hash` of the images.
         named_policy: the policies that augment them.
         network: `network_hash` at the seed.
-        recipe: how it is trained.
-        seed: what everything random is drawn from.
-        hardware: kind of device and number of threads, which orders sums.
+        recipe: the training.
+        seed: of everything random.
+        hardware: kind of device and number of threads, which decide the order of sums.
     """
     found = {
         "arithmetic": ARITHMETIC,
@@ -121,7 +121,7 @@ def configuration(
         "data": data,
         "policies": [policy_hash(policy) for policy in named_policy.policies],
         "network": network,
-        # What is off is left out, so that a new setting leaves finished trainings valid.
+        # Settings that are off are left out: a new setting leaves finished trainings valid.
         "recipe": {key: value for key, value in asdict(recipe).items() if value},
         "seed": seed,
     }
@@ -150,12 +150,12 @@ class Comparison:
     """Everything that decides the numbers of a comparison.
 
     Attributes:
-        images: what is trained and tested on.
-        named_policies: for each seed the policies by name; they differ in random baselines alone.
-        network: what is trained.
-        recipe: how it is trained.
-        device: where it is trained.
-        train_size: how many of the training images, drawn anew for each seed; None is all.
+        images: the training and test images.
+        named_policies: for each seed the policies by name; only random baselines differ.
+        network: name, factory or module.
+        recipe: the training that every policy gets.
+        device: the device that trains.
+        train_size: number of training images, drawn anew for each seed; None is all.
         reference: name of the policy that the others are compared with.
         interest: the difference in points that the seeds should be enough to show.
     """
@@ -170,7 +170,7 @@ class Comparison:
     interest: float
 
     def check(self) -> None:
-        """Raise what the first training would."""
+        """Raise the errors that the first training would raise."""
         check_network(self.network, self.data(0), self.device)
 
     def data(self, seed: int) -> ImageData:
@@ -183,7 +183,7 @@ class Comparison:
         workers: int | None = None,
         progress: bool | None = None,
     ) -> ComparisonResult:
-        """Train what the cache does not hold, seed by seed: an interrupt leaves whole pairs.
+        """Run the trainings that are not in the cache, seed by seed, so that most pairs are whole.
 
         Args:
             cache_folder: folder of finished trainings, or None.
@@ -195,7 +195,7 @@ class Comparison:
         """
         cache = None if cache_folder is None else RunCache(cache_folder)
         wanted = self._configurations() if cache else {}
-        # Everything is looked for first: a broken file is found before hours of training.
+        # Read the whole cache first: a broken file is an error before hours of training.
         found = {} if cache is None else dict(_cached(cache, wanted))
         missing = [job for job in self._jobs() if job not in found]
         try:
@@ -223,7 +223,7 @@ class Comparison:
         )
 
     def train(self, seed: int, name: str, on_epoch: Callable[[int], None] = lambda n: None) -> Run:
-        """Train once and return what was measured."""
+        """Run one training and return its measurements."""
         named_policy, data = self.named_policies[seed][name], self.data(seed)
         with _one_thread(self.device):
             trained = train_network(

@@ -39,13 +39,18 @@ def paired_difference(
 
     Args:
         values: measurements, one per pair.
-        reference: what each is compared with, in the same order.
+        reference: the measurements to compare with, in the same order.
         level: confidence level, in (0, 1).
         step: resolution of the measurements. Differences that agree by luck look certain; the
             deviation is taken to be no less than rounding to this step would cause.
 
     Raises:
         ValueError: if there are fewer than two pairs, or the lengths differ.
+
+    Example:
+        >>> found = paired_difference([91.0, 92.5, 93.0], [90.0, 90.5, 92.0])
+        >>> print(f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]")
+        1.33 [-0.10, 2.77]
 
     Student, The probable error of a mean, Biometrika 1908.
     """
@@ -92,6 +97,10 @@ def pairs_needed(difference: float, deviation: float) -> int:
 
     Raises:
         ValueError: if `difference` is not above 0 or `deviation` is negative.
+
+    Example:
+        >>> pairs_needed(difference=1.0, deviation=0.9)
+        9
     """
     if not 0 < difference < math.inf:
         raise ValueError(f"Expected a difference above 0, got {difference}.")

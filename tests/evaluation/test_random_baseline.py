@@ -19,12 +19,12 @@ STRENGTHLESS = {"AutoContrast", "Invert", "Equalize"}
 
 
 def strength(op, value, space):
-    """Written again from the definition: distance from neutral over the way to that end."""
-    span, neutral = SPACES[space][op], OPS[op].identity_value
+    """Written again from the definition: distance from the identity value over that to the end."""
+    span, identity_value = SPACES[space][op], OPS[op].identity_value
     ends = {span.low, span.high}
     ends |= {mirror(op, end) for end in ends} if span.mirrored else set()
-    reach = (max(ends) if value > neutral else min(ends)) - neutral
-    return 0.0 if value == neutral else abs((value - neutral) / reach)
+    reach = (max(ends) if value > identity_value else min(ends)) - identity_value
+    return 0.0 if value == identity_value else abs((value - identity_value) / reach)
 
 
 def drawn(policy):
@@ -121,7 +121,7 @@ def test_without_ranges_there_is_no_strength():
     with pytest.raises(ValueError, match=r"about\['space'\] to be one of dada, .* got None"):
         random_baseline(trivial_augment())
     foreign = from_layers([[("CutoutClipped", 1.0, 0.5)]], {"space": "dada", "name": "mine"})
-    with pytest.raises(ValueError, match="mine has CutoutClipped, which is not of its space"):
+    with pytest.raises(ValueError, match="mine has CutoutClipped, which is not in its space"):
         random_baseline(foreign)
     whole = dataclasses.replace(
         from_layers([[("Posterize", 1.0, 5.0), ("Color", 1.0, 1.3)]]),

@@ -97,6 +97,7 @@ def test_what_the_script_itself_defines_needs_the_script(monkeypatch):
     assert not needs_no_script(square)
 
 
+@pytest.mark.slow
 def test_a_script_is_not_run_again_for_what_others_define(tmp_path):
     done = script_run(
         tmp_path,
@@ -111,6 +112,7 @@ def test_a_script_is_not_run_again_for_what_others_define(tmp_path):
     assert (done.stdout, done.returncode) == ("run\n[(0, 9), (1, 16)]\n", 0)
 
 
+@pytest.mark.slow
 def test_a_script_without_the_main_line_ends_with_the_sentence_that_explains_it(tmp_path):
     # What the processes are sent is larger than a pipe holds: nobody may wait for them to read it.
     done = script_run(
