@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -180,7 +181,8 @@ def estimate(
     )
 
 
-def _surroundings(config: SearchConfig) -> Any:
+def _surroundings(config: SearchConfig) -> AbstractContextManager[None]:
+    """Return the context in which all work of a search runs, whatever the caller has set."""
     return isolated(config.seed, precise=True, threads=config.threads or default_threads())
 
 

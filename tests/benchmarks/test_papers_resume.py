@@ -171,7 +171,8 @@ def test_a_checkpoint_of_other_settings_is_refused_and_left_alone(tmp_path):
 
 def test_a_training_that_diverges_says_so(tmp_path):
     recipe = PaperRecipe(3, 16, 1e30, clip=0)
-    with isolated(0), pytest.raises(ArithmeticError, match=r"Step 3: train_loss is nan.*Lower the learning"):
+    message = r"Step 3: train_loss is nan.*Lower the learning"
+    with isolated(0), pytest.raises(ArithmeticError, match=message):
         run_training(fresh(recipe=recipe), tmp_path / "run.pt", {}, CPU)
 
 

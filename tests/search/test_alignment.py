@@ -179,14 +179,14 @@ def test_differences_through_shakes_use_one_set_of_factors(seed):
 def test_look_ahead_is_the_step_of_sgd_with_momentum():
     torch.manual_seed(1)
     layer = nn.Linear(4, 2)
-    optimiser = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
     weights = {n: p.detach().clone() for n, p in layer.named_parameters()}
     velocity = {n: torch.zeros_like(w) for n, w in weights.items()}
     for _ in range(3):
         x = torch.randn(5, 4)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         layer(x).square().mean().backward()
-        optimiser.step()
+        optimizer.step()
         slope, _ = gradient(
             lambda w, x=x: functional_call(layer, w, (x,)).square().mean(-1) / len(x), weights
         )

@@ -30,7 +30,7 @@ def found(data=None, **changes):
     return search(data or images(), **{**SMALL, "progress": False, **changes})
 
 
-def labelled(counts, side=16):
+def labeled(counts, side=16):
     labels = torch.cat([torch.full((n,), label) for label, n in enumerate(counts)])
     pixels = torch.arange(len(labels), dtype=torch.uint8)[:, None, None, None]
     pixels = pixels.expand(-1, 3, side, side).contiguous()
@@ -105,7 +105,7 @@ def test_data_that_must_not_be_mirrored_are_not_flipped_by_the_base_augmentation
 
 
 def test_a_split_is_stratified_disjoint_and_exhaustive():
-    split = split_images(labelled([7, 5, 9]), None, None, 0, CPU)
+    split = split_images(labeled([7, 5, 9]), None, None, 0, CPU)
     a, b = split.train_images[:, 0, 0, 0].tolist(), split.val_images[:, 0, 0, 0].tolist()
     assert sorted(a + b) == list(range(21))
     counts = [part.bincount() for part in (split.train_labels, split.val_labels)]
@@ -114,7 +114,7 @@ def test_a_split_is_stratified_disjoint_and_exhaustive():
 
 
 def test_both_parts_of_a_split_are_in_random_order():
-    split = split_images(labelled([60, 60, 60]), None, None, 0, CPU)
+    split = split_images(labeled([60, 60, 60]), None, None, 0, CPU)
     for labels in (split.train_labels, split.val_labels):
         assert labels[:20].bincount(minlength=3).min() >= 2
 
@@ -130,19 +130,19 @@ def test_no_seed_uses_the_test_images_of_compare():
 
 
 def test_reduction_keeps_the_proportions():
-    split = split_images(labelled([40, 20, 60]), None, 24, 0, CPU)
+    split = split_images(labeled([40, 20, 60]), None, 24, 0, CPU)
     assert split.train_labels.bincount().tolist() == [4, 2, 6]
     assert split.val_labels.bincount().tolist() == [4, 2, 6]
 
 
 def test_too_few_images_of_a_class_are_refused_by_name():
     with pytest.raises(ValueError, match=r"each need .* class1 \(1\); raise reduce"):
-        split_images(labelled([4, 1, 4]), None, None, 0, CPU)
+        split_images(labeled([4, 1, 4]), None, None, 0, CPU)
 
 
 def test_a_single_class_is_refused():
     with pytest.raises(ValueError, match="at least 2 classes"):
-        labelled([8])
+        labeled([8])
 
 
 def test_a_loss_that_turns_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path):
