@@ -34,7 +34,7 @@ def find(data: ImageData, method: str, seed: int, name: str, folder: Path | None
     def watch(report: SearchReport) -> None:
         curve.append({"step": report.step, **{k: round(v, 5) for k, v in report.metrics.items()}})
         if report.step % 20 == 0:
-            print(method, f"{report.step} of {report.steps}, {report.left:.0f} s left", flush=True)
+            print(method, f"{report.step} of {report.steps}, {report.seconds_left:.0f} s left", flush=True)
 
     start = time.process_time()
     policy = search(
@@ -43,6 +43,7 @@ def find(data: ImageData, method: str, seed: int, name: str, folder: Path | None
         **SETTINGS[method],
         seed=seed,
         device="cpu",
+        threads=1,
         checkpoint=None if folder is None else folder / f"{name}.checkpoint",
         callbacks=[watch],
         progress=False,

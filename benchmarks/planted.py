@@ -158,6 +158,7 @@ def one_search(
         epochs=options.epochs,
         base=options.base,
         seed=seed,
+        threads=options.threads,
         progress=False,
         **settings,
     )
