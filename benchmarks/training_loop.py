@@ -6,12 +6,11 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 
-from benchmarks.papers.trainer import PaperTrainer
-from learned_augment.runtime.loop import StepReport, Stop, run_steps
+from learned_augment.runtime.loop import Job, StepReport, Stop, run_steps
 
 __all__ = ["OVER", "Stop", "add_training_options", "exit_status", "run_training"]
 
@@ -22,23 +21,29 @@ _NO_MEMORY = re.compile(
 )
 
 
+class Training(Job, Protocol):
+    """A training in epochs."""
+
+    epoch_steps: int
+
+
+_Training = TypeVar("_Training", bound=Training)
+
+
 def run_training(
-    trainer: PaperTrainer,
+    training: _Training,
     checkpoint: Path,
     config: Mapping[str, Any],
     device: torch.device,
     *,
     time_budget: float = math.inf,
     save_every: float = 120.0,
-    on_epoch: Callable[[PaperTrainer], None] = lambda trainer: None,
+    on_epoch: Callable[[_Training], None] = lambda training: None,
 ) -> Stop:
-    """Train until done, interrupted, or out of time; say which.
-
-    An existing checkpoint is resumed. One is written every `save_every` seconds and whenever the
-    training stops; process 0 writes, all read.
+    """Train until done, interrupted, or out of time; see `run_steps`.
 
     Args:
-        trainer: built, and not stepped yet.
+        training: built, and not stepped yet.
         checkpoint: where to read and write.
         config: what a checkpoint must agree with.
         device: of the training.
@@ -47,48 +52,25 @@ def run_training(
         on_epoch: called after every epoch, in process 0.
 
     Raises:
-        ArithmeticError: if the loss of an epoch is not finite; the last checkpoint is kept.
+        ArithmeticError: if a loss is not finite; the last checkpoint is kept.
         ValueError: if the checkpoint is of another configuration, or an image cannot be read.
     """
-    job = _Epochs(trainer)
 
-    def report(step: StepReport) -> None:
-        if step.metrics:
-            on_epoch(trainer)
+    def on_step(report: StepReport) -> None:
+        if report.step % training.epoch_steps == 0:
+            on_epoch(training)
 
     return run_steps(
-        job,
+        training,
         name="training",
         config=config,
         device=device,
         checkpoint=checkpoint,
         save_every=save_every,
         time_budget=max(0.0, time_budget),
-        on_step=report,
-        save_before=(ValueError,),  # an image that cannot be read
+        on_step=on_step,
+        save_before=(ValueError,),  # an image that cannot be read; nothing was learned from it
     )
-
-
-class _Epochs:
-    """A trainer as a `Job`, whose metrics are those of an epoch that has just ended."""
-
-    def __init__(self, trainer: PaperTrainer) -> None:
-        self._trainer = trainer
-        self.state_dict, self.load_state_dict = trainer.state_dict, trainer.load_state_dict
-
-    @property
-    def done(self) -> int:
-        return self._trainer.done
-
-    @property
-    def remaining(self) -> dict[str, int]:
-        return {"training": self._trainer.steps - self._trainer.done}
-
-    def step(self) -> dict[str, float]:
-        self._trainer.step()
-        if self._trainer.done % self._trainer.epoch_steps:
-            return {}
-        return {"train_loss": self._trainer.losses[-1]}
 
 
 def add_training_options(parser: argparse.ArgumentParser) -> None:

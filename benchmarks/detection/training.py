@@ -128,7 +128,7 @@ class _Samples(Dataset[Sample]):
 
 
 class Training:
-    """A detector under way, where ``run_training`` expects a classifier's ``Trainer``.
+    """A detector in training.
 
     Args:
         model: A detector of ``detect_models``.
@@ -177,8 +177,13 @@ class Training:
         """Number of finished epochs."""
         return self.done // self.epoch_steps
 
-    def step(self) -> None:
-        """Take one step.
+    @property
+    def remaining(self) -> dict[str, int]:
+        """Steps still to take."""
+        return {"training": self.steps - self.done}
+
+    def step(self) -> dict[str, float]:
+        """Take one step and return its loss.
 
         Raises:
             ValueError: If an image cannot be read; nothing has been learned from its batch.
@@ -190,13 +195,14 @@ class Training:
             group["lr"] = self._schedule.rate(self.done, self.epoch_steps)
         images = [image.to(self._device).float() / 255 for image, _ in batch]
         targets = [{k: v.to(self._device) for k, v in target.items()} for _, target in batch]
-        self._learn(self.model.train()(images, targets))
+        loss = self._learn(self.model.train()(images, targets))
         self.done += 1
         if self.done % self.epoch_steps == 0:
             self.losses.append(statistics.fmean(self._running))
             self._running = []
+        return {"loss": loss}
 
-    def _learn(self, losses: dict[str, Tensor]) -> None:
+    def _learn(self, losses: dict[str, Tensor]) -> float:
         loss = torch.stack(list(losses.values())).sum()
         found = loss.item()
         if not math.isfinite(found):
@@ -209,6 +215,7 @@ class Training:
         loss.backward()
         self._optimizer.step()
         self._running.append(found)
+        return found
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that a step changes."""

@@ -15,7 +15,7 @@ from learned_augment.backends import apply_batch
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.evaluation.named_policies import NamedPolicy
 from learned_augment.policy import Policy
-from learned_augment.runtime.distributed import rank, share, world
+from learned_augment.runtime.distributed import rank, shard, world_size
 from learned_augment.training.normalize import Levels, level_statistics
 
 __all__ = ["Batch", "Draws", "Feed", "MemoryFeed", "augmented"]
@@ -78,7 +78,7 @@ class MemoryFeed:
 
     def batches(self, rows: Tensor, copies: int, first: int, draws: Draws) -> Iterator[Batch]:
         """Yield augmented batches; see `Feed`."""
-        own = share(rows.shape[1])
+        own = shard(rows.shape[1])
         for chosen in rows.to(self._device):
             mine = chosen[own]
             for _ in range(copies):
@@ -92,7 +92,7 @@ class MemoryFeed:
         """Yield this process's share of the test images."""
         images, labels = self._data.test_images, self._data.test_labels
         for start in range(0, len(labels), _TESTED_AT_ONCE):
-            part = slice(start + rank(), min(start + _TESTED_AT_ONCE, len(labels)), world())
+            part = slice(start + rank(), min(start + _TESTED_AT_ONCE, len(labels)), world_size())
             yield images[part].to(self._device), labels[part].to(self._device)
 
 
@@ -107,7 +107,7 @@ def augmented(
         count: images in the whole batch, for all of which every process draws.
         generator: to draw from.
     """
-    own = share(count)
+    own = shard(count)
     for policy in policies:
         images = apply_batch(images, policy.sample(count, generator).rows(own))
     return images

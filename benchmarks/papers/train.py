@@ -33,7 +33,7 @@ from benchmarks.papers.records import Record
 from benchmarks.papers.trainer import PaperTrainer
 from benchmarks.training_loop import INTERRUPTED, OVER, Stop, exit_status, run_training
 from learned_augment._text import duration
-from learned_augment.runtime.distributed import connect, rank, world
+from learned_augment.runtime.distributed import init_processes, rank, world_size
 from learned_augment.runtime.rng import isolated
 from learned_augment.training import find_device
 
@@ -58,7 +58,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.data is None and not options.dry_run:
         raise ValueError("Which data? Give --data; --dry-run does without.")
     device = _device(options.device)
-    connect(device)
+    init_processes(device)
     data = _load(job) if options.data else None
     if rank() == 0:
         print(job.description(data), flush=True)
@@ -70,7 +70,7 @@ def _run(options: argparse.Namespace) -> int:
         stop = _train(job, data, seed, device, record, start + 60 * options.time_budget)
         if stop != "finished":
             code = OVER if stop == "time budget" else INTERRUPTED
-            return 0 if world() > 1 else code
+            return 0 if world_size() > 1 else code
     if rank() == 0:
         print(record.summary())
     return 0
@@ -121,11 +121,11 @@ def _train(
 
 
 def _launcher() -> str:
-    if world() == 1:
+    if world_size() == 1:
         return "python"
     nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
     more = f"--nnodes {nodes} " if nodes > 1 else ""
-    return f"torchrun {more}--nproc-per-node {world() // nodes}"
+    return f"torchrun {more}--nproc-per-node {world_size() // nodes}"
 
 
 def _tell(trainer: PaperTrainer, seed: int, epochs: int) -> None:
@@ -161,7 +161,7 @@ def _configuration(job: Job, data: Source, device: torch.device) -> dict[str, ob
         "test_images": test,
         "augmented": job.augmented,
         "device": device.type,
-        "processes": world(),
+        "processes": world_size(),
     }
 
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.papers.build import from_all, one_norm, optimizer, share_out, wrapped
+from benchmarks.papers.build import one_norm, optimizer, share_out, wrapped
 from benchmarks.papers.feeds import Batch, Draws, Feed
 from benchmarks.papers.pixels import cut_out, light
 from benchmarks.papers.recipe import PaperRecipe
 from learned_augment.models import NetworkChoice, build_network
-from learned_augment.runtime.distributed import rank, share, total, world
+from learned_augment.runtime.distributed import all_gather, all_reduce_sum, rank, shard, world_size
 from learned_augment.training import Trained
 from learned_augment.training.normalize import Normalize
 
@@ -86,8 +86,17 @@ class PaperTrainer:
         """The network in training."""
         return self._network
 
-    def step(self) -> None:
-        """Learn from one batch; after the last one of an epoch, test where the recipe says so."""
+    @property
+    def remaining(self) -> dict[str, int]:
+        """Steps still to take."""
+        return {"training": self.steps - self.done}
+
+    def step(self) -> dict[str, float]:
+        """Learn from one batch; after the last one of an epoch, test where the recipe says so.
+
+        Returns:
+            The training loss of an epoch that ends, and nothing else.
+        """
         start = time.monotonic()
         if self._batches is None:
             self._batches = self._begin()
@@ -101,9 +110,11 @@ class PaperTrainer:
         self._optimizer.step()
         self._running.append(copies[0] if len(copies) == 1 else torch.stack(copies).mean())
         self.done += 1
-        if self.done % self.epoch_steps == 0:
+        ends = self.done % self.epoch_steps == 0
+        if ends:
             self._finish()
         self.seconds += time.monotonic() - start
+        return {"train_loss": self.losses[-1]} if ends else {}
 
     def result(self) -> Trained:
         """Return what was measured in the epochs that have finished.
@@ -127,7 +138,7 @@ class PaperTrainer:
             "optimizer": self._optimizer.state_dict(),
             "order": self._epoch_order,
             "draws": self._draws.generator.get_state(),
-            "global": from_all(torch.get_rng_state(), self._device),
+            "global": all_gather(torch.get_rng_state(), self._device),
             "cuda": self._cuda_state(),
             "running": running,
             "losses": list(self.losses),
@@ -169,7 +180,7 @@ class PaperTrainer:
         return loss.detach()
 
     def _finished(self, x: Tensor) -> Tensor:
-        own, recipe, generator = share(self._batch), self._recipe, self._draws.generator
+        own, recipe, generator = shard(self._batch), self._recipe, self._draws.generator
         if recipe.lighting:
             amounts = torch.randn(self._batch, 3, generator=generator)[own] * recipe.lighting
             x = light(x, amounts, self._normalize.deviation)
@@ -183,7 +194,7 @@ class PaperTrainer:
         self._epoch_order = self._order.get_state()
         if self._recipe.tests(self.epoch):
             self.tests.append((self.epoch, self._accuracy()))
-        mean = total(torch.stack(self._running).mean()) / world()
+        mean = all_reduce_sum(torch.stack(self._running).mean()) / world_size()
         self.losses.append(mean.item())
         self._running = []
 
@@ -203,7 +214,7 @@ class PaperTrainer:
             counts += torch.stack(
                 [(logits.argmax(1) == labels).sum(), labels.new_tensor(len(labels))]
             )
-        right, tested = total(counts).tolist()
+        right, tested = all_reduce_sum(counts).tolist()
         return float(100 * right / tested)
 
     def _autocast(self) -> torch.autocast:
@@ -213,4 +224,4 @@ class PaperTrainer:
     def _cuda_state(self) -> list[Tensor]:
         if self._device.type != "cuda":
             return []
-        return from_all(torch.cuda.get_rng_state(self._device), self._device)
+        return all_gather(torch.cuda.get_rng_state(self._device), self._device)

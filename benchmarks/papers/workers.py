@@ -18,7 +18,7 @@ from benchmarks.papers.feeds import Batch, Draws, augmented
 from benchmarks.papers.pictures import Pictures
 from learned_augment.backends.pil import apply_image
 from learned_augment.policy import Policy
-from learned_augment.runtime.distributed import rank, share, world
+from learned_augment.runtime.distributed import rank, shard, world_size
 from learned_augment.runtime.signals import ignore_interrupts
 from learned_augment.training.normalize import Levels
 
@@ -130,7 +130,7 @@ class WorkerFeed:
 
     def tests(self) -> Iterator[Batch]:
         """Yield this process's share of the test images."""
-        rows = torch.arange(rank(), len(self._test.labels), world())
+        rows = torch.arange(rank(), len(self._test.labels), world_size())
         keys = [[(row, 0) for row in part.tolist()] for part in rows.split(_TESTED_AT_ONCE)]
         yield from self._load(_Prepared(self._test, self._settings.test), keys)
 
@@ -163,7 +163,7 @@ class _Keys:
         return len(self._rows) * self._copies
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        own = share(self._rows.shape[1])
+        own = shard(self._rows.shape[1])
         for step, rows in enumerate(self._rows, self._first):
             generator = torch.Generator().manual_seed((self._seed << 32) + step)
             for _ in range(self._copies):

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from learned_augment.runtime.distributed import BatchNormOverAll
+from learned_augment.runtime.distributed import SyncedBatchNorm
 
 __all__ = ["NORMS", "norm_parameters", "remembering_one_batch"]
 
-NORMS = (_BatchNorm, BatchNormOverAll, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
+NORMS = (_BatchNorm, SyncedBatchNorm, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
 
 
 def norm_parameters(network: nn.Module) -> set[str]:
@@ -26,7 +26,7 @@ def norm_parameters(network: nn.Module) -> set[str]:
 @contextmanager
 def remembering_one_batch(network: nn.Module) -> Iterator[None]:
     """Let the running statistics of batch normalisations become those of the next batch alone."""
-    norms = [m for m in network.modules() if isinstance(m, _BatchNorm | BatchNormOverAll)]
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm | SyncedBatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 1.0

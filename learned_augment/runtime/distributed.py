@@ -1,8 +1,7 @@
-"""One search on several processes: who does which images, and sums over all of them.
+"""Collective operations over the processes that ``torchrun`` started.
 
-Every process draws the same random numbers and holds the same data, weights and policy; only the
-images of a batch are shared out. Without `torch.distributed` there is one process and a total is
-the tensor itself.
+Every process draws the same random numbers and holds the same data, weights and policy; each
+computes on its own part of a batch. In a single process a sum over processes is the tensor itself.
 """
 
 import os
@@ -12,15 +11,25 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-__all__ = ["BatchNormOverAll", "agree", "connect", "rank", "share", "synchronise", "total", "world"]
+__all__ = [
+    "SyncedBatchNorm",
+    "all_gather",
+    "all_reduce_sum",
+    "any_process",
+    "init_processes",
+    "rank",
+    "shard",
+    "sync_batch_norms",
+    "world_size",
+]
 
 TorchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 
-def connect(device: torch.device) -> None:
-    """Join the processes that ``torchrun`` started; nothing to do for a single one.
+def init_processes(device: torch.device) -> None:
+    """Initialize communication between the processes of ``torchrun``; a single process needs none.
 
-    Under ``torchrun``, ``device`` "cuda" is from now on this process's own GPU.
+    Under ``torchrun``, device "cuda" becomes the GPU of this process.
 
     Raises:
         ValueError: If a machine has fewer GPUs than processes.
@@ -34,11 +43,11 @@ def connect(device: torch.device) -> None:
             )
         torch.cuda.set_device(mine)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        # Some totals of a search on GPUs lie on the CPU.
+        # A search on GPUs also sums tensors on the CPU.
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
 
 
-def world() -> int:
+def world_size() -> int:
     """Return the number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
@@ -48,13 +57,13 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def share(count: int) -> slice:
-    """Return which of ``count`` images are this process's own."""
-    return slice(count * rank() // world(), count * (rank() + 1) // world())
+def shard(count: int) -> slice:
+    """Return which of ``count`` images this process computes on."""
+    return slice(count * rank() // world_size(), count * (rank() + 1) // world_size())
 
 
-class _Total(torch.autograd.Function):
-    """Sum over processes; its derivative, forwards and backwards, is the same sum."""
+class _AllReduceSum(torch.autograd.Function):
+    """Sum over processes; its derivative, in forward and backward mode, is the same sum."""
 
     @staticmethod
     def forward(tensor: Tensor) -> Tensor:
@@ -64,34 +73,43 @@ class _Total(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
-        """Keep nothing: the sum is linear."""
+        """Save nothing, since the sum is linear."""
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> Tensor:
-        return total(slope)
+        return all_reduce_sum(slope)
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor) -> Tensor:
-        return total(tangent)
+        return all_reduce_sum(tangent)
 
 
-def total(tensor: Tensor) -> Tensor:
+def all_reduce_sum(tensor: Tensor) -> Tensor:
     """Return the sum of ``tensor`` over all processes, the same bits on each; differentiable."""
-    if world() == 1:
+    if world_size() == 1:
         return tensor
-    out: Tensor = _Total.apply(tensor)
+    out: Tensor = _AllReduceSum.apply(tensor)
     return out
 
 
-def agree(flag: bool, device: torch.device) -> bool:
-    """Return whether any process raised ``flag``, so that all of them stop at the same step."""
-    return bool(total(torch.tensor(float(flag), device=device)) > 0)
+def any_process(flag: bool, device: torch.device) -> bool:
+    """Return whether ``flag`` is true in any process; the answer is the same in all of them."""
+    return bool(all_reduce_sum(torch.tensor(float(flag), device=device)) > 0)
 
 
-class BatchNormOverAll(nn.Module):
-    """Batch normalisation whose training statistics are those of the batch of all processes.
+def all_gather(tensor: Tensor, device: torch.device) -> list[Tensor]:
+    """Return the tensors of all processes, in the order of their ranks, on the CPU."""
+    if world_size() == 1:
+        return [tensor]
+    tensors = [torch.empty_like(tensor, device=device) for _ in range(world_size())]
+    dist.all_gather(tensors, tensor.to(device))
+    return [each.cpu() for each in tensors]
 
-    Takes over the parameters and buffers of a batch normalisation of torch under the same names.
+
+class SyncedBatchNorm(nn.Module):
+    """Batch normalization with the statistics of the batches of all processes, in training.
+
+    It uses the parameters and buffers of a batch normalization of torch, under the same names.
 
     Raises:
         ValueError: If ``norm`` has no scale and shift, or keeps no running statistics.
@@ -106,7 +124,7 @@ class BatchNormOverAll(nn.Module):
         super().__init__()
         if not (norm.affine and norm.track_running_stats):
             raise ValueError(
-                "Several processes need batch normalisations with affine=True and "
+                "Several processes need batch normalizations with affine=True and "
                 f"track_running_stats=True, got {norm}; search on one process."
             )
         self.eps = norm.eps
@@ -116,20 +134,20 @@ class BatchNormOverAll(nn.Module):
             self.register_buffer(name, getattr(norm, name))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (B, C, ...) channel by channel, in float32 or better."""
+        """Normalize (B, C, ...) channel by channel, in float32 or better."""
         x = x.to(torch.promote_types(x.dtype, torch.float32))
         if not self.training:
             mean, var = self.running_mean, self.running_var
         else:
             mean, var = self._statistics(x)
         scale = self.weight * torch.rsqrt(var + self.eps)
-        return x * _wide(scale, x) + _wide(self.bias - mean * scale, x)
+        return x * _broadcast(scale, x) + _broadcast(self.bias - mean * scale, x)
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        count = total(x.new_tensor(float(x.numel() // x.shape[1])))
+        count = all_reduce_sum(x.new_tensor(float(x.numel() // x.shape[1])))
         others = [axis for axis in range(x.dim()) if axis != 1]
-        mean = total(x.sum(others)) / count
-        var = total((x - _wide(mean, x)).square().sum(others)) / count
+        mean = all_reduce_sum(x.sum(others)) / count
+        var = all_reduce_sum((x - _broadcast(mean, x)).square().sum(others)) / count
         with torch.no_grad():
             unbiased = var * count / (count - 1)
             self.running_mean.lerp_(mean.detach(), self.momentum)
@@ -137,16 +155,16 @@ class BatchNormOverAll(nn.Module):
         return mean, var
 
 
-def _wide(channels: Tensor, like: Tensor) -> Tensor:
-    """Return (C,) as (1, C, 1, ...), to go with ``like``."""
+def _broadcast(channels: Tensor, like: Tensor) -> Tensor:
+    """Return (C,) as (1, C, 1, ...), with as many dimensions as ``like``."""
     return channels.view(1, -1, *[1] * (like.dim() - 2))
 
 
-def synchronise(network: nn.Module) -> nn.Module:
-    """Replace the batch normalisations of ``network`` in place by `BatchNormOverAll`."""
+def sync_batch_norms(network: nn.Module) -> nn.Module:
+    """Replace the batch normalizations of ``network`` in place by `BatchNormOverAll`."""
     for name, child in network.named_children():
         if isinstance(child, TorchNorm):
-            setattr(network, name, BatchNormOverAll(child))
+            setattr(network, name, SyncedBatchNorm(child))
         else:
-            synchronise(child)
+            sync_batch_norms(child)
     return network

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from learned_augment._io import check_output_path
 from learned_augment.runtime.checkpoint import load_checkpoint, save_checkpoint
-from learned_augment.runtime.distributed import agree, rank, world
+from learned_augment.runtime.distributed import all_gather, any_process, rank, world_size
 from learned_augment.runtime.progress import Pace
 from learned_augment.runtime.signals import interrupts
 
@@ -128,7 +127,7 @@ def run_steps(
             try:
                 metrics = job.step()
             except save_before:
-                if world() == 1:
+                if world_size() == 1:
                     save()
                 raise
             pace.step(phase)
@@ -148,13 +147,13 @@ def run_steps(
                 )
             over = time_budget is not None and now - start + pace.seconds(phase) > time_budget
             wanted = interrupted(), over, now - saved >= save_every
-            if not agree(any(wanted), device):
+            if not any_process(any(wanted), device):
                 continue  # most steps need one exchange between processes, not three
             save()
             saved = time.monotonic()
-            if steps_left and agree(wanted[0], device):
+            if steps_left and any_process(wanted[0], device):
                 return "interrupted"
-            if steps_left and agree(wanted[1], device):
+            if steps_left and any_process(wanted[1], device):
                 return "time budget"
     save()
     return "finished"
@@ -171,9 +170,9 @@ def check_schedule(checkpoint: Path | None, save_every: float, time_budget: floa
 
 
 def _state(job: Job, device: torch.device) -> dict[str, Any]:
-    state = {"job": job.state_dict(), "cpu_rng": _of_all(torch.get_rng_state(), device)}
+    state = {"job": job.state_dict(), "cpu_rng": all_gather(torch.get_rng_state(), device)}
     if device.type == "cuda":
-        state["cuda_rng"] = _of_all(torch.cuda.get_rng_state(device), device)
+        state["cuda_rng"] = all_gather(torch.cuda.get_rng_state(device), device)
     return state
 
 
@@ -187,15 +186,6 @@ def _load(job: Job, state: Mapping[str, Any], device: torch.device) -> None:
 def _own(states: list[Tensor]) -> Tensor:
     # A job may be resumed on another number of processes.
     return states[rank() % len(states)]
-
-
-def _of_all(state: Tensor, device: torch.device) -> list[Tensor]:
-    """Return the generator states of all processes, on the CPU."""
-    if world() == 1:
-        return [state]
-    states = [torch.empty_like(state, device=device) for _ in range(world())]
-    dist.all_gather(states, state.to(device))
-    return [one.cpu() for one in states]
 
 
 def _check_finite(metrics: Mapping[str, float], step: int, checkpoint: Path | None) -> None:

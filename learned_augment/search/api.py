@@ -17,7 +17,7 @@ from learned_augment._version import __version__
 from learned_augment.datasets.load import Source, load_images
 from learned_augment.models import NetworkChoice, build_network
 from learned_augment.policy import Policy
-from learned_augment.runtime.distributed import connect, rank
+from learned_augment.runtime.distributed import init_processes, rank
 from learned_augment.runtime.loop import StepReport, Stop, run_steps
 from learned_augment.runtime.rng import default_threads, isolated
 from learned_augment.search.callbacks import (
@@ -144,7 +144,7 @@ def prepare(
     config = SearchConfig.of(config, settings)
     _options(config, config.for_data("", True)[1])  # wrong settings fail before the data load
     device = find_device(config.device)
-    connect(device)
+    init_processes(device)
     with _surroundings(config):
         return _prepare(data, val, config, device)
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from learned_augment.runtime.distributed import synchronise, total, world
+from learned_augment.runtime.distributed import all_reduce_sum, sync_batch_norms, world_size
 from learned_augment.search.alignment import (
     Tensors,
     gradient,
@@ -47,7 +47,7 @@ class ProxyNetwork:
         clip: float,
         device: torch.device,
     ) -> None:
-        network = synchronise(network) if world() > 1 else network
+        network = sync_batch_norms(network) if world_size() > 1 else network
         self.network = network.to(device).train()
         self.momentum, self.weight_decay, self.clip = momentum, weight_decay, clip
         self.weights: Tensors = {
@@ -95,8 +95,8 @@ class ProxyNetwork:
         grads, losses = gradient(
             lambda w: self.losses(w, images, labels, update_buffers=update_buffers), weights
         )
-        mean = float(total(losses.sum())) / count
-        return {n: total(g) / count for n, g in grads.items()}, mean
+        mean = float(all_reduce_sum(losses.sum())) / count
+        return {n: all_reduce_sum(g) / count for n, g in grads.items()}, mean
 
     def ahead(self, grads: Tensors, rate: float) -> Tensors:
         """Return the weights one (unclipped) training step ahead."""

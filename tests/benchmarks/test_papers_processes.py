@@ -19,10 +19,10 @@ import sys
 import torch
 from tests.benchmarks.test_papers_processes import all_trained
 from tests.training.test_training import CPU
-from learned_augment.runtime.distributed import connect, rank
+from learned_augment.runtime.distributed import init_processes, rank
 
 torch.set_num_threads(1)
-connect(CPU)
+init_processes(CPU)
 torch.save(all_trained(), f"{sys.argv[1]}/{rank()}.pt")
 """
 

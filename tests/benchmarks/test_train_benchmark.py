@@ -170,7 +170,7 @@ def test_too_little_memory_is_one_sentence(world, monkeypatch, capsys):
 
 def test_processes_go_on_by_the_command_that_started_them(world, monkeypatch):
     assert train._launcher() == "python"
-    monkeypatch.setattr(train, "world", lambda: 8)
+    monkeypatch.setattr(train, "world_size", lambda: 8)
     assert train._launcher() == "torchrun --nproc-per-node 8"
     monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
     assert train._launcher() == "torchrun --nnodes 2 --nproc-per-node 4"

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 
 from learned_augment.runtime.distributed import (
-    BatchNormOverAll,
-    connect,
-    share,
-    synchronise,
-    total,
-    world,
+    SyncedBatchNorm,
+    all_reduce_sum,
+    init_processes,
+    shard,
+    sync_batch_norms,
+    world_size,
 )
 from tests.conftest import run_on
 
@@ -73,10 +73,10 @@ def test_two_processes_give_the_policy_of_one(results, number):
 
 
 def test_one_process_does_all_images_and_a_total_is_the_tensor_itself():
-    assert world() == 1
-    assert share(7) == slice(0, 7)
+    assert world_size() == 1
+    assert shard(7) == slice(0, 7)
     tensor = torch.randn(3)
-    assert total(tensor) is tensor
+    assert all_reduce_sum(tensor) is tensor
 
 
 @pytest.fixture
@@ -90,20 +90,20 @@ def chosen(monkeypatch):
 
 def test_every_process_of_a_machine_takes_its_own_gpu(chosen, monkeypatch):
     cuda = torch.device("cuda")
-    connect(cuda)
+    init_processes(cuda)
     assert chosen == []  # not under torchrun
     monkeypatch.setenv("LOCAL_RANK", "1")
-    connect(torch.device("cpu"))
-    connect(torch.device("cuda", 0))  # asked for by number
+    init_processes(torch.device("cpu"))
+    init_processes(torch.device("cuda", 0))  # asked for by number
     assert chosen == []
-    connect(cuda)
+    init_processes(cuda)
     assert chosen == [1]
 
 
 def test_more_processes_than_gpus_are_refused(chosen, monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(ValueError, match=r"got 2 for process 3; start 2 with --nproc-per-node"):
-        connect(torch.device("cuda"))
+        init_processes(torch.device("cuda"))
     assert chosen == []
 
 
@@ -111,8 +111,8 @@ def test_synchronised_batch_norm_is_batch_norm_on_one_process():
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.BatchNorm2d(4), nn.ReLU()))
     inner = nn.Sequential(nn.BatchNorm2d(4), nn.ReLU())
-    copied = synchronise(nn.Sequential(nn.Conv2d(3, 4, 3), inner))
-    assert isinstance(copied[1][0], BatchNormOverAll)
+    copied = sync_batch_norms(nn.Sequential(nn.Conv2d(3, 4, 3), inner))
+    assert isinstance(copied[1][0], SyncedBatchNorm)
     copied.load_state_dict(plain.state_dict())
     x = torch.randn(6, 3, 8, 8)
     torch.testing.assert_close(copied(x), plain(x), rtol=1e-4, atol=1e-5)

@@ -5,7 +5,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import BackendConfig
 
-from learned_augment.runtime.distributed import connect
+from learned_augment.runtime.distributed import init_processes
 from learned_augment.runtime.rng import isolated
 
 
@@ -38,7 +38,7 @@ def test_a_group_on_gpus_adds_tensors_on_the_cpu_too(monkeypatch):
     monkeypatch.setattr(dist, "init_process_group", asked.append)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("LOCAL_RANK", raising=False)
-    connect(torch.device("cuda"))
+    init_processes(torch.device("cuda"))
     backends = BackendConfig(dist.Backend(asked[0])).get_device_backend_map()
     assert backends == {"cpu": "gloo", "cuda": "nccl"}
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from learned_augment.backends import apply_batch
 from learned_augment.models.norms import remembering_one_batch
 from learned_augment.plan import Plan
-from learned_augment.runtime.distributed import share, total
+from learned_augment.runtime.distributed import all_reduce_sum, shard
 from learned_augment.search.alignment import (
     Tensors,
     directional_difference,
@@ -100,7 +100,7 @@ class ProxyTraining:
 
         The images are differentiable in the plan's values if these require a gradient.
         """
-        rows, device = share(self.batch), self.split.train_images.device
+        rows, device = shard(self.batch), self.split.train_images.device
         index = self.training.take(self.batch).to(device)
         images = self.base.before(self.split.train_images[index], rows)
         if plan.value.requires_grad:
@@ -140,8 +140,8 @@ class ProxyTraining:
     def of_all(self, own: Tensor) -> Tensor:
         """Return the numbers of all processes' images, (B,) float64 on the CPU, from own (b,)."""
         everyone = own.new_zeros(self.batch)
-        everyone[share(self.batch)] = own
-        return total(everyone).cpu().double()
+        everyone[shard(self.batch)] = own
+        return all_reduce_sum(everyone).cpu().double()
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that `augmented` and `train` change, except the generator."""
@@ -173,7 +173,7 @@ class ProxyTraining:
         # The release restarts its loader every step in a fixed order: always the same first batch.
         order = torch.arange(self.val_batch) if self.released else None
         index = self.validation.take(self.val_batch) if order is None else order
-        index = index[share(self.val_batch)].to(self.split.val_images.device)
+        index = index[shard(self.val_batch)].to(self.split.val_images.device)
         images, labels = self.normalize(self.split.val_images[index]), self.split.val_labels[index]
         evaluate = self.options.validation == "eval"
         with self.network.evaluation_mode() if evaluate else nullcontext():

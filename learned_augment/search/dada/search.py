@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from learned_augment.builders import from_sub_policies
 from learned_augment.policy import Policy
-from learned_augment.runtime.distributed import total
+from learned_augment.runtime.distributed import all_reduce_sum
 from learned_augment.search.cost import Phase, measured_phase
 from learned_augment.search.dada.estimators import (
     ESTIMATORS,
@@ -124,7 +124,7 @@ class DADA:
             if images.requires_grad:  # unless no op with a magnitude was drawn
                 grads = by_pixel / self.proxy.batch
                 (own,) = torch.autograd.grad(images, magnitude, grads, retain_graph=True)
-            return total(own)
+            return all_reduce_sum(own)
         # The paper's dx/dm = 1: every applied op gets the sum over the network's input.
         choice, bits = self._of_images(drawn)
         each = bits * self.proxy.of_all(by_pixel.flatten(1).sum(1))[:, None] / len(choice)

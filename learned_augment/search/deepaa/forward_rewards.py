@@ -11,7 +11,7 @@ from torch import Tensor
 
 from learned_augment.backends import apply_batch
 from learned_augment.plan import NOISE, Plan
-from learned_augment.runtime.distributed import share, total
+from learned_augment.runtime.distributed import all_reduce_sum, shard
 from learned_augment.search.alignment import Tensors, cosine_and_tangent, norm
 from learned_augment.search.deepaa.candidates import Candidates
 from learned_augment.search.deepaa.class_pairs import ClassPairs, Pair
@@ -88,11 +88,11 @@ class ForwardRewards:
             measure = self._in_first_layer(probabilities, evaluated)
         rewards = torch.zeros(count, distinct, dtype=torch.float64)
         cosines = torch.zeros(count, dtype=torch.float64)
-        for number in range(count)[share(count)]:
+        for number in range(count)[shard(count)]:
             found, cosines[number] = measure(network, chosen[number], number)
             rewards[number, evaluated[number]] = found.cpu().double()
         seen = torch.zeros(count, distinct, dtype=torch.bool).scatter(1, evaluated, True)
-        return total(rewards).masked_fill(~seen, torch.nan), total(cosines)
+        return all_reduce_sum(rewards).masked_fill(~seen, torch.nan), all_reduce_sum(cosines)
 
     def passes(self, first: bool) -> dict[str, int]:
         """Return the images that a step sends through the network, by purpose."""

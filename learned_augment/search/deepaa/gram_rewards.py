@@ -27,7 +27,7 @@ from torch import Tensor
 
 from learned_augment.backends import apply_batch
 from learned_augment.plan import NOISE
-from learned_augment.runtime.distributed import share, total
+from learned_augment.runtime.distributed import all_reduce_sum, shard
 from learned_augment.search.alignment import norm
 from learned_augment.search.deepaa.candidates import Candidates
 from learned_augment.search.deepaa.class_pairs import ClassPairs, Pair
@@ -206,7 +206,7 @@ class GramRewards:
             prefix = self.candidates.policy(layers).sample(count * draws, self.generator)
         noise = torch.rand(count, draws, distinct, NOISE, generator=self.generator)
         means, cross_draw, with_target = _zero_grams(count, distinct).tensors()
-        for number in range(count)[share(count)]:
+        for number in range(count)[shard(count)]:
             pair, rows = chosen[number], slice(number * draws, (number + 1) * draws)
             images = self.pairs.pixels(pair).expand(draws, -1, -1, -1)
             images = images if prefix is None else apply_batch(images, prefix.rows(rows))
@@ -215,7 +215,7 @@ class GramRewards:
                 network, pair, images, draws
             )
             cross_draw += of_pair
-        return Grams(total(means), total(cross_draw), total(with_target))
+        return Grams(all_reduce_sum(means), all_reduce_sum(cross_draw), all_reduce_sum(with_target))
 
     def _of_pair(
         self, network: FrozenNetwork, pair: Pair, images: Tensor, draws: int

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from learned_augment._io import write_atomically
 from learned_augment._text import leading
 from learned_augment.models.norms import norm_parameters
-from learned_augment.runtime.distributed import rank, share
+from learned_augment.runtime.distributed import rank, shard
 from learned_augment.search.alignment import Tensors, norm
 from learned_augment.search.batches import BaseAugmentation, Indices, Normalize
 from learned_augment.search.presets import MethodSettings
@@ -63,7 +63,7 @@ class Pretraining:
 
     def step(self) -> dict[str, float]:
         """Train by one batch."""
-        rows = share(self.batch)
+        rows = shard(self.batch)
         index = self.indices.take(self.batch).to(self.images.device)
         images = self.normalize(self.base.before(self.images[index], rows))
         images = self.base.after(images, self.batch, rows)

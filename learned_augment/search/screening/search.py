@@ -14,7 +14,7 @@ from torch import nn
 from learned_augment.builders import identity, in_sequence
 from learned_augment.evaluation.statistics import paired_difference
 from learned_augment.policy import Policy
-from learned_augment.runtime.distributed import rank, world
+from learned_augment.runtime.distributed import rank, world_size
 from learned_augment.runtime.process_pool import Workers
 from learned_augment.search.cost import Phase
 from learned_augment.search.options import Options
@@ -271,7 +271,7 @@ class Screening:
     # Running trials
 
     def _measure(self, place: int) -> Measured:
-        if place not in self._ready and world() > 1:
+        if place not in self._ready and world_size() > 1:
             self._share_out(place)
         elif place not in self._ready and self.options.workers > 1:
             self._wait_for(place)
@@ -298,9 +298,9 @@ class Screening:
         """Do every n-th planned trial in each of n processes, and tell the others."""
         mine = {
             at: self._laboratory.run(self._jobs[at].trial)
-            for at in range(place + rank(), len(self._jobs), world())
+            for at in range(place + rank(), len(self._jobs), world_size())
         }
-        everyone: list[dict[int, Measured]] = [{} for _ in range(world())]
+        everyone: list[dict[int, Measured]] = [{} for _ in range(world_size())]
         dist.all_gather_object(everyone, mine)
         for theirs in everyone:
             self._ready |= theirs
