@@ -281,7 +281,7 @@ def test_even_a_last_training_runs_with_the_threads_that_its_record_names(tmp_pa
 @pytest.mark.parametrize(
     ("cores", "seeds", "network", "workers"),
     [(8, 2, "small-cnn", 4), (3, 2, linear, 3), (1, 2, linear, 1), (8, 2, lambda n: linear(n), 1)],
-    ids=str,
+    ids=["name", "function", "one core", "lambda"],
 )
 def test_by_default_there_is_a_process_for_each_core_and_training(
     monkeypatch, cores, seeds, network, workers
