@@ -34,7 +34,8 @@ def find(data: ImageData, method: str, seed: int, name: str, folder: Path | None
     def watch(report: SearchReport) -> None:
         curve.append({"step": report.step, **{k: round(v, 5) for k, v in report.metrics.items()}})
         if report.step % 20 == 0:
-            print(method, f"{report.step} of {report.steps}, {report.seconds_left:.0f} s left", flush=True)
+            left = f"{report.seconds_left:.0f} s left"
+            print(method, f"{report.step} of {report.steps}, {left}", flush=True)
 
     start = time.process_time()
     policy = search(

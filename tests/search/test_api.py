@@ -298,12 +298,12 @@ def test_progress_is_silent_without_a_terminal_and_shows_the_leading_ops(capsys)
 
 
 def test_estimate_returns_sizes_memory_and_time():
-    told = estimate(images(), **SMALL)
-    assert (told.train_images, told.val_images, told.classes, told.steps) == (12, 12, 3, 6)
-    assert told.data_bytes == 24 * 3 * 16 * 16 + 24 * 8
-    assert told.memory_bytes > told.data_bytes
-    assert told.seconds > 0
-    assert "base augmentation: crop-flip; 6 steps" in str(told)
+    cost = estimate(images(), **SMALL)
+    assert (cost.train_images, cost.val_images, cost.classes, cost.steps) == (12, 12, 3, 6)
+    assert cost.data_bytes == 24 * 3 * 16 * 16 + 24 * 8
+    assert cost.memory_bytes > cost.data_bytes
+    assert cost.seconds > 0
+    assert "base augmentation: crop-flip; 6 steps" in str(cost)
 
 
 def test_data_sets_of_images_of_two_sizes_are_refused():

@@ -16,7 +16,7 @@ KILO = 1024
 
 
 def deep(classes):
-    """Weights of 4 MiB in layers of which each is small beside the whole."""
+    """Weights of 4 MiB in layers of which each is small compared with the whole."""
     layers = [layer for _ in range(16) for layer in (nn.Linear(256, 256), nn.Tanh())]
     return nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Linear(192, 256), *layers,
                          nn.Linear(256, classes))  # fmt: skip
@@ -30,15 +30,15 @@ def bytes_of(network):
 @pytest.mark.parametrize("magnitude", ["true", "none"])
 def test_memory_counts_the_copies_of_the_weights(derivative, magnitude):
     options = {"derivative": derivative, "magnitude": magnitude}
-    told = estimate(images(), **{**SMALL, "model": deep}, options=options)
+    cost = estimate(images(), **{**SMALL, "model": deep}, options=options)
     # At the update: the module's own; weights, velocity and averaged validation gradient; the
     # step's gradient, plain and clipped, look-ahead and validation gradient; the next velocity.
-    copies = (told.memory_bytes - told.data_bytes) / bytes_of(deep(3))
+    copies = (cost.memory_bytes - cost.data_bytes) / bytes_of(deep(3))
     assert 9 <= copies < 10
 
 
 @pytest.mark.parametrize("magnitude", ["true", "none"])
-def test_a_forward_mode_pass_holds_tangents_beside_results(magnitude):
+def test_a_forward_mode_pass_holds_tangents_and_results(magnitude):
     def wide(classes):
         return nn.Sequential(
             nn.Conv2d(3, 64, 3), nn.Tanh(), nn.Conv2d(64, 64, 3), nn.Tanh(),

@@ -143,11 +143,11 @@ def test_exact_and_difference_give_the_same_first_step():
         seen = {}
         learn = one._learn
 
-        def listen(drawn, cost, image_term, magnitude, by_magnitude):
+        def record(drawn, cost, image_term, magnitude, by_magnitude):
             seen.update(cost=cost, by_magnitude=by_magnitude.detach())
             learn(drawn, cost, image_term, magnitude, by_magnitude)
 
-        one._learn = listen
+        one._learn = record
         one.step()
         return seen
 
@@ -162,16 +162,16 @@ def test_exact_and_difference_give_the_same_first_step():
 def test_mean_cost_is_minus_the_inner_product_of_both_gradients():
     one = method(magnitude="none", derivative="exact", memory=0.0)
     proxy, seen = one.proxy, {}
-    judge = proxy.train
+    train = proxy.train
 
-    def listen(x, labels, *, by_pixel):
+    def record(x, labels, *, by_pixel):
         slope, _ = proxy.network.gradient(proxy.network.weights, x, labels, len(x))
-        found = judge(x, labels, by_pixel=by_pixel)
+        found = train(x, labels, by_pixel=by_pixel)
         inner = sum((slope[n] * t).sum() for n, t in proxy.tangent.items())
         seen.update(mean=found.derivatives.mean(), inner=inner)
         return found
 
-    proxy.train = listen
+    proxy.train = record
     one.step()
     torch.testing.assert_close(seen["mean"], seen["inner"], rtol=1e-4, atol=1e-6)
 
@@ -179,17 +179,17 @@ def test_mean_cost_is_minus_the_inner_product_of_both_gradients():
 def test_straight_through_magnitude_is_the_sum_over_the_finished_input():
     one = method(magnitude="one")
     seen = {}
-    judge, learn = one.proxy.train, one._learn
+    train, learn = one.proxy.train, one._learn
 
-    def listen(x, labels, *, by_pixel):
-        seen["by_pixel"] = (found := judge(x, labels, by_pixel=by_pixel)).by_pixel
+    def record(x, labels, *, by_pixel):
+        seen["by_pixel"] = (found := train(x, labels, by_pixel=by_pixel)).by_pixel
         return found
 
-    def hear(drawn, cost, image_term, magnitude, by_magnitude):
+    def record_learning(drawn, cost, image_term, magnitude, by_magnitude):
         seen.update(drawn=drawn, by_magnitude=by_magnitude)
         learn(drawn, cost, image_term, magnitude, by_magnitude)
 
-    one.proxy.train, one._learn = listen, hear
+    one.proxy.train, one._learn = record, record_learning
     one.step()
     expected = torch.zeros(105, 2, dtype=torch.float64)
     bits = seen["drawn"].chosen_bits()
@@ -204,13 +204,13 @@ def test_straight_through_magnitude_is_the_sum_over_the_finished_input():
 def images_seen(**options):
     """Return what the first step shows the network."""
     one, seen = method(**options), []
-    judge = one.proxy.train
+    train = one.proxy.train
 
-    def listen(x, labels, *, by_pixel):
+    def record(x, labels, *, by_pixel):
         seen.append(x)
-        return judge(x, labels, by_pixel=by_pixel)
+        return train(x, labels, by_pixel=by_pixel)
 
-    one.proxy.train = listen
+    one.proxy.train = record
     one.step()
     return seen[0]
 
@@ -226,11 +226,11 @@ def test_true_magnitude_gradients_follow_the_op_and_leave_unused_pairs_alone():
     seen = {}
     learn = one._learn
 
-    def hear(drawn, cost, image_term, magnitude, by_magnitude):
+    def record_learning(drawn, cost, image_term, magnitude, by_magnitude):
         seen.update(drawn=drawn, by_magnitude=by_magnitude)
         learn(drawn, cost, image_term, magnitude, by_magnitude)
 
-    one._learn = hear
+    one._learn = record_learning
     one.step()
     used = torch.zeros(105, 2, dtype=torch.bool)
     bits = seen["drawn"].chosen_bits() > 0
@@ -271,12 +271,12 @@ def test_released_mode_has_the_released_settings():
     gather = one.proxy.split.val_images
     validation = one.proxy._validation_gradient
 
-    def listen(weights):
+    def record(weights):
         found = validation(weights)
         taken.append(found[1])
         return found
 
-    one.proxy._validation_gradient = listen
+    one.proxy._validation_gradient = record
     first = one.step()
     assert len(gather) == 12
     assert one.proxy.validation.left.numel() == 0  # no fresh batch is ever taken
@@ -388,13 +388,13 @@ def test_validation_images_use_the_network_in_the_mode_of_the_option(mode):
 
 def test_validation_images_are_normalized_by_the_steps_own_training_batch():
     one = method()
-    seen, judge = [], one.proxy.train
+    seen, train = [], one.proxy.train
 
-    def listen(images, labels, **options):
+    def record(images, labels, **options):
         seen.append(images)
-        return judge(images, labels, **options)
+        return train(images, labels, **options)
 
-    one.proxy.train = listen
+    one.proxy.train = record
     for _ in range(2):
         first = one.proxy.network.weights
         one.step()

@@ -353,9 +353,9 @@ class TestCost:
             frozen.gradients = frozen.forwards = 0
             for _ in range(3):
                 method.step()
-            told = method.rewards.passes(first)
-            told_gradients = told["validation gradients"] + told["training gradients"]
-            assert (frozen.gradients, frozen.forwards) == (3 * told_gradients, 3 * told["rewards"])
+            cost = method.rewards.passes(first)
+            told_gradients = cost["validation gradients"] + cost["training gradients"]
+            assert (frozen.gradients, frozen.forwards) == (3 * told_gradients, 3 * cost["rewards"])
 
     @pytest.mark.parametrize("options", [GRAM, FORWARD])
     def test_the_gradient_of_a_whole_class_is_counted_once(self, options):
@@ -364,9 +364,9 @@ class TestCost:
         frozen = method.freeze()
         frozen.gradients = frozen.forwards = 0
         run(method)
-        told = sum(phase.steps * phase.images for phase in prepared(options).method.phases())
+        cost = sum(phase.steps * phase.images for phase in prepared(options).method.phases())
         assert len(method.rewards.pairs.cached) == 3
-        assert frozen.gradients + frozen.forwards == told
+        assert frozen.gradients + frozen.forwards == cost
 
     def test_the_time_left_says_whether_it_covers_all_phases(self):
         reports = []
