@@ -14,7 +14,7 @@ import torchvision
 
 from learned_augment._io import check_outputs, module_hash
 from learned_augment._version import __version__
-from learned_augment.datasets.load import Source, load_images
+from learned_augment.datasets.load import Source, load_all_images, load_images
 from learned_augment.models import NetworkChoice, build_network
 from learned_augment.policy import Policy
 from learned_augment.runtime.distributed import init_processes, rank
@@ -212,7 +212,7 @@ def _prepare(
     images = load_images(data, image_size=config.image_size, skip_unreadable=config.skip_unreadable)
     skipped, val_images = images.skipped, None
     if val is not None:
-        val_images = load_images(
+        val_images = load_all_images(
             val, image_size=config.image_size, skip_unreadable=config.skip_unreadable
         )
         skipped += val_images.skipped

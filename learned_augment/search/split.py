@@ -7,7 +7,7 @@ from torch import Tensor
 
 from learned_augment._io import content_hash
 from learned_augment._text import leading
-from learned_augment.datasets.image_data import ImageData
+from learned_augment.datasets.image_data import ImageData, LabeledImages, stratified_order
 
 __all__ = ["Split", "split_hash", "split_images"]
 
@@ -36,7 +36,7 @@ class Split(NamedTuple):
 
 
 def split_images(
-    data: ImageData, val: ImageData | None, reduce: int | None, seed: int, device: torch.device
+    data: ImageData, val: LabeledImages | None, reduce: int | None, seed: int, device: torch.device
 ) -> Split:
     """Reduce the training images, every class in proportion, and split each class in two.
 
@@ -53,38 +53,36 @@ def split_images(
     Raises:
         ValueError: If a class has too few images to split, or ``val`` does not fit ``data``.
     """
+    train = LabeledImages(data.name, data.classes, data.train_images, data.train_labels)
     if val is not None:
-        _check_fit(data, val)
+        _check_fit(train, val)
         half = None if reduce is None else reduce // 2
-        train = _reduced(data, half, seed)
-        validation = _reduced(_all(val), half, seed)
-        parts = (
-            *(train.train_images, train.train_labels),
-            *(validation.train_images, validation.train_labels),
-        )
+        train, val = _reduced(train, half, seed), _reduced(val, half, seed)
+        parts = train.images, train.labels, val.images, val.labels
     else:
-        parts = _divided(_reduced(data, reduce, seed), seed)
+        parts = _divided(_reduced(train, reduce, seed), seed)
     x, y, val_x, val_y = (part.to(device) for part in parts)
     return Split(x, y, val_x, val_y, data.classes)
 
 
-def _reduced(data: ImageData, count: int | None, seed: int) -> ImageData:
-    if count is None or count >= len(data.train_labels):
+def _reduced(data: LabeledImages, count: int | None, seed: int) -> LabeledImages:
+    if count is None or count >= len(data.labels):
         return data
     if count < len(data.classes):
         raise ValueError(
             f"{data.name}: {count} images cannot hold {len(data.classes)} classes; raise reduce."
         )
-    return data.subset(count, seed)
+    rows = stratified_order(data.labels, seed)[:count]
+    return data._replace(images=data.images[rows], labels=data.labels[rows])
 
 
-def _divided(data: ImageData, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _divided(data: LabeledImages, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     _check_enough(data)
     train: list[Tensor] = []
     val: list[Tensor] = []
     for label in range(len(data.classes)):
-        rows = (data.train_labels == label).nonzero()[:, 0]
+        rows = (data.labels == label).nonzero()[:, 0]
         rows = _shuffled(rows, generator)
         # The odd image goes to the smaller part, so that the parts differ by one image at most.
         middle = (len(rows) + (_count(train) <= _count(val))) // 2
@@ -92,12 +90,12 @@ def _divided(data: ImageData, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor
         val.append(rows[middle:])
     # In random order: the first images of a part must not be of one class.
     a, b = (_shuffled(torch.cat(rows), generator) for rows in (train, val))
-    images, labels = data.train_images, data.train_labels
+    images, labels = data.images, data.labels
     return images[a], labels[a], images[b], labels[b]
 
 
-def _check_enough(data: ImageData) -> None:
-    counts = torch.bincount(data.train_labels, minlength=len(data.classes)).tolist()
+def _check_enough(data: LabeledImages) -> None:
+    counts = torch.bincount(data.labels, minlength=len(data.classes)).tolist()
     few = [f"{name} ({n})" for name, n in zip(data.classes, counts, strict=True) if n < 2]
     if few:
         raise ValueError(
@@ -115,29 +113,22 @@ def _count(parts: list[Tensor]) -> int:
     return sum(len(part) for part in parts)
 
 
-def _all(data: ImageData) -> ImageData:
-    """Count the images of both parts as training images."""
-    return ImageData(
-        data.name,
-        data.classes,
-        torch.cat([data.train_images, data.test_images]),
-        torch.cat([data.train_labels, data.test_labels]),
-        data.test_images,
-        data.test_labels,
-        data.mirrors,
-    )
-
-
-def _check_fit(data: ImageData, val: ImageData) -> None:
+def _check_fit(data: LabeledImages, val: LabeledImages) -> None:
     for what, expected, found in (
         ("classes", data.classes, val.classes),
-        ("images (C, H, W)", data.train_images.shape[1:], val.train_images.shape[1:]),
+        ("images (C, H, W)", data.images.shape[1:], val.images.shape[1:]),
     ):
         if tuple(expected) != tuple(found):
             raise ValueError(
                 f"Expected val= to have the {what} of the data, {tuple(expected)!r:.200}, got "
                 f"{tuple(found)!r:.200}."
             )
+    counts = torch.bincount(val.labels, minlength=len(val.classes)).tolist()
+    absent = [name for name, count in zip(val.classes, counts, strict=True) if count == 0]
+    if absent:
+        raise ValueError(
+            f"Expected val= to have images of every class, got none of {leading(absent)}."
+        )
 
 
 def split_hash(split: Split) -> str:

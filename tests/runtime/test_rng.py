@@ -43,6 +43,11 @@ def test_a_group_on_gpus_adds_tensors_on_the_cpu_too(monkeypatch):
     assert backends == {"cpu": "gloo", "cuda": "nccl"}
 
 
+def test_no_device_context_slows_down_the_calls_of_torch():
+    with isolated(0):
+        assert torch._C._len_torch_function_stack() == 0
+
+
 def numbers():
     """Return a product as a network makes it, its gradient, and a new tensor."""
     weight = torch.rand(3, 3, requires_grad=True)

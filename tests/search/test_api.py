@@ -140,6 +140,21 @@ def test_too_few_images_of_a_class_are_refused_by_name():
         split_images(labeled([4, 1, 4]), None, None, 0, CPU)
 
 
+class Pairs(list):
+    classes = ("class0", "class1")
+
+
+def test_validation_images_of_a_data_set_need_no_split():
+    data = labeled([6, 6])
+    image = data.train_images[0].permute(1, 2, 0).numpy()
+    val = Pairs([(image, 0), (image, 1), (image, 0)])  # one image of the second class
+    split = prepare(data, val=val, model="small-cnn", seed=1).split
+    assert split.val_labels.tolist() == [0, 1, 0]
+    assert len(split.train_labels) == 12
+    with pytest.raises(ValueError, match="every class, got none of class1"):
+        prepare(data, val=Pairs(val[::2]), model="small-cnn")
+
+
 def test_a_single_class_is_refused():
     with pytest.raises(ValueError, match="at least 2 classes"):
         labeled([8])
