@@ -76,7 +76,9 @@ def expected_steps(policy: Policy) -> tuple[dict[str, float], dict[str, float]]:
 
 def drawn_singly(policy: Policy, draws: int, generator: torch.Generator) -> dict[str, Any]:
     """Compare the steps of single images with what the table leads one to expect."""
-    counts = Counter(step.op.name for _ in range(draws) for step in policy.draw(generator))
+    counts = Counter(
+        step.op.name for _ in range(draws) for step in policy.sample(1, generator).steps(0)
+    )
     means, variances = expected_steps(policy)
     deviations = {
         name: (counts[name] - draws * mean) / (draws * variances[name]) ** 0.5

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from benchmarks.record import RESULTS, save_result
 from learned_augment import Policy
-from learned_augment.backends import apply_batch
+from learned_augment.backends.dispatch import apply_batch
 from learned_augment.builders import deep_trivial_augment
 from learned_augment.datasets.load import ImageData, load_images
 from learned_augment.evaluation.statistics import paired_difference

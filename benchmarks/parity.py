@@ -21,8 +21,7 @@ from torchvision.transforms import InterpolationMode
 
 from benchmarks.papers_code import PAPERS
 from benchmarks.record import save_result
-from learned_augment.backends import apply_batch
-from learned_augment.backends.pil import apply_image
+from learned_augment.backends.dispatch import apply_batch, apply_image
 from learned_augment.ops import OPS, Blend, Pointwise
 from learned_augment.plan import Plan
 from learned_augment.reporting.contact_sheet import find_images
@@ -77,7 +76,7 @@ def run_papers(image: Image.Image, plan: Plan, row: int) -> Image.Image:
 def count_equal(images: list[Image.Image], plan: Plan) -> tuple[int, int]:
     """Return how many PIL and uint8 images come out bit for bit as the papers' do."""
     expected = to_batch([run_papers(im, plan, row) for row, im in enumerate(images)])
-    pil = to_batch([apply_image(im, plan.steps(row)) for row, im in enumerate(images)])
+    pil = to_batch([apply_image(im, plan.rows([row])) for row, im in enumerate(images)])
     exact = apply_batch(to_batch(images), plan)
     return (
         int((pil == expected).flatten(1).all(1).sum()),

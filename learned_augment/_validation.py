@@ -1,6 +1,6 @@
-"""What LearnedAugment accepts: arguments at construction, samples before anything is drawn.
+"""Checks of LearnedAugment's arguments and inputs, before anything is drawn.
 
-What is refused is refused always, whatever op would have been drawn.
+An input is accepted with every draw or refused with every draw.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,12 +19,9 @@ from learned_augment.backends.pil import MODES
 __all__ = [
     "check_fill",
     "check_generator",
-    "check_image",
     "check_interpolation",
-    "check_pil",
     "check_sample",
     "check_size",
-    "check_tensor",
     "fill_for",
     "is_image",
     "mask_fill",
@@ -142,15 +139,7 @@ def is_image(item: Any) -> bool:
     return isinstance(item, kinds) or is_pure_tensor(item)
 
 
-def check_image(image: Any, fill: Numbers) -> None:
-    """Check an image as ``check_pil`` and ``check_tensor`` do."""
-    if isinstance(image, PIL.Image.Image):
-        check_pil(image.mode, image.size, fill)
-    else:
-        check_tensor(image.dtype, image.shape, fill)
-
-
-def check_pil(mode: str, size: tuple[int, int], fill: Numbers) -> None:
+def _check_pil(mode: str, size: tuple[int, int], fill: Numbers) -> None:
     """Check mode and size of a PIL image, and that ``fill`` fits channels and levels.
 
     Raises:
@@ -167,7 +156,7 @@ def check_pil(mode: str, size: tuple[int, int], fill: Numbers) -> None:
     _check_fits(fill, 1 if mode in ("L", "LA") else 3, levels=True)
 
 
-def check_tensor(dtype: torch.dtype, shape: tuple[int, ...], fill: Numbers) -> None:
+def _check_tensor(dtype: torch.dtype, shape: tuple[int, ...], fill: Numbers) -> None:
     """Check dtype and shape of an image tensor, and that ``fill`` fits channels and levels.
 
     Raises:
@@ -197,27 +186,38 @@ def _check_fits(fill: Numbers, channels: int, levels: bool) -> None:
         raise ValueError(f"Expected fill from 0 to 255 for an image of these levels, got {fill}.")
     if len(fill) not in (1, channels):
         raise ValueError(
-            f"Expected fill of 1 or {channels} numbers for an image of {channels} colour "
+            f"Expected fill of 1 or {channels} numbers for an image of {channels} color "
             f"channel{'s' if channels > 1 else ''}, got {len(fill)}: {fill}."
         )
 
 
-def check_sample(
-    images: list[Any], targets: list[Any], fill: FillValue | dict[type | str, FillValue] = None
-) -> None:
-    """Check that a sample holds one image, and that targets and ``fill`` fit.
+def check_sample(items: list[Any], fill: FillValue | dict[type | str, FillValue] = None) -> None:
+    """Check that a sample holds one image that is supported, and that targets and ``fill`` fit.
 
     Raises:
-        TypeError: If there is no image or more than one.
-        ValueError: If boxes or key points come with a batch, or a target has another size.
+        TypeError: If there is no image or more than one, or it has an unsupported mode or dtype.
+        ValueError: If boxes or key points come with a batch, a target has another size, or a shape
+            or ``fill`` does not fit.
     """
+    images = [item for item in items if is_image(item)]
     if len(images) != 1:
         found = "no image" if not images else f"{len(images)} images"
         raise TypeError(
             f"Expected one image in the sample (PIL, tensor, tv_tensors.Image or Video), found "
             f"{found}; stack images that belong together into one batch and set same_on_batch."
         )
-    image = images[0]
+    (image,) = images
+    if len(items) > 1:
+        _check_targets([item for item in items if item is not image], image, fill)
+    if isinstance(image, PIL.Image.Image):
+        _check_pil(image.mode, image.size, fill_for(fill, image))
+    else:
+        _check_tensor(image.dtype, image.shape, fill_for(fill, image))
+
+
+def _check_targets(
+    targets: list[Any], image: Any, fill: FillValue | dict[type | str, FillValue]
+) -> None:
     batched = not isinstance(image, PIL.Image.Image) and image.dim() > 3
     size = image.size[::-1] if isinstance(image, PIL.Image.Image) else tuple(image.shape[-2:])
     for target in targets:

@@ -1,13 +1,14 @@
-"""Ways to write a policy: from layers, from sub-policies, uniform ones, and torchvision's.
+"""Functions that build policies: from layers, from sub-policies, and the known uniform ones.
 
-The chance of applying an op and its random sign are not mechanisms of their own: a triple (op,
-probability, value) becomes a layer {op at value: p, Identity: 1 - p}, a mirrored one
+The probability of applying an op and its random sign are no mechanisms of their own. A triple (op,
+probability, value) becomes the layer {op at value: p, Identity: 1 - p}; a mirrored one becomes
 {value: p/2, its mirror: p/2, Identity: 1 - p}.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, SupportsFloat
 
 import torch
@@ -15,11 +16,13 @@ from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
 from learned_augment.ops import OPS, check_ops
-from learned_augment.plan import HOST
 from learned_augment.policy import Policy
+from learned_augment.sampling import HOST
 from learned_augment.search_spaces import SPACES, Range, Space, levels, mirror
+from learned_augment.serialization import list_policies
 
 __all__ = [
+    "as_policy",
     "deep_trivial_augment",
     "from_layers",
     "from_sub_policies",
@@ -28,6 +31,7 @@ __all__ = [
     "in_sequence",
     "rand_augment",
     "trivial_augment",
+    "uniform_layer",
 ]
 
 Candidate = tuple[str, float, float]
@@ -60,7 +64,7 @@ def from_sub_policies(
 
     Args:
         sub_policies: Each a sequence of (op, probability of applying it, value).
-        mirrored: Ops that take their value or its mirror image with equal chance.
+        mirrored: Ops that take their value or its mirror image with equal probability.
         about: The policy's provenance.
 
     Raises:
@@ -105,6 +109,24 @@ def _layers(policy: Policy, s: int) -> list[Layer]:
         [(policy.ops[op], weight, value) for weight, op, value in zip(*rows, strict=True) if weight]
         for rows in zip(*columns, strict=True)
     ]
+
+
+def as_policy(policy: str | Path | Policy | AutoAugmentPolicy) -> Policy:
+    """Return the policy that a ``Policy``, a name, a path or an ``AutoAugmentPolicy`` stands for.
+
+    Raises:
+        ValueError: For anything else, and as ``Policy.load`` does.
+    """
+    if isinstance(policy, Policy):
+        return policy
+    if isinstance(policy, AutoAugmentPolicy):
+        return from_torchvision(policy)
+    if isinstance(policy, str | Path):
+        return Policy.load(policy)
+    raise ValueError(
+        f"Expected a policy name, a path, a Policy or an AutoAugmentPolicy, got {policy!r}. "
+        f"Shipped policies: {', '.join(list_policies())}."
+    )
 
 
 def identity() -> Policy:
@@ -179,7 +201,7 @@ def uniform_layer(space: Space, count: int = 13) -> list[Candidate]:
 
 
 def from_torchvision(policy: AutoAugmentPolicy) -> Policy:
-    """Return the AutoAugment policy that torchvision ships, with its chances and magnitudes.
+    """Return the AutoAugment policy that torchvision ships, with its probabilities and magnitudes.
 
     Raises:
         ValueError: If ``policy`` is not an ``AutoAugmentPolicy``.

@@ -24,7 +24,7 @@ from learned_augment.policy import Policy
 from learned_augment.reporting.text import policy_data, policy_text
 from learned_augment.runtime.distributed import rank
 from learned_augment.search.api import estimate, search
-from learned_augment.serialization import list_policies, load
+from learned_augment.serialization import list_policies
 from learned_augment.transform import LearnedAugment
 
 __all__ = [
@@ -99,7 +99,7 @@ def run_list(given: Given, output: Output) -> Exit:
     """Print the shipped policies, and under the table their license statements."""
     rows = [["name", "method", "data set", "image size", "crop and flip", "license"]]
     licenses: list[str] = []
-    abouts = [load(name).about for name in list_policies()]
+    abouts = [Policy.load(name).about for name in list_policies()]
     for about in abouts:
         license_text = str(about.get("licence", "not stated"))
         licenses += [] if license_text in licenses else [license_text]
@@ -118,7 +118,7 @@ def run_list(given: Given, output: Output) -> Exit:
 
 def run_show(given: Given, output: Output) -> Exit:
     """Print a policy as text or JSON, and draw it."""
-    policy = load(given["policy"])
+    policy = Policy.load(given["policy"])
     if "plot" in given:
         from learned_augment.reporting.plots import check_figure_path, policy_figure, save_figure
 
@@ -132,7 +132,7 @@ def run_apply(given: Given, output: Output) -> Exit:
     """Write augmented copies of images, or one contact sheet of them."""
     from learned_augment.reporting.contact_sheet import find_images
 
-    policy = load(given["policy"])
+    policy = Policy.load(given["policy"])
     augment = _augmentation(policy, given)
     pictures = find_images(given["images"])
     write = _write_sheet if "grid" in given else _write_copies

@@ -1,7 +1,6 @@
 """The policy: a mixture of sub-policies, as four tensors.
 
-All randomness of the package is in ``chances.random_numbers``. Shapes: S sub-policies,
-L layers, C candidates, O ops, B images.
+Shapes: S sub-policies, L layers, C candidates, O ops, B images.
 """
 
 import json
@@ -10,19 +9,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from learned_augment import serialization
 from learned_augment.ops import OPS, check_ops
-from learned_augment.plan import HOST, Plan, Step
-from learned_augment.sampling import Chances, random_numbers
+from learned_augment.plan import Plan
+from learned_augment.sampling import HOST, Draw, Tables, random_numbers, tables
 
-if TYPE_CHECKING:
-    from torchvision.transforms import AutoAugmentPolicy
-
-__all__ = ["Plan", "Policy"]
+__all__ = ["Policy"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +28,13 @@ class Policy:
 
     Attributes:
         ops: (O,) names that ``op`` counts through.
-        mixture: (S,) float64, chance of each sub-policy; sums to 1.
-        weights: (S, L, C) float64, chance of each candidate of a layer; sums to 1 over C.
+        mixture: (S,) float64, probability of each sub-policy; sums to 1.
+        weights: (S, L, C) float64, probability of each candidate of a layer; sums to 1 over C.
         op: (S, L, C) int64, which op a candidate applies.
         value: (S, L, C) float64, at which value, in the op's own unit.
         about: Where the policy comes from: name, method, paper, source, licence, placement
-            ("replaces" or "after" the usual crop, flip and cutout), ...; plain JSON data.
+            ("replaces" the base augmentation of crop, flip and cutout, or comes "after" it), ...;
+            plain JSON data.
 
     Raises:
         ValueError: If the figures are not a policy; the message names the first fault.
@@ -70,23 +68,52 @@ class Policy:
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> "Policy":
-        """Load a shipped policy by name, or any policy file by path; see ``files.load``."""
-        from learned_augment import serialization as files
+        """Load a shipped policy by its name, or any policy file by its path.
 
-        return files.load(name_or_path)
+        Args:
+            name_or_path: One of ``list_policies()``, or a path ending in ``.safetensors``.
 
-    def save(self, path: str | Path) -> Path:
-        """Write the policy as a safetensors file; see ``files.save``."""
-        from learned_augment import serialization as files
+        Raises:
+            ValueError: If there is no such policy (the message lists the shipped ones), or the
+                file is not a policy file, truncated, of another format version, or holds figures
+                that are no policy.
 
-        return files.save(self, path)
+        Example:
+            >>> Policy.load("dada-cifar10").name
+            'dada-cifar10'
+        """
+        path, data = serialization.read(name_or_path)
+        try:
+            return cls.decode(data)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
     @classmethod
-    def from_torchvision(cls, policy: "AutoAugmentPolicy") -> "Policy":
-        """Return one of torchvision's AutoAugment policies; see ``builders.from_torchvision``."""
-        from learned_augment import builders
+    def decode(cls, data: bytes) -> "Policy":
+        """Return the policy that ``encode`` wrote as bytes.
 
-        return builders.from_torchvision(policy)
+        Raises:
+            ValueError: As ``load``.
+        """
+        ops, tensors, about = serialization.decode(data)
+        return cls(ops, **tensors, about=about)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the policy as one safetensors file, all or nothing; return its path.
+
+        Raises:
+            ValueError: If the path does not end in ``.safetensors`` or its folder does not exist.
+        """
+        return serialization.write(path, self.encode())
+
+    def encode(self) -> bytes:
+        """Return the policy's file as bytes; equal policies give equal bytes.
+
+        Raises:
+            ValueError: If ``about`` is nested deeper than a file may be.
+        """
+        tensors = {name: getattr(self, name) for name in serialization.TENSORS}
+        return serialization.encode(self.ops, tensors, self.about)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Plan:
         """Draw a plan for ``n`` images, independently for each.
@@ -94,21 +121,20 @@ class Policy:
         Args:
             n: Number of images B; 0 gives an empty plan.
             generator: CPU generator; torch's global one by default.
-        """
-        return self.chances.plan(random_numbers((n, self.chances.numbers), generator))
 
-    def draw(self, generator: torch.Generator | None = None) -> list[Step]:
-        """Draw the steps of one image: ``sample(1).steps(0)``, same numbers, a few microseconds."""
-        chances = self.chances
-        return chances.steps(random_numbers((chances.numbers,), generator).tolist())
+        Example:
+            >>> Policy.load("dada-cifar10").sample(4).op.shape  # (images, layers)
+            torch.Size([4, 2])
+        """
+        tables = self._tables
+        return Plan.drawn(self.ops, Draw(random_numbers(n, tables.layers, generator), tables))
 
     @cached_property
-    def chances(self) -> Chances:
-        """What random numbers choose; made once."""
-        return Chances(self.ops, self.mixture, self.weights, self.op, self.value)
+    def _tables(self) -> Tables:
+        return tables(self.mixture, self.weights, self.op, self.value)
 
     def op_shares(self) -> dict[str, Tensor]:
-        """Return each op's chance in each layer, (L,) float64, averaged over sub-policies."""
+        """Return each op's probability in each layer, (L,) float64, over all sub-policies."""
         shares = torch.zeros(len(self.ops), self.depth, dtype=torch.float64, device=HOST)
         weights = self.mixture[:, None, None] * self.weights  # (S, L, C)
         layer = torch.arange(self.depth, device=HOST)[None, :, None].expand_as(self.op)
@@ -155,8 +181,8 @@ def _frozen_about(about: Mapping[str, Any]) -> Mapping[str, Any]:
 def _validate(policy: Policy) -> None:
     _validate_ops(policy.ops)
     _validate_shapes(policy)
-    _validate_chances("mixture", policy.mixture)
-    _validate_chances("weights", policy.weights)
+    _validate_probabilities("mixture", policy.mixture)
+    _validate_probabilities("weights", policy.weights)
     _validate_values(policy)
 
 
@@ -176,10 +202,10 @@ def _validate_shapes(policy: Policy) -> None:
             raise ValueError(f"Expected {name} of shape {expected} to fit weights, got {given}.")
 
 
-def _validate_chances(name: str, chances: Tensor) -> None:
-    if not torch.isfinite(chances).all() or (chances < 0).any():
+def _validate_probabilities(name: str, probabilities: Tensor) -> None:
+    if not torch.isfinite(probabilities).all() or (probabilities < 0).any():
         raise ValueError(f"Expected {name} to be finite and not negative.")
-    sums = chances.sum(-1)
+    sums = probabilities.sum(-1)
     if ((sums - 1).abs() > 1e-6).any():
         worst = sums.flatten()[(sums - 1).abs().argmax()].item()
         raise ValueError(f"Expected {name} to sum to 1, got {worst:.9g}; divide by the sum.")

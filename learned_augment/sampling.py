@@ -1,92 +1,76 @@
-"""What a policy's random numbers choose: its chances as running sums, made once and looked up.
+"""The sampler: random numbers to the candidates that they choose from a policy.
 
 Shapes: S sub-policies, L layers, C candidates, B images. One image takes 1 + 5 L numbers in [0, 1)
-of 24 bits: one for the sub-policy, one for each layer's candidate, four for each layer's place.
+of 24 bits: one for the sub-policy, one for each layer's candidate, four for each layer's noise.
 """
 
-from bisect import bisect_right
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from learned_augment.ops import OPS, Op
-from learned_augment.plan import HOST, NOISE, Plan, Step
+__all__ = ["HOST", "NOISE", "Draw", "Tables", "choose", "random_numbers", "tables"]
 
-__all__ = ["Chances", "random_numbers", "refill"]
+HOST = torch.device("cpu")
+"""Where policies and plans live, whatever the user's default device is."""
+
+NOISE = 4
+"""Uniform numbers that every image and layer gets for choosing a place."""
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+Singles: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
 
-def random_numbers(shape: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
-    """Draw on the CPU, in float32, whatever the default device and dtype are."""
-    return torch.rand(shape, generator=generator, dtype=torch.float32, device=HOST)
-
-
-def refill(numbers: Tensor, generator: torch.Generator | None = None) -> None:
-    """Draw into a tensor of ``random_numbers``: the same numbers without a new tensor."""
-    if generator is None:  # to name one takes a tenth of a microsecond
-        numbers.uniform_()
-    else:
-        numbers.uniform_(generator=generator)
-
-
-class Chances:
-    """Looks up what numbers choose; equal only to itself.
+class Tables(NamedTuple):
+    """A policy as the arrays that the sampler looks numbers up in.
 
     Attributes:
-        numbers: How many an image takes, 1 + 5 L.
-        mixture_sums: (S,) running sums of the chances of sub-policies.
-        weight_sums: (S * L, C) running sums of every layer, those of layer r shifted by r: all of
-            them in a row are one sorted array.
-        op: (S * L * C,) int64, which of ``ops`` a candidate applies.
-        value: (S * L * C,) float64, at which value.
-        candidates: Op and value likewise; None where they change nothing.
+        mixture: (S,) cumulative probabilities of the sub-policies.
+        weights: (S * L * C,) cumulative probabilities of each layer; those of layer r are shifted
+            by r, so that all layers together are one sorted array.
+        op: (S * L * C,) which op a candidate applies.
+        value: (S * L * C,) at which value.
+        layers: L.
     """
 
-    def __init__(
-        self, ops: tuple[str, ...], mixture: Tensor, weights: Tensor, op: Tensor, value: Tensor
-    ) -> None:
-        self.ops, self.layers = ops, weights.shape[1]
-        self.numbers = 1 + (1 + NOISE) * self.layers
-        sums: Floats = np.cumsum(mixture.numpy())
-        self.mixture_sums: Floats = sums / sums[-1]
-        sums = np.cumsum(weights.numpy().reshape(-1, weights.shape[2]), axis=1)
-        self.weight_sums: Floats = sums / sums[:, -1:] + np.arange(len(sums))[:, None]
-        self.op, self.value = op.numpy().reshape(-1), value.numpy().reshape(-1)
-        rows = [OPS[name] for name in ops]
-        self.candidates: list[tuple[Op, float] | None] = [
-            None if at == rows[which].identity_value else (rows[which], at)
-            for which, at in zip(self.op.tolist(), self.value.tolist(), strict=True)
-        ]
-        self._lists = self.mixture_sums.tolist(), self.weight_sums.reshape(-1).tolist()
+    mixture: Floats
+    weights: Floats
+    op: Integers
+    value: Floats
+    layers: int
 
-    def plan(self, numbers: Tensor) -> Plan:
-        """Return what numbers (B, 1 + 5 L) choose for B images."""
-        layers = self.layers
-        uniform = numbers[:, : 1 + layers].numpy().astype(np.float64)
-        s = np.searchsorted(self.mixture_sums, uniform[:, 0], side="right")
-        row = s[:, None] * layers + np.arange(layers)
-        # Numbers have 24 bits, so row + number is exact and cannot round up into the next row.
-        sums = self.weight_sums.reshape(-1)
-        flat = np.searchsorted(sums, row + uniform[:, 1:], side="right")
-        op, value = torch.from_numpy(self.op[flat]), torch.from_numpy(self.value[flat])
-        return Plan(self.ops, op, value, numbers[:, 1 + layers :].unflatten(1, (layers, NOISE)))
 
-    def steps(self, numbers: Sequence[float]) -> list[Step]:
-        """Return what 1 + 5 L numbers choose for one image: ``plan(...).steps(0)``, faster."""
-        layers, (mixture_sums, weight_sums) = self.layers, self._lists
-        width = self.weight_sums.shape[1]
-        row = bisect_right(mixture_sums, numbers[0]) * layers
-        steps, noise = [], 1 + layers
-        for layer in range(layers):
-            low = (row + layer) * width
-            flat = bisect_right(weight_sums, row + layer + numbers[1 + layer], low, low + width)
-            candidate = self.candidates[flat]
-            if candidate is not None:
-                a, b, c, d = numbers[noise : noise + NOISE]
-                steps.append(Step(*candidate, (a, b, c, d)))
-            noise += NOISE
-        return steps
+class Draw(NamedTuple):
+    """Random numbers (B, 1 + 5 L) and the tables that they choose from."""
+
+    numbers: Singles
+    tables: Tables
+
+
+def tables(mixture: Tensor, weights: Tensor, op: Tensor, value: Tensor) -> Tables:
+    """Return the tables of a policy's tensors (S,), (S, L, C), (S, L, C) and (S, L, C)."""
+    sums = np.cumsum(mixture.numpy())
+    rows = np.cumsum(weights.numpy().reshape(-1, weights.numpy().shape[2]), axis=1)
+    rows = rows / rows[:, -1:] + np.arange(len(rows))[:, None]
+    layers = weights.numpy().shape[1]
+    return Tables(sums / sums[-1], rows.ravel(), op.numpy().ravel(), value.numpy().ravel(), layers)
+
+
+def random_numbers(count: int, layers: int, generator: torch.Generator | None = None) -> Singles:
+    """Draw the numbers (B, 1 + 5 L) of B images with torch, on the CPU."""
+    numbers = np.empty((count, 1 + (1 + NOISE) * layers), np.float32)
+    torch.from_numpy(numbers).uniform_(generator=generator)
+    return numbers
+
+
+def choose(numbers: Singles, mixture: Floats, weights: Floats, layers: int) -> Integers:
+    """Return the candidates that numbers (B, 1 + 5 L) choose, (B, L), counted through (S, L, C).
+
+    The Numba backend compiles this function as it stands.
+    """
+    uniform = numbers[:, : 1 + layers].astype(np.float64)
+    row = np.searchsorted(mixture, uniform[:, :1], "right") * layers + np.arange(layers)
+    # Numbers have 24 bits, so row + number is exact and cannot round up into the next row.
+    return np.searchsorted(weights, row + uniform[:, 1:], "right")

@@ -1,7 +1,7 @@
 """Each paper's search space: from a magnitude in [0, 1] to an op's value in its own unit.
 
-A magnitude means nothing without its space. ``mirrored`` says that the paper flips the value about
-the op's neutral value with chance one half whenever it is applied.
+A magnitude means nothing without its space. In a ``mirrored`` range the paper mirrors the value
+about the op's identity value with probability one half, whenever the op is applied.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ class Range:
     Attributes:
         low: Value at magnitude 0, in the op's unit.
         high: Value at magnitude 1.
-        mirrored: Whether application draws a random side of the neutral value.
+        mirrored: Whether application draws a random side of the identity value.
         whole: Whether values are rounded to whole numbers.
     """
 
@@ -167,17 +167,17 @@ def _usual_range(name: str) -> Range:
 
 
 def mirror(op: str, value: float) -> float:
-    """Return ``value`` on the other side of the op's neutral value."""
-    neutral = OPS[op].identity_value
-    if neutral is None:
-        raise ValueError(f"{op} has no neutral value to mirror about.")
-    return 2 * neutral - value
+    """Return ``value`` on the other side of the op's identity value."""
+    identity_value = OPS[op].identity_value
+    if identity_value is None:
+        raise ValueError(f"{op} has no identity value to mirror about.")
+    return 2 * identity_value - value
 
 
 def levels(op: str, span: Range, count: int) -> list[float]:
-    """Return ``count`` evenly spaced values of a range, without the neutral one.
+    """Return ``count`` evenly spaced values of a range, without the identity value.
 
-    A range of a single value gives that value, whether neutral or not (Identity).
+    A range of a single value gives that value, whether it is the identity value or not (Identity).
     """
     if span.low == span.high:
         return [span.low]

@@ -1,29 +1,22 @@
-"""Policies on disk: one safetensors file each, found by name or path, written atomically.
+"""The file format of policies: one safetensors file, found by name or by path.
 
-A file holds the four tensors of a policy and one metadata key with a JSON document (format
-version, ops with their units, ``about``). Loading executes nothing.
+A file holds the four tensors of a policy and one metadata key with a JSON document: the format
+version, the ops with their units, and ``about``. Reading executes nothing.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import safetensors.torch
 from safetensors import SafetensorError
-from torchvision.transforms import AutoAugmentPolicy
+from torch import Tensor
 
 from learned_augment._io import write_atomically
 from learned_augment.ops import OPS
-from learned_augment.policy import Policy
 
-__all__ = [
-    "decode",
-    "encode",
-    "list_policies",
-    "load",
-    "resolve",
-    "save",
-]
+__all__ = ["TENSORS", "decode", "encode", "list_policies", "read", "write"]
 
 FORMAT = 2
 KEY = "learned_augment"
@@ -32,51 +25,38 @@ MAX_BYTES = 256 * 2**20
 DEEPEST = 100
 """Levels that ``about`` may have, far under what writing it out as JSON can bear."""
 
+Contents: TypeAlias = tuple[tuple[str, ...], dict[str, Tensor], dict[str, Any]]
+"""Op names, tensors by name, and ``about``."""
+
+_UNITS_OF_FORMAT_1 = {
+    "chance of mirroring left-right": "probability of mirroring left-right",
+    "factor, 0 is grey": "factor, 0 is gray",
+}
+
 
 def list_policies() -> list[str]:
     """Return the names of the shipped policies, sorted."""
     return sorted(path.stem for path in _folder().glob("*.safetensors"))
 
 
-def load(name_or_path: str | Path) -> Policy:
-    """Load a policy: a shipped one by its name, or a file by its path.
+def read(name_or_path: str | Path) -> tuple[Path, bytes]:
+    """Return the path and contents of a policy file: a shipped one by its name, or any by its path.
 
     Raises:
-        ValueError: If there is no such policy (the message lists the names), or if the file is
-            not a policy file, truncated, of another format version, or holds figures that are
-            not a policy.
+        ValueError: If there is no such file (the message lists the shipped names), or it cannot be
+            read or is too large.
     """
     path = _find(name_or_path)
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{path}: expected a policy file of at most {MAX_BYTES} bytes.")
     try:
-        return decode(path.read_bytes())
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"{path}: expected a policy file of at most {MAX_BYTES} bytes.")
+        return path, path.read_bytes()
     except OSError as error:
         raise ValueError(f"{path}: cannot be read: {error}.") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
-def resolve(policy: str | Path | Policy | AutoAugmentPolicy) -> Policy:
-    """Return the policy that is meant by a policy, a name, a path, or torchvision's name.
-
-    Raises:
-        ValueError: For anything else, and as ``load`` does.
-    """
-    if isinstance(policy, Policy):
-        return policy
-    if isinstance(policy, AutoAugmentPolicy):
-        return Policy.from_torchvision(policy)
-    if isinstance(policy, str | Path):
-        return load(policy)
-    raise ValueError(
-        f"Expected a policy name, a path, a Policy or an AutoAugmentPolicy, got {policy!r}. "
-        f"Shipped policies: {', '.join(list_policies())}."
-    )
-
-
-def save(policy: Policy, path: str | Path) -> Path:
-    """Write a policy as a safetensors file, replacing what is there in one step.
+def write(path: str | Path, data: bytes) -> Path:
+    """Write a policy file, replacing what is there in one step.
 
     Raises:
         ValueError: If the path does not end in ``.safetensors`` or its folder does not exist.
@@ -84,31 +64,31 @@ def save(policy: Policy, path: str | Path) -> Path:
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"Expected a path ending in .safetensors, got {str(path)!r}.")
-    return write_atomically(path, encode(policy))
+    return write_atomically(path, data)
 
 
-def encode(policy: Policy) -> bytes:
-    """Return the policy's file as bytes; equal policies give equal bytes.
+def encode(ops: tuple[str, ...], tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> bytes:
+    """Return a policy's file as bytes; equal policies give equal bytes.
 
     Raises:
         ValueError: If ``about`` is nested deeper than a file may be.
     """
-    _check_depth(dict(policy.about))
+    _check_depth(dict(about))
     document = {
         "format": FORMAT,
-        "ops": [{"name": name, "unit": OPS[name].unit} for name in policy.ops],
-        "about": dict(policy.about),
+        "ops": [{"name": name, "unit": OPS[name].unit} for name in ops],
+        "about": dict(about),
     }
     # One key: safetensors writes several in a different order each run.
     metadata = {KEY: json.dumps(document, sort_keys=True, ensure_ascii=False)}
-    return safetensors.torch.save({name: getattr(policy, name) for name in TENSORS}, metadata)
+    return safetensors.torch.save(dict(tensors), metadata)
 
 
-def decode(data: bytes) -> Policy:
-    """Return the policy that ``encode`` wrote.
+def decode(data: bytes) -> Contents:
+    """Return the ops, tensors and ``about`` that ``encode`` wrote; the tensors are unchecked.
 
     Raises:
-        ValueError: As ``load``.
+        ValueError: If the bytes are no policy file, truncated, or of another format version.
     """
     try:
         document = _document(data)
@@ -119,7 +99,7 @@ def decode(data: bytes) -> Policy:
         tensors = safetensors.torch.load(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise ValueError(f"not a whole safetensors file ({error}).") from error
-    return Policy(ops=ops, **tensors, about=document["about"])
+    return ops, tensors, document["about"]
 
 
 def _folder() -> Path:
@@ -179,8 +159,8 @@ def _from_format_1(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _op_from_format_1(row: Any) -> Any:
-    if isinstance(row, dict) and row.get("unit") == "chance of mirroring left-right":
-        return {**row, "unit": "probability of mirroring left-right"}
+    if isinstance(row, dict) and row.get("unit") in _UNITS_OF_FORMAT_1:
+        return {**row, "unit": _UNITS_OF_FORMAT_1[row["unit"]]}
     return row
 
 

@@ -1,8 +1,6 @@
-"""LearnedAugment: a torchvision v2 transform around one draw from a policy and one engine."""
+"""LearnedAugment: a torchvision v2 transform that draws a plan and hands it to a backend."""
 
-from math import prod
 from pathlib import Path
-from threading import get_ident
 from typing import Any
 
 import PIL.Image
@@ -14,28 +12,23 @@ from torchvision import tv_tensors
 from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 from torchvision.transforms.v2.functional import is_pure_tensor
 
-from learned_augment import _validation as checks
-from learned_augment import serialization as files
-from learned_augment.backends import apply_batch
-from learned_augment.backends.fast import draw_images
-from learned_augment.backends.hand import Hand
-from learned_augment.backends.pil import apply_image
-from learned_augment.backends.singles import single_for
+from learned_augment import _validation
+from learned_augment.backends.dispatch import apply_batch, apply_image
 from learned_augment.backends.targets import move_boxes, move_key_points, move_masks
-from learned_augment.plan import HOST, Plan, Step
+from learned_augment.builders import as_policy
+from learned_augment.plan import Plan
 from learned_augment.policy import Policy
+from learned_augment.sampling import HOST
 
 __all__ = ["LearnedAugment"]
-
-NEAREST = InterpolationMode.NEAREST
 
 
 class LearnedAugment(v2.Transform):
     """Augment images with a learned policy, where ``AutoAugment(...)`` stood.
 
-    Policies that *replace* the usual crop, flip and cutout (DeepAA) contain these ops: use them
-    alone. Policies that stand *beside* them (DADA, Fast AutoAugment) go after crop and flip.
-    ``policy.about["placement"]`` says which. Place it before normalisation.
+    Policies that *replace* the base augmentation (DeepAA) contain crop, flip and cutout: use them
+    alone. Other policies (DADA, Fast AutoAugment) go *after* crop and flip.
+    ``policy.about["placement"]`` says which. Place the transform before normalization.
 
     Every image of a batch gets a draw of its own (torchvision shares one draw); a
     ``tv_tensors.Video`` gets one draw a clip. All randomness is drawn from torch's global CPU
@@ -46,9 +39,9 @@ class LearnedAugment(v2.Transform):
             ``torchvision.transforms.AutoAugmentPolicy``.
         interpolation: Nearest (the papers'), bilinear or bicubic, for geometric ops; the enum,
             its name, or Pillow's number.
-        fill: Colour outside the image in the image's own scale (0 to 255, or 0 to 1 for floats):
+        fill: Color outside the image in the image's own scale (0 to 255, or 0 to 1 for floats):
             a number, one per channel, or {type or "others": either}. None is 0, except that crop
-            padding is the papers' grey. Masks get 0 unless the dict names ``tv_tensors.Mask``.
+            padding is the papers' gray. Masks get 0 unless the dict names ``tv_tensors.Mask``.
         same_on_batch: Draw once for a whole batch, as torchvision does.
         size: Side of the output in pixels: resized crops come out at it, anything else is
             centre-cropped to it, as DeepAA does on ImageNet with 224, a smaller image padded with
@@ -84,14 +77,6 @@ class LearnedAugment(v2.Transform):
         tv_tensors.KeyPoints,
     )
 
-    _shortcuts = True
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        """Let what a subclass overrides see every input."""
-        super().__init_subclass__(**options)
-        own = LearnedAugment.make_params, LearnedAugment.transform, LearnedAugment.check_inputs
-        cls._shortcuts = own == (cls.make_params, cls.transform, cls.check_inputs)
-
     def __init__(
         self,
         policy: str | Path | Policy | AutoAugmentPolicy = "deepaa-cifar10",
@@ -103,67 +88,48 @@ class LearnedAugment(v2.Transform):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.policy = files.resolve(policy)
-        self.interpolation = checks.check_interpolation(interpolation)
-        self.fill = checks.check_fill(fill)
+        self.policy = as_policy(policy)
+        self.interpolation = _validation.check_interpolation(interpolation)
+        self.fill = _validation.check_fill(fill)
         self.same_on_batch = same_on_batch
-        self.size = checks.check_size(size)
-        self.generator = checks.check_generator(generator)
+        self.size = _validation.check_size(size)
+        self.generator = _validation.check_generator(generator)
         self._worker: tuple[int, torch.Generator] | None = None
 
     def forward(self, *inputs: Any) -> Any:
         """Augment the one image in ``inputs`` and move its targets; the rest passes through."""
+        if torch.jit.is_tracing() or torch.compiler.is_exporting():  # type: ignore[attr-defined]
+            raise RuntimeError(
+                "LearnedAugment cannot be traced or exported: every call draws anew. Export the "
+                "model without its augmentation."
+            )
         if is_compiling():
             return _uncompiled(self, *inputs)
-        # A single image needs neither the sample's structure nor, often, a plan of tensors.
-        if len(inputs) == 1 and self._shortcuts:
-            image: Any = inputs[0]
-            if type(image) is Tensor:
-                return self._forward_tensor(image)
-            if isinstance(image, PIL.Image.Image):
-                return self._forward_pil(image)
+        if len(inputs) == 1 and _validation.is_image(inputs[0]):
+            # torchvision's own way, without looking for an image inside of containers.
+            items = list(inputs)
+            self.check_inputs(items)
+            return self.transform(inputs[0], self.make_params(items))
         return super().forward(*inputs)
-
-    def _forward_pil(self, image: PIL.Image.Image) -> Any:
-        fill, chances = checks.fill_for(self.fill, image), self.policy.chances
-        plain = self.interpolation is NEAREST and self.size is None
-        single = single_for(chances, image.mode, image.size, fill, plain, get_ident())
-        if single is not None:
-            return single.picture(image, self._source())
-        return self._apply_pil(image, self.policy.draw(self._source()), fill)
-
-    def _forward_tensor(self, image: Tensor) -> Tensor:
-        fill, chances = checks.fill_for(self.fill, image), self.policy.chances
-        plain = image.is_cpu and self.interpolation is NEAREST and self.size is None
-        single = single_for(chances, image.dtype, image.shape, fill, plain, get_ident())
-        if single is not None:
-            return single.tensor(image, self._source())
-        if plain and image.dtype == torch.uint8 and not self.same_on_batch:
-            *lead, _, height, width = image.shape
-            drawn = draw_images(self.policy, self._source(), prod(lead), width, height)
-            return self._apply_tensor(image, drawn)
-        return self._apply_tensor(image, self.make_params([image])["plan"])
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:
         """Check the whole sample before anything is drawn."""
-        needed = zip(flat_inputs, self._needs_transform_list(flat_inputs), strict=True)
-        items = [item for item, need in needed if need]
-        images = [item for item in items if checks.is_image(item)]
-        targets = [item for item in items if not checks.is_image(item)]
-        checks.check_sample(images, targets, self.fill)
-        checks.check_image(images[0], checks.fill_for(self.fill, images[0]))
+        if len(flat_inputs) > 1:
+            needed = zip(flat_inputs, self._needs_transform_list(flat_inputs), strict=True)
+            flat_inputs = [item for item, need in needed if need]
+        _validation.check_sample(flat_inputs, self.fill)
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         """Draw everything: a plan with one row an image of the batch.
 
         Passing the result to ``transform`` replays the draw on any input of the same shape.
         """
-        image = next(item for item in flat_inputs if checks.is_image(item))
-        if isinstance(image, PIL.Image.Image):
+        image = next(item for item in flat_inputs if _validation.is_image(item))
+        if isinstance(image, PIL.Image.Image) or image.dim() == 3:
             return {"plan": self.policy.sample(1, self._source())}
         lead = image.shape[:-3]
-        frames = lead[-1] if isinstance(image, tv_tensors.Video) and lead else 1
-        count = prod(lead)
+        frames = lead[-1] if isinstance(image, tv_tensors.Video) else 1
+        count = lead.numel()
         draws = 1 if self.same_on_batch else count // max(frames, 1)
         plan = self.policy.sample(draws, self._source())
         if draws == count:
@@ -174,17 +140,23 @@ class LearnedAugment(v2.Transform):
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """Apply a plan to one image or target; nothing is drawn."""
         plan: Plan = params["plan"]
-        if isinstance(inpt, PIL.Image.Image):
-            return self._apply_pil(inpt, plan.steps(0), checks.fill_for(self.fill, inpt))
         if isinstance(inpt, tv_tensors.Mask):
-            fill = checks.mask_fill(self.fill, inpt)
-            moved = move_masks(inpt.as_subclass(torch.Tensor), plan, self.size, fill)
+            level = _validation.mask_fill(self.fill, inpt)
+            moved = move_masks(inpt.as_subclass(Tensor), plan, self.size, level)
             return tv_tensors.wrap(moved, like=inpt)
         if isinstance(inpt, tv_tensors.BoundingBoxes):
             return move_boxes(inpt, plan.steps(0), self.size)
         if isinstance(inpt, tv_tensors.KeyPoints):
             return move_key_points(inpt, plan.steps(0), self.size)
-        return self._apply_tensor(inpt, plan)
+        fill = _validation.fill_for(self.fill, inpt)
+        mode, size = self.interpolation, self.size
+        if isinstance(inpt, PIL.Image.Image):
+            return apply_image(inpt, plan, interpolation=mode, fill=fill, size=size)
+        plain = inpt if type(inpt) is Tensor else inpt.as_subclass(Tensor)
+        out = apply_batch(plain, plan, interpolation=mode, fill=fill, size=size)
+        if plain.dim() == 4 and not plain.is_contiguous():
+            out = _like(out, plain)
+        return out if is_pure_tensor(inpt) else tv_tensors.wrap(out, like=inpt)
 
     def extra_repr(self) -> str:
         """Return policy name, interpolation and fill; never the tables."""
@@ -217,23 +189,14 @@ class LearnedAugment(v2.Transform):
             self._worker = (worker.seed, torch.Generator().manual_seed(seed))
         return self._worker[1]
 
-    def _apply_pil(self, image: PIL.Image.Image, steps: list[Step], fill: checks.Numbers) -> Any:
-        mode = self.interpolation
-        return apply_image(image, steps, interpolation=mode, fill=fill, size=self.size)
 
-    def _apply_tensor(self, image: Tensor, plan: Plan | Hand) -> Tensor:
-        plain = image.as_subclass(torch.Tensor)
-        batch = plain.reshape(prod(plain.shape[:-3]), *plain.shape[-3:])
-        fill, mode = checks.fill_for(self.fill, image), self.interpolation
-        out = apply_batch(batch, plan, interpolation=mode, fill=fill, size=self.size)
-        out = out.reshape(*plain.shape[:-2], *out.shape[-2:])
-        last = torch.channels_last
-        if plain.dim() == 4 and plain.is_contiguous(memory_format=last):
-            out = out if plain.is_contiguous() else out.contiguous(memory_format=last)
-        return out if is_pure_tensor(image) else tv_tensors.wrap(out, like=image)  # type: ignore[no-any-return]
+def _like(out: Tensor, image: Tensor) -> Tensor:
+    """Return a batch in the memory format of ``image``."""
+    last = torch.channels_last
+    return out.contiguous(memory_format=last) if image.is_contiguous(memory_format=last) else out
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def _uncompiled(transform: LearnedAugment, *inputs: Any) -> Any:
-    """Augment outside of the graph, in one piece: the plan is data of the host."""
-    return transform.forward(*inputs)
+    """Augment outside of the compiled graph: the plan is data of the host."""
+    return super(LearnedAugment, transform).forward(*inputs)

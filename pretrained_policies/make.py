@@ -11,7 +11,6 @@ from learned_augment._io import write_atomically
 from learned_augment.builders import from_layers, from_sub_policies, uniform_layer
 from learned_augment.policy import Policy
 from learned_augment.search_spaces import SPACES, Space, mirror
-from learned_augment.serialization import encode
 
 HERE = Path(__file__).parent
 
@@ -51,7 +50,7 @@ def main(folder: Path) -> None:
     """Write every policy into ``folder`` and print its name and size."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted((HERE / "figures").glob("*.json")):
-        data = encode(build(path))
+        data = build(path).encode()
         written = write_atomically(folder / f"{path.stem}.safetensors", data)
         print(f"{written.name:32} {len(data):9,} bytes")
 

@@ -6,6 +6,7 @@ import torch
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
 from learned_augment.builders import (
+    as_policy,
     deep_trivial_augment,
     from_layers,
     from_sub_policies,
@@ -14,7 +15,6 @@ from learned_augment.builders import (
     rand_augment,
     trivial_augment,
 )
-from learned_augment.policy import Policy
 
 
 def layer_of(policy, s=0, layer=0):
@@ -92,7 +92,7 @@ def test_figures_of_numpy_and_torch_are_figures():
 @pytest.mark.parametrize("which", AutoAugmentPolicy)
 def test_torchvisions_policies_keep_their_chances(which):
     policy, source = from_torchvision(which), AutoAugment(which).policies
-    assert policy == Policy.from_torchvision(which)
+    assert policy == as_policy(which)
     assert policy.weights.shape[:2] == (25, 2)
     for s, sub in enumerate(source):
         for layer, (op, p, _) in enumerate(sub):

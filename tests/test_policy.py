@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learned_augment.builders import deep_trivial_augment, from_layers, from_sub_policies
+from learned_augment.plan import Plan
 from learned_augment.policy import Policy
-from learned_augment.serialization import list_policies, load
+from learned_augment.sampling import Draw
+from learned_augment.serialization import list_policies
 
 RIGHT = {
     "ops": ("Identity", "Rotate"),
@@ -72,14 +74,14 @@ def test_a_policy_is_an_immutable_value():
 
 
 def test_repr_is_one_useful_line():
-    assert repr(load("dada-cifar10")) == (
+    assert repr(Policy.load("dada-cifar10")) == (
         "Policy('dada-cifar10', 25 sub-policies of 2 layers, up to 3 candidates, 16 ops)"
     )
     assert "1 sub-policy of 1 layer," in repr(from_layers([[("Identity", 1, 0)]]))
 
 
 def test_sampling_draws_from_torchs_global_generator_or_a_given_one():
-    policy = load("deepaa-cifar10")
+    policy = Policy.load("deepaa-cifar10")
     torch.manual_seed(4)
     first = policy.sample(5)
     torch.manual_seed(4)
@@ -101,23 +103,30 @@ def test_plan_shapes_and_dtypes():
     assert len(plan) == 7
     assert len(plan.rows([6, 0])) == 2
     assert torch.equal(plan.rows([6, 0]).op[0], plan.op[6])
-    assert len(load("dada-svhn").sample(0)) == 0
+    assert len(Policy.load("dada-svhn").sample(0)) == 0
 
 
 @pytest.mark.parametrize("name", list_policies())
-def test_one_image_draws_the_same_numbers_as_a_batch_of_one(name):
-    policy = load(name)
-    for seed in range(300):
-        torch.manual_seed(seed)
-        steps = policy.draw()
-        torch.manual_seed(seed)
-        assert policy.sample(1).steps(0) == steps
-        torch.manual_seed(seed)
-        torch.rand(1, 1 + 5 * policy.depth)
-        after = torch.get_rng_state()
-        torch.manual_seed(seed)
-        policy.draw()
+def test_drawing_takes_the_numbers_that_torch_rand_takes(name):
+    policy = Policy.load(name)
+    for count in (1, 5, 64):
+        torch.manual_seed(count)
+        numbers, after = torch.rand(count, 1 + 5 * policy.depth), torch.get_rng_state()
+        torch.manual_seed(count)
+        plan = policy.sample(count)
         assert torch.equal(torch.get_rng_state(), after)
+        assert torch.equal(plan.noise.flatten(1), numbers[:, 1 + policy.depth :])
+
+
+def test_a_batch_draws_what_its_images_draw_one_by_one():
+    policy, generator = Policy.load("deepaa-cifar10"), torch.Generator().manual_seed(0)
+    state = generator.get_state()
+    steps = [policy.sample(1, generator).steps(0) for _ in range(200)]
+    generator.set_state(state)
+    numbers = torch.rand(200 * (1 + 5 * policy.depth), generator=generator)
+    for row, expected in zip(numbers.view(200, -1), steps, strict=True):
+        drawn = Draw(row[None].numpy(), policy._tables)
+        assert Plan.drawn(policy.ops, drawn).steps(0) == expected
 
 
 def chi_square(counts, expected):
@@ -132,7 +141,7 @@ def chi_square(counts, expected):
 
 @pytest.mark.parametrize("name", list_policies())
 def test_draws_follow_the_table(name):
-    policy, n = load(name), 40_000
+    policy, n = Policy.load(name), 40_000
     plan = policy.sample(n, torch.Generator().manual_seed(11))
     width = len(policy.ops)
     for layer in range(policy.depth):
@@ -174,7 +183,6 @@ def test_noise_is_uniform_and_independent_of_the_choice():
 def test_steps_leave_out_what_changes_nothing():
     policy = from_layers([[("Rotate", 1, 0.0)], [("Color", 1, 1.0)], [("Invert", 1, 0.0)]])
     assert [step.op.name for step in policy.sample(1).steps(0)] == ["Invert"]
-    assert [step.op.name for step in policy.draw()] == ["Invert"]
 
 
 @settings(max_examples=60, deadline=None)

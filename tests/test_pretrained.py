@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from learned_augment.serialization import list_policies, load
+from learned_augment.policy import Policy
+from learned_augment.serialization import list_policies
 
 FOLDER = Path(__file__).parents[1] / "pretrained_policies"
 NAMES = [
@@ -31,7 +32,7 @@ def test_make_rebuilds_every_file_byte_for_byte(tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_provenance_travels_with_the_figures(name):
-    about = load(name).about
+    about = Policy.load(name).about
     assert about["name"] == name
     assert about["paper"]
     assert about["licence"]
@@ -43,7 +44,7 @@ def test_provenance_travels_with_the_figures(name):
 
 @pytest.mark.parametrize("name", [n for n in NAMES if "deepaa" in n])
 def test_deepaa_tables(name):
-    policy = load(name)
+    policy = Policy.load(name)
     depth = 5 if "imagenet" in name else 6
     assert policy.weights.shape == (1, depth, 139)
     figures = json.loads((FOLDER / "figures" / f"{name}.json").read_text())["figures"]
@@ -63,11 +64,11 @@ def test_deepaa_tables(name):
 
 
 def test_deepaa_cifar_agrees_with_the_paper():
-    shares = {op: s.tolist() for op, s in load("deepaa-cifar10").op_shares().items()}
+    shares = {op: s.tolist() for op, s in Policy.load("deepaa-cifar10").op_shares().items()}
     assert shares["CutoutClipped"][1] == pytest.approx(0.918, abs=1e-3)
     assert shares["PadCrop"][2] == pytest.approx(0.897, abs=1e-3)
     assert shares["Identity"][5] == pytest.approx(0.965, abs=1e-3)
-    assert load("deepaa-cifar10-2").op_shares()["Identity"][5].item() == pytest.approx(
+    assert Policy.load("deepaa-cifar10-2").op_shares()["Identity"][5].item() == pytest.approx(
         0.991, abs=1e-3
     )
 
@@ -78,7 +79,7 @@ def test_deepaa_cifar_agrees_with_the_paper():
      ("imagenet", 0.501, 0.312)],
 )  # fmt: skip
 def test_dada_tables(name, p_mean, strength):
-    policy = load(f"dada-{name}")
+    policy = Policy.load(f"dada-{name}")
     assert policy.weights.shape[:2] == (25, 2)
     applied = policy.weights[:, :, :].clone()
     applied[policy.op == policy.ops.index("Identity")] = 0
@@ -90,7 +91,7 @@ def test_dada_tables(name, p_mean, strength):
 
 
 def test_dada_first_row_in_units():
-    policy = load("dada-cifar10")
+    policy = Policy.load("dada-cifar10")
     rows = zip(
         policy.op[0, 1].tolist(),
         policy.value[0, 1].tolist(),
@@ -105,4 +106,4 @@ def test_dada_first_row_in_units():
 
 @pytest.mark.parametrize(("name", "count"), [("cifar10", 493), ("imagenet", 498), ("svhn", 497)])
 def test_fast_autoaugment_tables(name, count):
-    assert load(f"fastaa-{name}").weights.shape == (count, 2, 3)
+    assert Policy.load(f"fastaa-{name}").weights.shape == (count, 2, 3)

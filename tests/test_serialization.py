@@ -11,14 +11,7 @@ import torch
 
 from learned_augment.builders import deep_trivial_augment, from_layers
 from learned_augment.policy import Policy
-from learned_augment.serialization import (
-    KEY,
-    decode,
-    encode,
-    list_policies,
-    load,
-    save,
-)
+from learned_augment.serialization import KEY, list_policies
 
 
 def simple():
@@ -58,7 +51,7 @@ GOLDEN = "2eb72904420a9b7e0dd266deb40fe3e25beeff7deb0b31fd841071cf75d35494"
 
 
 def test_golden_bytes():
-    data = encode(simple())
+    data = simple().encode()
     assert hashlib.sha256(data).hexdigest() == GOLDEN
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     document = json.loads(header["__metadata__"][KEY])
@@ -70,8 +63,8 @@ def test_golden_bytes():
 
 
 def test_a_file_of_format_1_is_read_in_the_words_of_today():
-    old = load(Path(__file__).parent / "golden" / "format-1.safetensors")
-    new = load("dada-svhn")
+    old = Policy.load(Path(__file__).parent / "golden" / "format-1.safetensors")
+    new = Policy.load("dada-svhn")
     assert old == new
     assert new.about["placement"] == "after"
 
@@ -82,39 +75,45 @@ def test_an_op_unit_of_format_1_is_read():
         document["ops"] = [{"name": "Identity", "unit": ""}, {"name": "Flip", "unit": OLD_UNIT}]
 
     policy = from_layers([[("Flip", 0.25, 0.5), ("Identity", 0.75, 0.0)]])
-    assert decode(reheaded(change, policy)) == policy
+    assert Policy.decode(reheaded(change, policy)) == policy
 
 
 def test_equal_policies_give_equal_bytes_whatever_the_order_of_about():
     one = from_layers([[("Invert", 1, 0)]], {"a": 1, "b": {"c": 2, "d": 3}})
     two = from_layers([[("Invert", 1, 0)]], {"b": {"d": 3, "c": 2}, "a": 1})
-    assert encode(one) == encode(two)
+    assert one.encode() == two.encode()
 
 
 @pytest.mark.parametrize("policy", [simple(), deep_trivial_augment(3)], ids=["small", "deep"])
 def test_round_trip(policy, tmp_path):
-    path = save(policy, tmp_path / "p.safetensors")
-    assert load(path) == load(str(path)) == Policy.load(path) == decode(encode(policy)) == policy
+    path = policy.save(tmp_path / "p.safetensors")
+    assert (
+        Policy.load(path)
+        == Policy.load(str(path))
+        == Policy.load(path)
+        == Policy.decode(policy.encode())
+        == policy
+    )
     assert policy.save(tmp_path / "q.safetensors").read_bytes() == path.read_bytes()
 
 
 def test_names_are_listed_and_loaded():
     assert list_policies() == sorted(list_policies())
     assert len(list_policies()) == 11
-    assert load("dada-cifar10").name == "dada-cifar10"
+    assert Policy.load("dada-cifar10").name == "dada-cifar10"
 
 
 def test_unknown_names_list_the_known_ones(tmp_path):
     with pytest.raises(
         ValueError, match=r"No pretrained policy named 'deepa'. Available: dada-cif"
     ):
-        load("deepa")
+        Policy.load("deepa")
     with pytest.raises(
         ValueError, match=r"No policy file at '.*missing.safetensors'; shipped: dada"
     ):
-        load(tmp_path / "missing.safetensors")
+        Policy.load(tmp_path / "missing.safetensors")
     with pytest.raises(ValueError, match="Available"):
-        load("../pretrained_policies/dada-cifar10")
+        Policy.load("../pretrained_policies/dada-cifar10")
 
 
 @pytest.mark.parametrize(
@@ -138,15 +137,15 @@ def test_unknown_names_list_the_known_ones(tmp_path):
         (forged({"__metadata__": {KEY: '{"format": 9, "about": {}}'}}), "version 1 to 2, got 9"),
         (forged({"__metadata__": {KEY: '{"format": 1, "about": []}'}}), "mapping, got list"),
         (forged({"__metadata__": {KEY: '{"format": 2, "about": {}}'}}), "expected tensors"),
-        (encode(simple())[:-5], "whole safetensors file"),
-        (encode(simple()) + b"x", "whole safetensors file"),
+        (simple().encode()[:-5], "whole safetensors file"),
+        (simple().encode() + b"x", "whole safetensors file"),
     ],
 )
 def test_broken_files_are_refused_in_one_sentence(data, message, tmp_path):
     path = tmp_path / "broken.safetensors"
     path.write_bytes(data)
     with pytest.raises(ValueError, match=message) as caught:
-        load(path)
+        Policy.load(path)
     assert str(caught.value).startswith(str(path))
     assert "\n" not in str(caught.value)
 
@@ -161,7 +160,7 @@ def test_a_forged_header_allocates_nothing(tmp_path):
     path = tmp_path / "forged.safetensors"
     path.write_bytes(forged({"__metadata__": {KEY: json.dumps(document)}, **rows}))
     with pytest.raises(ValueError, match="whole safetensors file"):
-        load(path)
+        Policy.load(path)
 
 
 @pytest.mark.parametrize(
@@ -179,17 +178,17 @@ def test_a_forged_header_allocates_nothing(tmp_path):
     ],
 )
 def test_changed_documents_are_refused(change, message):
-    assert decode(reheaded(lambda d: None)).ops == ("Identity", "Rotate")
+    assert Policy.decode(reheaded(lambda d: None)).ops == ("Identity", "Rotate")
     with pytest.raises(ValueError, match=message):
-        decode(reheaded(change))
+        Policy.decode(reheaded(change))
 
 
 def test_what_is_nested_too_deeply_to_be_read_is_not_written(tmp_path):
     about = json.loads(nested(99))["about"]
-    path = save(from_layers([[("Invert", 1, 0)]], about), tmp_path / "p.safetensors")
-    assert load(path).about == about
+    path = from_layers([[("Invert", 1, 0)]], about).save(tmp_path / "p.safetensors")
+    assert Policy.load(path).about == about
     with pytest.raises(ValueError, match="nested at most 100 levels"):
-        save(from_layers([[("Invert", 1, 0)]], {"a": about, "b": 1}), path)
+        from_layers([[("Invert", 1, 0)]], {"a": about, "b": 1}).save(path)
 
 
 def test_wrong_figures_in_a_file_are_refused():
@@ -208,12 +207,12 @@ def test_wrong_figures_in_a_file_are_refused():
         }
         data = safetensors.torch.save({**tensors, name: tensor}, {KEY: json.dumps(document)})
         with pytest.raises(ValueError, match=message):
-            decode(data)
+            Policy.decode(data)
 
 
 def test_saving_checks_its_path_first(tmp_path):
     with pytest.raises(ValueError, match=r"ending in .safetensors"):
-        save(simple(), tmp_path / "policy.pt")
+        simple().save(tmp_path / "policy.pt")
     with pytest.raises(ValueError, match="No folder"):
-        save(simple(), tmp_path / "no" / "p.safetensors")
+        simple().save(tmp_path / "no" / "p.safetensors")
     assert list(tmp_path.iterdir()) == []

@@ -39,7 +39,6 @@ from learned_augment import Policy, builders
 from learned_augment.evaluation.named_policies import named_policy
 from learned_augment.runtime.checkpoint import differences
 from learned_augment.runtime.rng import isolated
-from learned_augment.serialization import encode
 from learned_augment.training import find_device
 
 TYPICAL_SIDE = 480
@@ -185,7 +184,7 @@ def _config(options: argparse.Namespace) -> dict[str, object]:
     free = {*files, "device", "workers", "checkpoint", "time_budget", "name"}
     config = {name: value for name, value in vars(options).items() if name not in free}
     config["backbone_sha256"] = options.backbone and _hash(options.backbone.read_bytes())
-    config["policy_sha256"] = _hash(encode(_policy(options)))
+    config["policy_sha256"] = _hash(_policy(options).encode())
     return config | {"annotations_sha256": annotations_sha256(options.data)}
 
 

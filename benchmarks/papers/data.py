@@ -20,7 +20,6 @@ from learned_augment import Policy
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.datasets.load import load_images
 from learned_augment.evaluation.named_policies import NamedPolicy, named_policy
-from learned_augment.serialization import encode
 from learned_augment.training.normalize import level_statistics
 
 __all__ = ["Placed", "Source", "fingerprint", "load_source", "make_feed", "place", "sizes"]
@@ -50,7 +49,7 @@ class Placed:
         """Hash of every figure of its policies."""
         digest = hashlib.sha256()
         for policy in self.named_policy.policies:
-            digest.update(encode(replace(policy, about={})))
+            digest.update(replace(policy, about={}).encode())
         return digest.hexdigest()[:16]
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from learned_augment.backends import apply_batch
+from learned_augment.backends.dispatch import apply_batch
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.evaluation.named_policies import NamedPolicy
 from learned_augment.policy import Policy

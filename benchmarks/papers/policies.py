@@ -16,6 +16,7 @@ from learned_augment.builders import (
     Candidate,
     deep_trivial_augment,
     from_layers,
+    from_torchvision,
     rand_augment,
     uniform_layer,
 )
@@ -29,7 +30,7 @@ ENDING = ".safetensors"
 def unshipped() -> dict[str, Policy]:
     """Return the policies by the name of their file."""
     found = {
-        f"autoaugment-{data}": Policy.from_torchvision(AutoAugmentPolicy(data))
+        f"autoaugment-{data}": from_torchvision(AutoAugmentPolicy(data))
         for data in ("svhn", "imagenet")
     }
     for name in ("deepaa-cifar10-2", "deepaa-imagenet"):

@@ -16,7 +16,7 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from benchmarks.papers.feeds import Batch, Draws, augmented
 from benchmarks.papers.pictures import Pictures
-from learned_augment.backends.pil import apply_image
+from learned_augment.backends.dispatch import apply_image
 from learned_augment.policy import Policy
 from learned_augment.runtime.distributed import rank, shard, world_size
 from learned_augment.runtime.signals import ignore_interrupts
@@ -52,7 +52,7 @@ class Augment:
         """Return the image under an own draw."""
         for place, policy in enumerate(self.policies):
             size = self.size if place >= self.first else None
-            image = apply_image(image, policy.draw(generator), size=size)
+            image = apply_image(image, policy.sample(1, generator), size=size)
         return image
 
 

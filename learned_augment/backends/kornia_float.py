@@ -1,46 +1,52 @@
-"""Plan + float batch -> float batch, differentiable in the images and in the plan's values.
+"""Plan + float batch -> float batch by Kornia's functions, on any device.
 
-Images are (B, C, H, W) in [0, 1] with C = 1 or 3. Forward values are those of the exact engine,
-without its rounding. Where an op's forward value has no useful derivative in its value (nearest
-neighbour, thresholds, edges of a cutout), the gradient passes through a smooth twin.
+Images are (B, C, H, W) in [0, 1] with C = 1 or 3. Results are differentiable in the images and in
+the plan's values. They are those of uint8 without its rounding. Where an op has no useful
+derivative in its value (nearest neighbor, thresholds, edges of a cutout), the gradient passes
+through a smooth twin.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample
 from torchvision.transforms import InterpolationMode
 
-from learned_augment.backends.groups import (
+from learned_augment.backends.lowering import (
     Group,
     boxes,
-    grey_levels,
+    gray_levels,
     layer_groups,
     matrices,
-    outside_colours,
+    outside_colors,
 )
-from learned_augment.backends.torch_uint8 import (
+from learned_augment.backends.warp import (
     crop_to,
     gather,
-    inside_box,
     nearest_sources,
-    resize_matrices,
+    on_device_of,
+    resize,
+    resize_weights,
+    to_device,
 )
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
-from learned_augment.ops.blend import smooth_mix
-from learned_augment.plan import HOST, Plan
+from learned_augment.plan import Plan
+from learned_augment.sampling import HOST
 
-__all__ = ["apply_smooth", "warp"]
+__all__ = ["apply"]
 
 CHUNK = 1 << 21
 """Bytes of a batch that a CPU works on at a time: what fits its cache, allocated without delay."""
 
+FAR = 3.0
+"""A normalized coordinate that lies outside every image, whose own are -1 to 1."""
 
-def apply_smooth(
+
+def apply(
     images: Tensor,
     plan: Plan,
     *,
     interpolation: InterpolationMode = InterpolationMode.NEAREST,
-    fill: Tensor | None = None,
+    fill: tuple[float, ...] | None = None,
     size: int | None = None,
 ) -> Tensor:
     """Apply a plan to a float32 or float64 batch (B, C, H, W) in [0, 1]; a new tensor.
@@ -49,17 +55,19 @@ def apply_smooth(
         images: Never written to.
         plan: B rows; ``plan.value`` may require a gradient.
         interpolation: For geometric ops: nearest, bilinear or bicubic.
-        fill: (1,) or (C,) in [0, 1], outside the image; None is 0, and grey for crop padding.
+        fill: 1 or C numbers in [0, 1], outside the image; None is 0, and gray for crop padding.
         size: If given, B must be 1: resized crops and the result have this side.
     """
     rows = max(1, CHUNK // images[0].nbytes)
-    if len(images) <= rows or images.device.type != "cpu":
-        return _run(images, plan, interpolation, fill, size)
-    chunks = [
-        _run(part, plan.rows(slice(start, start + rows)), interpolation, fill, size)
-        for start, part in zip(range(0, len(images), rows), images.split(rows), strict=True)
-    ]
-    return torch.cat(chunks)
+    with on_device_of(images):
+        outside = None if fill is None else to_device(np.array(fill), images.device).to(images)
+        if len(images) <= rows or images.device.type != "cpu":
+            return _run(images, plan, interpolation, outside, size)
+        chunks = [
+            _run(part, plan.rows(slice(start, start + rows)), interpolation, outside, size)
+            for start, part in zip(range(0, len(images), rows), images.split(rows), strict=True)
+        ]
+        return torch.cat(chunks)
 
 
 def _run(
@@ -71,10 +79,10 @@ def _run(
 ) -> Tensor:
     order = torch.arange(len(images), device=HOST)
     for layer in range(plan.op.shape[1]):
-        images, turned = _layer(images, layer_groups(plan, layer), interpolation, fill, size)
-        if turned is not None:
+        images, sorted_by = _layer(images, layer_groups(plan, layer), interpolation, fill, size)
+        if sorted_by is not None:
             # The plan follows the images, so that the order is undone once, at the end.
-            plan, order = plan.rows(turned), order[turned]
+            plan, order = plan.rows(sorted_by), order[sorted_by]
     images = images.index_select(0, order.argsort().to(images.device, non_blocking=True))
     return images if size is None else crop_to(images, size)
 
@@ -86,9 +94,10 @@ def _layer(
     fill: Tensor | None,
     size: int | None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Sort the images by what happens to them, change each part; return them and their order."""
+    """Sort the images by their op and change each part; return them and their new order."""
+    # All geometric ops of a layer move their images together, other ops act one by one.
     acting: list[list[Group]] = [groups[Geometric]] if Geometric in groups else []
-    acting += [[group] for law in _ONE_BY_ONE for group in groups.get(law, [])]
+    acting += [[group] for kind in groups if kind is not Geometric for group in groups[kind]]
     if not acting:
         return images, None
     changed = torch.cat([group.index for part in acting for group in part])
@@ -105,10 +114,6 @@ def _layer(
     return torch.cat([*done, kept]) if len(kept) or len(done) > 1 else done[0], order
 
 
-_ONE_BY_ONE = (Pointwise, Blend, Erase, Resample)
-"""Laws whose ops act group by group; geometric ones move all images of a layer together."""
-
-
 def _change(
     images: Tensor,
     groups: list[Group],
@@ -117,41 +122,99 @@ def _change(
     size: int | None,
 ) -> Tensor:
     """Apply the groups of a part; ``images`` are theirs, in order."""
-    law = groups[0].op.kind
-    if isinstance(law, Geometric):
+    kind, value = groups[0].op.kind, groups[0].value
+    if isinstance(kind, Geometric):
         return _move(images, groups, interpolation, fill)
-    if isinstance(law, Pointwise):
-        return law.smooth(images, _value(groups[0], images))
-    if isinstance(law, Blend):
-        return smooth_mix(law.smooth(images), images, _value(groups[0], images))
-    if isinstance(law, Erase):
+    if isinstance(kind, Erase):
         return _erase(images, groups[0], size)
-    return _resample(images, groups[0], size)
+    if isinstance(kind, Resample):
+        return _resample(images, groups[0], size)
+    value = value.to(images.device, images.dtype, non_blocking=True).view(-1, 1, 1, 1)
+    if kind.floats is not None:
+        return kind.floats(images, value)
+    return _by_levels(images, value, kind)
 
 
-def _value(group: Group, images: Tensor) -> Tensor:
-    return group.value.to(images.device, images.dtype, non_blocking=True).view(-1, 1, 1, 1)
+def _by_levels(images: Tensor, value: Tensor, kind: Pointwise | Blend) -> Tensor:
+    """Apply an op that is defined on gray levels alone; the gradient is that of the identity."""
+    known = (255 * images.detach()).nan_to_num(nan=0.0).round().clamp(0, 255)
+    if isinstance(kind, Pointwise):
+        result = _new_levels(known.flatten(2).long(), value, kind).view_as(known)
+    else:
+        low = kind.degenerate(known.int()).to(images)
+        result = low + value.detach() * (known - low)
+    result = (result.to(images) / 255).clamp(0, 1) + 0 * images.detach()
+    return result + (images - images.detach())
 
 
-def _grey(images: Tensor) -> Tensor:
-    return torch.from_numpy(grey_levels(images.shape[1]) / 255).to(images, non_blocking=True)
+def _new_levels(levels: Tensor, value: Tensor, kind: Pointwise) -> Tensor:
+    """Return the new levels of levels (n, C, H * W)."""
+    statistics = None
+    if kind.statistics == "histogram":
+        counts = torch.zeros(*levels.shape[:2], 256, dtype=torch.int64, device=levels.device)
+        statistics = counts.scatter_add_(2, levels, torch.ones_like(levels))
+    elif kind.statistics == "mean luma":
+        weights = levels.new_tensor([0.299, 0.587, 0.114], dtype=torch.float64)
+        mean = levels.double().mean(2)
+        mean = mean if mean.shape[1] == 1 else mean @ weights[:, None]
+        statistics = mean.round()[..., None]
+    every = torch.arange(256.0, device=levels.device, dtype=torch.float64)
+    table = kind.level(value.detach().view(-1, 1, 1).double(), every, statistics)
+    return table.expand(*levels.shape[:2], -1).gather(2, levels)  # type: ignore[no-any-return]
+
+
+def _gray(images: Tensor) -> Tensor:
+    return torch.from_numpy(gray_levels(images.shape[1]) / 255).to(images, non_blocking=True)
 
 
 def _move(
     images: Tensor, groups: list[Group], interpolation: InterpolationMode, fill: Tensor | None
 ) -> Tensor:
-    outside = outside_colours(groups, fill, _grey(images))[:, :, None, None]
+    outside = outside_colors(groups, fill, _gray(images))[:, :, None, None]
     if interpolation != InterpolationMode.NEAREST:
-        mode = "bilinear" if interpolation == InterpolationMode.BILINEAR else "bicubic"
-        return warp(images, _matrix(groups, images), outside, mode)
+        return _remap(images, _matrix(groups, images), outside, interpolation.value)
     height, width = images.shape[-2:]
     pixels = nearest_sources(matrices(groups, width, height), width, height, images.device)
-    moved = gather(images, pixels, outside)
+    if images.is_cuda and torch.are_deterministic_algorithms_enabled():
+        moved = gather(images, pixels, outside)  # remap has no deterministic gradient there
+    else:
+        moved = _remap_nearest(images, pixels, outside)
     if not any(group.value.requires_grad for group in groups):
         return moved
-    # The image's gradient is nearest neighbour's own; the value's comes from a bilinear twin.
-    twin = warp(images.detach(), _matrix(groups, images), outside.detach(), "bilinear")
+    # The image has the gradient of nearest neighbor, the value that of a bilinear twin.
+    matrix = _matrix(groups, images)
+    twin = _remap(images.detach(), matrix, outside.detach(), "bilinear")
     return moved + (twin - twin.detach())
+
+
+def _remap_nearest(images: Tensor, pixels: Tensor, outside: Tensor) -> Tensor:
+    """Read images (n, C, H, W) at whole pixels (n, H * W); ``outside`` where they are -1."""
+    from kornia.geometry.transform import remap
+
+    height, width = images.shape[-2:]
+    inside = (pixels >= 0).view(-1, height, width)
+    column, row = (pixels % width).view_as(inside), (pixels // width).view_as(inside)
+    x, y = (2 * column + 1).to(images) / width - 1, (2 * row + 1).to(images) / height - 1
+    x = torch.where(inside, x, FAR)
+    moved = remap(
+        images, x, y, "nearest", "zeros", align_corners=False, normalized_coordinates=True
+    )
+    return torch.where(inside[:, None], moved, outside)
+
+
+def _remap(images: Tensor, matrix: Tensor, outside: Tensor, mode: str) -> Tensor:
+    """Sample images (n, C, H, W) through coefficients (n, 6) in pixels, centers at +0.5."""
+    from kornia.geometry.transform import remap
+
+    height, width = images.shape[-2:]
+    a, b, c, d, e, f = matrix[:, :, None, None].unbind(1)
+    column = torch.arange(width, device=images.device, dtype=matrix.dtype) + 0.5
+    row = (torch.arange(height, device=images.device, dtype=matrix.dtype) + 0.5)[:, None]
+    x, y = a * column + b * row + c, d * column + e * row + f
+    inside = ((x >= 0) & (x < width) & (y >= 0) & (y < height))[:, None]
+    x, y = (2 * x / width - 1).to(images.dtype), (2 * y / height - 1).to(images.dtype)
+    moved = remap(images, x, y, mode, "border", align_corners=False, normalized_coordinates=True)
+    return torch.where(inside, moved.clamp(0, 1) if mode == "bicubic" else moved, outside)
 
 
 def _matrix(groups: list[Group], images: Tensor) -> Tensor:
@@ -159,44 +222,31 @@ def _matrix(groups: list[Group], images: Tensor) -> Tensor:
     height, width = images.shape[-2:]
     rows = []
     for group in groups:
-        law = group.op.kind
-        assert isinstance(law, Geometric)
-        coefficients = law.matrix(group.value, group.noise.unbind(1), width, height)
+        kind = group.op.kind
+        assert isinstance(kind, Geometric)
+        coefficients = kind.matrix(group.value, group.noise.unbind(1), width, height)
         rows.append(torch.stack([c + 0 * group.value for c in coefficients], 1))
     return torch.cat(rows).to(images.device, non_blocking=True)
 
 
-def warp(images: Tensor, matrix: Tensor, outside: Tensor, mode: str) -> Tensor:
-    """Sample images (n, C, H, W) through coefficients (n, 6) in pixels, centres at +0.5.
-
-    Equals ``kornia.geometry.transform.warp_affine`` with the inverse matrix inside the image;
-    outside it shows ``outside`` (n, C, 1, 1) without darkened borders. No host synchronisation.
-    """
-    height, width = images.shape[-2:]
-    a, b, c, d, e, f = matrix[:, :, None, None].unbind(1)
-    column = torch.arange(width, device=images.device, dtype=matrix.dtype) + 0.5
-    row = (torch.arange(height, device=images.device, dtype=matrix.dtype) + 0.5)[:, None]
-    x, y = a * column + b * row + c, d * column + e * row + f
-    inside = ((x >= 0) & (x < width) & (y >= 0) & (y < height))[:, None]
-    grid = torch.stack((2 * x / width - 1, 2 * y / height - 1), -1).to(images.dtype)
-    sampled = grid_sample(images, grid, mode=mode, padding_mode="border", align_corners=False)
-    return torch.where(inside, sampled.clamp(0, 1) if mode == "bicubic" else sampled, outside)
-
-
 def _erase(images: Tensor, group: Group, size: int | None) -> Tensor:
+    from kornia.geometry.bbox import bbox_to_mask
+
     height, width = images.shape[-2:]
     side = size or min(width, height)
-    box = torch.from_numpy(boxes(group, width, height, side)).to(images.device, non_blocking=True)
-    grey = _grey(images)[:, None, None]
-    erased = torch.where(inside_box(box, width, height), grey, images)
+    x0, y0, x1, y1 = boxes(group, width, height, side).T
+    # Kornia's rectangles include their last row and column.
+    corners = np.stack([x0, y0, x1 - 1, y0, x1 - 1, y1 - 1, x0, y1 - 1], 1).reshape(-1, 4, 2)
+    inside = bbox_to_mask(to_device(corners, images.device), width, height)[:, None] > 0
+    gray = _gray(images)[:, None, None]
+    erased = torch.where(inside, gray, images)
     if not group.value.requires_grad:
         return erased
-    law = group.op.kind
-    assert isinstance(law, Erase)
-    edges = torch.stack(law.box(group.value, group.noise.unbind(1), width, height, side), 1)
-    edges = edges.to(images, non_blocking=True)
-    cover = _soft_inside(edges, width, height)
-    twin = cover * (grey - images.detach())
+    kind = group.op.kind
+    assert isinstance(kind, Erase)
+    edges = torch.stack(kind.box(group.value, group.noise.unbind(1), width, height, side), 1)
+    cover = _soft_inside(edges.to(images, non_blocking=True), width, height)
+    twin = cover * (gray - images.detach())
     return erased + (twin - twin.detach())
 
 
@@ -210,7 +260,9 @@ def _soft_inside(box: Tensor, width: int, height: int) -> Tensor:
 
 
 def _resample(images: Tensor, group: Group, size: int | None) -> Tensor:
-    for axis, weights in resize_matrices(group, images, size):
-        matrix = torch.from_numpy(weights).to(images.device, images.dtype, non_blocking=True)
-        images = images @ matrix.mT if axis == 3 else matrix @ images
-    return images.clamp(0, 1)
+    """Resize rectangles by PIL's weights: Kornia's crop is up to two levels off and waits."""
+    height, width = images.shape[-2:]
+    box = boxes(group, width, height, 1.0 if size else width / height).astype(int).tolist()
+    across = resize_weights([(x0, x1) for x0, _, x1, _ in box], width, size or width)
+    down = resize_weights([(y0, y1) for _, y0, _, y1 in box], height, size or height)
+    return resize(resize(images, *across, 3), *down, 2).clamp(0, 1)

@@ -1,192 +1,202 @@
-"""Plan -> program: every step resolved through its op's row into eight numbers for the kernels.
+"""Lowering: what a plan means for images of one size, through the definitions of its ops.
 
-Host side, NumPy only. A step is (kind, p0, ..., p6): for ``MOVE`` the matrix and 1 where grey
-shows outside, for ``ERASE`` the rectangle, for ``TABLE`` its row of the tables, else p0 the value.
+Two forms serve the backends. ``layer_groups`` sorts one layer of a plan by op, for backends that
+run definitions on many images at once. ``instructions`` turns a whole plan into numbers, for the
+Triton kernel; the Numba kernels compile the same definitions. Everything here runs on the CPU.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from learned_augment.ops import OPS, Erase, Geometric, Op, Pointwise
-from learned_augment.plan import Plan, Step
+from learned_augment.ops import OPS, Erase, Geometric, Kind, Op, Opcode, Pointwise, Resample
+from learned_augment.ops.blend import luma
+from learned_augment.ops.op import GRAY
+from learned_augment.plan import Plan
 
-__all__ = ["Book", "book"]
+__all__ = [
+    "TABLE",
+    "WIDTH",
+    "Colors",
+    "Floats",
+    "Group",
+    "Levels",
+    "Mask",
+    "boxes",
+    "colors",
+    "draws_any_of",
+    "gray_levels",
+    "identity_values",
+    "instructions",
+    "layer_groups",
+    "level_table",
+    "matrices",
+    "outside_colors",
+]
 
-KEEP, TABLE, AUTO_CONTRAST, EQUALIZE, CONTRAST, MOVE, COLOUR, SHARPEN, ERASE, DRAWN, OTHER = range(
-    11
-)
-"""Kinds of steps; up to ``CONTRAST`` they only compose tables. No program has the last two."""
-
-NEW, FLIP, PAD_CROP, CUTOUT, CUTOUT_CLIPPED = range(OTHER + 1, OTHER + 6)
-"""Kinds of a policy's candidates only: one that was never chosen before and has yet to be resolved,
-and those in ``PLACED``."""
-
-INVERT, SOLARIZE, POSTERIZE, BRIGHTEN = range(OTHER + 6, OTHER + 10)
-"""Kinds in programs for floats only, which no table can map."""
-
-PLACED = {
-    "Flip": FLIP,
-    "PadCrop": PAD_CROP,
-    "Cutout": CUTOUT,
-    "CutoutClipped": CUTOUT_CLIPPED,
-}
-"""Ops whose places ``choose`` draws itself; p0 is the value."""
-
-WIDTH = 8
-CAPACITY = 4096
-"""Steps that a book holds before it starts afresh."""
-
-_NAMED = {
-    "AutoContrast": AUTO_CONTRAST,
-    "Equalize": EQUALIZE,
-    "Contrast": CONTRAST,
-    "Color": COLOUR,
-    "Sharpness": SHARPEN,
-}
-"""Ops whose pixels the kernels compute themselves. Any other op of a law that needs the image's
-statistics or a degenerate image is ``OTHER``: its images take the plain engine."""
-
-_NAMED_FLOATS = {
-    **_NAMED,
-    "Invert": INVERT,
-    "Solarize": SOLARIZE,
-    "Posterize": POSTERIZE,
-    "Brightness": BRIGHTEN,
-}
-"""The same for floats."""
-
-Whole: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Levels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+Colors: TypeAlias = np.ndarray[Any, Any]
+Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
+
+WIDTH = 8
+"""Numbers of an instruction: what to run, then up to seven parameters."""
+
+TABLE = 100.0
+"""Instruction that maps gray levels through a table; its parameter is the table's row."""
 
 
-class Book:
-    """The resolved steps of one set of ops at one image size, each computed once.
-
-    Args:
-        ops: Names that a plan's ``op`` counts through.
-        width: Of the images, pixels.
-        height: Of the images, pixels.
-        floats: Whether the images are floats: their programs have no tables.
+@dataclass(frozen=True)
+class Group:
+    """The images of a layer that one op acts on.
 
     Attributes:
-        tables: (T, 256), of the steps so far.
+        op: The op.
+        index: (n,) int64 CPU tensor, which images of the batch.
+        value: (n,) float64 tensor, in the op's unit; keeps its gradient.
+        noise: (n, 4) float64 tensor.
     """
 
-    def __init__(self, ops: tuple[str, ...], width: int, height: int, floats: bool = False) -> None:
-        self.ops, self._tables = [OPS[name] for name in ops], not floats
-        self._named = _NAMED_FLOATS if floats else _NAMED
-        self.width, self.height = width, height
-        self._clear()
+    op: Op
+    index: Tensor
+    value: Tensor
+    noise: Tensor
 
-    def batch(self, plan: Plan) -> tuple[Floats, Levels]:
-        """Return the steps (B, L, 8) and the tables (T, 256) that they name."""
-        if len(self._steps) + len(self._single) > CAPACITY:
-            self._clear()
-        op, value = plan.op.reshape(-1).numpy(), plan.value.reshape(-1).numpy()
-        steps = self._look_up(op, value)
-        drawn = np.flatnonzero(steps[:, 0] == DRAWN)
-        if len(drawn):
-            noise = plan.noise.reshape(-1, 4).numpy().astype(np.float64)
-            for number in np.unique(op[drawn]):
-                rows = drawn[op[drawn] == number]
-                places = tuple(noise[rows].T)
-                steps[rows] = self._rows(self.ops[number], value[rows], places, len(rows))
-        return steps.reshape(*plan.op.shape, WIDTH), self.tables
-
-    def image(self, steps: Sequence[Step]) -> tuple[Floats, Levels] | None:
-        """Return the steps (1, L, 8) of one image and the tables; None if one is ``OTHER``."""
-        if len(self._steps) + len(self._single) > CAPACITY:
-            self._clear()
-        rows = np.empty((1, len(steps), WIDTH))
-        for row, (op, value, noise) in zip(rows[0], steps, strict=True):
-            row[:] = self.step(op, value)
-            if row[0] == OTHER:
-                return None
-            if row[0] == DRAWN:
-                self.place(row, op, value, noise)
-        return rows, self.tables
-
-    def step(self, op: Op, value: float) -> Floats:
-        """Return the step (8,) of one op at one value, as far as nothing is drawn."""
-        row = self._single.get((op.name, value))
-        if row is None:
-            row = self._single[op.name, value] = self._resolve(op, np.array([value]))[0]
-        return row
-
-    def place(self, row: Floats, op: Op, value: float, noise: Sequence[float]) -> None:
-        """Write a step (8,) whose place is drawn."""
-        numbers = self._placed(op, value, noise)
-        row[: len(numbers)] = numbers
-
-    def _placed(self, op: Op, value: Any, noise: Any) -> tuple[Any, ...]:
-        """Return kind and parameters of a step that moves or erases; numbers or arrays (n,)."""
-        law, width, height = op.kind, self.width, self.height
-        if isinstance(law, Geometric):
-            return (MOVE, *law.matrix(value, noise, width, height), float(law.fill == "grey"))
-        assert isinstance(law, Erase)
-        return (ERASE, *law.box(value, noise, width, height, min(width, height)))
-
-    def _clear(self) -> None:
-        self._single: dict[tuple[str, float], Floats] = {}
-        self._pairs: Any = np.empty(0, np.complex128)
-        self._steps: Floats = np.empty((0, WIDTH))
-        self.tables: Levels = np.empty((0, 256), np.uint8)
-
-    def _look_up(self, op: Whole, value: Floats) -> Floats:
-        """Return a copy of the steps (n, 8) of ops and values (n,)."""
-        # Complex numbers are ordered as pairs: one sorted array finds op and value together.
-        pairs = op + 1j * value
-        row = self._pairs.searchsorted(pairs)
-        if len(self._pairs) == 0 or (self._pairs.take(row, mode="clip") != pairs).any():
-            self._add(pairs)
-            row = self._pairs.searchsorted(pairs)
-        found: Floats = self._steps[row]
-        return found
-
-    def _add(self, pairs: Any) -> None:
-        """Resolve the pairs of op and value that are new, op by op."""
-        new = np.setdiff1d(pairs, self._pairs)
-        op, value = new.real.astype(np.int64), new.imag.copy()
-        steps = [self._resolve(self.ops[n], value[op == n]) for n in np.unique(op)]
-        pairs = np.concatenate([self._pairs, new])
-        order = pairs.argsort()
-        self._pairs, self._steps = pairs[order], np.concatenate([self._steps, *steps])[order]
-
-    def _resolve(self, op: Op, values: Floats) -> Floats:
-        """Return the steps (n, 8) of one op at ``values`` (n,), as far as nothing is drawn."""
-        count = len(values)
-        nothing = (0.0, 0.0, 0.0, 0.0)
-        drawn = op.random and isinstance(op.kind, Geometric | Erase)
-        steps = _steps(DRAWN, count) if drawn else self._rows(op, values, nothing, count)
-        steps[values == op.identity_value, 0] = KEEP
-        return steps
-
-    def _rows(self, op: Op, values: Any, noise: Any, count: int) -> Floats:
-        """Return the steps (n, 8) of one op; values and noise are numbers or arrays (n,)."""
-        law = op.kind
-        if isinstance(law, Geometric | Erase):
-            kind, *parameters = self._placed(op, values, noise)
-            return _steps(kind, count, *parameters)
-        if isinstance(law, Pointwise) and law.statistics == "none" and self._tables:
-            start = len(self.tables)
-            self.tables = np.concatenate([self.tables, law.table(values, None).astype(np.uint8)])
-            return _steps(TABLE, count, np.arange(start, start + count))
-        return _steps(self._named.get(op.name, OTHER), count, values)
+    @property
+    def arrays(self) -> tuple[Floats, tuple[Floats, ...]]:
+        """Value (n,) and four noise arrays (n,) for NumPy."""
+        return self.value.detach().cpu().numpy(), tuple(self.noise.numpy().T)
 
 
-def _steps(kind: int, count: int, *parameters: Any) -> Floats:
-    steps = np.zeros((count, WIDTH))
-    steps[:, 0] = kind
-    for column, parameter in enumerate(parameters, 1):
-        steps[:, column] = parameter
-    return steps
+def layer_groups(plan: Plan, layer: int) -> dict[type[Kind], list[Group]]:
+    """Return the groups of one layer by their kind, without images that nothing changes."""
+    op, value, noise = plan.op[:, layer].numpy(), plan.value[:, layer], plan.noise[:, layer]
+    # A differentiable value keeps its op even where it changes nothing: its gradient counts.
+    acting = value.requires_grad | (value.detach().numpy() != identity_values(plan.ops)[op])
+    order = np.flatnonzero(acting)
+    order = order[op[order].argsort(kind="stable")]
+    counts = np.bincount(op[order])
+    which = np.flatnonzero(counts)
+    index, sizes = torch.from_numpy(order), counts[which].tolist()
+    parts = (part.split(sizes) for part in (index, value[index], noise[index].double()))
+    groups: dict[type[Kind], list[Group]] = defaultdict(list)
+    for number, rows, values, places in zip(which.tolist(), *parts, strict=True):
+        row = OPS[plan.ops[number]]
+        groups[type(row.kind)].append(Group(row, rows, values, places))
+    return groups
 
 
-@lru_cache(maxsize=32)
-def book(ops: tuple[str, ...], width: int, height: int, thread: int, floats: bool = False) -> Book:
-    """Return the book of ``ops`` at a size; one a thread, so that growing needs no lock."""
-    return Book(ops, width, height, floats)
+@cache
+def identity_values(ops: tuple[str, ...]) -> Floats:
+    """Return the value at which each op changes nothing; NaN for an op without one."""
+    values = (OPS[name].identity_value for name in ops)
+    return np.array([np.nan if value is None else value for value in values])
+
+
+def matrices(groups: Sequence[Group], width: int, height: int) -> Floats:
+    """Return the coefficients (a, b, c, d, e, f) of geometric groups, (n, 6) float64."""
+    return np.concatenate([_matrix(group, width, height) for group in groups])
+
+
+def _matrix(group: Group, width: int, height: int) -> Floats:
+    kind = group.op.kind
+    assert isinstance(kind, Geometric)
+    value, noise = group.arrays
+    return _columns(kind.matrix(value, noise, width, height), len(value))
+
+
+def _columns(parameters: Sequence[Any], count: int) -> Floats:
+    """Return parameters, each a number or an array (n,), side by side."""
+    out = np.empty((count, len(parameters)))
+    for column, parameter in enumerate(parameters):
+        out[:, column] = parameter
+    return out
+
+
+def boxes(group: Group, width: int, height: int, relative: float) -> Floats:
+    """Return the rectangles (x0, y0, x1, y1) of a group, (n, 4).
+
+    ``relative`` is what its kind refers to: the side for Erase, the output's aspect for Resample.
+    """
+    kind = group.op.kind
+    assert isinstance(kind, Erase | Resample)
+    value, noise = group.arrays
+    return _columns(kind.box(value, noise, width, height, relative), len(value))  # type: ignore[arg-type]
+
+
+def level_table(kind: Pointwise, value: Floats) -> Levels:
+    """Return the new level of each of 256 levels, (n, 256), for an op that needs no statistics."""
+    level = np.arange(256.0)
+    table: Levels = kind.level(value[:, None], level, None).astype(np.uint8)
+    return table
+
+
+def gray_levels(channels: int) -> Floats:
+    """Return the papers' gray, 0 to 255, for images of 1 or 3 channels."""
+    levels = np.array(GRAY)
+    return (levels if channels == 3 else luma(levels.reshape(3, 1, 1)).reshape(1)).astype(float)
+
+
+def outside_colors(groups: Sequence[Group], fill: Tensor | None, gray: Tensor) -> Tensor:
+    """Return what shows outside each moved image, (n, C): ``fill``, 0, or the papers' gray."""
+    outside = torch.zeros_like(gray) if fill is None else fill.expand_as(gray)
+    rows = []
+    for group in groups:
+        kind = group.op.kind
+        padded = isinstance(kind, Geometric) and kind.fill == "gray" and fill is None
+        rows.append((gray if padded else outside).expand(len(group.index), -1))
+    return torch.cat(rows)
+
+
+def colors(channels: int, fill: tuple[float, ...] | None, dtype: np.dtype[Any]) -> Colors:
+    """Return the colors of kernels, (3, C): outside a moved image, around a padded crop, erased.
+
+    ``fill`` is in the images' own scale: 0 to 255 for uint8, else 0 to 1.
+    """
+    gray = gray_levels(channels) / (1 if dtype == np.uint8 else 255)
+    user = np.broadcast_to(0.0 if fill is None else fill, channels)
+    return np.array([user, gray if fill is None else user, gray]).astype(dtype)
+
+
+def draws_any_of(plan: Plan, ops: Mask) -> Mask:
+    """Return which images, (B,), draw one of the ops that a mask (O,) picks, and are changed."""
+    op, value = plan.op.numpy(), plan.value.detach().numpy()
+    mask: Mask = (ops[op] & (value != identity_values(plan.ops)[op])).any(1)
+    return mask
+
+
+def instructions(plan: Plan, width: int, height: int) -> tuple[Floats, Levels]:
+    """Return the instructions (B, L, 8) of uint8 images of one size and the tables (T, 256).
+
+    An instruction is an opcode or ``TABLE``, then the parameters: six coefficients and 1 where
+    gray shows outside for ``AFFINE``, the rectangle for ``ERASE``, the row of its table for
+    ``TABLE``, else the value. Identity values become ``IDENTITY``.
+    """
+    op, value = plan.op.flatten().numpy(), plan.value.detach().flatten().numpy()
+    noise = plan.noise.flatten(0, 1).numpy().astype(np.float64)
+    out, tables, count = np.zeros((len(op), WIDTH)), [np.zeros((1, 256), np.uint8)], 1
+    acting = value != identity_values(plan.ops)[op]
+    for number in np.unique(op[acting]).tolist():
+        row, rows = OPS[plan.ops[number]], np.flatnonzero(acting & (op == number))
+        kind, values, places = row.kind, value[rows], tuple(noise[rows].T)
+        code: float = row.opcode
+        parameters: Sequence[Any] = [values]
+        if isinstance(kind, Geometric):
+            gray = float(kind.fill == "gray")
+            code, parameters = Opcode.AFFINE, [*kind.matrix(values, places, width, height), gray]
+        elif isinstance(kind, Erase):
+            side = min(width, height)
+            code, parameters = Opcode.ERASE, kind.box(values, places, width, height, side)
+        elif isinstance(kind, Pointwise) and kind.statistics == "none":
+            code, parameters = TABLE, [np.arange(count, count + len(rows))]
+            tables.append(level_table(kind, values))
+            count += len(rows)
+        out[rows, 0] = code
+        out[rows, 1 : 1 + len(parameters)] = _columns(parameters, len(rows))
+    return out.reshape(*plan.op.shape, WIDTH), np.concatenate(tables)

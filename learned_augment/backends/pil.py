@@ -1,32 +1,29 @@
-"""Steps + one PIL image -> PIL image, by PIL's own calls: the DataLoader worker.
+"""Plan + one PIL image -> PIL image by PIL's own calls.
 
-Where the compiled kernel is there and takes less time than the calls, it makes the same pixels.
-
-Colour modes are RGB and L; alpha moves with geometry and is neither recoloured nor erased; palette
+Color modes are RGB and L. Alpha moves with geometry and is neither recolored nor erased. Palette
 and CMYK images are worked on in RGB and converted back.
 """
 
 from collections.abc import Sequence
 from math import floor
+from typing import TypeAlias
 
+import numpy as np
 from PIL import Image
 from torchvision.transforms import InterpolationMode
 
-from learned_augment.backends.groups import grey_levels
-from learned_augment.backends.pixels import apply_pixels
-from learned_augment.backends.shortcuts import degenerate, recoloured
+from learned_augment.backends.lowering import gray_levels
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
-from learned_augment.ops.op import GREY
-from learned_augment.ops.region import centre_crop
-from learned_augment.plan import Step
+from learned_augment.ops.op import GRAY
+from learned_augment.ops.region import center_crop
+from learned_augment.plan import Plan, Step
 
-__all__ = ["MODES", "Fill", "apply_image"]
+__all__ = ["MODES", "apply", "resized"]
 
 MODES = ("RGB", "L", "RGBA", "LA", "P", "CMYK")
 
-Colour = int | tuple[int, ...]
-Fill = tuple[float, ...] | None
-"""One number, one for each colour channel, or None: 0, and the papers' grey for crop padding."""
+Color: TypeAlias = int | tuple[int, ...]
+Box: TypeAlias = tuple[int, int, int, int]
 
 _BICUBIC = Image.Resampling.BICUBIC
 _RESAMPLING = {
@@ -36,65 +33,56 @@ _RESAMPLING = {
 }
 
 
-def apply_image(
+def apply(
     image: Image.Image,
-    steps: Sequence[Step],
+    plan: Plan,
     *,
     interpolation: InterpolationMode = InterpolationMode.NEAREST,
-    fill: Fill = None,
+    fill: tuple[float, ...] | None = None,
     size: int | None = None,
 ) -> Image.Image:
-    """Apply the steps to one image of a mode in ``MODES``; a new image of the same mode.
-
-    Its ICC profile goes along, which says what colours the levels of that mode stand for.
+    """Apply a plan of one row to an image of a mode in ``MODES``; a new image of the same mode.
 
     Args:
-        image: The image; never written to.
-        steps: What ``Policy.draw`` or ``Plan.steps`` returned.
-        interpolation: For geometric ops.
-        fill: Colour outside the image, 0 to 255.
+        image: Never written to.
+        plan: One row.
+        interpolation: For geometric ops: nearest, bilinear or bicubic.
+        fill: Levels 0 to 255 outside the image: one, one for each color channel, or one more for
+            alpha; None is 0, and gray for crop padding.
         size: If given, resized crops come out at this side, and so does the result.
     """
-    result = _applied(image, steps, interpolation, fill, size)
-    # Of the ways through here some keep it and some do not.
-    if "icc_profile" in image.info:
-        result.info["icc_profile"] = image.info["icc_profile"]
-    return result
-
-
-def _applied(
-    image: Image.Image,
-    steps: Sequence[Step],
-    interpolation: InterpolationMode,
-    fill: Fill,
-    size: int | None,
-) -> Image.Image:
-    if image.mode in ("RGB", "L") and size is None and interpolation == InterpolationMode.NEAREST:
-        levels = None if fill is None else tuple(map(int, fill))
-        result = apply_pixels(image, steps, levels)
-        if result is not None:
-            return result
+    image.load()  # what Image.open returns is not read yet, and some of PIL's calls need it
+    steps = plan.steps(0)
     if not steps and size is None:
         return image.copy()
+    canvas = _Canvas(_RESAMPLING[interpolation], fill, size)
     if image.mode in ("RGB", "L"):
-        return _Canvas(interpolation, fill, size).run(image, None, steps)[0]
+        return canvas.run(image, None, steps)[0]
     if image.mode in ("RGBA", "LA"):
-        *bands, alpha = image.split()
-        colour = bands[0] if len(bands) == 1 else Image.merge("RGB", bands)
-        colour, moved = _Canvas(interpolation, fill, size).run(colour, alpha, steps)
-        return Image.merge(image.mode, [*colour.split(), moved or alpha])
+        return _apply_with_alpha(image, steps, canvas)
     between = "RGBA" if image.mode == "P" and "transparency" in image.info else "RGB"
-    moved = _applied(image.convert(between), steps, interpolation, fill, size)
+    converted = image.convert(between)
+    if between == "RGBA":
+        moved = _apply_with_alpha(converted, steps, canvas)
+    else:
+        moved = canvas.run(converted, None, steps)[0]
     return moved.quantize() if image.mode == "P" else moved.convert(image.mode)
 
 
-class _Canvas:
-    """Where the steps run: the settings that stay the same from step to step."""
+def _apply_with_alpha(image: Image.Image, steps: Sequence[Step], canvas: "_Canvas") -> Image.Image:
+    *bands, alpha = image.split()
+    color = bands[0] if len(bands) == 1 else Image.merge("RGB", bands)
+    color, moved = canvas.run(color, alpha, steps)
+    return Image.merge(image.mode, [*color.split(), moved or alpha])
 
-    def __init__(self, interpolation: InterpolationMode, fill: Fill, size: int | None) -> None:
-        self.resampling = _RESAMPLING[interpolation]
-        self.fill = fill
-        self.size = size
+
+class _Canvas:
+    """Runs steps on an RGB or L image and its alpha, with the settings that all steps share."""
+
+    def __init__(
+        self, resampling: Image.Resampling, fill: tuple[float, ...] | None, size: int | None
+    ) -> None:
+        self.resampling, self.fill, self.size = resampling, fill, size
 
     def run(
         self, given: Image.Image, alpha: Image.Image | None, steps: Sequence[Step]
@@ -105,39 +93,42 @@ class _Canvas:
             if isinstance(kind, Geometric):
                 image, alpha = self._move(image, alpha, step, kind)
             elif isinstance(kind, Pointwise):
-                image = recoloured(image, step, kind)
+                image = _map_levels(image, step.value, kind)
             elif isinstance(kind, Blend):
-                image = Image.blend(degenerate(image, step.op, kind), image, step.value)
+                image = Image.blend(_degenerate(image, kind), image, step.value)
             elif isinstance(kind, Erase):
                 image = self._erase(image, step, kind)
             else:
                 image, alpha = self._resample(image, alpha, step, kind)
         if self.size is not None and image.size != (self.size, self.size):
-            box = centre_crop(*image.size, self.size)
+            box = center_crop(*image.size, self.size)
             image, alpha = image.crop(box), alpha and alpha.crop(box)
         return image.copy() if image is given else image, alpha
 
     def _move(
         self, image: Image.Image, alpha: Image.Image | None, step: Step, kind: Geometric
     ) -> tuple[Image.Image, Image.Image | None]:
-        matrix = kind.matrix(step.value, step.noise, *image.size)
-        colour = (
-            paint(image.mode) if kind.fill == "grey" and self.fill is None else self._fill(image)
-        )
-        moved = _moved(image, matrix, self.resampling, colour)
-        return moved, alpha and _moved(alpha, matrix, self.resampling, 0)
+        matrix = tuple(map(float, kind.matrix(step.value, step.noise, *image.size)))
+        gray = kind.fill == "gray" and self.fill is None
+        outside = _gray(image.mode) if gray else self._fill(image.mode)
+        moved = _moved(image, matrix, self.resampling, outside)
+        return moved, alpha and _moved(alpha, matrix, self.resampling, self._alpha_fill())
 
-    def _fill(self, image: Image.Image) -> Colour:
+    def _fill(self, mode: str) -> Color:
         levels = tuple(int(level) for level in self.fill or (0,))
-        if image.mode == "L":
+        if mode == "L":
             return levels[0]
-        return levels if len(levels) == 3 else levels * 3
+        return levels[:3] if len(levels) >= 3 else levels[:1] * 3
+
+    def _alpha_fill(self) -> int:
+        return int(self.fill[-1]) if self.fill is not None and len(self.fill) in (2, 4) else 0
 
     def _erase(self, image: Image.Image, step: Step, kind: Erase) -> Image.Image:
         width, height = image.size
         box = kind.box(step.value, step.noise, width, height, self.size or min(width, height))
         image = image.copy()
-        image.paste(paint(image.mode), tuple(int(edge) for edge in box))  # type: ignore[arg-type]
+        x0, y0, x1, y1 = (int(edge) for edge in box)
+        image.paste(_gray(image.mode), (x0, y0, x1, y1))
         return image
 
     def _resample(
@@ -145,20 +136,46 @@ class _Canvas:
     ) -> tuple[Image.Image, Image.Image | None]:
         width, height = image.size
         aspect = 1.0 if self.size else width / height
-        edges = kind.box(step.value, step.noise, width, height, aspect)
-        x0, y0, x1, y1 = (int(edge) for edge in edges)
-        size = (self.size, self.size) if self.size else image.size
+        x0, y0, x1, y1 = map(int, kind.box(step.value, step.noise, width, height, aspect))
+        target = (self.size, self.size) if self.size else image.size
+        box = (x0, y0, x1, y1)
+        return resized(image, box, target), alpha and resized(alpha, box, target)
 
-        def zoomed(picture: Image.Image) -> Image.Image:
-            # Columns first, as Pillow did in one call until it chose the cheaper order by size.
-            across = picture.crop((x0, y0, x1, y1)).resize((size[0], y1 - y0), _BICUBIC)
-            return across.resize(size, _BICUBIC)
 
-        return zoomed(image), alpha and zoomed(alpha)
+def resized(image: Image.Image, box: Box, target: tuple[int, int]) -> Image.Image:
+    """Return a rectangle of an image, resized bicubically to a width and height."""
+    # Columns first, as Pillow did in one call until it chose the cheaper order by size.
+    _, y0, _, y1 = box
+    return image.crop(box).resize((target[0], y1 - y0), _BICUBIC).resize(target, _BICUBIC)
+
+
+def _map_levels(image: Image.Image, value: float, kind: Pointwise) -> Image.Image:
+    """Apply a pointwise op by PIL's own call, or by its definition."""
+    if kind.pil is not None:
+        return kind.pil(image, value)
+    channels, statistics = len(image.mode), None
+    if kind.statistics == "histogram":
+        statistics = np.array(image.histogram()).reshape(channels, 256)
+    elif kind.statistics == "mean luma":
+        statistics = np.floor(np.asarray(image.convert("L")).mean() + 0.5)[None]
+    table = kind.level(np.float64(value), np.arange(256.0), statistics)
+    table = np.broadcast_to(table, (channels, 256)).astype(np.uint8)
+    return image.point(table.reshape(-1).tolist())
+
+
+def _degenerate(image: Image.Image, kind: Blend) -> Image.Image:
+    """Return the image that a blending op mixes with, in the image's mode."""
+    if kind.pil is not None:
+        return kind.pil(image)
+    levels = np.asarray(image, dtype=np.int64).reshape(image.height, image.width, -1)
+    mixed_with = kind.degenerate(levels.transpose(2, 0, 1))
+    planes = [plane.astype(np.uint8) for plane in mixed_with]
+    bands = [Image.fromarray(planes[min(band, len(planes) - 1)]) for band in range(len(image.mode))]
+    return bands[0] if len(bands) == 1 else Image.merge(image.mode, bands)
 
 
 def _moved(
-    image: Image.Image, matrix: tuple[float, ...], resampling: Image.Resampling, outside: Colour
+    image: Image.Image, matrix: tuple[float, ...], resampling: Image.Resampling, outside: Color
 ) -> Image.Image:
     a, b, c, d, e, f = matrix
     straight = b == 0 and d == 0 and e == 1
@@ -170,17 +187,16 @@ def _moved(
         out = Image.new(image.mode, image.size, outside)
         out.paste(image, (-floor(c + 0.5), -floor(f + 0.5)))
         return out
-    exact = tuple(map(float, matrix))
-    return image.transform(image.size, Image.Transform.AFFINE, exact, resampling, fillcolor=outside)
+    return image.transform(
+        image.size, Image.Transform.AFFINE, matrix, resampling, fillcolor=outside
+    )
 
 
 def _clear(offset: float) -> bool:
-    """Say whether shifted pixel centres stay clear of pixel edges, however sums are rounded."""
+    """Say whether shifted pixel centers stay clear of pixel edges, however sums are rounded."""
     return 1e-4 < (offset + 0.5) % 1 < 1 - 1e-4
 
 
-def paint(mode: str) -> Colour:
-    """Return the papers' grey for an RGB or L image."""
-    if mode == "RGB":
-        return GREY
-    return int(grey_levels(1).item())
+def _gray(mode: str) -> Color:
+    """Return the papers' gray for an RGB or L image."""
+    return GRAY if mode == "RGB" else int(gray_levels(1).item())

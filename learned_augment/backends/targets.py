@@ -1,6 +1,6 @@
-"""Steps + bounding boxes, masks, key points -> the same, moved as the image's pixels moved.
+"""Plan + bounding boxes, masks or key points -> the same, moved with the image's pixels.
 
-Only ops that move pixels act; recolouring and erasing leave targets alone. Coordinates are pixels,
+Only ops that move pixels act; recoloring and erasing leave targets alone. Coordinates are pixels,
 x to the right and y down. Boxes measure from the image's corner; a key point (x, y) names the pixel
 of column x and row y, as torchvision's flip reads it.
 """
@@ -15,10 +15,11 @@ from torch.nn.functional import interpolate
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
-from learned_augment.backends.torch_uint8 import crop_to, gather, nearest_sources
+from learned_augment.backends.warp import crop_to, gather, nearest_sources
 from learned_augment.ops import Geometric, Resample
-from learned_augment.ops.region import centre_crop
-from learned_augment.plan import HOST, Plan, Step
+from learned_augment.ops.region import center_crop
+from learned_augment.plan import Plan, Step
+from learned_augment.sampling import HOST
 
 __all__ = ["move_boxes", "move_key_points", "move_mask", "move_masks"]
 
@@ -57,6 +58,8 @@ def move_masks(masks: Tensor, plan: Plan, size: int | None, fill: float = 0) -> 
 
 
 def _resized(mask: Tensor, target: tuple[int, int]) -> Tensor:
+    if mask.numel() == 0:  # masks of no objects
+        return mask.new_zeros((*mask.shape[:-2], *target))
     # Doubles hold every label below 2**53; interpolation knows few whole-number types.
     return interpolate(mask.double(), target, mode="nearest-exact").to(mask.dtype)
 
@@ -135,7 +138,7 @@ def _forward(
             height, width = (size, size) if size else (height, width)
             total, moved = _zoom(x0, y0, width / (x1 - x0), height / (y1 - y0)) @ total, True
     if size is not None and (height, width) != (size, size):
-        x0, y0, *_ = centre_crop(width, height, size)
+        x0, y0, *_ = center_crop(width, height, size)
         total, moved = _zoom(x0, y0, 1.0, 1.0) @ total, True
     return total if moved else None, (height, width) if size is None else (size, size)
 

@@ -180,7 +180,7 @@ def _find_policy(choice: PolicyChoice, image_size: int, seed: int) -> Policy:
             f"{RANDOM} before autoaugment, a shipped policy's name or a path; or a base "
             "augmentation, + and a policy, such as crop-flip+trivialaugment."
         )
-    return serialization.load(choice)
+    return Policy.load(choice)
 
 
 def _cutout() -> Policy:

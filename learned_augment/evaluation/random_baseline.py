@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from learned_augment.ops import OPS
-from learned_augment.plan import HOST
 from learned_augment.policy import Policy
+from learned_augment.sampling import HOST
 from learned_augment.search_spaces import SPACES, Range, mirror
 
 __all__ = ["RANDOM", "random_baseline"]

@@ -1,11 +1,10 @@
-"""What every op means, each meaning written once: a table of rows, one row an op."""
+"""The meaning of every op, written once: a table of rows, one row an op."""
 
 from collections.abc import Iterable
-from types import MappingProxyType
 
 from learned_augment.ops.blend import BLEND
 from learned_augment.ops.geometric import GEOMETRIC
-from learned_augment.ops.op import Blend, Erase, Geometric, Kind, Op, Pointwise, Resample
+from learned_augment.ops.op import Blend, Erase, Geometric, Kind, Op, Opcode, Pointwise, Resample
 from learned_augment.ops.pointwise import POINTWISE
 from learned_augment.ops.region import REGION
 
@@ -16,13 +15,38 @@ __all__ = [
     "Geometric",
     "Kind",
     "Op",
+    "Opcode",
     "Pointwise",
     "Resample",
     "check_ops",
+    "register_op",
 ]
 
-OPS = MappingProxyType({op.name: op for op in [*POINTWISE, *GEOMETRIC, *BLEND, *REGION]})
+OPS: dict[str, Op] = {op.name: op for op in [*POINTWISE, *GEOMETRIC, *BLEND, *REGION]}
 """Every op by its name. Adding one is adding a row to one of the four lists."""
+
+
+def register_op(op: Op) -> Op:
+    """Add an op of your own to the table and return it.
+
+    Policies, files, every backend, pictures and searches then know it by its name. Register it
+    before a policy that names it is built or loaded.
+
+    Raises:
+        ValueError: If another op has this name.
+
+    Example:
+        >>> from learned_augment.ops import OPS, Op, Pointwise, register_op
+        >>> darker = Pointwise(lambda value, level, statistics: level // 2 + 0 * value)
+        >>> _ = register_op(Op("Darker", "", 0.0, 0.0, None, darker))
+        >>> "Darker" in OPS
+        True
+        >>> _ = OPS.pop("Darker")
+    """
+    if OPS.get(op.name, op) is not op:
+        raise ValueError(f"There is an op named {op.name!r} already; choose another name.")
+    OPS[op.name] = op
+    return op
 
 
 def check_ops(names: Iterable[str]) -> None:

@@ -1,12 +1,14 @@
-"""Rows that move pixels: from a value to the matrix that leads an output pixel to its input pixel.
+"""Rows that move pixels: from a value to the matrix from an output pixel to its input pixel.
 
-Coefficients (a, b, c, d, e, f) follow ``PIL.Image.transform``: pixel centres at +0.5, the origin
-at the top-left corner of the image.
+Coefficients (a, b, c, d, e, f) follow ``PIL.Image.transform``: pixel centers at +0.5, the origin
+at the top-left corner of the image. The definitions use plain arithmetic and ``xp`` alone, so that
+they also compile.
 """
 
 import math
 
-from learned_augment.ops.op import Array, Geometric, Noise, Op, namespace
+from learned_augment.ops.array import Array, Noise, xp
+from learned_augment.ops.op import Geometric, Op, Opcode
 
 __all__ = ["GEOMETRIC"]
 
@@ -28,7 +30,6 @@ def _translate_y(value: Array, noise: Noise, width: int, height: int) -> tuple[A
 
 
 def _rotate(value: Array, noise: Noise, width: int, height: int) -> tuple[Array, ...]:
-    xp = namespace(value)
     angle = value * (math.pi / 180)
     cos, sin = _snap(xp.cos(angle)), _snap(xp.sin(angle))
     x, y = width / 2, height / 2
@@ -51,7 +52,6 @@ def _pad_crop(value: Array, noise: Noise, width: int, height: int) -> tuple[Arra
 
 def _offset(padding: Array, noise: Array) -> Array:
     """Draw a whole number from -p to p, where p is the padding rounded to whole pixels."""
-    xp = namespace(padding)
     pixels = xp.floor(padding + 0.5)
     return xp.floor(noise * (2 * pixels + 1)) - pixels
 
@@ -64,6 +64,7 @@ GEOMETRIC = [
         high=2.0,
         identity_value=0.0,
         kind=Geometric(_shear_x),
+        opcode=Opcode.AFFINE,
     ),
     Op(
         name="ShearY",
@@ -72,6 +73,7 @@ GEOMETRIC = [
         high=2.0,
         identity_value=0.0,
         kind=Geometric(_shear_y),
+        opcode=Opcode.AFFINE,
     ),
     Op(
         name="TranslateX",
@@ -80,6 +82,7 @@ GEOMETRIC = [
         high=1.0,
         identity_value=0.0,
         kind=Geometric(_translate_x),
+        opcode=Opcode.AFFINE,
     ),
     Op(
         name="TranslateY",
@@ -88,6 +91,7 @@ GEOMETRIC = [
         high=1.0,
         identity_value=0.0,
         kind=Geometric(_translate_y),
+        opcode=Opcode.AFFINE,
     ),
     Op(
         name="Rotate",
@@ -96,6 +100,7 @@ GEOMETRIC = [
         high=360.0,
         identity_value=0.0,
         kind=Geometric(_rotate),
+        opcode=Opcode.AFFINE,
     ),
     Op(
         name="Flip",
@@ -105,6 +110,7 @@ GEOMETRIC = [
         identity_value=0.0,
         kind=Geometric(_flip),
         random=True,
+        opcode=Opcode.AFFINE,
     ),
     Op(
         name="PadCrop",
@@ -112,7 +118,8 @@ GEOMETRIC = [
         low=0.0,
         high=1.0,
         identity_value=0.0,
-        kind=Geometric(_pad_crop, fill="grey"),
+        kind=Geometric(_pad_crop, fill="gray"),
         random=True,
+        opcode=Opcode.AFFINE,
     ),
 ]

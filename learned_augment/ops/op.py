@@ -1,56 +1,56 @@
-"""The row type of the op table and the five laws that an op can obey.
+"""The row type of the op table and the five kinds of op.
 
-Formulas take a value and the plan's noise as floats, NumPy arrays or tensors alike, so that every
-engine runs the same definition. Pixels are grey levels 0 to 255; coordinates put pixel centres at
+Definitions take a value and the plan's noise as floats, NumPy arrays or tensors alike, so that all
+backends run the same definition. Pixels are gray levels 0 to 255. Coordinates put pixel centers at
 +0.5, as PIL does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any, Literal, TypeAlias
+from enum import IntEnum
+from typing import Literal, TypeAlias
 
-import numpy as np
-import torch
+from PIL import Image
 from torch import Tensor
 
-from learned_augment.ops import scalars
+from learned_augment.ops.array import Array, Noise
 
 __all__ = [
-    "GREY",
-    "Array",
+    "GRAY",
     "Blend",
     "Erase",
     "Geometric",
     "Kind",
-    "Noise",
     "Op",
+    "Opcode",
     "Pointwise",
     "Resample",
-    "floor",
-    "namespace",
 ]
 
-# A float, a NumPy array or a tensor: the formulas broadcast over all three. Noise is four of them.
-Array: TypeAlias = Any
-Noise: TypeAlias = Sequence[Array]
-
-GREY = (125, 123, 114)
-"""What cutout and crop padding paint, as (R, G, B): CIFAR-10's mean colour, as in the papers."""
+GRAY = (125, 123, 114)
+"""Color of cutout and crop padding, as (R, G, B): the mean color of CIFAR-10, as in the papers."""
 
 
-def namespace(array: Array) -> ModuleType:
-    """Return the module whose functions fit ``array``: torch, NumPy, or those for plain floats."""
-    if type(array) is float:
-        return scalars
-    return torch if isinstance(array, torch.Tensor) else np
+class Opcode(IntEnum):
+    """Which compiled arithmetic runs an op.
 
+    ``DEFINITION`` is an op without compiled arithmetic: images that draw it take a backend that
+    runs definitions. ``AFFINE`` and ``ERASE`` ops are compiled from their definitions.
+    """
 
-def floor(array: Array) -> Array:
-    """Round down; a tensor keeps its gradient, as if it had not been rounded."""
-    if isinstance(array, torch.Tensor) and array.requires_grad:
-        return array + (array.floor() - array).detach()
-    return namespace(array).floor(array)
+    DEFINITION = -1
+    IDENTITY = 0
+    AFFINE = 1
+    ERASE = 2
+    INVERT = 3
+    SOLARIZE = 4
+    POSTERIZE = 5
+    BRIGHTNESS = 6
+    CONTRAST = 7
+    AUTO_CONTRAST = 8
+    EQUALIZE = 9
+    COLOR = 10
+    SHARPNESS = 11
 
 
 @dataclass(frozen=True)
@@ -59,28 +59,37 @@ class Geometric:
 
     Attributes:
         matrix: (value, noise, width, height) -> the six coefficients (a, b, c, d, e, f).
-        fill: What shows where the input ends: the caller's ``fill``, or the papers' grey.
+        fill: What shows where the input ends: the caller's ``fill``, or the papers' gray.
+        kornia: Name of the Kornia function that moves the pixels of floats.
     """
 
     matrix: Callable[[Array, Noise, int, int], tuple[Array, ...]]
-    fill: Literal["user", "grey"] = "user"
+    fill: Literal["user", "gray"] = "user"
+    kornia: str = "kornia.geometry.transform.remap"
 
 
 @dataclass(frozen=True)
 class Pointwise:
-    """Maps grey levels: a table of 256 levels for each image and channel.
+    """Maps gray levels, for each image and channel.
 
     Attributes:
-        table: (value, statistics) -> table of shape (..., 256).
-        smooth: The float form, differentiable: (images (n, C, H, W) in [0, 1], value
-            (n, 1, 1, 1)) -> images.
-        statistics: What the table needs to know of the image: nothing; the histogram of each
-            channel (..., C, 256); or the rounded mean of the luma image (...).
+        level: (value, level, statistics) -> the new level of each of ``level`` (..., 256), whole
+            numbers 0 to 255 of any dtype; value and statistics broadcast against it.
+        statistics: What ``level`` needs to know of the image: nothing; the histogram of each
+            channel (..., C, 256); or the rounded mean of the luma image (..., 1).
+        floats: The op on floats through Kornia, differentiable: (images (n, C, H, W) in [0, 1],
+            value (n, 1, 1, 1)) -> images. Without one, floats go through ``level`` and have the
+            gradient of the identity.
+        kornia: Name of the Kornia function that ``floats`` calls.
+        pil: The op on one RGB or L image by PIL's own call: (image, value) -> image. Without one,
+            PIL images go through ``level``.
     """
 
-    table: Callable[[Array, Array], Array]
-    smooth: Callable[[Tensor, Tensor], Tensor]
+    level: Callable[[Array, Array, Array], Array]
     statistics: Literal["none", "histogram", "mean luma"] = "none"
+    floats: Callable[[Tensor, Tensor], Tensor] | None = None
+    kornia: str = ""
+    pil: Callable[[Image.Image, float], Image.Image] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,24 +98,30 @@ class Blend:
 
     Attributes:
         degenerate: (..., C, H, W) integer levels -> the degenerate image, C or 1 channels.
-        smooth: The same for floats in [0, 1], differentiable.
+        floats: As for ``Pointwise``: the whole op, with the blend.
+        kornia: Name of the Kornia function that ``floats`` calls.
+        pil: The degenerate image by PIL's own call: (image) -> image of the same mode.
     """
 
     degenerate: Callable[[Array], Array]
-    smooth: Callable[[Tensor], Tensor]
+    floats: Callable[[Tensor, Tensor], Tensor] | None = None
+    kornia: str = ""
+    pil: Callable[[Image.Image], Image.Image] | None = None
 
 
 @dataclass(frozen=True)
 class Erase:
-    """Paints a rectangle grey.
+    """Paints a rectangle gray.
 
     Attributes:
         box: (value, noise, width, height, side) -> (x0, y0, x1, y1), whole pixels, x1 and y1
             excluded. ``side`` is the length in pixels that fractions of a side refer to: the
             shorter side of the image, or the output size that the caller asked for.
+        kornia: Name of the Kornia function that finds the rectangle's pixels for floats.
     """
 
     box: Callable[[Array, Noise, int, int, int], tuple[Array, ...]]
+    kornia: str = "kornia.geometry.bbox.bbox_to_mask"
 
 
 @dataclass(frozen=True)
@@ -116,9 +131,11 @@ class Resample:
     Attributes:
         box: (value, noise, width, height, aspect) -> (x0, y0, x1, y1), whole pixels, x1 and y1
             excluded. ``aspect`` is the output's width over its height.
+        kornia: Empty: floats are resized by torch, see the documentation's page on ops.
     """
 
     box: Callable[[Array, Noise, int, int, float], tuple[Array, ...]]
+    kornia: str = ""
 
 
 Kind: TypeAlias = Geometric | Pointwise | Blend | Erase | Resample
@@ -131,11 +148,12 @@ class Op:
     Attributes:
         name: The op's name in policies and files.
         unit: What the value counts; empty when the op has no value (its value is then 0).
-        low: Smallest legal value. Ranges and signs that a paper searches are in ``spaces``.
+        low: Smallest legal value. Ranges and signs that a paper searches are in ``SPACES``.
         high: Largest legal value.
         identity_value: The value that leaves every image as it is; None when there is none.
-        kind: How the op acts.
+        kind: How the op acts, with its definition.
         random: Whether the plan's noise matters, because the op chooses a place.
+        opcode: Which compiled arithmetic runs it.
     """
 
     name: str
@@ -145,3 +163,9 @@ class Op:
     identity_value: float | None
     kind: Kind
     random: bool = False
+    opcode: Opcode = Opcode.DEFINITION
+
+    @property
+    def family(self) -> str:
+        """The kind of op as a word: geometric, pointwise, blend, erase or resample."""
+        return type(self.kind).__name__.lower()

@@ -1,133 +1,172 @@
-"""Rows that map grey levels: from a value and the image's statistics to a table of 256 levels.
+"""Rows that map gray levels: from a value and the image's statistics to the new levels.
 
-Values have shape (...) and histograms (..., C, 256); tables come back as whole numbers 0 to 255 of
-any dtype, shape (..., 256) or (..., C, 256). The arithmetic is PIL's, rounding included. Each row
-has a float form beside its table: images (n, C, H, W) in [0, 1], values (n, 1, 1, 1), nothing
-rounded unless the op itself rounds; where it does, the gradient passes through a smooth twin.
+The arithmetic on levels is PIL's, rounding included. Each row also has the op on floats in [0, 1]
+through Kornia. Nothing is rounded there unless the op itself rounds; where it does, the gradient
+passes through a smooth twin.
 """
 
-import numpy as np
 import torch
+from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
-from learned_augment.ops.blend import grey, mix, smooth_mix
-from learned_augment.ops.op import Array, Op, Pointwise, namespace
+from learned_augment.ops.array import Array, xp
+from learned_augment.ops.blend import keep_nan, mix
+from learned_augment.ops.op import Op, Opcode, Pointwise
 
 __all__ = ["POINTWISE"]
 
 
-def _levels(like: Array) -> Array:
-    xp = namespace(like)
-    return xp.arange(256) if xp is np else xp.arange(256, device=like.device)
+def _identity(value: Array, level: Array, statistics: Array) -> Array:
+    return level + 0 * value
 
 
-def _last_axis(value: Array) -> Array:
-    return namespace(value).asarray(value)[..., None]
+def _invert(value: Array, level: Array, statistics: Array) -> Array:
+    return 255 - level + 0 * value
 
 
-def _unchanged(value: Array, statistics: Array) -> Array:
-    return _levels(value) + 0 * _last_axis(value)
+def _solarize(value: Array, level: Array, statistics: Array) -> Array:
+    return level + (255 - 2 * level) * (level >= value)
 
 
-def _invert(value: Array, statistics: Array) -> Array:
-    return 255 - _unchanged(value, statistics)
+def _posterize(value: Array, level: Array, statistics: Array) -> Array:
+    step = 2 ** (8 - xp.floor(value))
+    return xp.floor(level / step) * step
 
 
-def _solarize(value: Array, statistics: Array) -> Array:
-    levels = _levels(value)
-    return namespace(value).where(levels < _last_axis(value), levels, 255 - levels)
+def _brightness(value: Array, level: Array, statistics: Array) -> Array:
+    return mix(0.0 * level, level, value)
 
 
-def _posterize(value: Array, statistics: Array) -> Array:
-    xp = namespace(value)
-    step = 2 ** (8 - xp.floor(_last_axis(value)))
-    return xp.floor(_levels(value) / step) * step
+def _contrast(value: Array, level: Array, statistics: Array) -> Array:
+    return mix(statistics + 0 * level, level, value)
 
 
-def _brightness(value: Array, statistics: Array) -> Array:
-    return _contrast(value, 0 * namespace(value).asarray(value))
-
-
-def _contrast(value: Array, statistics: Array) -> Array:
-    xp = namespace(statistics)
-    factor = xp.asarray(_last_axis(value), dtype=xp.float32)
-    return mix(_last_axis(statistics), _levels(statistics), factor)
-
-
-def _auto_contrast(value: Array, statistics: Array) -> Array:
-    xp, levels = namespace(statistics), _levels(statistics)
-    low = xp.amin(xp.where(statistics > 0, levels, 255), -1)[..., None]
-    high = xp.amax(xp.where(statistics > 0, levels, 0), -1)[..., None]
-    span = xp.asarray(xp.clip(high - low, 1, None), dtype=xp.float64)
+def _auto_contrast(value: Array, level: Array, statistics: Array) -> Array:
+    occupied = statistics > 0
+    low = _amin(xp.where(occupied, level, 0 * level + 255))
+    high = _amax(level * occupied)
     # Array by array on purpose: torch computes number / tensor as a rounded reciprocal.
-    scale = xp.full_like(span, 255.0) / span
-    stretched = xp.clip(xp.trunc(levels * scale - low * scale), 0, 255)
-    return xp.where(high > low, stretched, levels + 0.0)
+    scale = (0 * high + 255) / xp.maximum(high - low, 1)
+    stretched = xp.floor(xp.minimum(xp.maximum(level * scale - low * scale, 0), 255))
+    return xp.where(high > low, stretched, level + 0 * high)
 
 
-def _equalize(value: Array, statistics: Array) -> Array:
-    xp, levels = namespace(statistics), _levels(statistics)
-    last = xp.amax(levels * (statistics > 0), -1)[..., None]
-    step = xp.sum(statistics * (levels != last), -1)[..., None] // 255
-    below = xp.cumsum(statistics, -1) - statistics
-    table = xp.clip((step // 2 + below) // xp.clip(step, 1, None), 0, 255)
-    return xp.where(step > 0, table, levels)
+def _equalize(value: Array, level: Array, statistics: Array) -> Array:
+    last = _amax(level * (statistics > 0))
+    step = (statistics * (level != last)).sum(-1)[..., None] // 255
+    below = statistics.cumsum(-1) - statistics
+    mapped = xp.minimum((step // 2 + below) // xp.maximum(step, 1), 255)
+    return xp.where(step > 0, mapped + 0 * level, level + 0 * mapped)
 
 
-def _smooth_unchanged(images: Tensor, value: Tensor) -> Tensor:
-    return images
+def _amin(array: Array) -> Array:
+    return array.amin(-1, keepdim=True) if isinstance(array, Tensor) else array.min(-1)[..., None]
 
 
-def _smooth_invert(images: Tensor, value: Tensor) -> Tensor:
-    return 1 - images
-
-
-def _smooth_solarize(images: Tensor, value: Tensor) -> Tensor:
-    # The thousandth absorbs the rounding of levels stored as k / 255.
-    out = torch.where(255 * images < value - 1e-3, images, 1 - images)
-    if not value.requires_grad:
-        return out
-    still = images.detach()
-    step = torch.sigmoid(255 * still - value)
-    return _through(out, still + step * (1 - 2 * still))
-
-
-def _smooth_posterize(images: Tensor, value: Tensor) -> Tensor:
-    """Drop low bits; the twin darkens by what dropping them costs on average."""
-    levels = (255 * images.detach()).round()
-    step = 2 ** (8 - value.detach().floor())
-    posterized = (levels / step).floor() * step / 255
-    return _through(posterized, images - (2 ** (8 - value) - 1) / 510)
-
-
-def _smooth_brightness(images: Tensor, value: Tensor) -> Tensor:
-    return (value * images).clamp(0, 1)
-
-
-def _smooth_contrast(images: Tensor, value: Tensor) -> Tensor:
-    # The grey of the mean is the mean of the grey.
-    mean = images.nan_to_num(nan=0.0).mean((2, 3), keepdim=True)
-    return smooth_mix(grey(mean), images, value)
-
-
-def _smooth_auto_contrast(images: Tensor, value: Tensor) -> Tensor:
-    low, high = images.amin((2, 3), keepdim=True), images.amax((2, 3), keepdim=True)
-    flat = high <= low
-    return torch.where(flat, images, (images - low) / (high - low + flat))
-
-
-def _smooth_equalize(images: Tensor, value: Tensor) -> Tensor:
-    """Equalize in 256 levels; the gradient passes unchanged."""
-    levels = (255 * images.detach()).nan_to_num(nan=0.0).round().clamp(0, 255).long().flatten(2)
-    counts = torch.zeros(*images.shape[:2], 256, dtype=torch.int64, device=images.device)
-    counts.scatter_add_(2, levels, torch.ones_like(levels))
-    table = _equalize(value, counts).to(images.dtype) / 255
-    return _through(table.gather(2, levels).view_as(images), images)
+def _amax(array: Array) -> Array:
+    return array.amax(-1, keepdim=True) if isinstance(array, Tensor) else array.max(-1)[..., None]
 
 
 def _through(hard: Tensor, soft: Tensor) -> Tensor:
     """Return the value of ``hard`` with the gradients of both."""
     return hard + (soft - soft.detach())
+
+
+def _whole_levels(images: Tensor) -> Tensor:
+    """Round known pixels to whole levels 0 to 255, without a gradient; NaN becomes 0."""
+    return (255 * images.detach().nan_to_num(nan=0.0)).round().clamp(0, 255)
+
+
+def _identity_floats(images: Tensor, value: Tensor) -> Tensor:
+    return images
+
+
+def _invert_floats(images: Tensor, value: Tensor) -> Tensor:
+    from kornia.enhance import invert
+
+    # Without a maximum of its own, Kornia copies one to the device and waits for it.
+    return invert(images, images.new_ones(()))  # type: ignore[no-any-return]
+
+
+def _solarize_floats(images: Tensor, value: Tensor) -> Tensor:
+    from kornia.enhance import solarize
+
+    # The thousandth of a level absorbs the rounding of levels stored as k / 255.
+    threshold = (value.detach().flatten() - 1e-3) / 255
+    out = solarize(images, threshold)
+    if not value.requires_grad:
+        return out  # type: ignore[no-any-return]
+    still = images.detach()
+    inverted = torch.sigmoid(255 * still - value)
+    return _through(out, still + inverted * (1 - 2 * still))
+
+
+def _posterize_floats(images: Tensor, value: Tensor) -> Tensor:
+    """Drop low bits; the twin darkens by what dropping them costs on average."""
+    from kornia.enhance import posterize
+
+    # Kornia truncates: a quarter above whole levels, every level stays itself.
+    bits = value.detach().flatten().floor().long()
+    posterized = posterize((_whole_levels(images) + 0.25) / 255, bits)
+    posterized = (255 * posterized + 0.25).floor() / 255
+    return _through(keep_nan(posterized, images), images - (2 ** (8 - value) - 1) / 510)
+
+
+def _brightness_floats(images: Tensor, value: Tensor) -> Tensor:
+    from kornia.enhance import adjust_brightness_accumulative
+
+    return adjust_brightness_accumulative(images, value)  # type: ignore[no-any-return]
+
+
+def _contrast_floats(images: Tensor, value: Tensor) -> Tensor:
+    from kornia.enhance import adjust_contrast_with_mean_subtraction
+
+    known = images.nan_to_num(nan=0.0)
+    return keep_nan(adjust_contrast_with_mean_subtraction(known, value), images)
+
+
+def _auto_contrast_floats(images: Tensor, value: Tensor) -> Tensor:
+    from kornia.enhance import normalize
+
+    low, high = images.amin((2, 3)), images.amax((2, 3))
+    flat = high <= low
+    return normalize(images, low.masked_fill(flat, 0), (high - low).masked_fill(flat, 1))  # type: ignore[no-any-return]
+
+
+def _equalize_floats(images: Tensor, value: Tensor) -> Tensor:
+    """Equalize in 256 levels; the gradient passes unchanged."""
+    from kornia.enhance import equalize
+
+    return _through(keep_nan(equalize(_whole_levels(images) / 255), images), images)
+
+
+def _pil_invert(image: Image.Image, value: float) -> Image.Image:
+    return ImageOps.invert(image)
+
+
+def _pil_solarize(image: Image.Image, value: float) -> Image.Image:
+    return ImageOps.solarize(image, value)  # type: ignore[arg-type]
+
+
+def _pil_posterize(image: Image.Image, value: float) -> Image.Image:
+    # Pillow refuses to keep no bit at all.
+    return ImageOps.posterize(image, int(value)) if value >= 1 else image.point(lambda level: 0)
+
+
+def _pil_brightness(image: Image.Image, value: float) -> Image.Image:
+    return ImageEnhance.Brightness(image).enhance(value)
+
+
+def _pil_contrast(image: Image.Image, value: float) -> Image.Image:
+    return ImageEnhance.Contrast(image).enhance(value)
+
+
+def _pil_auto_contrast(image: Image.Image, value: float) -> Image.Image:
+    return ImageOps.autocontrast(image)
+
+
+def _pil_equalize(image: Image.Image, value: float) -> Image.Image:
+    return ImageOps.equalize(image)
 
 
 POINTWISE = [
@@ -137,7 +176,8 @@ POINTWISE = [
         low=0.0,
         high=0.0,
         identity_value=0.0,
-        kind=Pointwise(_unchanged, _smooth_unchanged),
+        kind=Pointwise(_identity, floats=_identity_floats),
+        opcode=Opcode.IDENTITY,
     ),
     Op(
         name="AutoContrast",
@@ -145,7 +185,14 @@ POINTWISE = [
         low=0.0,
         high=0.0,
         identity_value=None,
-        kind=Pointwise(_auto_contrast, _smooth_auto_contrast, statistics="histogram"),
+        kind=Pointwise(
+            _auto_contrast,
+            statistics="histogram",
+            floats=_auto_contrast_floats,
+            kornia="kornia.enhance.normalize",
+            pil=_pil_auto_contrast,
+        ),
+        opcode=Opcode.AUTO_CONTRAST,
     ),
     Op(
         name="Invert",
@@ -153,7 +200,10 @@ POINTWISE = [
         low=0.0,
         high=0.0,
         identity_value=None,
-        kind=Pointwise(_invert, _smooth_invert),
+        kind=Pointwise(
+            _invert, floats=_invert_floats, kornia="kornia.enhance.invert", pil=_pil_invert
+        ),
+        opcode=Opcode.INVERT,
     ),
     Op(
         name="Equalize",
@@ -161,7 +211,14 @@ POINTWISE = [
         low=0.0,
         high=0.0,
         identity_value=None,
-        kind=Pointwise(_equalize, _smooth_equalize, statistics="histogram"),
+        kind=Pointwise(
+            _equalize,
+            statistics="histogram",
+            floats=_equalize_floats,
+            kornia="kornia.enhance.equalize",
+            pil=_pil_equalize,
+        ),
+        opcode=Opcode.EQUALIZE,
     ),
     Op(
         name="Solarize",
@@ -169,7 +226,10 @@ POINTWISE = [
         low=0.0,
         high=256.0,
         identity_value=256.0,
-        kind=Pointwise(_solarize, _smooth_solarize),
+        kind=Pointwise(
+            _solarize, floats=_solarize_floats, kornia="kornia.enhance.solarize", pil=_pil_solarize
+        ),
+        opcode=Opcode.SOLARIZE,
     ),
     Op(
         name="Posterize",
@@ -177,7 +237,13 @@ POINTWISE = [
         low=0.0,
         high=8.0,
         identity_value=8.0,
-        kind=Pointwise(_posterize, _smooth_posterize),
+        kind=Pointwise(
+            _posterize,
+            floats=_posterize_floats,
+            kornia="kornia.enhance.posterize",
+            pil=_pil_posterize,
+        ),
+        opcode=Opcode.POSTERIZE,
     ),
     Op(
         name="Contrast",
@@ -185,7 +251,14 @@ POINTWISE = [
         low=0.0,
         high=10.0,
         identity_value=1.0,
-        kind=Pointwise(_contrast, _smooth_contrast, statistics="mean luma"),
+        kind=Pointwise(
+            _contrast,
+            statistics="mean luma",
+            floats=_contrast_floats,
+            kornia="kornia.enhance.adjust_contrast_with_mean_subtraction",
+            pil=_pil_contrast,
+        ),
+        opcode=Opcode.CONTRAST,
     ),
     Op(
         name="Brightness",
@@ -193,6 +266,12 @@ POINTWISE = [
         low=0.0,
         high=10.0,
         identity_value=1.0,
-        kind=Pointwise(_brightness, _smooth_brightness),
+        kind=Pointwise(
+            _brightness,
+            floats=_brightness_floats,
+            kornia="kornia.enhance.adjust_brightness_accumulative",
+            pil=_pil_brightness,
+        ),
+        opcode=Opcode.BRIGHTNESS,
     ),
 ]

@@ -2,46 +2,47 @@
 
 import math
 
-from learned_augment.ops.op import Array, Erase, Noise, Op, Resample, floor, namespace
+from learned_augment.ops.array import Array, Noise, xp
+from learned_augment.ops.op import Erase, Op, Opcode, Resample
 
-__all__ = ["REGION"]
+__all__ = ["REGION", "center_crop"]
 
-# DeepAA confines the centre of its 60-pixel cutout to the middle 256 pixels when it works for
+# DeepAA confines the center of its 60-pixel cutout to the middle 256 pixels when it works for
 # images of 224; at CIFAR's 32 the same ratio covers the whole image, as its 16-pixel cutout does.
-CENTRE_WINDOW = 256 / 224
+CENTER_WINDOW = 256 / 224
 ASPECT = 4 / 3
 
 
 def _cutout(value: Array, noise: Noise, width: int, height: int, side: int) -> tuple[Array, ...]:
     """Place AutoAugment's square: moved inward at the left and top, cut at the right and bottom."""
     size = value * width
-    x0, x1 = _from_start(noise[0] * width, size, width)
-    y0, y1 = _from_start(noise[1] * height, size, height)
+    x0 = _start(noise[0] * width, size)
+    y0 = _start(noise[1] * height, size)
+    # The papers draw with both ends included, hence + 1.
+    x1 = xp.minimum(xp.floor(x0 + size) + 1, width)
+    y1 = xp.minimum(xp.floor(y0 + size) + 1, height)
     return x0, y0, x1, y1
 
 
-def _from_start(centre: Array, size: Array, length: int) -> tuple[Array, Array]:
-    xp = namespace(centre)
-    start = floor(xp.clip(centre - size / 2, 0, None))
-    # The papers draw with both ends included, hence + 1.
-    return start, xp.clip(floor(start + size) + 1, None, length)
+def _start(center: Array, size: Array) -> Array:
+    return xp.floor(xp.maximum(center - size / 2, 0.0))
 
 
 def _cutout_clipped(
     value: Array, noise: Noise, width: int, height: int, side: int
 ) -> tuple[Array, ...]:
-    """Place DeepAA's square: around its centre, cut at all four borders."""
-    x0, x1 = _around(noise[0], value * side / 2, width, side)
-    y0, y1 = _around(noise[1], value * side / 2, height, side)
+    """Place DeepAA's square: around its center, cut at all four borders."""
+    half = value * side / 2
+    x, y = _center(noise[0], width, side), _center(noise[1], height, side)
+    x0, y0 = xp.maximum(xp.floor(x - half), 0.0), xp.maximum(xp.floor(y - half), 0.0)
+    x1 = xp.minimum(xp.floor(x + half) + 1, width)
+    y1 = xp.minimum(xp.floor(y + half) + 1, height)
     return x0, y0, x1, y1
 
 
-def _around(noise: Array, half: Array, length: int, side: int) -> tuple[Array, Array]:
-    xp = namespace(noise)
-    window = min(length, side * CENTRE_WINDOW)
-    centre = (length - window) / 2 + noise * window
-    start = xp.clip(floor(centre - half), 0, None)
-    return start, xp.clip(floor(centre + half) + 1, None, length)
+def _center(noise: Array, length: int, side: int) -> Array:
+    window = min(length, side * CENTER_WINDOW)
+    return (length - window) / 2 + noise * window
 
 
 def _resized_crop(
@@ -51,11 +52,10 @@ def _resized_crop(
 
     Legal is 3/4 to 4/3 of the output's aspect: resizing distorts no more than that.
     """
-    xp = namespace(noise[0])
     area = (value + (1 - value) * noise[0]) * width * height
     aspects = aspect * xp.exp((2 * noise[1] - 1) * math.log(ASPECT))
-    w = xp.clip(xp.round(xp.sqrt(area * aspects)), 1, None)
-    h = xp.clip(xp.round(xp.sqrt(area / aspects)), 1, None)
+    w = xp.maximum(xp.round(xp.sqrt(area * aspects)), 1)
+    h = xp.maximum(xp.round(xp.sqrt(area / aspects)), 1)
     fits = (w <= width) & (h <= height)
     central_w = min(width, round(height * ASPECT * aspect))
     central_h = min(height, round(width * ASPECT / aspect))
@@ -74,6 +74,7 @@ REGION = [
         identity_value=0.0,
         kind=Erase(_cutout),
         random=True,
+        opcode=Opcode.ERASE,
     ),
     Op(
         name="CutoutClipped",
@@ -83,6 +84,7 @@ REGION = [
         identity_value=0.0,
         kind=Erase(_cutout_clipped),
         random=True,
+        opcode=Opcode.ERASE,
     ),
     Op(
         name="ResizedCrop",
@@ -96,7 +98,7 @@ REGION = [
 ]
 
 
-def centre_crop(width: int, height: int, size: int) -> tuple[int, int, int, int]:
+def center_crop(width: int, height: int, size: int) -> tuple[int, int, int, int]:
     """Return the central square (x0, y0, x1, y1) of a side; it reaches outside a smaller image."""
     x0 = (width - size) // 2
     y0 = (height - size) // 2

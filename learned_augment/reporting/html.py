@@ -37,7 +37,6 @@ from learned_augment.reporting.plots import (
 )
 from learned_augment.reporting.race import Entrant, read_race
 from learned_augment.reporting.text import op_rows, percent, policy_summary, printable
-from learned_augment.serialization import load
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,7 +89,7 @@ def write_report(source: str | Path, out: str | Path) -> Path:
     if Path(source).suffix == ".json":
         page = result_page(_read_result(Path(source)), Path(source).name)
     else:
-        page = policy_page(load(source), str(source))
+        page = policy_page(Policy.load(source), str(source))
     return write_atomically(out, page.encode(errors="replace"))  # a file may hold surrogates
 
 

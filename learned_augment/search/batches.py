@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learned_augment.backends import apply_batch
+from learned_augment.backends.dispatch import apply_batch
 from learned_augment.builders import from_layers
 from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from learned_augment.backends import apply_batch
+from learned_augment.backends.dispatch import apply_batch
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.models import NetworkChoice, build_network
 from learned_augment.policy import Policy

@@ -1,4 +1,4 @@
-"""Run the fused kernel in Triton's interpreter, on the CPU, and hold it to the plain engine.
+"""Run the Triton kernel in Triton's interpreter, on the CPU, and hold it to torch.
 
 A script: the interpreter has to be chosen before Triton is imported. Prints the cases that agreed.
 """
@@ -9,17 +9,16 @@ os.environ["TRITON_INTERPRET"] = "1"
 
 import torch
 
-from learned_augment.backends.torch_uint8 import apply_exact
-from learned_augment.backends.triton import launch as fused
+from learned_augment.backends import torch_uint8
+from learned_augment.backends.triton import launch
 from tests.backends.plans import NAMES, SIZES, images, random_plan
 
-fused.BLOCKS = 5  # fewer than images: a block runs several, in memory that it used before
+launch.BLOCKS = 5  # fewer than images: a block runs several, in memory that it used before
 
 
 def check(name, batch, plan, fill=None):
-    outside = None if fill is None else torch.tensor(fill, dtype=torch.uint8)
     before = batch.clone()
-    got, expected = fused.apply_fused(batch, plan, fill), apply_exact(before, plan, fill=outside)
+    got, expected = launch.apply(batch, plan, fill), torch_uint8.apply(before, plan, fill=fill)
     wrong = [i for i in range(len(batch)) if not torch.equal(got[i], expected[i])]
     steps = [[(step.op.name, step.value) for step in plan.steps(i)] for i in wrong[:3]]
     assert not wrong, f"{name}: images {wrong} differ, the first of them with {steps}"
@@ -32,7 +31,7 @@ for size in SIZES:
 for op in NAMES:
     check(f"{op} alone", images(16, 3, 33, 29), random_plan(16, 1, (op,), seed=len(op)))
 batch, plan = images(12, 3, 17, 40), random_plan(12, 4)
-check("colour outside", batch, plan, (1, 2, 3))
+check("color outside", batch, plan, (1, 2, 3))
 check("one level outside", batch, plan, (9,))
 check("channels last", batch.contiguous(memory_format=torch.channels_last), plan)
 check("every second column", batch[..., ::2], plan)

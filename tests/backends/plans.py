@@ -1,10 +1,12 @@
-"""Images and plans that hold one engine to another, and values at which every op has a slope."""
+"""Images and plans that hold one backend to another, and values at which every op has a slope."""
 
 import numpy as np
 import torch
 
+from learned_augment.builders import uniform_layer
 from learned_augment.ops import OPS
 from learned_augment.plan import Plan
+from learned_augment.search_spaces import SPACES
 
 NAMES = tuple(OPS)
 CHECKED = {
@@ -27,20 +29,38 @@ def images(batch: int, channels: int, height: int, width: int, seed: int = 0) ->
 
 
 def random_plan(batch: int, layers: int, names: tuple[str, ...] = NAMES, seed: int = 0) -> Plan:
-    """Values from the whole legal range (factors up to 2), some of them neutral."""
+    """Values from the whole legal range (factors up to 2), some of them the identity value."""
     rng = np.random.default_rng(seed)
     op = rng.integers(0, len(names), (batch, layers))
-    low, high, neutral = (np.array([limit[k] for limit in map(_limits, names)]) for k in range(3))
+    low, high, identity = (np.array([limit[k] for limit in map(_limits, names)]) for k in range(3))
     value = rng.uniform(low[op], high[op])
-    value = np.where(rng.random(op.shape) < 0.15, neutral[op], value)
+    value = np.where(rng.random(op.shape) < 0.15, identity[op], value)
     noise = torch.from_numpy(rng.random((batch, layers, 4), dtype=np.float32))
     return Plan(names, torch.from_numpy(op), torch.from_numpy(value), noise)
 
 
 def _limits(name: str) -> tuple[float, float, float]:
     row = OPS[name]
-    neutral = row.high if row.identity_value is None else row.identity_value
-    return row.low, 2.0 if row.high == 10 else row.high, neutral
+    identity = row.high if row.identity_value is None else row.identity_value
+    return row.low, 2.0 if row.high == 10 else row.high, identity
+
+
+VALUES = {
+    name: sorted(
+        {v for space in SPACES.values() for op, _, v in uniform_layer(space) if op == name}
+    )
+    for name in OPS
+}
+
+
+def chains(count, depth, seed=0):
+    """A plan of uniform ops at random values from every paper's space."""
+    rng = np.random.default_rng(seed)
+    names = tuple(OPS)
+    op = torch.from_numpy(rng.integers(len(names), size=(count, depth)))
+    value = [[rng.choice(VALUES[names[o]]) for o in row] for row in op.tolist()]
+    noise = torch.rand(count, depth, 4, generator=torch.Generator().manual_seed(seed))
+    return Plan(names, op, torch.tensor(value, dtype=torch.float64), noise)
 
 
 def single(name: str, values: object, seed: int = 0) -> Plan:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from learned_augment import LearnedAugment, list_policies
-from learned_augment.backends import apply_batch
+from learned_augment.backends.dispatch import apply_batch
 from learned_augment.backends.triton.launch import works_on
 from learned_augment.builders import deep_trivial_augment
 from tests.backends.plans import SIZES, images, random_plan

@@ -5,7 +5,7 @@ import torch
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
-from learned_augment.backends import apply_batch
+from learned_augment.backends.dispatch import apply_batch
 from learned_augment.backends.targets import move_boxes, move_key_points, move_mask
 from learned_augment.ops import OPS, Geometric, Resample
 from learned_augment.plan import Plan, Step

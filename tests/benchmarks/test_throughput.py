@@ -12,8 +12,8 @@ from benchmarks import tables, throughput
 from benchmarks.papers_code import papers_transform
 from benchmarks.throughput_cases import Case, Images, Input, Worker
 from benchmarks.throughput_peers import albumentations_transform
-from learned_augment import LearnedAugment, Policy
-from learned_augment.builders import from_layers
+from learned_augment import LearnedAugment
+from learned_augment.builders import from_layers, from_torchvision
 from tests.conftest import smooth_image
 
 
@@ -69,7 +69,7 @@ def test_albumentations_moves_pixels_where_we_do(op, value):
 
 def test_albumentations_takes_a_whole_policy():
     pytest.importorskip("albumentations")
-    equal = albumentations_transform(Policy.from_torchvision(AutoAugmentPolicy.IMAGENET))
+    equal = albumentations_transform(from_torchvision(AutoAugmentPolicy.IMAGENET))
     array = smooth_image(40, 30).permute(1, 2, 0).numpy()
     results = {equal(array).tobytes() for _ in range(20)}
     assert len(results) > 5

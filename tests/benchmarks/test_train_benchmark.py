@@ -16,7 +16,7 @@ from benchmarks.papers import job, train
 from benchmarks.papers import records as train_records
 from benchmarks.papers.presets import DATASETS, PRESETS
 from learned_augment.datasets.load import load_images
-from learned_augment.serialization import load
+from learned_augment.policy import Policy
 
 SMALL = replace(PRESETS["cifar10-wrn-16-1"], network="small-cnn")
 
@@ -75,7 +75,7 @@ def test_the_list_shows_every_preset(capsys):
 
 
 def test_a_policys_control_goes_under_a_name_of_its_own(world, capsys):
-    path = str(load("dada-cifar10").save(world / "mine.safetensors"))
+    path = str(Policy.load("dada-cifar10").save(world / "mine.safetensors"))
     for policy in (path, f"random:{path}", "random:dada-cifar10"):
         assert train.main(["--preset", "cifar10-small", "--policy", policy, "--dry-run"]) == 0
     said = capsys.readouterr().out

@@ -9,8 +9,9 @@ from benchmarks.papers.feeds import Draws
 from benchmarks.papers.pictures import read_folders
 from benchmarks.papers.presets import PRESETS
 from benchmarks.papers.workers import Augment
-from learned_augment.backends.pil import apply_image
-from learned_augment.serialization import list_policies, load
+from learned_augment.backends.dispatch import apply_image
+from learned_augment.policy import Policy
+from learned_augment.serialization import list_policies
 from tests.conftest import noise_images
 
 
@@ -38,10 +39,10 @@ def test_policies_stand_where_the_papers_put_them(policy, placement, cutout):
 
 @pytest.mark.parametrize("policy", [name for name in list_policies() if "deepaa" not in name])
 def test_published_policies_stand_where_their_files_say(policy):
-    data = load(policy).about["dataset"].lower().replace("-", "")
+    data = Policy.load(policy).about["dataset"].lower().replace("-", "")
     preset = next(preset for preset in PRESETS.values() if preset.data == data)
     words = train_data.place(policy, preset, preset.recipe, 0).named_policy.placement
-    first = load(policy).about["evaluation_order"][0] == "policy"
+    first = Policy.load(policy).about["evaluation_order"][0] == "policy"
     assert words.startswith("before" if first else "after")
 
 
@@ -78,7 +79,7 @@ def test_what_stands_before_the_crop_sees_the_image_as_it_is_stored(tmp_path, on
     generator = torch.Generator().manual_seed(5)
     expected = data.train.image(0)
     for policy, size in zip(placed.named_policy.policies[:2], (None, 24), strict=True):
-        expected = apply_image(expected, policy.draw(generator), size=size)
+        expected = apply_image(expected, policy.sample(1, generator), size=size)
     prepare = Augment(placed.named_policy.policies[:2], 24, placed.first)
     found = prepare(data.train.image(0), torch.Generator().manual_seed(5))
     assert found.tobytes() == expected.tobytes()

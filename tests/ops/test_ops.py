@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from learned_augment.backends import apply_batch
-from learned_augment.backends.pil import apply_image
+from learned_augment.backends import pil
+from learned_augment.backends.dispatch import apply_batch, apply_image
 from learned_augment.ops import OPS, Blend, Erase, Geometric, Pointwise, Resample
-from learned_augment.plan import Plan, Step
+from learned_augment.plan import Plan
 from tests.conftest import noise_images, smooth_image
 
 # Values that the papers use, from weak to strong on each side of the neutral value.
@@ -50,7 +50,7 @@ def apply_one(op, value, image, noise=(0.5, 0.5, 0.5, 0.5)):
     return apply_batch(image[None], plan(op, [value], noise))[0]
 
 
-def test_every_law_has_rows_and_names_are_keys():
+def test_every_kind_has_rows_and_names_are_keys():
     assert {type(op.kind) for op in OPS.values()} == {Geometric, Pointwise, Blend, Erase, Resample}
     assert all(name == op.name for name, op in OPS.items())
     assert all(
@@ -218,7 +218,7 @@ def test_brightness_is_a_factor_truncated():
     assert torch.equal(apply_one("Brightness", 1.9, ramp).flatten().long(), expected)
 
 
-def test_color_zero_is_grey_by_the_luma_weights():
+def test_color_zero_is_gray_by_the_luma_weights():
     image = torch.tensor([200, 100, 50], dtype=torch.uint8).reshape(3, 1, 1)
     level = round(0.299 * 200 + 0.587 * 100 + 0.114 * 50)
     assert apply_one("Color", 0.0, image).flatten().tolist() == [level] * 3
@@ -264,7 +264,7 @@ def test_deepaa_cutout_of_60_in_224_stays_in_the_middle_256_of_a_larger_image():
     assert out.shape == (1, 1, 224, 224)
 
 
-def test_pad_crop_pads_four_of_32_with_grey_and_reaches_both_ends():
+def test_pad_crop_pads_four_of_32_with_gray_and_reaches_both_ends():
     image = torch.full((3, 32, 32), 7, dtype=torch.uint8)
     low = apply_one("PadCrop", 0.125, image, (0.0, 0.0, 0, 0))
     assert low[:, 3, 3].tolist() == [125, 123, 114]
@@ -396,17 +396,17 @@ def pil_images(channels, size):
 
 @pytest.mark.parametrize("name", CALLS)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pil_engine_equals_the_papers_calls(name, channels):
+def test_pil_images_equal_the_papers_calls(name, channels):
     low, high = RANGES.get(name, (0, 0))
     for i, image in enumerate(pil_images(channels, 32)):
         value = low + (high - low) * i / 39
-        step = Step(OPS[name], float(value), (0.0,) * 4)
-        assert apply_image(image, [step]) == CALLS[name](image, value), value
+        drawn, expected = plan(name, [value], (0.0,) * 4), CALLS[name](image, value)
+        assert apply_image(image, drawn) == pil.apply(image, drawn) == expected, value
 
 
 @pytest.mark.parametrize("name", PLACED)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pil_engine_equals_the_papers_placed_ops(name, channels):
+def test_pil_images_equal_the_papers_placed_ops(name, channels):
     call, value = PLACED[name]
     compared = 0
     for i, image in enumerate(pil_images(channels, 32)):
@@ -414,7 +414,8 @@ def test_pil_engine_equals_the_papers_placed_ops(name, channels):
         expected = call(image, value, noise)
         if expected is not None:
             compared += 1
-            assert apply_image(image, [Step(OPS[name], value, noise)]) == expected, noise
+            drawn = plan(name, [value], noise)
+            assert apply_image(image, drawn) == pil.apply(image, drawn) == expected, noise
     assert compared > 25
 
 
@@ -422,13 +423,15 @@ def test_every_op_is_held_to_the_papers():
     assert set(CALLS) | set(PLACED) | {"Identity", "Flip"} == set(OPS)
 
 
-def test_pil_engine_equals_the_papers_calls_in_chains_of_six():
+def test_pil_images_equal_the_papers_calls_in_chains_of_six():
     rng = np.random.default_rng(5)
     for image in pil_images(3, 32):
-        expected, steps = image, []
-        for name in rng.choice(list(CALLS), 6):
+        expected, names, values = image, [], []
+        for name in rng.choice(list(CALLS), 6, replace=False).tolist():
             low, high = RANGES.get(name, (0, 0))
-            value = float(rng.uniform(low, high))
-            expected = CALLS[name](expected, value)
-            steps.append(Step(OPS[name], value, (0.0,) * 4))
-        assert apply_image(image, steps) == expected
+            names.append(name)
+            values.append(rng.uniform(low, high))
+            expected = CALLS[name](expected, values[-1])
+        value = torch.tensor([values], dtype=torch.float64)
+        drawn = Plan(tuple(names), torch.arange(6)[None], value, torch.zeros(1, 6, 4))
+        assert apply_image(image, drawn) == pil.apply(image, drawn) == expected

@@ -7,14 +7,15 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from learned_augment.backends import apply_batch
+from learned_augment.backends.dispatch import apply_batch
 from learned_augment.ops import OPS
+from learned_augment.policy import Policy
 from learned_augment.search import prepare
 from learned_augment.search.dada import estimators
 from learned_augment.search.dada.options import DADAOptions
 from learned_augment.search.dada.space import RawParameters, StrengthParameters, choose_pairs
 from learned_augment.search_spaces import SPACES
-from learned_augment.serialization import list_policies, load
+from learned_augment.serialization import list_policies
 from tests.search.test_methods import SMALL, images
 
 # torch's own forward mode builds its decompositions with a function that it deprecates.
@@ -51,7 +52,7 @@ def test_there_are_105_pairs_in_order_without_repeats_and_525_policy_numbers():
 
 def test_published_policies_are_pairs_of_this_space():
     pairs = {tuple(choose_pairs().name(pair).split(" + ")) for pair in range(105)}
-    published = [load(name) for name in list_policies() if name.startswith("dada")]
+    published = [Policy.load(name) for name in list_policies() if name.startswith("dada")]
     assert published
     for policy in published:
         for sub in range(len(policy.mixture)):

@@ -1,54 +1,52 @@
-"""Compiled: gradients of one float image, back through a step of ``smooth_kernels``.
+"""Compiled: gradients of one float image, back through one instruction.
 
-As in ``smooth``: through what rounds, the gradient passes unchanged; what is clipped has none, but
-a level of just 0 or 1 keeps its own; the lowest and highest levels of AutoContrast share theirs
-among all pixels that have them.
+They are those of ``kornia_float``. Through an op that rounds, the gradient passes unchanged. A
+clipped pixel has none, but a pixel of exactly 0 or 1 keeps its own. The lowest and highest levels
+of AutoContrast share their gradient among all pixels that have them.
 """
 
 from typing import Any
 
 import numpy as np
 
-from learned_augment.backends.lowering import (
+from learned_augment.backends.lowering import Floats
+from learned_augment.backends.numba.float_forward import (
+    AFFINE,
     AUTO_CONTRAST,
-    BRIGHTEN,
-    COLOUR,
+    BRIGHTNESS,
+    COLOR,
     CONTRAST,
     EQUALIZE,
     ERASE,
     INVERT,
-    KEEP,
-    MOVE,
     POSTERIZE,
     SOLARIZE,
-)
-from learned_augment.backends.numba.float_forward import (
     extremes,
-    grey_plane,
-    mean_grey,
+    gray_plane,
+    mean_gray,
     smooth_plane,
     sum_known,
     threshold,
     weight,
 )
 from learned_augment.backends.numba.jit import compiled, summing
-from learned_augment.backends.numba.lut import Floats, copy
-from learned_augment.backends.numba.uint8 import Shape, erase
+from learned_augment.backends.numba.lut import copy
+from learned_augment.backends.numba.uint8 import IDENTITY, Shape, erase
 from learned_augment.backends.numba.warp import Pixels, move
 
-__all__ = ["asks", "passes", "pull_back"]
+__all__ = ["backward", "needs_input", "passes"]
 
 
 @compiled
-def passes(kind: float) -> bool:
-    """Return whether gradients pass a kind of step unchanged."""
-    return kind in (KEEP, EQUALIZE, POSTERIZE)
+def passes(code: float) -> bool:
+    """Return whether gradients pass an instruction unchanged."""
+    return code in (IDENTITY, EQUALIZE, POSTERIZE)
 
 
 @compiled
-def asks(kind: float) -> bool:
-    """Return whether gradients need to know what went into a kind of step."""
-    return not passes(kind) and kind not in (MOVE, ERASE, INVERT)
+def needs_input(code: float) -> bool:
+    """Return whether gradients need the pixels that went into an instruction."""
+    return not (passes(code) or code in (AFFINE, ERASE, INVERT))
 
 
 @compiled
@@ -87,22 +85,22 @@ def _through_brighten(image: Pixels, given: Pixels, out: Pixels, factor: Any) ->
 def _through_contrast(
     image: Pixels, given: Pixels, out: Pixels, channels: int, factor: Any
 ) -> None:
-    size, mean = image.size // channels, mean_grey(image, channels)
+    size, mean = image.size // channels, mean_gray(image, channels)
     zero, one = image.dtype.type(0), image.dtype.type(1)
     for k in range(image.size):
         out[k] = _unclipped(given[k], mean + factor * (image[k] - mean), zero, one)
     total = sum_known(out)
     for c in range(channels):
-        share = image.dtype.type((one - factor) * total * weight(c, channels) / size)
+        own = image.dtype.type((one - factor) * total * weight(c, channels) / size)
         for k in range(c * size, c * size + size):
-            out[k] = factor * out[k] + (share if image[k] == image[k] else zero)
+            out[k] = factor * out[k] + (own if image[k] == image[k] else zero)
 
 
 @compiled
 def _through_mix(
     low: Pixels, plane: Pixels, given: Pixels, out: Pixels, factor: Any, rest: Pixels
 ) -> None:
-    """Write the gradients through a plane's share of a blend, add the others to ``rest``."""
+    """Write the gradients of a blended plane; add those of the degenerate one to ``rest``."""
     zero, one = plane.dtype.type(0), plane.dtype.type(1)
     other = one - factor
     for k in range(plane.size):
@@ -112,17 +110,19 @@ def _through_mix(
 
 
 @compiled
-def _through_colour(image: Pixels, given: Pixels, out: Pixels, channels: int, factor: Any) -> None:
+def _through_color(image: Pixels, given: Pixels, out: Pixels, channels: int, factor: Any) -> None:
     size = image.size // channels
-    grey, rest = np.empty(size, image.dtype), np.zeros(size, image.dtype)
-    grey_plane(image, channels, grey)
+    gray, rest = np.empty(size, image.dtype), np.zeros(size, image.dtype)
+    gray_plane(image, channels, gray)
     for start in range(0, image.size, size):
         end = start + size
-        _through_mix(grey, image[start:end], given[start:end], out[start:end], factor, rest)
+        _through_mix(gray, image[start:end], given[start:end], out[start:end], factor, rest)
+    zero = image.dtype.type(0)
     for c in range(channels):
-        plane, share = out[c * size : c * size + size], image.dtype.type(weight(c, channels))
+        plane, own = out[c * size : c * size + size], image.dtype.type(weight(c, channels))
+        source = image[c * size : c * size + size]
         for k in range(size):
-            plane[k] += share * rest[k]
+            plane[k] += own * rest[k] if source[k] == source[k] else zero
 
 
 @compiled
@@ -154,9 +154,9 @@ def _spread_back(padded: Pixels, out: Pixels, width: int) -> None:
     for k in range(size):
         rest[k] /= thirteen
     columns = np.empty(size + 2, out.dtype)
-    above, beside, below = padded, padded[width:], padded[2 * width :]
+    above, middle_row, below = padded, padded[width:], padded[2 * width :]
     for k in range(size + 2):
-        columns[k] = above[k] + beside[k] + below[k]
+        columns[k] = above[k] + middle_row[k] + below[k]
     middle, right = columns[1:], columns[2:]
     for k in range(size):
         out[k] += columns[k] + middle[k] + right[k] + four * rest[k]
@@ -192,36 +192,36 @@ def _through_auto_contrast(plane: Pixels, given: Pixels, out: Pixels) -> None:
 
 
 @compiled
-def pull_back(image: Pixels, given: Pixels, out: Pixels, shape: Shape, step: Floats) -> None:
-    """Write the gradients of what went into a step from those of what came out of it.
+def backward(image: Pixels, given: Pixels, out: Pixels, shape: Shape, step: Floats) -> None:
+    """Write the gradients of the input of an instruction from those of its output.
 
     Args:
-        image: (C * H * W,), what went in; anything where the step does not ``ask``.
-        given: Likewise, gradients of what came out.
+        image: (C * H * W,), the input; anything where it is not needed, see ``needs_input``.
+        given: Likewise, gradients of the output.
         out: Likewise, for the result.
         shape: C, H, W.
-        step: (8,), of a kind that gradients do not ``pass``.
+        step: (8,), one that gradients do not pass unchanged.
     """
-    kind, (channels, height, width) = step[0], shape
+    code, (channels, height, width) = step[0], shape
     size, factor = height * width, image.dtype.type(step[1])
-    if kind == MOVE:
+    if code == AFFINE:
         _through_move(given, out, height, width, step)
-    elif kind == ERASE:
+    elif code == ERASE:
         copy(given, out)
         erase(out, height, width, step, np.zeros(channels, out.dtype))
-    elif kind in (SOLARIZE, INVERT):
+    elif code in (SOLARIZE, INVERT):
         _through_solarize(image, given, out, threshold(image, step))
-    elif kind == BRIGHTEN:
+    elif code == BRIGHTNESS:
         _through_brighten(image, given, out, factor)
-    elif kind == CONTRAST:
+    elif code == CONTRAST:
         _through_contrast(image, given, out, channels, factor)
-    elif kind == COLOUR:
-        _through_colour(image, given, out, channels, factor)
+    elif code == COLOR:
+        _through_color(image, given, out, channels, factor)
     else:
         for start in range(0, image.size, size):
             end = start + size
             plane, slopes, to = image[start:end], given[start:end], out[start:end]
-            if kind == AUTO_CONTRAST:
+            if code == AUTO_CONTRAST:
                 _through_auto_contrast(plane, slopes, to)
             else:
                 _through_sharpen(plane, slopes, to, width, factor)

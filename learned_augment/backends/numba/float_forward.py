@@ -1,4 +1,4 @@
-"""Compiled: one step on one float image, with the values of ``smooth``.
+"""Compiled: one instruction on one float image, with the values of ``kornia_float``.
 
 Images are flat, (C * H * W,) in [0, 1], in float32 or float64, and all arithmetic is theirs.
 """
@@ -7,27 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from learned_augment.backends.lowering import (
-    AUTO_CONTRAST,
-    BRIGHTEN,
-    COLOUR,
-    CONTRAST,
-    EQUALIZE,
-    ERASE,
-    INVERT,
-    MOVE,
-    POSTERIZE,
-    SOLARIZE,
-)
+from learned_augment.backends.lowering import Floats
 from learned_augment.backends.numba.jit import compiled, summing
-from learned_augment.backends.numba.lut import Floats, copy, measure
+from learned_augment.backends.numba.lut import copy, measure
 from learned_augment.backends.numba.uint8 import Shape, erase
 from learned_augment.backends.numba.warp import Pixels, move
+from learned_augment.ops import Opcode
 
 __all__ = [
     "extremes",
-    "grey_plane",
-    "mean_grey",
+    "gray_plane",
+    "mean_gray",
     "run_step",
     "smooth_plane",
     "sum_known",
@@ -35,12 +25,18 @@ __all__ = [
     "weight",
 ]
 
+AFFINE, ERASE = float(Opcode.AFFINE), float(Opcode.ERASE)
+INVERT, SOLARIZE = float(Opcode.INVERT), float(Opcode.SOLARIZE)
+POSTERIZE, EQUALIZE = float(Opcode.POSTERIZE), float(Opcode.EQUALIZE)
+BRIGHTNESS, CONTRAST = float(Opcode.BRIGHTNESS), float(Opcode.CONTRAST)
+AUTO_CONTRAST, COLOR = float(Opcode.AUTO_CONTRAST), float(Opcode.COLOR)
+
 _LUMA = (0.299, 0.587, 0.114)
 
 
 @compiled
 def weight(channel: int, channels: int) -> float:
-    """Return the share of a channel in the grey of a pixel (ITU-R 601)."""
+    """Return the weight of a channel in the gray of a pixel (ITU-R 601)."""
     return 1.0 if channels == 1 else _LUMA[channel]
 
 
@@ -55,15 +51,14 @@ def threshold(image: Pixels, step: Floats) -> Any:
 
 
 @compiled
-def grey_plane(image: Pixels, channels: int, grey: Pixels) -> None:
-    """Write the grey (H * W,) of every pixel; black where a channel is NaN."""
-    size, zero = grey.size, grey.dtype.type(0)
+def gray_plane(image: Pixels, channels: int, gray: Pixels) -> None:
+    """Write the gray (H * W,) of every pixel; a channel that is NaN counts as 0."""
+    size, zero = gray.size, gray.dtype.type(0)
+    gray[:] = zero
     for c in range(channels):
-        plane, share = image[c * size : c * size + size], grey.dtype.type(weight(c, channels))
+        plane, own = image[c * size : c * size + size], gray.dtype.type(weight(c, channels))
         for k in range(size):
-            grey[k] = share * plane[k] if c == 0 else grey[k] + share * plane[k]
-    for k in range(size):
-        grey[k] = grey[k] if grey[k] == grey[k] else zero
+            gray[k] += own * (plane[k] if plane[k] == plane[k] else zero)
 
 
 @summing
@@ -76,8 +71,8 @@ def sum_known(plane: Pixels) -> float:
 
 
 @compiled
-def mean_grey(image: Pixels, channels: int) -> Any:
-    """Return the mean grey of an image; NaN counts as black."""
+def mean_gray(image: Pixels, channels: int) -> Any:
+    """Return the mean gray of an image; NaN counts as black."""
     size, mean = image.size // channels, 0.0
     for c in range(channels):
         mean += weight(c, channels) * sum_known(image[c * size : c * size + size])
@@ -107,14 +102,14 @@ def smooth_plane(plane: Pixels, width: int, low: Pixels) -> None:
         return
     four, thirteen = plane.dtype.type(4), plane.dtype.type(13)
     columns = np.empty(inner, plane.dtype)
-    above, beside, below = plane[:inner], plane[width : width + inner], plane[2 * width :]
+    above, middle_row, below = plane[:inner], plane[width : width + inner], plane[2 * width :]
     for k in range(inner):
-        columns[k] = above[k] + beside[k] + below[k]
+        columns[k] = above[k] + middle_row[k] + below[k]
     left, middle, right = columns[: inner - 2], columns[1:], columns[2:]
-    centre, target = beside[1:], low[width + 1 :]
+    center, target = middle_row[1:], low[width + 1 :]
     for k in range(inner - 2):
-        total = left[k] + middle[k] + right[k] + four * centre[k]
-        target[k] = centre[k] + (total / thirteen - centre[k])
+        total = left[k] + middle[k] + right[k] + four * center[k]
+        target[k] = center[k] + (total / thirteen - center[k])
     for start in range(width, size - width, width):
         low[start], low[start + width - 1] = plane[start], plane[start + width - 1]
 
@@ -161,10 +156,17 @@ def _solarize(source: Pixels, target: Pixels, limit: Any) -> None:
 
 
 @compiled
+def _level(value: Any, most: Any) -> Any:
+    """Return the whole level 0 to 255 of a value; NaN counts as 0."""
+    level = np.rint(most * value)
+    return min(level, most) if level > 0 else most - most
+
+
+@compiled
 def _posterize(source: Pixels, target: Pixels, bits: float) -> None:
     most, width = source.dtype.type(255), source.dtype.type(2.0 ** (8 - np.floor(bits)))
     for k in range(source.size):
-        level = np.floor(np.rint(most * source[k]) / width) * width
+        level = np.floor(_level(source[k], most) / width) * width
         # NaN and infinity become NaN.
         target[k] = level / most + (source[k] - source[k])
 
@@ -174,8 +176,7 @@ def _equalize(source: Pixels, target: Pixels, channels: int) -> None:
     size, most = source.size // channels, source.dtype.type(255)
     levels, table = np.empty(source.size, np.uint8), np.empty((channels, 256), np.uint8)
     for k in range(source.size):
-        level = np.rint(most * source[k])
-        levels[k] = np.int32(min(level, most)) if level > 0 else 0
+        levels[k] = np.int32(_level(source[k], most))
     measure(levels, EQUALIZE, 0.0, table)
     for c in range(channels):
         for k in range(c * size, c * size + size):
@@ -184,12 +185,12 @@ def _equalize(source: Pixels, target: Pixels, channels: int) -> None:
 
 
 @compiled
-def _colour(source: Pixels, target: Pixels, channels: int, factor: Any) -> None:
+def _color(source: Pixels, target: Pixels, channels: int, factor: Any) -> None:
     size = source.size // channels
-    grey = np.empty(size, source.dtype)
-    grey_plane(source, channels, grey)
+    gray = np.empty(size, source.dtype)
+    gray_plane(source, channels, gray)
     for start in range(0, source.size, size):
-        _mix(grey, source[start : start + size], factor, target[start : start + size])
+        _mix(gray, source[start : start + size], factor, target[start : start + size])
 
 
 @compiled
@@ -200,39 +201,39 @@ def _sharpen(plane: Pixels, target: Pixels, width: int, factor: Any) -> None:
 
 
 @compiled
-def run_step(source: Pixels, target: Pixels, shape: Shape, step: Floats, colours: Pixels) -> None:
-    """Run one step of a program that knows no tables.
+def run_step(source: Pixels, target: Pixels, shape: Shape, step: Floats, colors: Pixels) -> None:
+    """Run one instruction.
 
     Args:
         source: (C * H * W,), not ``target``.
         target: Likewise, for the result.
         shape: C, H, W.
-        step: (8,); not ``KEEP``.
-        colours: (3, C), what shows outside a moved image, around a padded crop, in an erased box.
+        step: (8,); not ``IDENTITY``.
+        colors: (3, C), what shows outside a moved image, around a padded crop, in an erased box.
     """
-    kind, (channels, height, width) = step[0], shape
+    code, (channels, height, width) = step[0], shape
     size, factor = height * width, source.dtype.type(step[1])
-    if kind == MOVE:
-        move(source, target, height, width, step, colours[int(step[7])])
-    elif kind == ERASE:
+    if code == AFFINE:
+        move(source, target, height, width, step, colors[int(step[7])])
+    elif code == ERASE:
         copy(source, target)
-        erase(target, height, width, step, colours[2])
-    elif kind in (SOLARIZE, INVERT):
+        erase(target, height, width, step, colors[2])
+    elif code in (SOLARIZE, INVERT):
         _solarize(source, target, threshold(source, step))
-    elif kind == POSTERIZE:
+    elif code == POSTERIZE:
         _posterize(source, target, step[1])
-    elif kind == EQUALIZE:
+    elif code == EQUALIZE:
         _equalize(source, target, channels)
-    elif kind == BRIGHTEN:
+    elif code == BRIGHTNESS:
         _mix_with(source.dtype.type(0), source, factor, target)
-    elif kind == CONTRAST:
-        _mix_with(mean_grey(source, channels), source, factor, target)
-    elif kind == COLOUR:
-        _colour(source, target, channels, factor)
+    elif code == CONTRAST:
+        _mix_with(mean_gray(source, channels), source, factor, target)
+    elif code == COLOR:
+        _color(source, target, channels, factor)
     else:
         for start in range(0, source.size, size):
             plane, to = source[start : start + size], target[start : start + size]
-            if kind == AUTO_CONTRAST:
+            if code == AUTO_CONTRAST:
                 _auto_contrast(plane, to)
             else:
                 _sharpen(plane, to, width, factor)

@@ -1,39 +1,47 @@
-"""How code is compiled, and kept on disk until what it was made of changes."""
+"""Compilation with Numba: decorators for loops and entries, and compiled definitions of ops."""
 
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
-__all__ = [
-    "Bytes",
-    "bytes_at",
-    "checksum",
-    "compiled",
-    "floats_at",
-    "kept",
-    "singles_at",
-    "summing",
-    "wholes_at",
-]
+__all__ = ["Bytes", "checksum", "compile_definition", "compiled", "kept", "summing"]
 
 Function = TypeVar("Function")
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 
-compiled: Callable[[Function], Function] = njit(nogil=True, error_model="numpy")
+_OPTIONS = {"nogil": True, "error_model": "numpy"}
+
+compiled: Callable[[Function], Function] = njit(**_OPTIONS)
 """Compile a loop: no interpreter lock, no checks for division by zero."""
 
-summing: Callable[[Function], Function] = njit(
-    nogil=True, error_model="numpy", fastmath={"reassoc", "nsz"}
-)
+summing: Callable[[Function], Function] = njit(**_OPTIONS, fastmath={"reassoc", "nsz"})
 """Compile a loop whose sums may be added in any order, several at a time."""
 
-kept: Callable[[Function], Function] = njit(nogil=True, error_model="numpy", cache=True)
-"""Compile what Python calls, and keep it on disk; see ``checksum``."""
+
+def kept(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile an entry point that Python calls, and keep it on disk where there is room.
+
+    Enclose ``checksum()`` in it, so that it is compiled anew when the sources change.
+    """
+    try:
+        entry = njit(**_OPTIONS, cache=True)(function)
+    except RuntimeError:  # no folder for the cache
+        entry = njit(**_OPTIONS)(function)
+
+    def call(*arguments: Any) -> Any:
+        nonlocal entry
+        try:
+            return entry(*arguments)
+        except OSError:  # no room in the folder; compiled code itself raises no such error
+            entry = njit(**_OPTIONS)(function)
+            return entry(*arguments)
+
+    return call
 
 
 def checksum() -> int:
@@ -47,20 +55,17 @@ def checksum() -> int:
     return 1 + zlib.crc32(b"".join(source.read_bytes() for source in sources))
 
 
-def _pointer(to: Any) -> Callable[[int], Any]:
-    """Return what turns an address into a pointer to numbers of a type."""
-    pointer = types.CPointer(to)
+def compile_definition(function: FunctionType) -> Callable[..., Any]:
+    """Compile a definition of an op, with NumPy in the place of ``xp``.
 
-    @intrinsic  # type: ignore[untyped-decorator]
-    def at(typing: Any, address: Any) -> tuple[Any, Callable[..., Any]]:
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            return builder.inttoptr(arguments[0], context.get_value_type(pointer))
-
-        return pointer(types.int64), generate
-
-    return at  # type: ignore[no-any-return]
-
-
-bytes_at, singles_at = _pointer(types.uint8), _pointer(types.float32)
-floats_at, wholes_at = _pointer(types.float64), _pointer(types.int64)
-"""What turns addresses into pointers, for ``numba.carray``."""
+    The functions of the package that it calls are compiled with it.
+    """
+    names = function.__code__.co_names
+    used = {name: function.__globals__[name] for name in names if name in function.__globals__}
+    for name, value in used.items():
+        if name == "xp":
+            used[name] = np
+        elif isinstance(value, FunctionType):
+            used[name] = compile_definition(value)
+    used["__name__"] = function.__module__  # the cache on disk looks the module up
+    return compiled(FunctionType(function.__code__, used, function.__name__))

@@ -1,47 +1,82 @@
-"""Plain threads that share out the images of a batch, since compiled loops hold no lock.
+"""Plain threads that share the images of a batch; compiled loops hold no interpreter lock.
 
-Numba's own thread pools survive neither a fork nor two callers at a time. DataLoader workers have
-one thread, by torch's own setting.
+Numba's own thread pools survive neither a fork nor two callers at a time. Threads take images from
+a queue, two counters that are added to atomically: a lock of the interpreter would put a thread to
+sleep, and waking takes as long as twenty small images. DataLoader workers have one thread, by
+torch's own setting.
 """
 
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
-from math import prod
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor
+from numba import types
+from numba.extending import intrinsic
 
-from learned_augment.backends.lowering import Floats
+from learned_augment.backends.numba.jit import compiled
 
-__all__ = ["share_out"]
+__all__ = ["Queue", "mark_done", "next_image", "run_on_threads", "wait_for_all"]
 
-SMALL = 1 << 20
-"""Bytes times layers under which a second thread costs more than it gains."""
+Queue: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+"""(2,), at first 0: how many images were taken, and how many are done."""
+
+TAKEN, DONE = 0, 1
+
+SMALL = 1 << 18
+"""Bytes under which a second thread costs more than it gains."""
 
 
-def share_out(
-    kernel: Callable[..., None], batches: Sequence[Tensor], steps: Floats, *rest: Any
-) -> None:
-    """Run the images of a batch on as many threads as torch may use, and wait for them.
+@intrinsic  # type: ignore[untyped-decorator]
+def _add(typing: Any, queue: Any, which: Any, count: Any) -> tuple[Any, Callable[..., Any]]:
+    """Add to queue[which] and return what it was, as one step that no other thread can split."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        counters = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        place = builder.gep(counters, [arguments[1]])
+        return builder.atomic_rmw("add", place, arguments[2], "seq_cst")
+
+    return types.int64(queue, types.int64, types.int64), generate
+
+
+@compiled
+def next_image(queue: Queue) -> int:
+    """Return the next image; a number past the last says that none is left."""
+    image: int = _add(queue, TAKEN, 1)
+    return image
+
+
+@compiled
+def mark_done(queue: Queue) -> None:
+    """Count an image as done."""
+    _add(queue, DONE, 1)
+
+
+@compiled
+def wait_for_all(queue: Queue, images: int) -> None:
+    """Return when all images are done."""
+    while _add(queue, DONE, 0) < images:
+        pass
+
+
+def run_on_threads(entry: Callable[..., None], batches: Sequence[Any], *rest: Any) -> None:
+    """Run an entry point on as many threads as torch may use, and wait for all images.
 
     Args:
-        kernel: Takes batches (B, C * H * W), the shape (C, H, W), the steps, the rest, turns (see
-            ``turns.Turns``) and whether to stay until all images are finished.
-        batches: What is read and written, each (B, C, H, W), contiguous.
-        steps: (B, L, 8).
-        rest: What else the kernel takes.
+        entry: Takes the batches, the rest, a queue and whether to stay until all images are done.
+        batches: Arrays (B, N) that are read or written.
+        rest: What else the entry takes.
     """
-    size, *shape = batches[0].shape
-    flat = [batch.detach().numpy().reshape(size, prod(shape)) for batch in batches]
-    run = partial(kernel, *flat, tuple(shape), steps, *rest, np.zeros(2, np.int64))
-    threads = min(torch.get_num_threads(), size)
-    for _ in range(threads - 1 if batches[0].nbytes * steps.shape[1] >= SMALL else 0):
-        _pool(os.getpid(), threads - 1).submit(run, False)
-    run(True)
+    queue = np.zeros(2, np.int64)
+    first = batches[0]
+    if first.nbytes >= SMALL:
+        threads = min(torch.get_num_threads(), len(first))
+        for _ in range(threads - 1):
+            _pool(os.getpid(), threads - 1).submit(entry, *batches, *rest, queue, False)
+    entry(*batches, *rest, queue, True)
 
 
 @lru_cache(maxsize=1)

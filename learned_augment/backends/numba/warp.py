@@ -1,4 +1,4 @@
-"""Compiled loops that move the pixels of a uint8 image, nearest neighbour, as PIL steps.
+"""Compiled: loops that move the pixels of a uint8 image, nearest neighbour, as PIL steps.
 
 The part of a row that has a source is found first, so that the loop over pixels tests nothing.
 Images are flat, C planes of ``height`` rows of ``width`` levels: making views in a loop over rows
@@ -10,13 +10,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from learned_augment.backends.lowering import Floats
 from learned_augment.backends.numba.jit import compiled
-from learned_augment.backends.numba.lut import Floats
 
 __all__ = ["Pixels", "move", "paint"]
 
 Pixels: TypeAlias = np.ndarray[Any, Any]
-"""Grey levels, floats, or whatever else there is one of a pixel."""
+"""Gray levels, floats, or whatever else there is one of a pixel."""
 
 
 @compiled

@@ -1,23 +1,150 @@
-"""Triton: a program of steps + uint8 images on a GPU -> uint8 images, all layers in one launch.
+"""Triton: the instructions of uint8 images on a GPU, all layers in one launch.
 
-A block of threads takes an image through all of its steps, so that between the layers it stays in
-the device's cache. A step is eight float64 as ``program`` lays them out; arithmetic is that of
-``moves`` and ``kernels``, to the bit.
+A block of threads takes an image through all of its instructions, so that it stays in the device's
+cache between them. Tables wait: whatever reads levels reads them through the waiting tables
+(C, 256), so that ops which only map levels cost no pass over the image. Arithmetic is PIL's, to the
+bit.
 """
 
 import triton
 import triton.language as tl
 
-from learned_augment.backends import lowering as program
-from learned_augment.backends.triton.levels import follow, level_at, luma_at, measure, mix, reset
+from learned_augment.backends import lowering
+from learned_augment.ops import Opcode
 
 __all__ = ["run"]
 
-TABLE = tl.constexpr(program.TABLE)
-MOVE = tl.constexpr(program.MOVE)
-COLOUR = tl.constexpr(program.COLOUR)
-SHARPEN = tl.constexpr(program.SHARPEN)
-WIDTH = tl.constexpr(program.WIDTH)
+WIDTH = tl.constexpr(lowering.WIDTH)
+TABLE = tl.constexpr(int(lowering.TABLE))
+AFFINE = tl.constexpr(int(Opcode.AFFINE))
+ERASE = tl.constexpr(int(Opcode.ERASE))
+COLOR = tl.constexpr(int(Opcode.COLOR))
+SHARPNESS = tl.constexpr(int(Opcode.SHARPNESS))
+AUTO_CONTRAST = tl.constexpr(int(Opcode.AUTO_CONTRAST))
+CONTRAST = tl.constexpr(int(Opcode.CONTRAST))
+EQUALIZE = tl.constexpr(int(Opcode.EQUALIZE))
+
+
+@triton.jit
+def level_at(image, table, channel, pixel, size, mask):
+    """Read levels through the waiting table, as int32."""
+    raw = tl.load(image + channel * size + pixel, mask=mask, other=0).to(tl.int32)
+    return tl.load(table + channel * 256 + raw).to(tl.int32)
+
+
+@triton.jit
+def luma_at(image, table, pixel, size, mask, CHANNELS: tl.constexpr):
+    """Read the luma of pixels through the waiting tables, as int32."""
+    luma = level_at(image, table, 0, pixel, size, mask)
+    if CHANNELS == 3:
+        green = level_at(image, table, 1, pixel, size, mask)
+        blue = level_at(image, table, 2, pixel, size, mask)
+        luma = (19595 * luma + 38470 * green + 7471 * blue + 32768) >> 16
+    return luma
+
+
+@triton.jit
+def mix(low, level, factor):
+    """Blend two levels, clipped to 0..255 and cut off, in single precision."""
+    low, level = low.to(tl.float32), level.to(tl.float32)
+    mixed = low + factor * (level - low)
+    return tl.minimum(tl.maximum(mixed, 0.0), 255.0).to(tl.int32)
+
+
+@triton.jit
+def _mean_luma(image, table, size, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
+    total = tl.zeros([BLOCK], tl.int64)
+    for start in range(0, size, BLOCK):
+        pixel = start + tl.arange(0, BLOCK)
+        mask = pixel < size
+        total += tl.where(mask, luma_at(image, table, pixel, size, mask, CHANNELS), 0)
+    return tl.floor(tl.sum(total).to(tl.float64) / size + 0.5)
+
+
+@triton.jit
+def _stretched(image, table, channel, size, level, BLOCK: tl.constexpr):
+    """Return ``level`` (256,) after AutoContrast of a channel."""
+    low, high = tl.full([BLOCK], 255, tl.int32), tl.full([BLOCK], 0, tl.int32)
+    for start in range(0, size, BLOCK):
+        pixel = start + tl.arange(0, BLOCK)
+        mask = pixel < size
+        here = level_at(image, table, channel, pixel, size, mask)
+        low = tl.minimum(low, tl.where(mask, here, 255))
+        high = tl.maximum(high, tl.where(mask, here, 0))
+    darkest, brightest = tl.min(low), tl.max(high)
+    span = tl.maximum(brightest - darkest, 1).to(tl.float64)
+    scale = tl.where(brightest > darkest, 255.0 / span, 1.0)
+    shift = tl.where(brightest > darkest, darkest.to(tl.float64) * scale, 0.0)
+    moved = level.to(tl.float64) * scale - shift
+    return tl.minimum(tl.maximum(moved, 0.0), 255.0).to(tl.int32)
+
+
+@triton.jit
+def _equal(image, table, channel, size, BLOCK: tl.constexpr):
+    """Return the table (256,) of Equalize of a channel."""
+    counts, levels = tl.zeros([256], tl.int32), tl.arange(0, 256)
+    for start in range(0, size, BLOCK):
+        pixel = start + tl.arange(0, BLOCK)
+        mask = pixel < size
+        here = tl.where(mask, level_at(image, table, channel, pixel, size, mask), 0)
+        padding = tl.sum((pixel >= size).to(tl.int32))
+        counts += tl.histogram(here, 256) - tl.where(levels == 0, padding, 0)
+    last = tl.max(tl.where(counts > 0, levels, 0))
+    step = (size - tl.sum(tl.where(levels == last, counts, 0))) // 255
+    before = tl.cumsum(counts) - counts
+    equal = tl.minimum((step // 2 + before) // tl.maximum(step, 1), 255)
+    return tl.where(step == 0, levels, equal)
+
+
+@triton.jit
+def measure(image, table, spare, size, code, value, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
+    """Follow the waiting tables by those of an op that needs statistics of the image."""
+    levels = tl.arange(0, 256)
+    if code == CONTRAST:
+        mean = _mean_luma(image, table, size, CHANNELS, BLOCK)
+        for channel in range(CHANNELS):
+            level = tl.load(table + channel * 256 + levels).to(tl.int32)
+            mixed = mix(mean, level, value.to(tl.float32))
+            tl.store(spare + channel * 256 + levels, mixed.to(tl.uint8))
+    elif code == AUTO_CONTRAST:
+        for channel in range(CHANNELS):
+            level = tl.load(table + channel * 256 + levels).to(tl.int32)
+            moved = _stretched(image, table, channel, size, level, BLOCK)
+            tl.store(spare + channel * 256 + levels, moved.to(tl.uint8))
+    else:
+        for channel in range(CHANNELS):
+            equal = _equal(image, table, channel, size, BLOCK)
+            tl.store(spare + channel * 256 + levels, equal.to(tl.uint8))
+        tl.debug_barrier()
+        for channel in range(CHANNELS):
+            level = tl.load(table + channel * 256 + levels).to(tl.int32)
+            equal = tl.load(spare + channel * 256 + level).to(tl.int32)
+            tl.debug_barrier()
+            tl.store(spare + channel * 256 + levels, equal.to(tl.uint8))
+    tl.debug_barrier()
+    for channel in range(CHANNELS):
+        level = tl.load(spare + channel * 256 + levels).to(tl.int32)
+        tl.store(table + channel * 256 + levels, level.to(tl.uint8))
+    tl.debug_barrier()
+
+
+@triton.jit
+def follow(table, levels, CHANNELS: tl.constexpr):
+    """Follow every waiting table by another one (256,)."""
+    at = tl.arange(0, 256)
+    for channel in range(CHANNELS):
+        level = tl.load(table + channel * 256 + at).to(tl.int32)
+        tl.store(table + channel * 256 + at, tl.load(levels + level))
+    tl.debug_barrier()
+
+
+@triton.jit
+def reset(table, CHANNELS: tl.constexpr):
+    """Make every waiting table the one that changes nothing."""
+    levels = tl.arange(0, 256)
+    for channel in range(CHANNELS):
+        tl.store(table + channel * 256 + levels, levels.to(tl.uint8))
+    tl.debug_barrier()
 
 
 @triton.jit
@@ -37,11 +164,11 @@ def _positions(axis, offset, step, limit):
 
 @triton.jit
 def _move(
-    image, target, table, axes, row, colours, height, width,
+    image, target, table, axes, row, colors, height, width,
     CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     size = height * width
-    outside = colours + tl.load(row + 7).to(tl.int32) * CHANNELS
+    outside = colors + tl.load(row + 7).to(tl.int32) * CHANNELS
     a, b, c = tl.load(row + 1), tl.load(row + 2), tl.load(row + 3)
     d, e, f = tl.load(row + 4), tl.load(row + 5), tl.load(row + 6)
     straight = (b == 0) & (d == 0)
@@ -69,7 +196,7 @@ def _move(
 
 @triton.jit
 def _erase(
-    image, target, table, row, grey, height, width, CHANNELS: tl.constexpr, BLOCK: tl.constexpr
+    image, target, table, row, gray, height, width, CHANNELS: tl.constexpr, BLOCK: tl.constexpr
 ):
     size = height * width
     left, top = tl.load(row + 1).to(tl.int32), tl.load(row + 2).to(tl.int32)
@@ -81,12 +208,12 @@ def _erase(
         inside = (column >= left) & (column < right) & (line >= top) & (line < bottom)
         for channel in range(CHANNELS):
             level = level_at(image, table, channel, pixel, size, mask)
-            level = tl.where(inside, tl.load(grey + channel).to(tl.int32), level)
+            level = tl.where(inside, tl.load(gray + channel).to(tl.int32), level)
             tl.store(target + channel * size + pixel, level.to(tl.uint8), mask=mask)
 
 
 @triton.jit
-def _colour(image, target, table, factor, size, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
+def _color(image, target, table, factor, size, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
     for start in range(0, size, BLOCK):
         pixel = start + tl.arange(0, BLOCK)
         mask = pixel < size
@@ -118,21 +245,27 @@ def _sharpen(
 
 
 @triton.jit
+def _redraws(code):
+    """Return whether an instruction writes a new image."""
+    return (code == AFFINE) | (code == ERASE) | (code == COLOR) | (code == SHARPNESS)
+
+
+@triton.jit
 def _redraw(
-    image, target, table, axes, row, colours, height, width,
+    image, target, table, axes, row, colors, height, width,
     CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Run a step that writes a new image."""
-    kind, factor = tl.load(row).to(tl.int32), tl.load(row + 1).to(tl.float32)
-    if kind == MOVE:
-        _move(image, target, table, axes, row, colours, height, width, CHANNELS, BLOCK)
-    elif kind == COLOUR:
-        _colour(image, target, table, factor, height * width, CHANNELS, BLOCK)
-    elif kind == SHARPEN:
+    """Run an instruction that writes a new image."""
+    code, factor = tl.load(row).to(tl.int32), tl.load(row + 1).to(tl.float32)
+    if code == AFFINE:
+        _move(image, target, table, axes, row, colors, height, width, CHANNELS, BLOCK)
+    elif code == COLOR:
+        _color(image, target, table, factor, height * width, CHANNELS, BLOCK)
+    elif code == SHARPNESS:
         _sharpen(image, target, table, factor, height, width, CHANNELS, BLOCK)
     else:
-        grey = colours + 2 * CHANNELS
-        _erase(image, target, table, row, grey, height, width, CHANNELS, BLOCK)
+        gray = colors + 2 * CHANNELS
+        _erase(image, target, table, row, gray, height, width, CHANNELS, BLOCK)
     tl.debug_barrier()
 
 
@@ -150,10 +283,10 @@ def _write(image, target, table, size, CHANNELS: tl.constexpr, BLOCK: tl.constex
 # Neither decides how memory is read: compiled once, whatever the last batch of an epoch holds.
 @triton.jit(do_not_specialize=["count", "layers"])
 def run(
-    images, out, spare, spare_tables, axes, steps, tables, colours,
+    images, out, spare, spare_tables, axes, steps, tables, colors,
     count, layers, height, width, CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Run the images of a batch; steps (B, L, 8), tables (T, 256), colours (3, C)."""
+    """Run the images of a batch; steps (B, L, 8), tables (T, 256), colors (3, C)."""
     block, size = tl.program_id(0), height * width
     table = spare_tables + block * 2 * CHANNELS * 256
     axes += block * (height + width)
@@ -163,24 +296,24 @@ def run(
         image, row = images + start, steps + i * layers * WIDTH
         left, waiting = 0, True
         for layer in range(layers):
-            left += (tl.load(row + layer * WIDTH) >= MOVE).to(tl.int32)
+            left += _redraws(tl.load(row + layer * WIDTH).to(tl.int32)).to(tl.int32)
         reset(table, CHANNELS)
         for _ in range(layers):
-            kind = tl.load(row).to(tl.int32)
-            if kind == TABLE:
+            code = tl.load(row).to(tl.int32)
+            if code == TABLE:
                 follow(table, tables + tl.load(row + 1).to(tl.int32) * 256, CHANNELS)
                 waiting = True
-            elif kind >= MOVE:
+            elif _redraws(code):
                 left -= 1
                 target = out + start
                 if left % 2 == 1:
                     target = spare
-                _redraw(image, target, table, axes, row, colours, height, width, CHANNELS, BLOCK)
+                _redraw(image, target, table, axes, row, colors, height, width, CHANNELS, BLOCK)
                 reset(table, CHANNELS)
                 image, waiting = target, False
-            elif kind > 0:
+            elif (code == CONTRAST) | (code == AUTO_CONTRAST) | (code == EQUALIZE):
                 value = tl.load(row + 1)
-                measure(image, table, table + CHANNELS * 256, size, kind, value, CHANNELS, BLOCK)
+                measure(image, table, table + CHANNELS * 256, size, code, value, CHANNELS, BLOCK)
                 waiting = True
             row += WIDTH
         if waiting:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from learned_augment.backends import apply_batch
+from learned_augment.backends.dispatch import apply_batch
 from learned_augment.models.norms import remembering_one_batch
 from learned_augment.plan import Plan
 from learned_augment.runtime.distributed import all_reduce_sum, shard

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from learned_augment.backends import apply_batch
+from learned_augment.backends.dispatch import apply_batch
 from learned_augment.builders import from_layers
 from learned_augment.ops import OPS, check_ops
 from learned_augment.search_spaces import SPACES, mirror

@@ -1,0 +1,261 @@
+"""The one table that says which backend applies a plan to which images."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib.util import find_spec
+from typing import Any, Literal, TypeAlias
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+
+from learned_augment.backends import kornia_float, pil, torch_uint8
+from learned_augment.ops import Blend, Geometric, Kind, Pointwise
+from learned_augment.plan import Plan
+from learned_augment.sampling import HOST
+
+__all__ = ["TABLE", "Row", "apply_batch", "apply_image", "backend_for"]
+
+NEAREST = InterpolationMode.NEAREST
+
+SMALL = 128 * 128
+"""Pixels up to which the compiled backend is faster for a PIL image whatever its plan."""
+
+MANY, LARGE = 64, 1 << 18
+"""Fewer than ``MANY`` images of more than ``LARGE`` pixels leave most of a GPU idle, as the Triton
+kernel runs one image a block; torch spreads one image over all of it."""
+
+Fill: TypeAlias = tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table: the images and settings it fits, and the backend that runs them.
+
+    A field of None fits everything. The first row that fits decides.
+
+    Attributes:
+        backend: Name of the backend.
+        images: "PIL RGB or L", "PIL", "uint8" or "float".
+        device: "cpu" or "cuda".
+        interpolation: "nearest": no other mode asked for.
+        size: "own": no output size asked for.
+        value: "fixed": no gradient asked for in the plan's values.
+        work: For PIL, "small or much": few pixels, or ops that take PIL several passes over them.
+            For a GPU, "small or many": images that are small, or many enough to fill it.
+        compiler: "numba" or "triton", if the backend needs one.
+    """
+
+    backend: str
+    images: Literal["PIL RGB or L", "PIL", "uint8", "float"]
+    device: str | None = None
+    interpolation: Literal["nearest"] | None = None
+    size: Literal["own"] | None = None
+    value: Literal["fixed"] | None = None
+    work: Literal["small or much", "small or many"] | None = None
+    compiler: Literal["numba", "triton"] | None = None
+
+
+_COMPILED: dict[str, Any] = {"interpolation": "nearest", "size": "own"}
+
+TABLE = (
+    Row("numba.uint8", "PIL RGB or L", work="small or much", compiler="numba", **_COMPILED),
+    Row("pil", "PIL RGB or L"),
+    Row("pil", "PIL"),
+    Row("numba.uint8", "uint8", device="cpu", compiler="numba", **_COMPILED),
+    Row("triton", "uint8", device="cuda", work="small or many", compiler="triton", **_COMPILED),
+    Row("torch_uint8", "uint8"),
+    Row("numba.floats", "float", device="cpu", value="fixed", compiler="numba", **_COMPILED),
+    Row("kornia_float", "float"),
+)
+"""Which backend runs what; the first row that fits decides."""
+
+
+def backend_for(
+    images: Tensor | Image.Image,
+    plan: Plan,
+    interpolation: InterpolationMode = NEAREST,
+    size: int | None = None,
+) -> str:
+    """Return the name of the backend that ``TABLE`` gives for images and settings."""
+    nearest = "nearest" if interpolation == NEAREST else None
+    own = "own" if size is None else None
+    if isinstance(images, Image.Image):
+        kind = "PIL RGB or L" if images.mode in ("RGB", "L") else "PIL"
+        few = images.width * images.height <= SMALL
+        work = "small or much" if few or _takes_pil_long(plan) else None
+        return _first_fit(kind, HOST, nearest, own, None, work)
+    kind = "uint8" if images.dtype == torch.uint8 else "float"
+    value = None if plan.requires_grad else "fixed"
+    few = images.shape[-2] * images.shape[-1] <= LARGE or len(plan) >= MANY
+    work = "small or many" if few else None
+    return _first_fit(kind, images.device, nearest, own, value, work)
+
+
+@lru_cache(maxsize=256)
+def _first_fit(
+    images: str,
+    device: torch.device,
+    interpolation: str | None,
+    size: str | None,
+    value: str | None,
+    work: str | None,
+) -> str:
+    """Return the backend of the first row that fits what a call asks for."""
+    given = (images, device.type, interpolation, size, value, work)
+    for row in TABLE:
+        wanted = (row.images, row.device, row.interpolation, row.size, row.value, row.work)
+        fits = all(want in (None, have) for want, have in zip(wanted, given, strict=True))
+        if fits and (row.compiler is None or _compiles(row.compiler, device)):
+            return row.backend
+    raise AssertionError(f"no row of the table fits {given}")  # the last rows fit everything
+
+
+def _compiles(compiler: str, device: torch.device) -> bool:
+    if compiler == "numba":
+        return _numba() is not None
+    return _triton() is not None and _triton().works_on(device)  # type: ignore[no-any-return]
+
+
+def _takes_pil_long(plan: Plan) -> bool:
+    """Say whether the ops of one image take PIL longer than carrying its pixels over and back."""
+    return sum(_pil_passes(op.kind, value) for op, value, _ in plan.steps(0)) >= 2
+
+
+def _pil_passes(kind: Kind, value: float) -> float:
+    """Return about how many passes over the pixels PIL takes for an op."""
+    if isinstance(kind, Blend) or (isinstance(kind, Pointwise) and kind.statistics != "none"):
+        return 2
+    if isinstance(kind, Geometric):
+        _, b, _, d, _, _ = kind.matrix(value, (0.0,) * 4, 1, 1)
+        return 1 if b or d else 0.5
+    return 1 if isinstance(kind, Pointwise) else 0.5
+
+
+@cache
+def _numba() -> Any:
+    """Return the Numba backend; None where Numba is missing or switched off."""
+    if find_spec("numba") is None:
+        return None
+    from numba import config
+
+    if config.DISABLE_JIT:
+        return None
+    from learned_augment.backends.numba import apply
+
+    return apply
+
+
+@cache
+def _triton() -> Any:
+    """Return the Triton backend; None where Triton is missing."""
+    if find_spec("triton") is None:
+        return None
+    from learned_augment.backends.triton import launch
+
+    return launch
+
+
+def apply_image(
+    image: Image.Image,
+    plan: Plan,
+    *,
+    interpolation: InterpolationMode = NEAREST,
+    fill: Fill = None,
+    size: int | None = None,
+) -> Image.Image:
+    """Apply a plan of one row to a PIL image of a mode in ``pil.MODES``; a new image.
+
+    The result has the image's ``info`` (EXIF data, ICC profile), whatever was drawn; only the
+    transparent index of a palette goes, since the palette is made anew.
+
+    Args:
+        image: Never written to.
+        plan: One row.
+        interpolation: Nearest, bilinear or bicubic, for geometric ops.
+        fill: Levels 0 to 255 outside the image; None is 0, and the papers' gray for crop padding.
+        size: If given, resized crops come out at this side, and so does the result.
+    """
+    if backend_for(image, plan, interpolation, size) == "pil":
+        result = pil.apply(image, plan, interpolation=interpolation, fill=fill, size=size)
+    else:
+        result = _numba().apply_to_pil(image, plan, fill)
+    kept = {key: value for key, value in image.info.items() if key != "transparency"}
+    result.info = {**kept, **result.info} if image.mode == "P" else {**image.info}
+    return result
+
+
+def apply_batch(
+    images: Tensor,
+    plan: Plan,
+    *,
+    interpolation: InterpolationMode = NEAREST,
+    fill: Fill = None,
+    size: int | None = None,
+) -> Tensor:
+    """Apply a plan to a batch: uint8 bit for bit as PIL does, floats differentiably.
+
+    Args:
+        images: (..., C, H, W) with C = 1 or 3; uint8, or floats in [0, 1]. Never written to.
+        plan: One row an image.
+        interpolation: Nearest, bilinear or bicubic, for geometric ops.
+        fill: 1 or C numbers outside the image, in the image's own scale; None is 0, and the papers'
+            gray for crop padding.
+        size: If given, resized crops come out at this side, and so does every image.
+
+    Returns:
+        A new tensor of the same dtype and device, and of the same shape unless ``size`` is given.
+
+    Raises:
+        ValueError: If the plan does not have one row an image.
+    """
+    if images.numel() == 0 or len(plan) != images.shape[:-3].numel():
+        return _apply_to_none(images, plan, size)
+    backend = backend_for(images, plan, interpolation, size)
+    if backend == "numba.uint8":
+        return _numba().apply_uint8(images, plan, fill)  # type: ignore[no-any-return]
+    batch = images.reshape(-1, *images.shape[-3:])
+    settings: dict[str, Any] = {"interpolation": interpolation, "fill": fill, "size": size}
+    if backend == "triton":
+        out = _triton().apply(batch, plan, fill)
+    elif backend == "torch_uint8":
+        out = _by_size(torch_uint8.apply, batch, plan, **settings)
+    elif backend == "numba.floats":
+        out = _in_full_precision(batch, lambda floats: _numba().apply_floats(floats, plan, fill))
+    else:
+        out = _in_full_precision(
+            batch, lambda floats: _by_size(kornia_float.apply, floats, plan, **settings)
+        )
+    return out.reshape(*images.shape[:-2], *out.shape[-2:])  # type: ignore[no-any-return]
+
+
+def _apply_to_none(images: Tensor, plan: Plan, size: int | None) -> Tensor:
+    count = images.shape[:-3].numel()
+    if len(plan) != count:
+        raise ValueError(f"Expected a plan of {count} rows, one an image, got {len(plan)}.")
+    return images.clone() if size is None else images.new_zeros(*images.shape[:-2], size, size)
+
+
+def _by_size(
+    apply: Callable[..., Tensor], images: Tensor, plan: Plan, *, size: int | None, **settings: Any
+) -> Tensor:
+    """Apply to all images at once, or one by one: a resized crop may change their sizes."""
+    if size is None or len(images) == 1:
+        return apply(images, plan, size=size, **settings)
+    rows = (slice(i, i + 1) for i in range(len(images)))
+    return torch.cat([apply(images[row], plan.rows(row), size=size, **settings) for row in rows])
+
+
+def _in_full_precision(images: Tensor, apply: Callable[[Tensor], Tensor]) -> Tensor:
+    """Apply to float32 or float64 images, without autocast: its products would lose levels."""
+    floats = images if images.dtype in (torch.float32, torch.float64) else images.float()
+    device = images.device.type
+    lossy = torch.is_autocast_enabled(device)
+    precise: AbstractContextManager[object] = (
+        torch.autocast(device, enabled=False) if lossy else nullcontext()
+    )
+    with precise:
+        return apply(floats).to(images.dtype)

@@ -1,0 +1,213 @@
+"""Compiled: entry points for float batches, forward and backward, as one node of a graph."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learned_augment.backends.lowering import WIDTH, Colors, Floats
+from learned_augment.backends.numba.float_backward import backward, needs_input, passes
+from learned_augment.backends.numba.float_forward import run_step
+from learned_augment.backends.numba.jit import checksum, compiled, kept
+from learned_augment.backends.numba.lowering import Integers, Singles, lower
+from learned_augment.backends.numba.lut import copy
+from learned_augment.backends.numba.parallel import (
+    Queue,
+    mark_done,
+    next_image,
+    run_on_threads,
+    wait_for_all,
+)
+from learned_augment.backends.numba.uint8 import IDENTITY, Shape
+from learned_augment.backends.numba.warp import Pixels
+from learned_augment.sampling import NOISE
+
+__all__ = ["run"]
+
+Entry: TypeAlias = Callable[..., None]
+
+
+def run(
+    images: Tensor, plan: tuple[Any, ...], colors: Colors, plain: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Apply a plan to floats (B, C, H, W); a new tensor, differentiable in the images.
+
+    Args:
+        images: float32 or float64, never written to; any strides.
+        plan: As ``plan_arrays`` returns it.
+        colors: (3, C), of the images' dtype: outside, around a padded crop, erased.
+        plain: Does the same in torch; it gives the gradient of a gradient.
+    """
+    out: Tensor = _Apply.apply(images.contiguous(), plan, colors, plain)
+    return out
+
+
+class _Apply(torch.autograd.Function):
+    """A whole plan as one node of the graph, which keeps its input alone."""
+
+    @staticmethod
+    def forward(images: Tensor, plan: Any, colors: Any, plain: Any) -> Tensor:
+        out = torch.empty_like(images)
+        _run(_forward, [images, out], plan, colors)
+        return out
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        images, *ctx.given = inputs
+        ctx.save_for_backward(images)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        (images,), (plan, colors, plain) = ctx.saved_tensors, ctx.given
+        if torch.is_grad_enabled():
+            out = plain(images)
+            (slope,) = torch.autograd.grad(out, images, gradient, create_graph=True)
+        else:
+            slope = torch.empty_like(images)
+            _run(_backward, [images, gradient.contiguous(), slope], plan, colors)
+        return slope, None, None, None
+
+
+def _run(entry: Entry, batches: list[Tensor], plan: tuple[Any, ...], colors: Colors) -> None:
+    shape = tuple(batches[0].shape[1:])
+    arrays = [batch.detach().numpy().reshape(len(batch), -1) for batch in batches]
+    run_on_threads(entry, arrays, *plan, shape, colors)
+
+
+@compiled
+def _run_image(
+    image: Pixels, out: Pixels, spare: Pixels, shape: Shape, steps: Floats, colors: Pixels
+) -> None:
+    """Run one image's instructions; the last of them writes to ``out``."""
+    left = 0
+    for code in steps[:, 0]:
+        left += code != IDENTITY
+    if left == 0:
+        copy(image, out)
+    current = image
+    for step in steps:
+        if step[0] != IDENTITY:
+            left -= 1
+            target = out if left % 2 == 0 else spare
+            run_step(current, target, shape, step, colors)
+            current = target
+
+
+@compiled
+def _run_inputs(
+    image: Pixels, inputs: Pixels, which: Integers, shape: Shape, steps: Floats, colors: Pixels
+) -> None:
+    """Run one image as far as gradients need the inputs of its instructions.
+
+    The input of instruction l is row which[l] of ``inputs``; row -1 is the image itself.
+    """
+    last = -1
+    for layer in range(len(steps)):
+        last = layer if needs_input(steps[layer, 0]) else last
+    row = -1
+    for layer in range(len(steps)):
+        which[layer] = row
+        if layer < last and steps[layer, 0] != IDENTITY:
+            source = inputs[row] if row >= 0 else image
+            row += 1
+            run_step(source, inputs[row], shape, steps[layer], colors)
+
+
+@compiled
+def _run_image_backward(
+    image: Pixels,
+    given: Pixels,
+    out: Pixels,
+    spare: Pixels,
+    inputs: Pixels,
+    which: Integers,
+    shape: Shape,
+    steps: Floats,
+) -> None:
+    """Write the gradients of one image from those of its result."""
+    left = 0
+    for code in steps[:, 0]:
+        left += not passes(code)
+    if left == 0:
+        copy(given, out)
+    current = given
+    for layer in range(len(steps) - 1, -1, -1):
+        if not passes(steps[layer, 0]):
+            left -= 1
+            target = out if left % 2 == 0 else spare
+            source = inputs[which[layer]] if which[layer] >= 0 else image
+            backward(source, current, target, shape, steps[layer])
+            current = target
+
+
+def _entries(version: int) -> tuple[Entry, Entry]:
+    @kept
+    def forward_entry(
+        images: Pixels,
+        out: Pixels,
+        numbers: Singles,
+        mixture: Floats,
+        weights: Floats,
+        op: Integers,
+        value: Floats,
+        rows: Floats,
+        shape: Shape,
+        colors: Pixels,
+        queue: Queue,
+        stay: bool,
+    ) -> None:
+        layers = numbers.shape[1] // (1 + NOISE)
+        steps, spare = np.empty((layers, WIDTH)), np.empty(images.shape[1], images.dtype)
+        if not version:
+            return
+        i = next_image(queue)
+        while i < len(images):
+            lower(i, numbers, mixture, weights, op, value, rows, shape[2], shape[1], steps)
+            _run_image(images[i], out[i], spare, shape, steps, colors)
+            mark_done(queue)
+            i = next_image(queue)
+        if stay:
+            wait_for_all(queue, len(images))
+
+    @kept
+    def backward_entry(
+        images: Pixels,
+        given: Pixels,
+        out: Pixels,
+        numbers: Singles,
+        mixture: Floats,
+        weights: Floats,
+        op: Integers,
+        value: Floats,
+        rows: Floats,
+        shape: Shape,
+        colors: Pixels,
+        queue: Queue,
+        stay: bool,
+    ) -> None:
+        layers, size = numbers.shape[1] // (1 + NOISE), images.shape[1]
+        inputs, spare = np.empty((layers, size), images.dtype), np.empty(size, images.dtype)
+        which, steps = np.empty(layers, np.int64), np.empty((layers, WIDTH))
+        if not version:
+            return
+        i = next_image(queue)
+        while i < len(images):
+            lower(i, numbers, mixture, weights, op, value, rows, shape[2], shape[1], steps)
+            _run_inputs(images[i], inputs, which, shape, steps, colors)
+            _run_image_backward(images[i], given[i], out[i], spare, inputs, which, shape, steps)
+            mark_done(queue)
+            i = next_image(queue)
+        if stay:
+            wait_for_all(queue, len(images))
+
+    return forward_entry, backward_entry
+
+
+_forward, _backward = _entries(checksum())
+"""Run the images of a batch that no other thread has taken, forward or backward.
+
+Arguments as of ``uint8.run``, for float32 or float64. ``_backward`` also takes the gradients of the
+result, after the images, and writes those of the images.
+"""

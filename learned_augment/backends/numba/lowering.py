@@ -1,0 +1,206 @@
+"""Compiled: a plan's ops, values and noise -> the instructions of one image.
+
+The definitions of ops are compiled as they stand in their rows. An instruction is (8,) float64: the
+opcode, then six coefficients and 1 where gray shows outside for ``AFFINE``, the rectangle for
+``ERASE``, else the value.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from learned_augment.backends.lowering import Floats, identity_values
+from learned_augment.backends.numba.jit import compile_definition, compiled
+from learned_augment.ops import OPS, Erase, Geometric, Op, Opcode, Pointwise
+from learned_augment.plan import Plan
+from learned_augment.sampling import NOISE, Integers, Singles, choose
+
+__all__ = ["CODE", "Integers", "Singles", "lower", "new_level", "op_rows", "plan_arrays"]
+
+Compiled: TypeAlias = Callable[..., Any]
+
+AFFINE, ERASE = float(Opcode.AFFINE), float(Opcode.ERASE)
+CODE, NUMBER, GRAY, IDENTITY = range(4)
+"""Columns of ``op_rows``."""
+
+_AFFINE = [op for op in OPS.values() if op.opcode == Opcode.AFFINE]
+_ERASE = [op for op in OPS.values() if op.opcode == Opcode.ERASE]
+_LEVEL = [
+    op
+    for op in OPS.values()
+    if isinstance(op.kind, Pointwise) and op.opcode > 0 and op.kind.statistics != "histogram"
+]
+_NUMBERS = {op.name: float(n) for ops in (_AFFINE, _ERASE) for n, op in enumerate(ops)}
+
+
+def _choice(numbers: Sequence[float], functions: Sequence[Compiled]) -> Compiled:
+    """Return a compiled function of a number and five arguments; the number picks the function."""
+    first = functions[0]
+
+    @compiled
+    def choose(number: Any, a: Any, b: Any, c: Any, d: Any, e: Any) -> Any:
+        return first(a, b, c, d, e)
+
+    for number, function in zip(numbers[1:], functions[1:], strict=True):
+        choose = _link(number, function, choose)
+    return choose
+
+
+def _link(own: float, function: Compiled, others: Compiled) -> Compiled:
+    @compiled
+    def choose(number: Any, a: Any, b: Any, c: Any, d: Any, e: Any) -> Any:
+        if number == own:
+            return function(a, b, c, d, e)
+        return others(number, a, b, c, d, e)
+
+    return choose
+
+
+def _matrix(op: Op) -> Compiled:
+    assert isinstance(op.kind, Geometric)
+    matrix = compile_definition(op.kind.matrix)  # type: ignore[arg-type]
+
+    @compiled
+    def coefficients(value: Any, noise: Any, width: Any, height: Any, side: Any) -> Any:
+        a, b, c, d, e, f = matrix(value, noise, width, height)
+        return float(a), float(b), float(c), float(d), float(e), float(f)
+
+    return coefficients
+
+
+def _box(op: Op) -> Compiled:
+    assert isinstance(op.kind, Erase)
+    box = compile_definition(op.kind.box)  # type: ignore[arg-type]
+
+    @compiled
+    def edges(value: Any, noise: Any, width: Any, height: Any, side: Any) -> Any:
+        x0, y0, x1, y1 = box(value, noise, width, height, side)
+        return float(x0), float(y0), float(x1), float(y1)
+
+    return edges
+
+
+def _level(op: Op) -> Compiled:
+    assert isinstance(op.kind, Pointwise)
+    level = compile_definition(op.kind.level)  # type: ignore[arg-type]
+
+    @compiled
+    def mapped(value: Any, old: Any, statistics: Any, d: Any, e: Any) -> Any:
+        return float(level(value, old, statistics))
+
+    return mapped
+
+
+_matrices = _choice(range(len(_AFFINE)), [_matrix(op) for op in _AFFINE])
+_boxes = _choice(range(len(_ERASE)), [_box(op) for op in _ERASE])
+_levels = _choice([float(op.opcode) for op in _LEVEL], [_level(op) for op in _LEVEL])
+
+
+@compiled
+def new_level(code: float, value: float, level: float, statistics: float) -> float:
+    """Return the new level of a level under a pointwise op that needs no histogram."""
+    mapped: float = _levels(code, value, level, statistics, 0.0, 0.0)
+    return mapped
+
+
+choose_candidates = compiled(choose)
+
+
+@compiled
+def lower(
+    image: int,
+    numbers: Singles,
+    mixture: Floats,
+    weights: Floats,
+    op: Integers,
+    value: Floats,
+    rows: Floats,
+    width: int,
+    height: int,
+    out: Floats,
+) -> None:
+    """Write the instructions of one image.
+
+    Args:
+        image: Which image.
+        numbers: (B, 1 + 5 L), as the sampler draws them.
+        mixture: (S,), as in ``sampling.Tables``. Empty for a plan whose ops are given: its
+            candidates are the ops of the images in order.
+        weights: As in ``sampling.Tables``.
+        op: Which row of ``rows`` a candidate applies.
+        value: At which value.
+        rows: (O, 4), as ``op_rows`` returns them.
+        width: Of the image.
+        height: Of the image.
+        out: (L, 8), written to. Ops at their identity value or without compiled arithmetic become
+            ``IDENTITY``.
+    """
+    layers, drawn = len(out), numbers[image]
+    if mixture.size:
+        candidates = choose_candidates(numbers[image : image + 1], mixture, weights, layers)[0]
+    else:
+        candidates = np.arange(image * layers, (image + 1) * layers)
+    for layer in range(layers):
+        candidate = candidates[layer]
+        row, at = rows[op[candidate]], value[candidate]
+        instruction, code = out[layer], row[CODE]
+        instruction[:] = 0.0
+        if at == row[IDENTITY] or code <= 0:
+            continue
+        instruction[0] = code
+        if code in (AFFINE, ERASE):
+            first = 1 + layers + NOISE * layer
+            noise = (
+                np.float64(drawn[first]),
+                np.float64(drawn[first + 1]),
+                np.float64(drawn[first + 2]),
+                np.float64(drawn[first + 3]),
+            )
+            if code == AFFINE:
+                a, b, c, d, e, f = _matrices(row[NUMBER], at, noise, width, height, 0)
+                instruction[1], instruction[2], instruction[3] = a, b, c
+                instruction[4], instruction[5], instruction[6] = d, e, f
+                instruction[7] = row[GRAY]
+            else:
+                side = min(width, height)
+                x0, y0, x1, y1 = _boxes(row[NUMBER], at, noise, width, height, side)
+                instruction[1], instruction[2], instruction[3], instruction[4] = x0, y0, x1, y1
+        else:
+            instruction[1] = at
+
+
+def plan_arrays(plan: Plan) -> tuple[Any, ...]:
+    """Return the arguments ``numbers`` to ``rows`` of ``lower`` for a plan."""
+    if plan.draw is not None:
+        numbers, tables = plan.draw
+        mixture, weights, op, value, _ = tables
+        return numbers, mixture, weights, op, value, op_rows(plan.ops)
+    noise = plan.noise.numpy().reshape(len(plan), -1)
+    numbers = np.empty((len(plan), 1 + plan.op.shape[1] + noise.shape[1]), np.float32)
+    numbers[:, 1 + plan.op.shape[1] :] = noise
+    op, value = plan.op.numpy().reshape(-1), plan.value.detach().numpy().reshape(-1)
+    return numbers, _NONE, _NONE, op, value, op_rows(plan.ops)
+
+
+_NONE: Floats = np.empty(0)
+
+
+@cache
+def op_rows(ops: tuple[str, ...]) -> Floats:
+    """Return what ``lower`` needs to know of each op, (O, 4).
+
+    Columns: opcode, number among the ops of that opcode, 1 if gray shows outside, identity value.
+    An op without compiled arithmetic has the opcode ``DEFINITION``.
+    """
+    rows = np.zeros((len(ops), 4))
+    for row, name, identity_value in zip(rows, ops, identity_values(ops), strict=True):
+        op = OPS[name]
+        shared = op.opcode in (Opcode.AFFINE, Opcode.ERASE)
+        known = not shared or name in _NUMBERS
+        row[CODE] = op.opcode if known else Opcode.DEFINITION
+        row[NUMBER] = _NUMBERS.get(name, 0.0)
+        row[GRAY] = isinstance(op.kind, Geometric) and op.kind.fill == "gray"
+        row[IDENTITY] = identity_value
+    return rows

@@ -1,0 +1,77 @@
+"""The array functions that the definitions of ops use, for floats, NumPy arrays and tensors.
+
+Definitions reach these functions through the name ``xp``. The Numba backend compiles the same
+definitions with NumPy in its place, so every function here has NumPy's name.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+__all__ = ["Array", "Noise", "xp"]
+
+Array: TypeAlias = Any
+"""A float, a NumPy array or a tensor."""
+
+Noise: TypeAlias = Any
+"""Four numbers in [0, 1), each an ``Array``."""
+
+
+def _either(name: str) -> Callable[..., Array]:
+    """Return the function of a name that torch and NumPy share."""
+    of_torch, of_numpy = getattr(torch, name), getattr(np, name)
+
+    def apply(array: Array) -> Array:
+        return of_torch(array) if isinstance(array, torch.Tensor) else of_numpy(array)
+
+    return apply
+
+
+class xp:  # noqa: N801, the usual name of an array namespace
+    """Functions with NumPy's names for floats, NumPy arrays and tensors."""
+
+    cos = staticmethod(_either("cos"))
+    sin = staticmethod(_either("sin"))
+    exp = staticmethod(_either("exp"))
+    sqrt = staticmethod(_either("sqrt"))
+
+    @staticmethod
+    def floor(array: Array) -> Array:
+        """Round down; a tensor keeps its gradient, as if it had not been rounded."""
+        if not isinstance(array, torch.Tensor):
+            return np.floor(array)
+        if array.requires_grad:
+            return array + (array.floor() - array).detach()
+        return array.floor()
+
+    @staticmethod
+    def round(array: Array) -> Array:
+        """Round to the nearest whole number, halves to the even one."""
+        return array.round() if isinstance(array, torch.Tensor) else np.round(array)
+
+    @staticmethod
+    def minimum(array: Array, other: Array) -> Array:
+        """Return the smaller of two, elementwise."""
+        if isinstance(array, torch.Tensor):
+            return array.clamp(max=other)
+        return np.minimum(array, other)
+
+    @staticmethod
+    def maximum(array: Array, other: Array) -> Array:
+        """Return the larger of two, elementwise."""
+        if isinstance(array, torch.Tensor):
+            return array.clamp(min=other)
+        return np.maximum(array, other)
+
+    @staticmethod
+    def where(condition: Array, array: Array, other: Array) -> Array:
+        """Return ``array`` where the condition holds, elsewhere ``other``."""
+        tensor = isinstance(condition, torch.Tensor)
+        return torch.where(condition, array, other) if tensor else np.where(condition, array, other)
+
+    @staticmethod
+    def float32(array: Array) -> Array:
+        """Convert to single precision."""
+        return array.float() if isinstance(array, torch.Tensor) else np.float32(array)

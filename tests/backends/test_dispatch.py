@@ -1,0 +1,153 @@
+"""The dispatch table: each request reaches the backend that its row names."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import InterpolationMode
+
+from learned_augment import LearnedAugment
+from learned_augment.backends import dispatch
+from learned_augment.builders import from_layers
+from learned_augment.ops import OPS, Blend, Erase, Geometric, Op, Pointwise, Resample, register_op
+from learned_augment.policy import Policy
+from tests.backends.plans import images, random_plan, single
+from tests.conftest import noise_images
+
+BILINEAR = InterpolationMode.BILINEAR
+
+
+@pytest.fixture(params=["numba", "plain"])
+def compiler(request, monkeypatch):
+    """Run with and without Numba."""
+    if request.param == "numba":
+        pytest.importorskip("numba")
+    else:
+        monkeypatch.setattr(dispatch, "_numba", lambda: None)
+    dispatch._first_fit.cache_clear()
+    yield request.param
+    dispatch._first_fit.cache_clear()
+
+
+def test_batches_take_the_fastest_backend_that_can_do_it(compiler):
+    compiled = compiler == "numba"
+    levels, floats, plan = images(2, 3, 8, 8), torch.rand(2, 3, 8, 8), random_plan(2, 2)
+    learned = single("Rotate", [1.0, 2.0])
+    learned.value.requires_grad_()
+    for given, options, fast, plain in [
+        (levels, {}, "numba.uint8", "torch_uint8"),
+        (levels, {"interpolation": BILINEAR}, "torch_uint8", "torch_uint8"),
+        (levels, {"size": 5}, "torch_uint8", "torch_uint8"),
+        (floats, {}, "numba.floats", "kornia_float"),
+        (floats, {"interpolation": BILINEAR}, "kornia_float", "kornia_float"),
+        (floats, {"size": 5}, "kornia_float", "kornia_float"),
+    ]:
+        assert dispatch.backend_for(given, plan, **options) == (fast if compiled else plain)
+    assert dispatch.backend_for(floats, learned) == "kornia_float"
+
+
+def test_pil_images_are_compiled_if_small_or_if_pil_takes_long(compiler):
+    fast = "numba.uint8" if compiler == "numba" else "pil"
+    small, large = Image.new("RGB", (128, 128)), Image.new("RGB", (128, 129))
+    light, heavy = single("Rotate", [20.0]), single("Equalize", [0.0])
+    assert dispatch.backend_for(small, light) == fast
+    assert dispatch.backend_for(large, light) == "pil"
+    assert dispatch.backend_for(large, heavy) == fast
+    assert dispatch.backend_for(large.convert("RGBA"), heavy) == "pil"
+    assert dispatch.backend_for(small, light, size=9) == "pil"
+    assert dispatch.backend_for(small, light, interpolation=BILINEAR) == "pil"
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((1, 3, 224, 224), "triton"),
+        ((8, 3, 999, 999), "torch_uint8"),
+        ((64, 3, 999, 999), "triton"),
+    ],
+)
+def test_a_few_large_images_on_a_gpu_are_left_to_torch(shape, expected, monkeypatch):
+    class OnGPU:
+        dtype, device = torch.uint8, torch.device("cuda")
+
+        def __init__(self):
+            self.shape = torch.Size(shape)
+
+    monkeypatch.setattr(dispatch, "_compiles", lambda compiler, device: True)
+    dispatch._first_fit.cache_clear()
+    plan = random_plan(shape[0], 1)
+    assert dispatch.backend_for(OnGPU(), plan) == expected
+    monkeypatch.setattr(dispatch, "_compiles", lambda compiler, device: False)
+    dispatch._first_fit.cache_clear()
+    assert dispatch.backend_for(OnGPU(), plan) == "torch_uint8"
+    dispatch._first_fit.cache_clear()
+
+
+def test_every_request_fits_a_row():
+    for kind in ("PIL RGB or L", "PIL", "uint8", "float"):
+        assert any(
+            row.images == kind
+            and row == replace(dispatch.Row(row.backend, kind))  # asks for nothing else
+            for row in dispatch.TABLE
+        )
+
+
+TOYS = {
+    "geometric": Geometric(lambda value, noise, width, height: (1.0, 0.0, value, 0.0, 1.0, 0.0)),
+    "pointwise": Pointwise(lambda value, level, statistics: level // 2 + 0 * value),
+    "pointwise with a histogram": Pointwise(
+        lambda value, level, counts: level * (counts > 0) + 0 * value, statistics="histogram"
+    ),
+    "pointwise with a mean": Pointwise(
+        lambda value, level, mean: level * (level < mean) + 0 * value, statistics="mean luma"
+    ),
+    "blend": Blend(lambda image: image * 0 + 40),
+    "erase": Erase(lambda value, noise, width, height, side: (1, 1, value, value + 0 * noise[0])),
+    "resample": Resample(
+        lambda value, noise, width, height, aspect: (
+            0 * value,
+            0 * value,
+            0 * value + width // 2,
+            0 * value + height // 2,
+        )
+    ),
+}
+
+
+@pytest.fixture(params=TOYS)
+def toy(request):
+    """Register an op of each kind under a name of its own, for one test."""
+    op = register_op(Op(f"Toy {request.param}", "unit", 0.0, 8.0, None, TOYS[request.param]))
+    yield op
+    del OPS[op.name]
+
+
+def test_an_op_of_a_users_own_runs_on_every_backend(toy, compiler, tmp_path):
+    policy = from_layers([[("Rotate", 1.0, 9.0)], [(toy.name, 0.7, 3.0), ("Invert", 0.3, 0.0)]])
+    policy = Policy.load(policy.save(tmp_path / "toy.safetensors"))
+    batch = noise_images(12, 16, 16)
+    transform = LearnedAugment(policy)
+    torch.manual_seed(0)
+    plan = policy.sample(12)
+    torch.manual_seed(0)
+    out = transform(batch)
+    assert (out != batch).any()
+    for row, image in enumerate(batch):
+        picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+        own = dispatch.apply_image(picture, plan.rows([row]))
+        assert np.array_equal(np.asarray(own), out[row].permute(1, 2, 0)), plan.steps(row)
+        alone = dispatch.apply_batch(image, plan.rows([row]))
+        assert torch.equal(alone, out[row])
+    floats = (batch / 255).requires_grad_()
+    result = dispatch.apply_batch(floats, plan)
+    assert (255 * result - out).abs().mean() < 1
+    result.sum().backward()
+    assert floats.grad.abs().sum() > 0
+
+
+def test_a_name_is_registered_once():
+    with pytest.raises(ValueError, match="'Rotate' already"):
+        register_op(replace(OPS["Invert"], name="Rotate"))
+    assert register_op(OPS["Invert"]) is OPS["Invert"]

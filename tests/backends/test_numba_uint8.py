@@ -1,0 +1,296 @@
+"""uint8 in compiled code: the pixels of torch and PIL, on any number of threads."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from learned_augment import LearnedAugment, Policy
+from learned_augment.backends import pil, torch_uint8
+from learned_augment.backends.dispatch import apply_batch
+from learned_augment.serialization import list_policies
+from tests.backends.plans import LAYOUTS, NAMES, SIZES, images, laid_out, random_plan
+
+pytest.importorskip("numba")
+
+from learned_augment.backends.numba import lut, parallel
+from learned_augment.backends.numba.apply import apply_to_pil, apply_uint8
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("fill", [None, (9,), (1, 2, 3)], ids=str)
+def test_random_plans_give_the_pixels_of_torch(size: tuple[int, int, int], fill) -> None:
+    if fill is not None and len(fill) not in (1, size[0]):
+        fill = fill[:1]
+    batch, plan = images(48, *size), random_plan(48, 6, seed=size[1])
+    assert torch.equal(apply_uint8(batch, plan, fill), torch_uint8.apply(batch, plan, fill=fill))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_op_gives_the_pixels_of_torch(name: str) -> None:
+    batch, plan = images(96, 3, 33, 29), random_plan(96, 1, (name,))
+    assert torch.equal(apply_uint8(batch, plan), torch_uint8.apply(batch, plan))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("fill", [None, (9.0,)], ids=str)
+def test_pil_images_come_out_of_the_kernel_as_out_of_pils_calls(mode, fill):
+    batch, plan = images(48, 3 if mode == "RGB" else 1, 21, 34), random_plan(48, 3)
+    for row, image in enumerate(batch):
+        picture, one = Image.fromarray(image.permute(1, 2, 0).squeeze().numpy()), plan.rows([row])
+        assert picture.mode == mode
+        compiled, own = apply_to_pil(picture, one, fill), pil.apply(picture, one, fill=fill)
+        assert np.array_equal(compiled, own), one.steps(0)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (20, 45), (1, 1)], ids=str)
+@pytest.mark.parametrize("name", [*list_policies(), "every op"])
+def test_drawn_plans_give_the_pixels_and_random_numbers_of_explicit_ones(name, size):
+    policy, (width, height) = policy_of(name), size
+    transform, batch = LearnedAugment(policy), images(60, 3, height, width)
+    for seed, image in enumerate(batch):
+        torch.manual_seed(seed)
+        plan, after = policy.sample(1), torch.get_rng_state()
+        torch.manual_seed(seed)
+        out = transform(image)
+        assert torch.equal(out, torch_uint8.apply(image[None], plan)[0]), plan.steps(0)
+        assert torch.equal(torch.get_rng_state(), after)
+    torch.manual_seed(0)
+    out = transform(batch)
+    torch.manual_seed(0)
+    assert torch.equal(out, torch_uint8.apply(batch, policy.sample(60)))
+
+
+def policy_of(name):
+    """Return a shipped policy, or one of every op at values all over its range."""
+    if name != "every op":
+        return Policy.load(name)
+    rng = np.random.default_rng(0)
+    plan = random_plan(3 * 4, 120)
+    weights = rng.random((3, 4, 120)) * (rng.random((3, 4, 120)) < 0.7)
+    return Policy(
+        NAMES,
+        torch.tensor([0.2, 0.5, 0.3]),
+        torch.from_numpy(weights / weights.sum(2, keepdims=True)),
+        plan.op.reshape(3, 4, 120),
+        plan.value.reshape(3, 4, 120),
+    )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_strides_do_not_matter(layout: str) -> None:
+    batch = images(12, 3, 24, 40)
+    strided = laid_out(batch, layout)
+    plan, before = random_plan(len(strided), 4), strided.clone()
+    result = apply_batch(strided, plan)
+    assert torch.equal(result, torch_uint8.apply(before, plan) if len(before) else before)
+    assert torch.equal(strided, before)
+    assert result.data_ptr() != strided.data_ptr() or not len(strided)
+
+
+def test_a_result_is_not_written_to_by_later_calls():
+    transform, image = LearnedAugment("dada-cifar10"), images(1, 3, 16, 16)[0]
+    torch.manual_seed(0)
+    first = transform(image)
+    kept = first.clone()
+    for _ in range(50):
+        transform(image)
+    assert torch.equal(first, kept)
+
+
+RUN = """
+import torch
+from learned_augment import LearnedAugment
+torch.manual_seed(0)
+out = LearnedAugment("dada-cifar10")(torch.arange(4 * 3 * 64, dtype=torch.uint8).view(4, 3, 8, 8))
+print(int(out.long().sum()))
+"""
+
+
+def test_with_the_compiler_switched_off_pixels_are_the_same():
+    results = set()
+    for off in ("0", "1"):
+        environment = {**os.environ, "NUMBA_DISABLE_JIT": off}
+        command = [sys.executable, "-c", RUN]
+        ran = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+        results.add(ran.stdout)
+    assert len(results) == 1
+
+
+def test_without_room_for_the_cache_code_is_compiled_all_the_same():
+    from learned_augment.backends.numba import jit
+
+    calls = []
+
+    def full(*arguments):
+        calls.append(arguments)
+        raise OSError(28, "No space left on device")
+
+    entry = jit.kept(lambda x: x + 1)
+    (cell,) = [c for c in entry.__closure__ if hasattr(c.cell_contents, "py_func")]
+    cell.cell_contents = full
+    assert entry(1) == 2
+    assert entry(2) == 3
+    assert len(calls) == 1
+
+
+LENGTHS = [0, 1, 63, 64, 65, 127, 128, 200, 3072]
+WIDE = pytest.param(
+    lut.look_up_wide,
+    id="wide",
+    marks=pytest.mark.skipif(not lut.is_wide(), reason="needs AVX-512 VBMI"),
+)
+
+
+@pytest.mark.parametrize("look_up", [pytest.param(lut.look_up_each, id="each"), WIDE])
+@pytest.mark.parametrize("length", LENGTHS)
+def test_every_level_goes_through_the_table(look_up, length):
+    rng = np.random.default_rng(length)
+    source = rng.integers(0, 256, length).astype(np.uint8)
+    table = rng.permutation(256).astype(np.uint8)
+    target = np.full(length + 64, 7, np.uint8)
+    look_up(source, target[:length], table)
+    assert (target[:length] == table[source]).all()
+    assert (target[length:] == 7).all(), "wrote behind the end"
+
+
+@pytest.mark.parametrize("look_up", [pytest.param(lut.look_up_each, id="each"), WIDE])
+def test_levels_may_be_mapped_in_place(look_up):
+    levels = np.arange(256, dtype=np.uint8)
+    table = levels[::-1].copy()
+    look_up(levels, levels, table)
+    assert (levels == table).all()
+
+
+@pytest.fixture
+def two_threads(monkeypatch):
+    monkeypatch.setattr(parallel, "SMALL", 0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_several_callers_at_a_time_do_not_disturb_each_other() -> None:
+    batch = images(64, 3, 64, 64)
+    names = tuple(name for name in NAMES if name != "ResizedCrop")
+    plans = [random_plan(64, 4, names, seed) for seed in range(4)]
+    expected = [torch_uint8.apply(batch, plan) for plan in plans]
+    wrong = []
+
+    def call(k: int) -> None:
+        wrong.extend(
+            k for _ in range(3) if not torch.equal(apply_uint8(batch, plans[k]), expected[k])
+        )
+
+    callers = [threading.Thread(target=call, args=(k,)) for k in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert not wrong
+
+
+class _Batches(Dataset):
+    """One augmented batch an item, and how many threads its process then helps itself to."""
+
+    def __init__(self) -> None:
+        self.policy = Policy.load("deepaa-cifar10")
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        plan = self.policy.sample(64, torch.Generator().manual_seed(index))
+        return apply_uint8(images(64, 3, 64, 64), plan), _helpers()
+
+
+def _helpers() -> int:
+    names = [thread.name for thread in threading.enumerate()]
+    return sum(name.startswith("learned_augment") for name in names)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_forked_workers_run_on_one_thread_with_the_same_pixels() -> None:
+    here = [_Batches()[index][0] for index in range(4)]
+    assert _helpers() == 1
+    loader = DataLoader(_Batches(), batch_size=None, num_workers=2, multiprocessing_context="fork")
+    for index, (there, helpers) in enumerate(loader):
+        assert helpers == 0
+        assert torch.equal(there, here[index])
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_threads_do_not_change_pixels() -> None:
+    batch, plan = images(33, 3, 64, 64), random_plan(33, 6)
+    together = apply_uint8(batch, plan)
+    torch.set_num_threads(1)
+    assert torch.equal(apply_uint8(batch, plan), together)
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "every second column", "more dimensions"])
+def test_batches_keep_their_layout(layout):
+    batch = images(12, 3, 24, 40)
+    given = {
+        "channels_last": batch.contiguous(memory_format=torch.channels_last),
+        "every second column": batch[..., ::2],
+        "more dimensions": batch.reshape(3, 4, 3, 24, 40),
+    }[layout]
+    transform, before = LearnedAugment("dada-cifar10"), given.clone()
+    torch.manual_seed(0)
+    out = transform(given)
+    torch.manual_seed(0)
+    expected = transform.transform(before, transform.make_params([before]))
+    assert torch.equal(out, expected)
+    assert out.shape == given.shape
+    last = torch.channels_last
+    assert layout != "channels_last" or out.is_contiguous(memory_format=last)
+    assert torch.equal(given, before)
+
+
+@pytest.mark.parametrize(
+    ("layout", "fill"),
+    [
+        ("one channel", None),
+        ("one channel", 7),
+        ("channels_last", 7),
+        ("every second row", (1, 2, 3)),
+    ],
+)
+def test_single_images_of_any_layout_come_out_as_their_plan_says(layout, fill):
+    transform, image = LearnedAugment(policy_of("every op"), fill=fill), images(1, 3, 22, 35)
+    given = {
+        "one channel": image[0, :1],
+        "channels_last": image.contiguous(memory_format=torch.channels_last)[0],
+        "every second row": image[0, :, ::2],
+    }[layout]
+    before = given.clone()
+    for seed in range(60):
+        torch.manual_seed(seed)
+        out = transform(given)
+        torch.manual_seed(seed)
+        plan = transform.make_params([given])
+        assert torch.equal(out, transform.transform(before, plan)), plan
+    assert torch.equal(given, before)
+
+
+def test_a_single_image_that_is_refused_once_is_refused_again():
+    transform = LearnedAugment("dada-cifar10", fill=300)
+    for fill, given, error in (
+        (300, images(1, 3, 8, 8)[0], "from 0 to 255"),
+        (None, images(1, 2, 8, 8)[0], "1 or 3 channels"),
+        (None, images(1, 3, 8, 8)[0].int(), "dtype"),
+    ):
+        transform.fill = fill
+        for _ in range(2):
+            state = torch.get_rng_state()
+            with pytest.raises((TypeError, ValueError), match=error):
+                transform(given)
+            assert torch.equal(torch.get_rng_state(), state)
