@@ -33,7 +33,7 @@ import torch
 from torch.nn.functional import adaptive_avg_pool2d
 
 from benchmarks.record import RESULTS, save_result
-from learned_augment.backends import apply_batch
+from learned_augment.backends.dispatch import apply_batch
 from learned_augment.datasets.load import ImageData, load_images
 from learned_augment.plan import Plan
 from learned_augment.policy import Policy

@@ -9,7 +9,8 @@ from learned_augment.evaluation.named_policies import (
     named_policy,
     names_base,
 )
-from learned_augment.serialization import list_policies, load
+from learned_augment.policy import Policy
+from learned_augment.serialization import list_policies
 from learned_augment.training.trainer import augment_batch
 
 
@@ -85,9 +86,9 @@ def test_what_replaces_the_base_augmentation_or_has_one_does_not_follow_another(
 
 @pytest.mark.parametrize("name", list_policies())
 def test_every_shipped_policy_has_a_name(name):
-    replaces = load(name).about["placement"] == "replaces"
+    replaces = Policy.load(name).about["placement"] == "replaces"
     assert named_policy(name).may_follow_base != replaces
-    assert named_policy(f"crop+{name}").policies[1] == load(name)
+    assert named_policy(f"crop+{name}").policies[1] == Policy.load(name)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +192,7 @@ def test_a_missing_file_and_other_things_are_refused(tmp_path):
 
 
 def test_a_random_baseline_follows_the_seed_and_nothing_else_does(tmp_path):
-    path = str(load("dada-cifar10").save(tmp_path / "mine.safetensors"))
+    path = str(Policy.load("dada-cifar10").save(tmp_path / "mine.safetensors"))
     for choice in ("crop+random:dada-cifar10", f"crop+random:{path}"):
         placed = [named_policy(choice, seed=seed) for seed in (0, 1)]
         assert placed[0].name == placed[1].name == choice

@@ -12,8 +12,9 @@ from learned_augment.builders import (
 )
 from learned_augment.evaluation.random_baseline import random_baseline
 from learned_augment.ops import OPS
+from learned_augment.policy import Policy
 from learned_augment.search_spaces import SPACES, mirror
-from learned_augment.serialization import list_policies, load
+from learned_augment.serialization import list_policies
 
 STRENGTHLESS = {"AutoContrast", "Invert", "Equalize"}
 
@@ -35,7 +36,9 @@ def drawn(policy):
     return [(policy.ops[o], v.item(), w.item()) for o, v, w in rows]
 
 
-LEARNED = [load(name) for name in list_policies()] + [*map(from_torchvision, AutoAugmentPolicy)]
+LEARNED = [Policy.load(name) for name in list_policies()] + [
+    *map(from_torchvision, AutoAugmentPolicy)
+]
 
 
 @pytest.mark.parametrize("policy", LEARNED, ids=lambda policy: policy.name)
@@ -63,7 +66,7 @@ def test_shape_weights_and_strength_of_every_learned_policy_stay(policy):
 def test_a_value_keeps_its_side_where_both_ops_have_two():
     two_sided = {"ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"}
     two_sided |= {"Color", "Contrast", "Brightness", "Sharpness"}
-    policy = load("deepaa-cifar10")
+    policy = Policy.load("deepaa-cifar10")
     signs = [
         (value > OPS[op].identity_value) == (moved > OPS[new].identity_value)
         for (op, value, _), (new, moved, _) in zip(
@@ -76,7 +79,7 @@ def test_a_value_keeps_its_side_where_both_ops_have_two():
 
 
 def test_ops_of_a_layer_stay_apart_and_twins_stay_together():
-    policy = load("deepaa-cifar10")
+    policy = Policy.load("deepaa-cifar10")
     baseline = random_baseline(policy, seed=1)
     for layer in range(policy.depth):
         pairs = set(zip(policy.op[0, layer].tolist(), baseline.op[0, layer].tolist(), strict=True))
@@ -84,7 +87,7 @@ def test_ops_of_a_layer_stay_apart_and_twins_stay_together():
 
 
 def test_each_layer_and_seed_has_its_own_choice_and_a_seed_repeats():
-    policy = load("dada-cifar10")
+    policy = Policy.load("dada-cifar10")
     first, again, other = (random_baseline(policy, seed) for seed in (0, 0, 1))
     assert first == again
     assert not torch.equal(first.op, other.op)
@@ -112,7 +115,7 @@ def test_one_sided_ops_become_either_side():
 
 
 def test_names_say_what_a_baseline_is_of():
-    baseline = random_baseline(load("dada-cifar10"), seed=2)
+    baseline = random_baseline(Policy.load("dada-cifar10"), seed=2)
     assert baseline.name == "random:dada-cifar10"
     assert baseline.about["seed"] == "2"
 

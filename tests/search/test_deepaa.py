@@ -69,7 +69,7 @@ class TestCandidates:
         assert shares[candidates.group[76]].item() == pytest.approx(3 / 139)
 
     def test_one_batch_of_all_candidates_equals_one_candidate_at_a_time(self):
-        from learned_augment.backends import apply_batch
+        from learned_augment.backends.dispatch import apply_batch
         from learned_augment.plan import Plan
 
         candidates = find_candidates((3, 32, 32))

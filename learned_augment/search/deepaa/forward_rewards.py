@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from learned_augment.backends import apply_batch
-from learned_augment.plan import NOISE, Plan
+from learned_augment.backends.dispatch import apply_batch
+from learned_augment.plan import Plan
 from learned_augment.runtime.distributed import all_reduce_sum, shard
+from learned_augment.sampling import NOISE
 from learned_augment.search.alignment import Tensors, cosine_and_tangent, norm
 from learned_augment.search.deepaa.candidates import Candidates
 from learned_augment.search.deepaa.class_pairs import ClassPairs, Pair

@@ -25,9 +25,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learned_augment.backends import apply_batch
-from learned_augment.plan import NOISE
+from learned_augment.backends.dispatch import apply_batch
 from learned_augment.runtime.distributed import all_reduce_sum, shard
+from learned_augment.sampling import NOISE
 from learned_augment.search.alignment import norm
 from learned_augment.search.deepaa.candidates import Candidates
 from learned_augment.search.deepaa.class_pairs import ClassPairs, Pair
