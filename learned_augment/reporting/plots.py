@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from learned_augment._io import write_atomically
-from learned_augment.ops import OPS, Blend, Geometric, Pointwise
+from learned_augment.ops import OPS
 from learned_augment.policy import Policy
 from learned_augment.reporting.effects import Effects, policy_effects, signed
 from learned_augment.reporting.example_images import op_example
@@ -80,7 +80,8 @@ _FAMILIES: Mapping[str, tuple[str, float, float]] = {
     "geometric": ("Blues", 0.35, 0.95),
     "pointwise": ("YlOrBr", 0.2, 0.8),
     "blend": ("Purples", 0.45, 0.75),
-    "region": ("Greens", 0.45, 0.8),
+    "erase": ("Greens", 0.45, 0.8),
+    "resample": ("RdPu", 0.5, 0.7),
     "unknown": ("Reds", 0.3, 0.6),
 }
 """Color map of each family of ops, and the range of it that its ops take."""
@@ -509,9 +510,8 @@ def _colors(names: Iterable[str]) -> dict[str, Any]:
 def _family(name: str) -> str:
     if name not in OPS:
         return "unknown"
-    families = {Geometric: "geometric", Pointwise: "pointwise", Blend: "blend"}
-    found = (f for kind, f in families.items() if isinstance(OPS[name].kind, kind))
-    return next(found, "region")
+    family = type(OPS[name].kind).__name__.lower()
+    return family if family in _FAMILIES else "unknown"
 
 
 def _ink(color: Any) -> str:
