@@ -220,6 +220,11 @@ def _targets() -> Iterator[Target]:
     for whose in ("ours", "ours, without Numba"):
         name = "batch, float, forward and backward" + whose.removeprefix("ours")
         yield Target(name, _auto(given, whose), peer, {32: 1.5, 224: 5})
+        before = _auto(given, whose.replace("ours", "before"))
+        yield Target(name, _auto(given, whose), before, {})
+    for given in ("PIL", "uint8", "uint8 batch"):
+        name = "batch, uint8" if "batch" in given else f"one image, {given}"
+        yield Target(name, _auto(given, "ours"), _auto(given, "before"), {})
 
 
 def _targets_of_varying_sizes() -> Iterator[Target]:

@@ -306,11 +306,12 @@ class Worker:
 
     def __init__(self, whose: str, checkout: Path = ROOT, without: Sequence[str] = ()) -> None:
         self.whose, self.without = whose, without
-        # The checkout's package comes first, this package of benchmarks is the only one.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(checkout), str(ROOT)])}
+        environment = {**os.environ, "PYTHONPATH": str(checkout)}
         # What cannot be imported is missing before anything else is imported.
         script = (
-            f"import sys; sys.modules |= dict.fromkeys({[*without]}); "
+            f"import sys; sys.modules |= dict.fromkeys({[*without]}); import learned_augment; "
+            # The benchmarks are these, whatever the checkout has.
+            f"sys.path.insert(0, {str(ROOT)!r}); "
             f"from benchmarks.throughput_cases import serve; serve({whose!r})"
         )
         self.process = subprocess.Popen(
