@@ -191,8 +191,8 @@ def _add_compare(children: _Commands) -> None:
         nargs="+",
         help="none; a base augmentation: crop, flip, crop-flip, resized-crop-flip; identity, "
         "cutout, trivialaugment, deeptrivialaugment, randaugment, randaugment-N-M, autoaugment, a "
-        "shipped name, random:NAME for a control, a .safetensors file; or BASE+POLICY, such as "
-        "crop-flip+trivialaugment (none trivialaugment randaugment)",
+        "shipped name, random:NAME for its random baseline, a .safetensors file; or BASE+POLICY, "
+        "such as crop-flip+trivialaugment (none trivialaugment randaugment)",
     )
     add(
         "--base",

@@ -153,15 +153,17 @@ def run_compare(given: Given, output: Output) -> Exit:
     if output.quiet:
         given["progress"] = False
     result = compare(**given, extends=_earlier(out))
-    if out is not None:
-        write_atomically(out, result.to_json().encode())
-        output.note(f"Wrote {out}.")
-    if page is not None:
-        from learned_augment.reporting.html import result_page
+    try:
+        if out is not None:
+            write_atomically(out, result.to_json().encode())
+            output.note(f"Wrote {out}.")
+        if page is not None:
+            from learned_augment.reporting.html import result_page
 
-        write_atomically(page, result_page(result).encode())
-        output.note(f"Wrote {page}.")
-    output.result(result.table(), json.loads(result.to_json()))
+            write_atomically(page, result_page(result).encode())
+            output.note(f"Wrote {page}.")
+    finally:  # a disk that is full now must not cost the result
+        output.result(result.table(), json.loads(result.to_json()))
     return Exit.INTERRUPTED if result.missing() else Exit.DONE
 
 
@@ -222,15 +224,14 @@ def run_report(given: Given, output: Output) -> Exit:
 
 def run_completion(given: Given, output: Output, parsers: Mapping[str, Any]) -> Exit:
     """Print a script by which a shell completes commands, options and names of policies."""
-    names = " ".join(policy_names())
+    names = dict.fromkeys(("policy", "source"), " ".join(list_policies()))
+    names["policies"] = " ".join(policy_names())
     cases = []
     for command, parser in parsers.items():
         words = []
         for action in parser._actions:
             words += action.option_strings
-            choices = " ".join(action.choices or ())
-            if action.dest in ("policy", "policies", "source"):
-                choices = names
+            choices = names.get(action.dest, " ".join(action.choices or ()))
             if choices and action.option_strings:
                 cases += [
                     f'"{command} {option}") words="{choices}";;' for option in action.option_strings

@@ -181,6 +181,19 @@ def test_compare_prints_and_writes_the_result(capsys, tmp_path):
     assert written.settings["batch_size"] == 20
 
 
+def test_a_result_that_cannot_be_written_is_printed(capsys, tmp_path, monkeypatch):
+    def full(path, data):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(commands, "write_atomically", full)
+    given = ["compare", "--policies", "none", "flip", "--epochs", 1, "--train-size", 40]
+    given += ["--batch-size", 20, "--seeds", 2, "--workers", 1, "--out", tmp_path / "r.json"]
+    status, out, err = run(capsys, *given)
+    assert status == 2
+    assert "flip only" in out
+    assert err == f"learned-augment: {tmp_path / 'r.json'}: No space left on device.\n"
+
+
 def test_compare_extends_a_result_and_refuses_another_one(capsys, tmp_path):
     path, page = tmp_path / "result.json", tmp_path / "result.html"
     small = ["--epochs", 1, "--train-size", 40, "--batch-size", 20, "--no-progress"]
@@ -509,7 +522,13 @@ def test_streams_that_are_not_there_get_nothing(capsys, monkeypatch, name, argum
 
 
 @pytest.mark.parametrize(
-    ("redirection", "code"), [(">&-", 0), ("2>&-", 0), (">&- 2>&-", 0), (">/dev/full", 2)]
+    ("redirection", "code"),
+    [
+        pytest.param(">&-", 0, marks=pytest.mark.slow),
+        pytest.param("2>&-", 0, marks=pytest.mark.slow),
+        (">&- 2>&-", 0),
+        (">/dev/full", 2),
+    ],
 )
 def test_closed_and_full_outputs_end_without_a_traceback(redirection, code):
     if "full" in redirection and not Path("/dev/full").exists():
@@ -537,6 +556,7 @@ def test_bash_completes_commands_options_names_and_choices(capsys):
     assert completed(script, "learned-augment", "show", "dada-") == [
         name for name in learned_augment.list_policies() if name.startswith("dada-")
     ]
+    assert completed(script, "learned-augment", "show", "triv") == []
     assert completed(script, "learned-augment", "compare", "--policies", "triv") == [
         "trivialaugment"
     ]

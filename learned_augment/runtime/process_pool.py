@@ -121,7 +121,9 @@ def needs_no_script(thing: object) -> bool:
 
 
 def core_count() -> int:
-    """Return the number of cores that this process may use."""
+    """Return the number of cores that this process may use, 1 if it may not start processes."""
+    if multiprocessing.current_process().daemon:
+        return 1
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
