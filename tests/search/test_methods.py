@@ -136,6 +136,8 @@ def test_ops_can_be_restricted_excluded_and_extended(method):
     assert applied == {"Rotate", "Flip"} or (method == "screening" and applied < {"Rotate", "Flip"})
     with pytest.raises(ValueError, match=r"Unknown op 'Rotat'.*Known.*: .*Rotate"):
         found(method, ops=["Rotat", "Flip"])
+    if method == "screening":  # one op can be measured, but makes no pair
+        return
     with pytest.raises(ValueError, match="at least two ops"):
         found(method, ops=["Rotate"])
 
