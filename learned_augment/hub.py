@@ -11,7 +11,7 @@ from types import ModuleType
 
 from learned_augment._text import first_line
 
-__all__ = ["PREFIX", "check_repository", "download", "upload"]
+__all__ = ["PREFIX", "check_address", "download", "upload"]
 
 PREFIX = "hf://"
 
@@ -33,17 +33,10 @@ def download(address: str) -> Path:
         ValueError: If the address is of another form, or the file cannot be had.
         ModuleNotFoundError: If huggingface_hub is not installed.
     """
-    found = _ADDRESS.fullmatch(address)
-    if found is None or ".." in found["file"].split("/"):
-        raise ValueError(
-            f"Expected hf://OWNER/REPO/FILE.safetensors or hf://OWNER/REPO@REVISION/"
-            f"FILE.safetensors, got {address!r}."
-        )
+    repository, revision, file = check_address(address)
     client = _client()
     try:
-        path = client.hf_hub_download(
-            found["repository"], found["file"], revision=found["revision"]
-        )
+        path = client.hf_hub_download(repository, file, revision=revision)
     except (client.errors.HfHubHTTPError, client.errors.LocalEntryNotFoundError, OSError) as error:
         raise ValueError(f"{address} cannot be downloaded: {first_line(error)}") from error
     return Path(path)
@@ -72,7 +65,8 @@ def upload(
         ValueError: If the repository's name is of another form, or the Hub refuses.
         ModuleNotFoundError: If huggingface_hub is not installed.
     """
-    check_repository(repository)
+    if not _REPOSITORY.fullmatch(repository):
+        raise ValueError(f"Expected a repository as OWNER/REPO, got {repository!r}.")
     client = _client()
     api = client.HfApi(token=token)
     operations = [client.CommitOperationAdd(name, data) for name, data in files.items()]
@@ -86,15 +80,19 @@ def upload(
     return str(commit.commit_url)
 
 
-def check_repository(name: str) -> str:
-    """Return the name of a repository.
+def check_address(address: str) -> tuple[str, str | None, str]:
+    """Return repository, revision (None is the main branch) and file of a policy's address.
 
     Raises:
-        ValueError: If it is not of the form OWNER/REPO.
+        ValueError: If the address is of another form.
     """
-    if not _REPOSITORY.fullmatch(name):
-        raise ValueError(f"Expected a repository as OWNER/REPO, got {name!r}.")
-    return name
+    found = _ADDRESS.fullmatch(address)
+    if found is None or ".." in found["file"].split("/"):
+        raise ValueError(
+            "Expected hf://OWNER/REPO/FILE.safetensors or hf://OWNER/REPO@REVISION/"
+            f"FILE.safetensors, got {address!r}."
+        )
+    return found["repository"], found["revision"], found["file"]
 
 
 def _client() -> ModuleType:

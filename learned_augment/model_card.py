@@ -86,7 +86,8 @@ def provenance(about: Mapping[str, Any]) -> dict[str, str]:
     source = about.get("source")
     parts = [source.get("repository"), source.get("file")] if isinstance(source, dict) else [source]
     where = " ".join(str(part) for part in parts if part)
-    stated = {"Paper": about.get("paper"), "Source": where, "License": about.get("licence")}
+    license_ = about.get("license", about.get("licence"))  # shipped files have the British key
+    stated = {"Paper": about.get("paper"), "Source": where, "License": license_}
     return {name: str(fact) for name, fact in stated.items() if fact}
 
 

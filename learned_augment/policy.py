@@ -4,6 +4,7 @@ Shapes: S sub-policies, L layers, C candidates, O ops, B images.
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learned_augment import serialization
+from learned_augment import hub, serialization
+from learned_augment.model_card import model_card
 from learned_augment.ops import OPS, check_ops
 from learned_augment.plan import Plan
 from learned_augment.sampling import HOST, Draw, Tables, random_numbers, tables
@@ -68,15 +70,18 @@ class Policy:
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> "Policy":
-        """Load a shipped policy by its name, or any policy file by its path.
+        """Load a shipped policy by its name, or any policy file by its path or its Hub address.
 
         Args:
-            name_or_path: One of ``list_policies()``, or a path ending in ``.safetensors``.
+            name_or_path: One of ``list_policies()``, a path ending in ``.safetensors``, or
+                ``hf://OWNER/REPO/FILE.safetensors``, with ``@REVISION`` after REPO if wanted; a
+                file of the Hugging Face Hub is downloaded once (needs the ``hub`` extra).
 
         Raises:
             ValueError: If there is no such policy (the message lists the shipped ones), or the
-                file is not a policy file, truncated, of another format version, or holds figures
-                that are no policy.
+                file cannot be downloaded, is not a policy file, truncated, of another format
+                version, or holds figures that are no policy.
+            ModuleNotFoundError: For an address on the Hub, if huggingface_hub is not installed.
 
         Example:
             >>> Policy.load("dada-cifar10").name
@@ -105,6 +110,41 @@ class Policy:
             ValueError: If the path does not end in ``.safetensors`` or its folder does not exist.
         """
         return serialization.write(path, self.encode())
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        file: str | None = None,
+        private: bool | None = None,
+        token: str | None = None,
+    ) -> str:
+        """Publish the policy with a model card on the Hugging Face Hub (needs the ``hub`` extra).
+
+        Both are written in one commit, over what has their names; ``Policy.load`` then takes
+        ``hf://OWNER/REPO/FILE``.
+
+        Args:
+            repository: OWNER/REPO; it is created if there is none.
+            file: The policy's file there; None is its name with ``.safetensors``.
+            private: Whether a new repository is private; None is the owner's default.
+            token: An access token; None is the one that ``hf auth login`` keeps.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            ValueError: If the repository's or the file's name is of another form, or the Hub
+                refuses.
+            ModuleNotFoundError: If huggingface_hub is not installed.
+        """
+        file = file or re.sub(r"[^\w.-]+", "-", self.name, flags=re.ASCII) + ".safetensors"
+        hub.check_address(f"{hub.PREFIX}{repository}/{file}")
+        ops = {name: layers.tolist() for name, layers in self.op_shares().items()}
+        card = model_card(repository, file, self.about, ops)
+        files = {file: self.encode(), "README.md": card.encode(errors="replace")}
+        message = f"Add the policy {self.name}"
+        return hub.upload(repository, files, message=message, private=private, token=token)
 
     def encode(self) -> bytes:
         """Return the policy's file as bytes; equal policies give equal bytes.

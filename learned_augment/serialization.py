@@ -13,6 +13,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from learned_augment import hub
 from learned_augment._io import write_atomically
 from learned_augment.ops import OPS
 
@@ -110,12 +111,14 @@ def _folder() -> Path:
 
 def _find(name_or_path: str | Path) -> Path:
     text = str(name_or_path)
+    if text.startswith(hub.PREFIX):
+        return hub.download(text)
     looks_like_path = isinstance(name_or_path, Path) or text.endswith(".safetensors")
     path = Path(text) if looks_like_path else _folder() / f"{text}.safetensors"
     if not looks_like_path and text not in list_policies():
         raise ValueError(
             f"No pretrained policy named {text!r}. Available: {', '.join(list_policies())}; "
-            "or a path ending in .safetensors."
+            "or a path or an hf:// address ending in .safetensors."
         )
     if not path.is_file():
         raise ValueError(f"No policy file at {text!r}; shipped: {', '.join(list_policies())}.")

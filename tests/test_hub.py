@@ -2,13 +2,14 @@ import base64
 import importlib
 import json
 import sys
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import ClassVar
 
 import pytest
 
-from learned_augment import hub
+from learned_augment import LearnedAugment, Policy, hub
 
 pytest.importorskip("huggingface_hub", reason="needs the hub extra")
 
@@ -172,3 +173,35 @@ def test_without_the_extra_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "learned-augment\[hub\]"'):
         hub.download("hf://me/policies/mine.safetensors")
+
+
+def test_a_policy_is_pushed_with_a_model_card_and_loaded_by_its_address(stand_in):
+    policy = Policy.load("dada-cifar10")
+    policy.push_to_hub("me/policies", token="right")
+    assert Policy.load("hf://me/policies/dada-cifar10.safetensors") == policy
+    augment = LearnedAugment("hf://me/policies/dada-cifar10.safetensors")
+    assert augment.policy == policy
+    card = stand_in.files["me/policies/resolve/main/README.md"].decode()
+    assert 'LearnedAugment("hf://me/policies/dada-cifar10.safetensors")' in card
+    assert "| Rotate |" in card
+
+
+def test_a_file_of_the_hub_that_is_no_policy_is_refused(stand_in):
+    stand_in.files["me/policies/resolve/main/mine.safetensors"] = b"no policy"
+    with pytest.raises(ValueError, match="not a safetensors file"):
+        Policy.load("hf://me/policies/mine.safetensors")
+
+
+def test_the_file_of_a_pushed_policy_can_be_named(stand_in):
+    policy = replace(Policy.load("dada-svhn"), about={"name": "../a b/<c>"})
+    policy.push_to_hub("me/policies", token="right")
+    assert "me/policies/resolve/main/..-a-b-c-.safetensors" in stand_in.files
+    policy.push_to_hub("me/policies", file="sub/mine.safetensors", token="right")
+    assert Policy.load("hf://me/policies/sub/mine.safetensors") == policy
+
+
+@pytest.mark.parametrize("file", ["mine.bin", "../mine.safetensors", ".safetensors/"])
+def test_a_policy_is_not_pushed_under_a_name_that_cannot_be_loaded(stand_in, file):
+    with pytest.raises(ValueError, match="Expected hf://OWNER/REPO/FILE"):
+        Policy.load("dada-svhn").push_to_hub("me/policies", file=file, token="right")
+    assert stand_in.asked == []

@@ -50,4 +50,5 @@ def test_provenance_is_as_far_as_stated():
     assert provenance({}) == {}
     about = {"paper": "P", "source": {"repository": "R", "file": "F"}, "licence": "MIT"}
     assert provenance(about) == {"Paper": "P", "Source": "R F", "License": "MIT"}
+    assert provenance({"license": "CC0"}) == {"License": "CC0"}
     assert provenance({"source": "a book"}) == {"Source": "a book"}

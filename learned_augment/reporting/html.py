@@ -107,7 +107,7 @@ def policy_page(policy: Policy, source: str | None = None) -> str:
     effects = policy_effects(policy)
     ops = {name: layers.tolist() for name, layers in policy.op_shares().items()}
     race = read_race(policy.about)
-    stated = {"effects", "name", "paper", "source", "licence", "sentence"}
+    stated = {"effects", "name", "paper", "source", "licence", "license", "sentence"}
     stated |= {"race"} if race else set()
     return _page(
         title=f"Policy {policy.name}",
