@@ -1,1 +1,1 @@
-"""Labelled images in memory, from every source that compare and search accept."""
+"""Labeled images in memory, from every source that compare and search accept."""

@@ -1,4 +1,4 @@
-"""Which layers normalise, and which parameters are theirs."""
+"""Normalization layers of a network, and their parameters."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ NORMS = (_BatchNorm, SyncedBatchNorm, nn.GroupNorm, nn.LayerNorm, nn.InstanceNor
 
 
 def norm_parameters(network: nn.Module) -> set[str]:
-    """Return the names of the scales and shifts of all normalisations."""
+    """Return the names of the scales and shifts of all normalizations."""
     return {
         f"{name}.{parameter}".lstrip(".")
         for name, layer in network.named_modules()
@@ -25,7 +25,7 @@ def norm_parameters(network: nn.Module) -> set[str]:
 
 @contextmanager
 def remembering_one_batch(network: nn.Module) -> Iterator[None]:
-    """Let the running statistics of batch normalisations become those of the next batch alone."""
+    """Let the running statistics of batch normalizations become those of the next batch alone."""
     norms = [m for m in network.modules() if isinstance(m, _BatchNorm | SyncedBatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

@@ -1,4 +1,4 @@
-"""A small network, so that two CPU cores can train it many times."""
+"""A small network that two CPU cores can train many times."""
 
 from torch import nn
 

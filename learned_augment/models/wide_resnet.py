@@ -1,4 +1,4 @@
-"""Wide-ResNet, with which both papers search and evaluate."""
+"""Wide-ResNet, the network with which both papers search and evaluate."""
 
 import torch
 from torch import Tensor, nn

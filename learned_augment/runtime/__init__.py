@@ -1,1 +1,1 @@
-"""What every long job needs: progress, clean stops, checkpoints, several processes."""
+"""Progress, clean stops, checkpoints, random generators and processes of long jobs."""

@@ -1,4 +1,4 @@
-"""A long job on disk: one file, written whole or not at all, read back only by the same job."""
+"""Checkpoints of long jobs: written whole or not at all, and read back only by the same job."""
 
 import io
 import warnings
@@ -17,10 +17,10 @@ FORMAT = 3
 
 
 def save_checkpoint(path: Path, config: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
-    """Write a checkpoint; return whether the disk took it.
+    """Write a checkpoint; return whether it was written.
 
-    If it did not, the old file is still there, and a warning says why: a full disk must not end a
-    job of hours.
+    If the disk refuses, the old file is still there, and a warning gives the reason: a full disk
+    must not end a job of hours.
     """
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, "config": dict(config), "state": dict(state)}, buffer)
@@ -43,10 +43,11 @@ def load_checkpoint(path: Path, config: Mapping[str, Any], job: str = "search") 
     Args:
         path: An existing file.
         config: What the job is called with now.
-        job: What messages call it.
+        job: The name of the job in messages.
 
     Raises:
-        ValueError: If the file is no checkpoint, or of another configuration; says what differs.
+        ValueError: If the file is no checkpoint, or of another configuration; the message lists the
+            differences.
     """
     try:
         # Torch chooses a format by the file's name if it is given one; a checkpoint may have any

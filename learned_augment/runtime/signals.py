@@ -1,4 +1,4 @@
-"""Ctrl-C, and a request to end, as a question that a long loop asks itself between steps."""
+"""Ctrl-C and SIGTERM let a long job finish the step that it is in."""
 
 import signal
 import threading
