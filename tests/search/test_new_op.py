@@ -1,6 +1,5 @@
 """An op that is added to the table of ops can be searched by every method."""
 
-import gc
 from dataclasses import replace
 
 import pytest
@@ -12,14 +11,11 @@ from learned_augment.search.deepaa.candidates import find_candidates
 from learned_augment.search_spaces import SPACES
 from tests.search.test_methods import ITS_OWN, SMALL, images
 
-# The dictionary of the table, also where only a read-only view of it is public.
-ROWS = OPS if isinstance(OPS, dict) else gc.get_referents(OPS)[0]
-
 
 @pytest.fixture
 def halved(monkeypatch):
     """An op of the table's own kinds, under a new name and with limits of its own."""
-    monkeypatch.setitem(ROWS, "Halved", replace(OPS["Brightness"], name="Halved", low=0.25))
+    monkeypatch.setitem(OPS, "Halved", replace(OPS["Brightness"], name="Halved", low=0.25))
     return OPS["Halved"]
 
 
@@ -41,7 +37,7 @@ def test_deepaa_searches_it_at_every_level(halved):
 
 
 def test_a_random_op_is_a_candidate_of_its_own(monkeypatch):
-    monkeypatch.setitem(ROWS, "Still", replace(OPS["Invert"], name="Still", random=True))
+    monkeypatch.setitem(OPS, "Still", replace(OPS["Invert"], name="Still", random=True))
     candidates = find_candidates((3, 16, 16), ops=["Still", "Invert", "Rotate"])
     number = candidates.ops.index("Still")
     (still,) = (candidates.op == number).nonzero()[:, 0].tolist()
