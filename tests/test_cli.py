@@ -218,7 +218,7 @@ def test_compare_extends_a_result_and_refuses_another_one(capsys, tmp_path):
     assert path.read_text() == "notes"
 
 
-def test_an_interrupted_comparison_prints_what_it_has(capsys, monkeypatch):
+def test_an_interrupted_comparison_prints_its_finished_trainings(capsys, monkeypatch):
     partial = ComparisonResult(
         data="digits",
         placements={"none": "nothing", "identity": "alone"},
@@ -356,7 +356,7 @@ def test_errors_of_the_system_name_the_file(capsys, tmp_path, monkeypatch):
     assert run(capsys, "list") == (2, "", "learned-augment: disk/a.png: No space left on device.\n")
 
 
-def test_a_missing_extra_says_what_to_install(capsys, tmp_path, monkeypatch):
+def test_a_missing_extra_names_the_package_to_install(capsys, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     status, _, err = run(capsys, "show", "dada-svhn", "--plot", tmp_path / "f.png")
     assert status == 2

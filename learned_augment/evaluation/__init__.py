@@ -1,1 +1,1 @@
-"""Does a policy help? Paired trainings, their statistics, and the result as text, JSON, page."""
+"""Comparisons of policies: paired trainings, their statistics and their results."""

@@ -53,7 +53,7 @@ class CompareConfig:
             says which differences they are likely to miss.
         device: "cpu", "cuda", ...; None is a GPU if there is one.
         cache: folder that keeps every finished training, by a hash of all that decides its
-            numbers; what it holds is not trained again. None keeps nothing.
+            numbers; a training in it is not repeated. None keeps nothing.
         extends: an earlier result that this one is to replace, perhaps with more seeds or
             policies; one of another configuration, or with trainings that this one leaves out, is
             refused.

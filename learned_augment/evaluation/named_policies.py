@@ -83,7 +83,7 @@ def named_policy(
     image_size: int = 32,
     seed: int = 0,
 ) -> NamedPolicy:
-    """Return the policies that a name, a path or a policy stands for, base augmentation included.
+    """Return the policies that a name, a path or a policy means, base augmentation included.
 
     Args:
         choice: "none"; a name of `BASE_AUGMENTATIONS`; "identity"; "cutout" (a square of half the

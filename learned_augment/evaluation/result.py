@@ -115,8 +115,8 @@ class ComparisonResult:
     def difference(self, policy: str, reference: str | None = None) -> Difference | None:
         """Return the mean lead of `policy` in points, with its 95 % t interval over seeds.
 
-        The interval covers the randomness of seeds, not of test images. None stands for fewer than
-        two seeds that both have finished.
+        The interval covers the randomness of seeds, not of test images. None means fewer than two
+        seeds that both have finished.
         """
         ours, theirs = self.accuracies(policy), self.accuracies(reference or self.reference)
         both = [seed for seed in self.seeds if seed in ours and seed in theirs]

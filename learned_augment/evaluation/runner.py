@@ -1,8 +1,8 @@
-"""Run the trainings of a comparison that its cache does not hold, in one process or several.
+"""Run the trainings of a comparison that are not in its cache, in one process or several.
 
 The cache is a folder of finished trainings, one small JSON file each, named by the hash of its
-configuration, which it holds as well. A configuration is all that decides the numbers of a
-training; it leaves out what a policy is called, the model of the processor, and the code of a
+configuration, which is in the file as well. A configuration is all that decides the numbers of a
+training; it leaves out the names of policies, the model of the processor, and the code of a
 network's `forward`, beyond the names of its modules.
 """
 
@@ -67,7 +67,7 @@ class RunCache:
         """Return the measurements of a training of this configuration, None if there is none.
 
         Raises:
-            ValueError: if the file is broken or holds another configuration's results.
+            ValueError: if the file is broken or of another configuration.
         """
         path = self._path(wanted)
         try:
@@ -86,7 +86,7 @@ class RunCache:
         return measured
 
     def broken(self, wanted: Mapping[str, Any]) -> str:
-        """Return the message for a file that does not hold a finished training."""
+        """Return the message for a file that is not a finished training."""
         return f"{self._path(wanted)} is not a finished training; delete it to repeat it."
 
     def store(self, wanted: Mapping[str, Any], measured: Mapping[str, Any]) -> None:

@@ -46,7 +46,7 @@ def test_the_same_arguments_give_the_same_result():
     assert first.to_json() == again.to_json()
 
 
-def test_each_training_stands_for_itself():
+def test_other_policies_and_seeds_change_no_number_of_a_training():
     # What other policies and seeds take part changes no number.
     alone = compared(("none", "none+trivialaugment"))
     more = compared(("crop", "none", INVERT, "trivialaugment"), seeds=3)
@@ -147,7 +147,7 @@ def test_a_mapping_names_the_policies():
     assert result.accuracies("first") == result.accuracies("second")
 
 
-def test_an_interrupt_keeps_what_has_finished(monkeypatch):
+def test_an_interrupt_keeps_the_finished_trainings(monkeypatch):
     real, calls = rooms.train_network, []
 
     def interrupted(*arguments):
@@ -184,7 +184,7 @@ def counted(monkeypatch):
     return calls
 
 
-def test_a_cache_adds_only_what_is_missing(tmp_path, monkeypatch):
+def test_a_cache_trains_only_the_missing(tmp_path, monkeypatch):
     calls = counted(monkeypatch)
     whole = compared(seeds=3)
     assert calls.pop() == ("invert", 2)
@@ -317,7 +317,7 @@ def test_a_training_has_one_thread_and_the_callers_number_is_restored(monkeypatc
     assert two == compared()
 
 
-def test_an_interrupt_among_processes_keeps_what_has_finished(tmp_path, monkeypatch):
+def test_an_interrupt_of_several_processes_keeps_the_finished_trainings(tmp_path, monkeypatch):
     def cut(function, jobs, workers):
         yield 2, function(*jobs[2])
         raise KeyboardInterrupt
@@ -536,7 +536,7 @@ def test_unreadable_files_left_out_are_reported(tmp_path):
 
 
 @pytest.mark.slow
-def test_digits_are_learned_and_judged():
+def test_digits_are_learned_and_compared():
     pytest.importorskip("sklearn")
     result = compare("digits", ("none", "trivialaugment"), seeds=2, progress=False)
     assert min(result.accuracies("none").values()) > 97
@@ -568,7 +568,7 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="presses Ctrl-C as terminals of Unix do")
-def test_ctrl_c_ends_real_processes_and_keeps_what_has_finished(tmp_path):
+def test_ctrl_c_ends_real_processes_and_keeps_the_finished_trainings(tmp_path):
     (tmp_path / "runs").mkdir()
     path = tmp_path / "script.py"
     path.write_text(SCRIPT)

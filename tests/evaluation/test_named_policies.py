@@ -80,7 +80,7 @@ def test_policies_themselves_may_come_after_a_base_augmentation(choice, name):
     ],
     ids=str,
 )
-def test_what_replaces_the_base_augmentation_or_has_one_does_not_follow_another(choice, may):
+def test_a_policy_that_replaces_or_has_a_base_augmentation_does_not_follow_one(choice, may):
     assert named_policy(choice).may_follow_base == may
 
 

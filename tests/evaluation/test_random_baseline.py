@@ -114,7 +114,7 @@ def test_one_sided_ops_become_either_side():
     assert found == {("Posterize", 6.0), ("Rotate", 15.0), ("Rotate", -15.0)}
 
 
-def test_names_say_what_a_baseline_is_of():
+def test_a_baseline_is_named_after_its_policy():
     baseline = random_baseline(Policy.load("dada-cifar10"), seed=2)
     assert baseline.name == "random:dada-cifar10"
     assert baseline.about["seed"] == "2"

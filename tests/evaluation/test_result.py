@@ -40,7 +40,7 @@ CLEAR = comparison_result(
 )
 
 
-def test_sentences_say_what_is_shown_and_what_is_not():
+def test_sentences_name_shown_and_missing_differences():
     assert CLEAR.sentence("up").startswith(
         "up: better than none by 1.00 points (95 % interval +0.91"
     )
@@ -109,7 +109,7 @@ def test_notes_warn(changed, note):
     assert any(note in found for found in comparison_result(**(plain | changed)).notes())
 
 
-def test_the_result_says_what_its_seeds_can_show():
+def test_the_result_names_the_differences_that_its_seeds_can_show():
     # Paired variances of up, down and same: 0.005, 0.022 and 0.115; their mean is 0.2176 squared.
     assert CLEAR.deviation() == pytest.approx(0.2176, abs=1e-4)
     enough = "with 5 seeds, differences under 0.36 points are likely to be missed"

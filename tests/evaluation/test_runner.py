@@ -24,7 +24,7 @@ def wanted(seed=0, recipe=None, policy=NAMED, data="d", network="n", hardware="c
     return configuration(data, policy, network, recipe or Recipe(3), seed, hardware)
 
 
-def test_what_is_stored_is_found_again(tmp_path):
+def test_a_stored_training_is_found_again(tmp_path):
     cache = RunCache(tmp_path / "new")
     assert cache.find(wanted()) is None
     cache.store(wanted(), {"accuracy": 91.5, "loss": None})

@@ -39,7 +39,7 @@ def test_the_expansion_for_many_degrees_of_freedom_meets_the_exact_quantile(leve
 
 
 @pytest.mark.parametrize(("level", "freedom"), [(0.0, 3), (1.0, 3), (0.95, 0)])
-def test_t_quantile_refuses_what_has_none(level, freedom):
+def test_t_quantile_refuses_levels_and_degrees_out_of_range(level, freedom):
     with pytest.raises(ValueError, match="level in"):
         t_quantile(level, freedom)
 
@@ -52,7 +52,7 @@ def test_paired_difference_by_hand():
     assert found.high - 2 == pytest.approx(2.484, abs=1e-3) == 2 - found.low
 
 
-def test_pairing_removes_what_the_pairs_share():
+def test_pairing_removes_the_shared_part():
     found = paired_difference([51.0, 91.1, 11.2], [50.0, 90.0, 10.0])
     assert found.low > 0.8
     assert found.high < 1.4

@@ -80,7 +80,7 @@ def test_a_process_that_ended_is_noticed():
         list(in_processes(dies, [(0,), (1,), (2,)], workers=2))
 
 
-def test_what_cannot_be_sent_is_refused_before_any_process_starts():
+def test_functions_that_cannot_be_sent_are_refused_before_any_process_starts():
     with pytest.raises(ValueError, match="a lambda or inner function cannot"):
         next(in_processes(lambda number: number, [(1,)], workers=1))
     with pytest.raises(ValueError, match="a lambda or inner function cannot"):
@@ -88,7 +88,7 @@ def test_what_cannot_be_sent_is_refused_before_any_process_starts():
     assert list(in_processes(report, [], workers=2)) == []
 
 
-def test_what_the_script_itself_defines_needs_the_script(monkeypatch):
+def test_functions_of_the_script_need_the_script(monkeypatch):
     assert needs_no_script(square)
     assert needs_no_script(torch.nn.Linear(1, 1))
     assert not needs_no_script(lambda number: number)
