@@ -508,9 +508,7 @@ def _colors(names: Iterable[str]) -> dict[str, Any]:
 
 
 def _family(name: str) -> str:
-    if name not in OPS:
-        return "unknown"
-    family = type(OPS[name].kind).__name__.lower()
+    family = OPS[name].family if name in OPS else "unknown"
     return family if family in _FAMILIES else "unknown"
 
 
