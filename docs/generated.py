@@ -3,9 +3,11 @@
 import argparse
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 from typing import Any
 
 from learned_augment import Policy, list_policies
+from learned_augment.backends.dispatch import TABLE, Row
 from learned_augment.cli import build_parser
 from learned_augment.commands import Exit
 from learned_augment.ops import OPS
@@ -103,6 +105,13 @@ def exit_codes() -> str:
     return table(["code", "meaning"], [[str(int(code)), code.meaning] for code in Exit])
 
 
+def dispatch() -> str:
+    """The table that chooses the backend."""
+    names = [field.name for field in fields(Row)]
+    rows = [[getattr(row, name) or "" for name in names] for row in TABLE]
+    return table(names, [[f"`{row[0]}`", *row[1:]] for row in rows])
+
+
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
@@ -111,6 +120,7 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 PRINTED: dict[str, Callable[[], str]] = {
     "command-line": command_line,
+    "dispatch": dispatch,
     "exit-codes": exit_codes,
     "ops": ops,
     "policies": policies,
