@@ -5,8 +5,10 @@ An input is accepted with every draw or refused with every draw.
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
+from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import PIL.Image
 import torch
 from torch import Tensor
@@ -35,7 +37,9 @@ _MODES = {0: InterpolationMode.NEAREST, 2: InterpolationMode.BILINEAR, 3: Interp
 
 def check_interpolation(interpolation: InterpolationMode | str | int) -> InterpolationMode:
     """Return the mode for an enum, its name, or Pillow's number; ValueError for any other."""
-    wanted = _MODES.get(interpolation) if type(interpolation) is int else interpolation
+    # Pillow's constants are whole numbers of a type of their own.
+    number = interpolation if isinstance(interpolation, Integral) else None
+    wanted = interpolation if number is None else _MODES.get(int(number))
     for mode in _MODES.values():
         if wanted in (mode, mode.value):
             return mode
@@ -45,9 +49,11 @@ def check_interpolation(interpolation: InterpolationMode | str | int) -> Interpo
 
 def check_size(size: int | None) -> int | None:
     """Return ``size`` if it is None or a positive whole number."""
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+    if size is None:
+        return None
+    if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
         raise ValueError(f"Expected size to be None or a positive whole number, got {size!r}.")
-    return size
+    return int(size)
 
 
 def check_generator(generator: Any) -> torch.Generator | None:
@@ -82,22 +88,27 @@ def _fill_key(key: Any) -> type | str:
 def _fill_value(fill: Any) -> FillValue:
     if fill is None:
         return None
-    if isinstance(fill, int | float) and not isinstance(fill, bool):
+    if _is_number(fill):
         return _finite(fill)
-    if isinstance(fill, Sequence) and not isinstance(fill, str):
-        numbers = tuple(fill)
-        if len(numbers) in (1, 3) and all(isinstance(level, int | float) for level in numbers):
+    if isinstance(fill, Sequence | np.ndarray | Tensor) and not isinstance(fill, str):
+        numbers = fill.tolist() if isinstance(fill, np.ndarray | Tensor) else list(fill)
+        flat = isinstance(numbers, list) and all(map(_is_number, numbers))
+        if flat and 1 <= len(numbers) <= 4:
             return tuple(map(_finite, numbers))
     raise TypeError(
-        "Expected fill to be None, a number, 1 or 3 numbers, or a dict of these by type, "
+        "Expected fill to be None, a number, 1 to 4 numbers, or a dict of these by type, "
         f"got {fill!r}."
     )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
 
 
 def _finite(level: float) -> float:
     if not isfinite(level):
         raise ValueError(f"Expected finite numbers in fill, got {level}.")
-    return level
+    return int(level) if isinstance(level, Integral) else float(level)
 
 
 def fill_for(fill: FillValue | dict[type | str, FillValue], image: Any) -> tuple[float, ...] | None:
@@ -153,7 +164,8 @@ def _check_pil(mode: str, size: tuple[int, int], fill: Numbers) -> None:
         )
     if 0 in size:
         raise ValueError(f"Expected an image of at least one pixel, got {size[0]} x {size[1]}.")
-    _check_fits(fill, 1 if mode in ("L", "LA") else 3, levels=True)
+    channels, alpha = (1 if mode in ("L", "LA") else 3), mode in ("RGBA", "LA")
+    _check_fits(fill, channels, levels=True, alpha=alpha)
 
 
 def _check_tensor(dtype: torch.dtype, shape: tuple[int, ...], fill: Numbers) -> None:
@@ -179,15 +191,18 @@ def _check_tensor(dtype: torch.dtype, shape: tuple[int, ...], fill: Numbers) -> 
     _check_fits(fill, channels, levels=dtype == torch.uint8)
 
 
-def _check_fits(fill: Numbers, channels: int, levels: bool) -> None:
+def _check_fits(fill: Numbers, channels: int, levels: bool, alpha: bool = False) -> None:
     if fill is None:
         return
     if levels and not all(0 <= level <= 255 for level in fill):
         raise ValueError(f"Expected fill from 0 to 255 for an image of these levels, got {fill}.")
-    if len(fill) not in (1, channels):
+    lengths = [1, *([channels] if channels > 1 else []), *([channels + 1] if alpha else [])]
+    if len(fill) not in lengths:
+        counts = " or ".join(map(str, lengths))
         raise ValueError(
-            f"Expected fill of 1 or {channels} numbers for an image of {channels} color "
-            f"channel{'s' if channels > 1 else ''}, got {len(fill)}: {fill}."
+            f"Expected fill of {counts} number{'s' if counts != '1' else ''} for an image of "
+            f"{channels} color channel{'s' if channels > 1 else ''}"
+            f"{' and alpha' if alpha else ''}, got {len(fill)}: {fill}."
         )
 
 

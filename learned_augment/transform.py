@@ -22,6 +22,9 @@ from learned_augment.sampling import HOST
 
 __all__ = ["LearnedAugment"]
 
+DEFAULT_POLICY = "dada-cifar10"
+"""The shipped policy that helps most in the comparison on the documentation's page of evidence."""
+
 
 class LearnedAugment(v2.Transform):
     """Augment images with a learned policy, where ``AutoAugment(...)`` stood.
@@ -40,11 +43,13 @@ class LearnedAugment(v2.Transform):
         interpolation: Nearest (the papers'), bilinear or bicubic, for geometric ops; the enum,
             its name, or Pillow's number.
         fill: Color outside the image in the image's own scale (0 to 255, or 0 to 1 for floats):
-            a number, one per channel, or {type or "others": either}. None is 0, except that crop
-            padding is the papers' gray. Masks get 0 unless the dict names ``tv_tensors.Mask``.
+            a number, one for each color channel, or {type or "others": either}. PIL images with
+            alpha take one number more, for alpha, which is otherwise 0 there. None is 0, except
+            that crop padding is the papers' gray. Masks get 0 unless the dict names
+            ``tv_tensors.Mask``.
         same_on_batch: Draw once for a whole batch, as torchvision does.
         size: Side of the output in pixels: resized crops come out at it, anything else is
-            centre-cropped to it, as DeepAA does on ImageNet with 224, a smaller image padded with
+            center-cropped to it, as DeepAA does on ImageNet with 224, a smaller image padded with
             0. None keeps the input's size.
         generator: CPU generator to draw from instead of the global one. In a DataLoader's worker
             its seed is combined with the worker's, so that workers draw differently.
@@ -79,7 +84,7 @@ class LearnedAugment(v2.Transform):
 
     def __init__(
         self,
-        policy: str | Path | Policy | AutoAugmentPolicy = "deepaa-cifar10",
+        policy: str | Path | Policy | AutoAugmentPolicy = DEFAULT_POLICY,
         interpolation: InterpolationMode | str | int = InterpolationMode.NEAREST,
         fill: Any = None,
         *,
