@@ -36,8 +36,8 @@ def pictures(count, size=(10, 8), classes=2):
 def write_images(folder, count, size=(10, 8), mode="RGB", suffix="png", level=0):
     folder.mkdir(parents=True)
     for i in range(count):
-        colour = (level + i,) * len(Image.new(mode, (1, 1)).getbands())
-        Image.new(mode, size, colour if len(colour) > 1 else colour[0]).save(
+        color = (level + i,) * len(Image.new(mode, (1, 1)).getbands())
+        Image.new(mode, size, color if len(color) > 1 else color[0]).save(
             folder / f"{i:02}.{suffix}"
         )
 
@@ -98,7 +98,7 @@ def test_every_mode_of_8_bits_becomes_rgb(tmp_path):
     assert load_images(f"folder:{tmp_path}").train_images.shape[1:] == (3, 8, 10)
 
 
-def test_image_size_resizes_the_shorter_side_and_crops_the_centre(tmp_path):
+def test_image_size_resizes_the_shorter_side_and_crops_the_center(tmp_path):
     pixels = np.zeros((40, 120, 3), np.uint8)
     pixels[:, 40:80] = 200
     for name in "ab":
@@ -239,10 +239,10 @@ def test_one_data_set_is_split_and_keeps_its_class_names():
     assert (len(data.train_labels), len(data.test_labels)) == (16, 4)
 
 
-def test_grey_tensors_become_rgb_and_follow_image_size():
-    grey = Pictures([(torch.full((1, 9, 9), i, dtype=torch.uint8), i % 2) for i in range(8)])
-    assert load_images(grey).train_images.shape[1:] == (3, 9, 9)
-    assert load_images(grey, image_size=8).train_images.shape[1:] == (3, 8, 8)
+def test_gray_tensors_become_rgb_and_follow_image_size():
+    gray = Pictures([(torch.full((1, 9, 9), i, dtype=torch.uint8), i % 2) for i in range(8)])
+    assert load_images(gray).train_images.shape[1:] == (3, 9, 9)
+    assert load_images(gray, image_size=8).train_images.shape[1:] == (3, 8, 8)
 
 
 def test_an_image_of_another_size_in_a_data_set_is_named():
@@ -273,7 +273,7 @@ def test_other_kinds_of_sources_are_refused(source):
         ((Image.new("RGB", (9, 9)), -1), ValueError, "classes from 0, got -1 at item 0"),
     ],
 )
-def test_items_that_are_no_labelled_images_are_refused(item, error, message):
+def test_items_that_are_no_labeled_images_are_refused(item, error, message):
     with pytest.raises(error, match=message):
         load_images(Pictures([item]))
 

@@ -107,7 +107,7 @@ def test_more_processes_than_gpus_are_refused(chosen, monkeypatch):
     assert chosen == []
 
 
-def test_synchronised_batch_norm_is_batch_norm_on_one_process():
+def test_synced_batch_norm_is_batch_norm_on_one_process():
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(nn.BatchNorm2d(4), nn.ReLU()))
     inner = nn.Sequential(nn.BatchNorm2d(4), nn.ReLU())
