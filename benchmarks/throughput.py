@@ -6,7 +6,8 @@
 SMALL and LARGE are folders of JPEG pictures, searched to the bottom: SMALL is shrunk to 32 pixels,
 LARGE to 224 or enlarged to 640. Where sizes vary, each side is within 40 % of the one given. All
 cases of a size run in turn, one sample each a round, in an order that is shuffled every round;
-figures are medians over rounds. ``--before`` times an earlier commit in the same rounds. Then a
+figures are medians over rounds. Single images, which take one thread, are measured in processor
+time, batches by the clock. ``--before`` times an earlier commit in the same rounds. Then a
 DataLoader with two workers decodes LARGE and SMALL as they lie, augments, and stacks batches; and
 fresh processes time the first call. ``--only`` times the cases whose name, which begins with the
 side, holds all of the texts given; nothing is saved then.
