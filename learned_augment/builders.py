@@ -49,6 +49,10 @@ def from_layers(layers: Sequence[Layer], about: Mapping[str, Any] | None = None)
 
     Raises:
         ValueError: If a candidate is not such a triple, or its op or figures are no policy's.
+
+    Example:
+        >>> from_layers([[("Rotate", 0.5, 10.0), ("Identity", 0.5, 0.0)], [("Flip", 1.0, 0.5)]])
+        Policy('unnamed', 1 sub-policy of 2 layers, up to 2 candidates, 3 ops)
     """
     for layer in layers:
         _check_layer(layer)
@@ -69,6 +73,11 @@ def from_sub_policies(
 
     Raises:
         ValueError: If a probability is outside [0, 1], or `mirrored` names no op.
+
+    Example:
+        >>> policy = from_sub_policies([[("ShearX", 0.6, 0.2), ("Invert", 0.3, 0.0)]], ["ShearX"])
+        >>> [round(float(share), 2) for share in policy.op_shares()["ShearX"]]
+        [0.6, 0.0]
     """
     check_ops(mirrored)
     return _build(
@@ -86,6 +95,10 @@ def in_sequence(policies: Sequence[Policy], about: Mapping[str, Any] | None = No
 
     Raises:
         ValueError: If there is no policy, or two are mixtures.
+
+    Example:
+        >>> in_sequence([from_layers([[("PadCrop", 1.0, 0.125)]]), trivial_augment(32)]).depth
+        2
     """
     mixtures = [policy for policy in policies if len(policy.mixture) > 1]
     if not policies or len(mixtures) > 1:
@@ -130,7 +143,12 @@ def as_policy(policy: str | Path | Policy | AutoAugmentPolicy) -> Policy:
 
 
 def identity() -> Policy:
-    """Return the policy that changes nothing."""
+    """Return the policy that changes nothing.
+
+    Example:
+        >>> identity().depth
+        1
+    """
     return from_layers([[("Identity", 1.0, 0.0)]], {"name": "identity", "placement": "after"})
 
 
@@ -142,6 +160,10 @@ def trivial_augment(image_size: int = 224) -> Policy:
             are a fraction (at most the whole side).
 
     Müller and Hutter, TrivialAugment, ICCV 2021, arXiv:2103.10158.
+
+    Example:
+        >>> trivial_augment(image_size=32).depth
+        1
     """
     space = dict(SPACES["trivialaugment"])
     reach = min(1.0, 32 / _positive("image_size", image_size))
@@ -162,6 +184,10 @@ def rand_augment(n: int = 2, m: float = 9) -> Policy:
 
     Raises:
         ValueError: If n is not a whole number of at least 1, or m is outside 0 to 30.
+
+    Example:
+        >>> rand_augment(n=3).depth
+        3
     """
     if not isinstance(m, Real) or not 0 <= m <= 30:
         raise ValueError(f"Expected a magnitude m from 0 to 30, got {m!r}.")
@@ -182,6 +208,10 @@ def deep_trivial_augment(depth: int, space: str = "deepaa") -> Policy:
 
     Raises:
         ValueError: If depth is not a whole number of at least 1, or there is no such space.
+
+    Example:
+        >>> deep_trivial_augment(4).depth
+        4
     """
     if space not in SPACES:
         raise ValueError(f"No space of ops named {space!r}. Available: {', '.join(SPACES)}.")
@@ -205,6 +235,10 @@ def from_torchvision(policy: AutoAugmentPolicy) -> Policy:
 
     Raises:
         ValueError: If ``policy`` is not an ``AutoAugmentPolicy``.
+
+    Example:
+        >>> from_torchvision(AutoAugmentPolicy.SVHN).name
+        'autoaugment-svhn'
     """
     if not isinstance(policy, AutoAugmentPolicy):
         raise ValueError(f"Expected one of {[str(p) for p in AutoAugmentPolicy]}, got {policy!r}.")

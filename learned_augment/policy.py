@@ -40,6 +40,13 @@ class Policy:
 
     Raises:
         ValueError: If the figures are not a policy; the message names the first fault.
+
+    Example:
+        >>> policy = Policy.load("dada-cifar10")
+        >>> policy
+        Policy('dada-cifar10', 25 sub-policies of 2 layers, up to 3 candidates, 16 ops)
+        >>> policy.sample(8).op.shape
+        torch.Size([8, 2])
     """
 
     ops: tuple[str, ...]

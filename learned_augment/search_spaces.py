@@ -22,6 +22,10 @@ class Range:
         high: Value at magnitude 1.
         mirrored: Whether application draws a random side of the identity value.
         whole: Whether values are rounded to whole numbers.
+
+    Example:
+        >>> Range(0.0, 30.0).value(0.5)
+        15.0
     """
 
     low: float = 0.0
@@ -167,7 +171,12 @@ def _usual_range(name: str) -> Range:
 
 
 def mirror(op: str, value: float) -> float:
-    """Return ``value`` on the other side of the op's identity value."""
+    """Return ``value`` on the other side of the op's identity value.
+
+    Example:
+        >>> mirror("Brightness", 1.25)
+        0.75
+    """
     identity_value = OPS[op].identity_value
     if identity_value is None:
         raise ValueError(f"{op} has no identity value to mirror about.")
@@ -178,6 +187,10 @@ def levels(op: str, span: Range, count: int) -> list[float]:
     """Return ``count`` evenly spaced values of a range, without the identity value.
 
     A range of a single value gives that value, whether it is the identity value or not (Identity).
+
+    Example:
+        >>> levels("Rotate", Range(-30.0, 30.0), 5)
+        [-30.0, -15.0, 15.0, 30.0]
     """
     if span.low == span.high:
         return [span.low]

@@ -36,7 +36,12 @@ _UNITS_OF_FORMAT_1 = {
 
 
 def list_policies() -> list[str]:
-    """Return the names of the shipped policies, sorted."""
+    """Return the names of the shipped policies, sorted.
+
+    Example:
+        >>> list_policies()[0]
+        'dada-cifar10'
+    """
     return sorted(path.stem for path in _folder().glob("*.safetensors"))
 
 

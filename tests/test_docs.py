@@ -115,6 +115,15 @@ def test_hashes_of_shipped_policies_are_stated():
         assert f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" in page
 
 
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_every_public_name_has_an_example():
+    for name in set(learned_augment.__all__) - {"__version__"}:
+        assert ">>>" in getattr(learned_augment, name).__doc__, name
+
+
 def test_the_readme_lists_every_policy():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in learned_augment.list_policies():
