@@ -38,8 +38,8 @@ _MODES = {0: InterpolationMode.NEAREST, 2: InterpolationMode.BILINEAR, 3: Interp
 def check_interpolation(interpolation: InterpolationMode | str | int) -> InterpolationMode:
     """Return the mode for an enum, its name, or Pillow's number; ValueError for any other."""
     # Pillow's constants are whole numbers of a type of their own.
-    number = interpolation if isinstance(interpolation, Integral) else None
-    wanted = interpolation if number is None else _MODES.get(int(number))
+    whole = isinstance(interpolation, Integral) and not isinstance(interpolation, bool)
+    wanted = _MODES.get(int(interpolation)) if whole else interpolation
     for mode in _MODES.values():
         if wanted in (mode, mode.value):
             return mode
@@ -144,10 +144,12 @@ def mask_fill(fill: FillValue | dict[type | str, FillValue], mask: Tensor) -> fl
     return level
 
 
+_IMAGES = (PIL.Image.Image, tv_tensors.Image, tv_tensors.Video)
+
+
 def is_image(item: Any) -> bool:
     """Say whether an item is what the transform augments, rather than a target."""
-    kinds = (PIL.Image.Image, tv_tensors.Image, tv_tensors.Video)
-    return isinstance(item, kinds) or is_pure_tensor(item)
+    return type(item) is Tensor or isinstance(item, _IMAGES) or is_pure_tensor(item)
 
 
 def _check_pil(mode: str, size: tuple[int, int], fill: Numbers) -> None:
@@ -180,13 +182,13 @@ def _check_tensor(dtype: torch.dtype, shape: tuple[int, ...], fill: Numbers) -> 
             f"Expected an image tensor of dtype uint8 or floating point in [0, 1], got "
             f"{dtype}; convert it first, for example with v2.ToDtype(torch.uint8)."
         )
-    channels = shape[-3] if len(shape) >= 3 else 0
+    channels, height, width = shape[-3:] if len(shape) >= 3 else (0, 1, 1)
     if channels not in (1, 3):
         raise ValueError(
             "Expected an image tensor of shape [..., C, H, W] with 1 or 3 channels, got "
             f"{tuple(shape)}."
         )
-    if 0 in shape[-2:]:
+    if height == 0 or width == 0:
         raise ValueError(f"Expected an image of at least one pixel, got {tuple(shape)}.")
     _check_fits(fill, channels, levels=dtype == torch.uint8)
 
@@ -214,7 +216,7 @@ def check_sample(items: list[Any], fill: FillValue | dict[type | str, FillValue]
         ValueError: If boxes or key points come with a batch, a target has another size, or a shape
             or ``fill`` does not fit.
     """
-    images = [item for item in items if is_image(item)]
+    images = items if len(items) == 1 and is_image(items[0]) else list(filter(is_image, items))
     if len(images) != 1:
         found = "no image" if not images else f"{len(images)} images"
         raise TypeError(

@@ -129,7 +129,7 @@ class LearnedAugment(v2.Transform):
 
         Passing the result to ``transform`` replays the draw on any input of the same shape.
         """
-        image = next(item for item in flat_inputs if _validation.is_image(item))
+        image = next(filter(_validation.is_image, flat_inputs))
         if isinstance(image, PIL.Image.Image) or image.dim() == 3:
             return {"plan": self.policy.sample(1, self._source())}
         lead = image.shape[:-3]

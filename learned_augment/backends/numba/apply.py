@@ -51,12 +51,40 @@ def apply_to_pil(image: Image.Image, plan: Plan, fill: Fill = None) -> Image.Ima
     """Apply a plan of one row to an image of mode RGB or L, nearest neighbor; a new image."""
     if _definition_rows(plan) is not None:
         return pil.apply(image, plan, fill=fill)
-    layout, channels = ("RGBX", 3) if image.mode == "RGB" else ("L", 1)
-    pixels = np.frombuffer(image.tobytes("raw", layout), np.uint8)[None]
+    channels, outside = len(image.mode), _colors(len(image.mode), fill, "u1")
+    pixels = np.frombuffer(_encoded(image), np.uint8)[None]
     out, shape = np.empty_like(pixels), (channels, image.height, image.width)
-    outside = _colors(channels, fill, "u1")
     run_on_threads(uint8.run, (pixels, out), *plan_arrays(plan), shape, outside)
-    return Image.frombytes(image.mode, image.size, out.data, "raw", layout)
+    return _decoded(image.mode, image.size, out)
+
+
+_LAYOUTS = {"RGB": "RGBX", "L": "L"}
+"""PIL keeps RGB in four bytes a pixel; to pack and unpack them takes longer than to copy them."""
+
+
+def _encoded(image: Image.Image) -> bytes:
+    """Return ``image.tobytes("raw", layout)`` in one call of Pillow's encoder, where it has one."""
+    layout, size = _LAYOUTS[image.mode], image.size
+    image.load()
+    try:
+        encoder = Image.core.raw_encoder(image.mode, layout)  # type: ignore[attr-defined]
+        encoder.setimage(image.im, (0, 0, *size))
+        return encoder.encode(size[0] * size[1] * len(layout))[2]  # type: ignore[no-any-return]
+    except (AttributeError, TypeError):
+        return image.tobytes("raw", layout)
+
+
+def _decoded(mode: str, size: tuple[int, int], pixels: Colors) -> Image.Image:
+    """Return ``Image.frombytes`` of pixels, without painting the image first."""
+    layout, data = _LAYOUTS[mode], pixels.data
+    try:
+        core = Image.core.new(mode, size)  # type: ignore[attr-defined]
+        decoder = Image.core.raw_decoder(mode, layout)  # type: ignore[attr-defined]
+        decoder.setimage(core, (0, 0, *size))
+        decoder.decode(data)
+        return Image.Image()._new(core)
+    except (AttributeError, TypeError):
+        return Image.frombytes(mode, size, data, "raw", layout)
 
 
 def apply_floats(images: Tensor, plan: Plan, fill: Fill = None) -> Tensor:
