@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from learned_augment.backends import kornia_float, pil, torch_uint8
-from learned_augment.ops import Blend, Geometric, Kind, Pointwise
+from learned_augment.ops import Blend, Pointwise
 from learned_augment.plan import Plan
 from learned_augment.sampling import HOST
 
@@ -44,7 +44,7 @@ class Row:
         interpolation: "nearest": no other mode asked for.
         size: "own": no output size asked for.
         value: "fixed": no gradient asked for in the plan's values.
-        work: For PIL, "small or much": few pixels, or ops that take PIL several passes over them.
+        work: For PIL, "small or recolored": few pixels, or an op that changes colors.
             For a GPU, "small or many": images that are small, or many enough to fill it.
         compiler: "numba" or "triton", if the backend needs one.
     """
@@ -55,14 +55,14 @@ class Row:
     interpolation: Literal["nearest"] | None = None
     size: Literal["own"] | None = None
     value: Literal["fixed"] | None = None
-    work: Literal["small or much", "small or many"] | None = None
+    work: Literal["small or recolored", "small or many"] | None = None
     compiler: Literal["numba", "triton"] | None = None
 
 
 _COMPILED: dict[str, Any] = {"interpolation": "nearest", "size": "own"}
 
 TABLE = (
-    Row("numba.uint8", "PIL RGB or L", work="small or much", compiler="numba", **_COMPILED),
+    Row("numba.uint8", "PIL RGB or L", work="small or recolored", compiler="numba", **_COMPILED),
     Row("pil", "PIL RGB or L"),
     Row("pil", "PIL"),
     Row("numba.uint8", "uint8", device="cpu", compiler="numba", **_COMPILED),
@@ -86,7 +86,7 @@ def backend_for(
     if isinstance(images, Image.Image):
         kind = "PIL RGB or L" if images.mode in ("RGB", "L") else "PIL"
         few = images.width * images.height <= SMALL
-        work = "small or much" if few or _takes_pil_long(plan) else None
+        work = "small or recolored" if few or _recolors(plan) else None
         return _first_fit(kind, HOST, nearest, own, None, work)
     kind = "uint8" if images.dtype == torch.uint8 else "float"
     value = None if plan.requires_grad else "fixed"
@@ -120,19 +120,9 @@ def _compiles(compiler: str, device: torch.device) -> bool:
     return _triton() is not None and _triton().works_on(device)  # type: ignore[no-any-return]
 
 
-def _takes_pil_long(plan: Plan) -> bool:
-    """Say whether the ops of one image take PIL longer than carrying its pixels over and back."""
-    return sum(_pil_passes(op.kind, value) for op, value, _ in plan.steps(0)) >= 2
-
-
-def _pil_passes(kind: Kind, value: float) -> float:
-    """Return about how many passes over the pixels PIL takes for an op."""
-    if isinstance(kind, Blend) or (isinstance(kind, Pointwise) and kind.statistics != "none"):
-        return 2
-    if isinstance(kind, Geometric):
-        _, b, _, d, _, _ = kind.matrix(value, (0.0,) * 4, 1, 1)
-        return 1 if b or d else 0.5
-    return 1 if isinstance(kind, Pointwise) else 0.5
+def _recolors(plan: Plan) -> bool:
+    """Say whether an op of one image changes colors: PIL takes several passes over the pixels."""
+    return any(isinstance(step.op.kind, Pointwise | Blend) for step in plan.steps(0))
 
 
 @cache
