@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from learned_augment.models import NetworkChoice
+from learned_augment.training import Recipe
 
 __all__ = ["PRESETS", "MethodSettings", "find_preset"]
 
@@ -163,6 +164,17 @@ PRESETS = MappingProxyType(
             weight_decay=5e-4,
             base="crop-flip",
         ),
+        # The training that a found policy serves: that of `compare`.
+        "screening": MethodSettings(
+            model="small-cnn",
+            reduce=None,
+            epochs=Recipe.epochs,
+            batch_size=Recipe.batch_size,
+            learning_rate=Recipe.learning_rate,
+            weight_decay=Recipe.weight_decay,
+            base="none",
+            method="screening",
+        ),
         "paper": _deepaa(_DEEPAA_PAPER),
         "released": _deepaa(_DEEPAA_RELEASED),
     }
@@ -171,12 +183,14 @@ PRESETS = MappingProxyType(
 
 
 def find_preset(name: str | None, data: str, method: str) -> tuple[str, MethodSettings]:
-    """Return a preset and its name; None chooses "digits" for digits and "quick" for other data.
+    """Return a preset and its name; None chooses the method's own, where there is one of its name.
+
+    For other methods it is "digits" for digits and "quick" for other data.
 
     Raises:
         ValueError: If there is no such preset, or it is for another method.
     """
-    name = name or ("digits" if data == "digits" else "quick")
+    name = name or (method if method in PRESETS else "digits" if data == "digits" else "quick")
     if name not in PRESETS:
         raise ValueError(f"No preset named {name!r}. Available: {', '.join(PRESETS)}.")
     preset = PRESETS[name]

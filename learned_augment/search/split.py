@@ -21,6 +21,8 @@ class Split(NamedTuple):
         val_images: (M, C, H, W) uint8; the policy is evaluated on them. They are never augmented.
         val_labels: (M,) int64.
         classes: Class names, indexed by label.
+        given: Whether the validation images were given separately; those of one origin may be
+            split anew.
     """
 
     train_images: Tensor
@@ -28,6 +30,7 @@ class Split(NamedTuple):
     val_images: Tensor
     val_labels: Tensor
     classes: tuple[str, ...]
+    given: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -62,7 +65,7 @@ def split_images(
     else:
         parts = _divided(_reduced(train, reduce, seed), seed)
     x, y, val_x, val_y = (part.to(device) for part in parts)
-    return Split(x, y, val_x, val_y, data.classes)
+    return Split(x, y, val_x, val_y, data.classes, given=val is not None)
 
 
 def _reduced(data: LabeledImages, count: int | None, seed: int) -> LabeledImages:

@@ -1,6 +1,6 @@
 """Designs: which ops a policy applies, how strongly and how often; random ones, and the best one.
 
-Shapes: F factors, O ops, N designs, V = F + O + 6 variables of the regression.
+Shapes: F factors, O ops, N designs, V = F + O + 3 variables of the regression.
 """
 
 from collections.abc import Sequence
@@ -9,18 +9,28 @@ import torch
 from torch import Tensor
 
 from learned_augment.builders import from_layers, identity
+from learned_augment.ops import OPS
 from learned_augment.policy import Policy
-from learned_augment.search.screening.factors import Factor
+from learned_augment.search.screening.factors import MAGNITUDES, MEDIUM, Factor
+from learned_augment.search_spaces import SPACES
 
-__all__ = ["Design", "best_design", "design_policy", "random_designs", "variables"]
+__all__ = [
+    "Design",
+    "best_design",
+    "design_policy",
+    "random_designs",
+    "uniform_design",
+    "variables",
+]
 
 Design = tuple[tuple[int, float], ...]
 """Pairs (factor, probability), by factor; an op occurs once at most."""
 
-USUAL = 0.5
-"""The probability in random designs, at which a factor's variable is 1."""
+UNIFORM = 0.125
+"""The probability of each op in RandAugment, two of fourteen, to the nearest that is tried."""
 
-_TOTALS = 3
+USUAL = 0.5
+"""The probability at which a factor's variable is 1."""
 
 
 def design_policy(factors: Sequence[Factor], design: Design) -> Policy:
@@ -39,69 +49,110 @@ def random_designs(
 ) -> list[Design]:
     """Return balanced random designs: each op in as many of them, each strength nearly so.
 
+    Half of them apply a fraction of the ops to half of the images; the others twice as many ops to
+    a quarter. The first is empty.
+
     Args:
         factors: what there is.
-        count: number of designs; the first is empty.
-        inclusion: fraction of the others that an op is in.
+        count: number of designs.
+        inclusion: fraction of the ops in a design of the first half.
         generator: to draw from.
     """
     chosen: list[list[tuple[int, float]]] = [[] for _ in range(count)]
+    kinds = ((inclusion, USUAL), (min(2 * inclusion, 1.0), USUAL / 2))
     for op in _ops(factors):
         places = [place for place, factor in enumerate(factors) if factor.op == op]
-        rows = torch.randperm(count - 1, generator=generator) + 1
-        inside = rows[: max(round(inclusion * (count - 1)), 1)].tolist()
-        for number, row in enumerate(inside):
-            chosen[row].append((places[number % len(places)], USUAL))
+        number = int(torch.randint(len(places), (), generator=generator))
+        for kind, (fraction, probability) in enumerate(kinds):
+            rows = torch.arange(1 + kind, count, len(kinds))
+            order = torch.randperm(len(rows), generator=generator)
+            for row in rows[order[: max(round(fraction * len(rows)), 1)]].tolist():
+                chosen[row].append((places[number % len(places)], probability))
+                number += 1
     return [tuple(design) for design in chosen]
 
 
-def variables(
-    factors: Sequence[Factor], designs: Sequence[Design], full: Sequence[bool] | bool = True
-) -> Tensor:
+def variables(factors: Sequence[Factor], designs: Sequence[Design]) -> Tensor:
     """Return what the regression sees of designs, (N, V) float64.
 
     A factor's variable is 1 where it is applied to half of the images, and grows as the root of
     the probability. Then comes the sum of each op over its strengths, which have much in common.
-    Then the sum over all ops, the same weighted by magnitude, and a tenth of the square of the
-    sum: many ops together help less than their effects add up to. Last come these three again in
-    a training in full, which bears more augmentation than a short one.
-
-    Args:
-        factors: what there is.
-        designs: what was trained.
-        full: whether in full, of each or of all.
+    Last come the sum over all ops, the same weighted by magnitude, and a tenth of the square of
+    the sum: many ops together help less than their effects add up to.
     """
     ops = _ops(factors)
-    count = len(factors) + len(ops)
-    found = torch.zeros(len(designs), count + 2 * _TOTALS, dtype=torch.float64)
+    found = torch.zeros(len(designs), len(factors) + len(ops) + 3, dtype=torch.float64)
     for row, design in zip(found, designs, strict=True):
         for place, probability in design:
             factor, amount = factors[place], (probability / USUAL) ** 0.5
             row[place] = row[len(factors) + ops.index(factor.op)] = amount
-            row[count] += amount
-            row[count + 1] += amount * factor.magnitude
-        row[count + 2] = row[count].square() / 10
-    inside = torch.tensor([full] * len(designs) if isinstance(full, bool) else list(full))
-    found[inside, count + _TOTALS :] = found[inside, count : count + _TOTALS]
+            row[-3] += amount
+            row[-2] += amount * factor.magnitude
+        row[-1] = row[-3].square() / 10
     return found
 
 
+def uniform_design(factors: Sequence[Factor], magnitude: float) -> Design:
+    """Return the design nearest to RandAugment: every op of its space, each now and then.
+
+    Args:
+        factors: what there is.
+        magnitude: of all ops that have several, one of `factors.MAGNITUDES`.
+    """
+    return tuple(
+        (place, UNIFORM)
+        for place, factor in enumerate(factors)
+        if factor.op in SPACES["randaugment"]
+        and factor.magnitude == (magnitude if OPS[factor.op].unit else MEDIUM)
+    )
+
+
 def best_design(factors: Sequence[Factor], coefficients: Tensor, most: int | None = None) -> Design:
-    """Return the design of the smallest predicted loss in full, found by changing one op at a time.
+    """Return the design of the smallest predicted loss, found by changing one op at a time.
+
+    It starts from no op and, if there may be any number of ops, from RandAugment's.
 
     Args:
         factors: what there is.
         coefficients: (V,) of the variables.
         most: ops it may have; None for any number.
     """
-    best: Design = ()
+    given = coefficients.tolist()
+    starts: list[Design] = [()]
+    if most is None:
+        starts += [uniform_design(factors, magnitude) for magnitude in MAGNITUDES[:2]]
+    found = [_improved(factors, given, start, most) for start in starts]
+    return min(found, key=lambda pair: pair[0])[1]
+
+
+def _improved(
+    factors: Sequence[Factor], coefficients: Sequence[float], best: Design, most: int | None
+) -> tuple[float, Design]:
+    """Return the design, and its loss, from which no change of one op leads to less."""
+    least = _predicted(factors, coefficients, best)
     while True:
-        changed = [best, *_neighbors(factors, best, most)]
-        predicted = variables(factors, changed) @ coefficients
-        low, place = predicted.min(0)
-        if not low < predicted[0] - 1e-9:
-            return best
-        best = changed[int(place)]
+        losses = {
+            design: _predicted(factors, coefficients, design)
+            for design in _neighbors(factors, best, most)
+        }
+        design = min(losses, key=lambda one: losses[one])
+        if not losses[design] < least - 1e-9:
+            return least, best
+        best, least = design, losses[design]
+
+
+def _predicted(factors: Sequence[Factor], coefficients: Sequence[float], design: Design) -> float:
+    """Return ``variables(factors, [design]) @ coefficients``, fast enough to try thousands."""
+    ops = _ops(factors)
+    direct = total = weighted = 0.0
+    for place, probability in design:
+        factor, amount = factors[place], (probability / USUAL) ** 0.5
+        own = coefficients[place] + coefficients[len(factors) + ops.index(factor.op)]
+        direct += amount * own
+        total += amount
+        weighted += amount * factor.magnitude
+    linear, by_magnitude, square = coefficients[-3:]
+    return direct + linear * total + by_magnitude * weighted + square * total**2 / 10
 
 
 def _neighbors(factors: Sequence[Factor], design: Design, most: int | None) -> list[Design]:

@@ -38,12 +38,17 @@ class Regression:
         """Return the standard deviation of the predictions, (N,)."""
         return ((variables @ self.covariance) * variables).sum(1).clamp_min(0).sqrt()
 
-    def draw(self, generator: torch.Generator) -> Tensor:
-        """Return coefficients drawn from the posterior, (V,)."""
+    def draw(self, generator: torch.Generator, boldness: float = 1.0) -> Tensor:
+        """Return coefficients drawn from the posterior, (V,).
+
+        Args:
+            generator: to draw from.
+            boldness: factor of the deviations from the mean.
+        """
         values, vectors = torch.linalg.eigh(self.covariance)
         normal = torch.randn(len(values), generator=generator, dtype=torch.float64)
-        drawn: Tensor = self.mean + vectors @ (values.clamp_min(0).sqrt() * normal)
-        return drawn
+        drawn: Tensor = vectors @ (values.clamp_min(0).sqrt() * normal)
+        return self.mean + boldness * drawn
 
 
 def fit_effects(variables: Tensor, groups: Tensor, target: Tensor) -> Regression:

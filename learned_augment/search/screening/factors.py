@@ -14,8 +14,11 @@ from learned_augment.search_spaces import SPACES, mirror
 __all__ = ["MAGNITUDES", "SPACE", "Factor", "choose_factors"]
 
 SPACE = "screening"
-MAGNITUDES = (0.25, 0.5, 1.0)
+MAGNITUDES = (0.2, 0.4, 0.8)
 """Weak, medium, strong."""
+
+MEDIUM = MAGNITUDES[1]
+"""That of an op with one value."""
 
 _SAMPLE = 64
 
@@ -27,7 +30,7 @@ class Factor:
     Attributes:
         op: its name.
         value: in the op's unit.
-        magnitude: of the value, in the space; 1/2 for an op with one value.
+        magnitude: of the value, in the space; medium for an op with one value.
         mirrored: whether the value on the other side of the identity is as likely.
     """
 
@@ -44,7 +47,7 @@ class Factor:
         to be predicted are not augmented.
         """
         around = self.mirrored or (OPS[self.op].random and self.op != "Flip")
-        return (0.25, 0.5, 1.0) if around else (0.25, 0.5)
+        return (0.125, 0.25, 0.5, 1.0) if around else (0.125, 0.25, 0.5)
 
     def candidates(self, probability: float) -> list[tuple[str, float, float]]:
         """Return the candidates of a layer: (op, weight, value)."""
@@ -78,7 +81,7 @@ def choose_factors(
     factors = [
         Factor(op, space[op].value(magnitude), magnitude, space[op].mirrored)
         for op in wanted
-        for magnitude in (MAGNITUDES if space[op].low != space[op].high else MAGNITUDES[1:2])
+        for magnitude in (MAGNITUDES if space[op].low != space[op].high else (MEDIUM,))
     ]
     useful = tuple(factor for factor in factors if _changes(factor, images[:_SAMPLE]))
     if not useful:

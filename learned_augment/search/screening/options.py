@@ -1,6 +1,5 @@
-"""Options of a screening, and how many trials they make."""
+"""Options of a screening: how many trials it makes."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,14 +10,14 @@ __all__ = ["ScreeningOptions"]
 
 @dataclass(frozen=True)
 class ScreeningOptions(Options):
-    """Options of a screening; the defaults cost 18 to 20 trainings of the user's data.
+    """Options of a screening; the defaults cost about 20 trainings of the user's data.
 
     Attributes:
         designs: short trainings under random policies.
-        refinements: short trainings under policies that are probably good, eight at a time.
-        fraction: steps of a short training, as a fraction of those of the training it serves.
+        refinements: short trainings under policies that are probably good, six at a time.
+        fraction: of the images, that a short training trains on.
         inclusion: fraction of the random policies that an op is in.
-        finals: rounds in full of the two finalists of the race, after two rounds of more.
+        finals: rounds in full of the best found policy and the best other one, after the race.
         workers: trials at once, each in a process with one thread; 1 trains in this process. They
             do not change the result.
 
@@ -26,18 +25,13 @@ class ScreeningOptions(Options):
         ValueError: if a number is out of range.
     """
 
-    minimum: ClassVar[Mapping[str, float]] = {
-        "designs": 4,
-        "refinements": 0,
-        "finals": 1,
-        "workers": 1,
-    }
+    minimum: ClassVar = {"designs": 4, "refinements": 0, "finals": 1, "workers": 1}
 
     designs: int = 24
-    refinements: int = 8
+    refinements: int = 12
     fraction: float = 0.125
     inclusion: float = 0.3
-    finals: int = 1
+    finals: int = 2
     workers: int = 1
 
     def __post_init__(self) -> None:

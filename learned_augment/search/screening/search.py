@@ -1,9 +1,11 @@
 """A screening under way: which trial is next, and what all of them say so far."""
 
 import math
+import statistics
 import time
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
@@ -16,6 +18,7 @@ from learned_augment.evaluation.statistics import paired_difference
 from learned_augment.policy import Policy
 from learned_augment.runtime.distributed import rank, world_size
 from learned_augment.runtime.process_pool import Workers
+from learned_augment.runtime.rng import isolated
 from learned_augment.search.cost import Phase
 from learned_augment.search.options import Options
 from learned_augment.search.peak_memory import peak_bytes
@@ -29,12 +32,11 @@ from learned_augment.search.screening.designs import (
 )
 from learned_augment.search.screening.effects import Regression, fit_effects
 from learned_augment.search.screening.entrants import (
+    FAMILIES,
     Entrant,
-    base_designs,
-    found_entrant,
+    base_entrants,
     found_entrants,
-    known_families,
-    predicted_best,
+    known_entrants,
 )
 from learned_augment.search.screening.factors import SPACE, choose_factors
 from learned_augment.search.screening.options import ScreeningOptions
@@ -50,15 +52,25 @@ SPLITS = 2
 FULL_FRACTION = 0.75
 """Of the images, that trainings in full train on."""
 
-AT_ONCE = 8
+FEWEST_IMAGES = 64
+FEWEST_STEPS = 150
+"""Of a short training, where there are so many."""
+
+AT_ONCE = 6
 """Refinements that are chosen together, so that several processes can share them out."""
 
-KEPT = 2
-"""Found policies that stay after the first round of the race."""
+BOLDNESS = 0.5
+"""Of the refinements' draws: with full ones, the best of many uncertain ops is always too many."""
+
+FOUND = 3
+"""Found policies in the race."""
 
 INTERVAL = 1.96
+"""Standard errors on either side of an effect that hold it with a probability of 95 %."""
 
-PHASES = ("designs", "refinements", "known policies", "first round", "second round", "finals")
+_FEWEST_TRIALS = 4
+
+PHASES = ("designs", "known policies", "refinements", "race", "finals")
 
 
 @dataclass(frozen=True)
@@ -80,13 +92,22 @@ class Screening:
     """A screening under way; see `method.SearchMethod`.
 
     Short trainings under designed policies are measured by images they have not seen; a regression
-    tells what each op does to the loss. A short training has fewer images and fewer epochs, by the
-    same factor: fewer epochs alone would favor weak policies, fewer images alone strong ones. The
-    best policies by the regression then race, in trainings in full, against the best of those that
-    need no search; the race's trainings join the regression, which names one more policy.
+    tells what each op does to the loss. A short training takes an eighth of the images for as many
+    epochs as the training that it stands for, in smaller batches. Fewer epochs would cost as little
+    but favor weak policies: augmentation reduces overfitting, which needs many epochs. The best
+    policies by the regression then race, in trainings in full, against the best of those that need
+    no search.
 
     Nothing but the results of the trials decides what comes next, so processes that share out
     trials, and a search that is cut and resumed, give the same policy.
+
+    Args:
+        split: Images and labels. All are split anew for each trial, unless the validation images
+            were given separately.
+        network: Not used: every trial trains a network of its own.
+        settings: The training that the policy is to serve, and the ops.
+        options: How many trials.
+        generator: Its seed fixes everything random.
     """
 
     options_type: ClassVar[type[Options]] = ScreeningOptions
@@ -99,25 +120,39 @@ class Screening:
         options: ScreeningOptions,
         generator: torch.Generator,
     ) -> None:
-        # Every trial builds a network of its own, and splits all images anew.
-        images = torch.cat([split.train_images, split.val_images]).cpu()
-        self._labels = torch.cat([split.train_labels, split.val_labels]).cpu()
+        images, self._labels = split.train_images.cpu(), split.train_labels.cpu()
+        validation = split.val_images.cpu(), split.val_labels.cpu()
+        if not split.given:
+            images = torch.cat([images, validation[0]])
+            self._labels = torch.cat([self._labels, validation[1]])
         self.options, self.settings, self._bytes = options, settings, split.nbytes
-        self.factors = choose_factors(settings.ops, settings.exclude, split.train_images)
-        seed = generator.initial_seed()
-        drawn = torch.randint(2**31, (), generator=torch.Generator().manual_seed(seed))
-        self._seed = int(drawn)
-        device = split.train_images.device
+        self.factors = choose_factors(settings.ops, settings.exclude, images)
+        self._seed = int(torch.randint(2**31, (), generator=generator))
         self._laboratory = Laboratory(
-            images, self._labels, split.classes, settings.model, device, self._seed
+            images,
+            self._labels,
+            validation if split.given else None,
+            split.classes,
+            settings.model,
+            split.train_images.device,
+            self._seed,
         )
-        self._bases = base_designs(self.factors)
-        self._families = known_families(images.shape[-1])
+        self._bases = base_entrants(self.factors)
+        # Of the policies that need no search, those without an op that the user leaves out.
+        self._known = {
+            base: [
+                entrant
+                for entrant in known_entrants(self.factors, base, images.shape[-1])
+                if entrant.allowed(settings.ops, settings.exclude)
+            ]
+            for base in self._bases
+        }
         self._jobs: list[_Job] = []
         self._results: list[Measured] = []
         self._ready: dict[int, Measured] = {}
         self._stream: Iterator[tuple[int, Measured]] | None = None
         self._workers: Workers | None = None
+        self._latest: tuple[int, Policy] | None = None
 
     @property
     def done(self) -> int:
@@ -134,28 +169,35 @@ class Screening:
         """Trials still to come, by phase; of a phase that is not planned yet, at most so many."""
         counts = {
             "designs": self.options.designs,
+            "known policies": len(self._bases) + len(self._known[self._bases[-1]]),
             "refinements": self.options.refinements,
-            "known policies": sum(map(len, self._families)),
-            "first round": min(2, len(self._bases)) + len(self._families) + 3,
-            "second round": KEPT + 2,
+            "race": len({one.family for one in (*self._bases, *self._known[self._bases[0]])})
+            + FOUND,
             "finals": 2 * self.options.finals,
         }
-        for phase, entrants in self._by_phase().items():
-            if phase not in ("refinements", "finals"):
-                counts[phase] = len(entrants)
+        planned = {phase: len(entrants) for phase, entrants in self._by_phase().items()}
+        if planned.get("known policies", 0) <= len(self._bases):
+            planned.pop("known policies", None)  # the bases come first, by themselves
+        for phase in ("known policies", "race"):
+            counts[phase] = planned.get(phase, counts[phase])
         for job in self._jobs[: self.done]:
             counts[job.phase] -= 1
         return counts
 
     def step(self) -> dict[str, float]:
         """Run one trial."""
-        if self.done == len(self._jobs):
-            self._jobs += self._next_jobs()
+        self._plan()
         measured = self._measure(self.done)
         self._results.append(measured)
         if self._jobs[-1].phase == "designs" and self.done == len(self._jobs):
             self._check_learning()
         return {"log_loss": measured.log_loss, "val_accuracy": measured.accuracy}
+
+    def _plan(self) -> None:
+        """Plan the next trials where all that are planned have ended."""
+        if self.done == len(self._jobs):
+            with _one_thread():
+                self._jobs += self._next_jobs()
 
     def _by_phase(self) -> dict[str, list[Entrant]]:
         entrants: dict[str, list[Entrant]] = {}
@@ -172,97 +214,104 @@ class Screening:
                 self.factors, options.designs, options.inclusion, self._generator()
             )
             return self._short_jobs("designs", drawn)
+        known = len(planned.get("known policies", []))
+        if known == 0:
+            return self._known_jobs(self._bases)
+        if known == len(self._bases):
+            return self._known_jobs(self._known[self._best_base()])
         missing = options.refinements - len(planned.get("refinements", []))
         if missing > 0:
             regression, generator = self.regression(), self._generator()
             drawn = [
-                best_design(self.factors, regression.draw(generator))
+                best_design(self.factors, regression.draw(generator, BOLDNESS))
                 for _ in range(min(AT_ONCE, missing))
             ]
             return self._short_jobs("refinements", drawn)
-        if "known policies" not in planned:
-            known = [entrant for family in self._families for entrant in family]
-            return [self._short_job("known policies", entrant, 0, self._seed) for entrant in known]
-        if "first round" not in planned:
-            return self._round("first round", self._first_round(), 0)
-        if "second round" not in planned:
-            return self._round("second round", self._second_round(), 1)
+        if "race" not in planned:
+            return self._round("race", self._racing(), 0)
         number = len(planned.get("finals", [])) // 2
-        return self._round("finals", self._finalists(), 2 + number)
+        return self._round("finals", self._finalists(), 1 + number)
 
-    def _first_round(self) -> list[Entrant]:
-        """Return none, the best base augmentation, the best of each family, and those found."""
-        regression, losses = self.regression(), self._losses("known policies")
-        bases = self._bases[:1]
-        if self._bases[1:]:
-            bases = [*bases, predicted_best(self.factors, regression, self._bases[1:])]
-        known = [min(family, key=lambda one: losses[one]) for family in self._families]
-        return [*bases, *known, *found_entrants(self.factors, regression)]
+    def _known_jobs(self, entrants: Sequence[Entrant]) -> list[_Job]:
+        return [self._short_job("known policies", one, 0, self._seed) for one in entrants]
 
-    def _second_round(self) -> list[Entrant]:
-        """Return the best that needs no search, the best found, and one that is found now."""
-        losses = self._losses("first round")
-        ranked = sorted(losses, key=lambda one: losses[one])
-        kept = [entrant for entrant in ranked if entrant.found][:KEPT]
-        new = found_entrant(self.factors, self.regression(), ranked, self._generator())
-        return [self._rival(), *kept, *new]
+    def _best_base(self) -> Entrant:
+        losses = self._losses("known policies")
+        return min(self._bases, key=lambda one: losses[one])
+
+    def _racing(self) -> list[Entrant]:
+        """Return the best policy of each family that needs no search, and those found."""
+        losses = self._losses("known policies")
+        members = [[one for one in losses if one.family == family] for family in FAMILIES]
+        known = [min(family, key=lambda one: losses[one]) for family in members if family]
+        regression, generator = self.regression(), self._generator()
+        tried = self._best_tried(regression)
+        return [*known, *found_entrants(self.factors, regression, tried, FOUND, generator)]
+
+    def _best_tried(self, regression: Regression) -> Design:
+        """Return the best design so far, halfway between its measured and its predicted loss."""
+        tried = [
+            (job.entrant.design, job.trial.split, measured.log_loss)
+            for job, measured in zip(self._jobs, self._results, strict=False)
+            if job.entrant.found and job.entrant.design
+        ]
+        designs, splits, losses = zip(*tried, strict=True)
+        predicted = regression.predict(variables(self.factors, designs))
+        measured = torch.tensor(losses, dtype=torch.float64)
+        for split in range(SPLITS):
+            inside = torch.tensor(splits) == split
+            measured[inside] -= (measured - predicted)[inside].mean()
+        best: Design = designs[int((predicted + measured).argmin())]
+        return best
 
     def _rival(self) -> Entrant:
-        """Return the best policy of the first round that needs no search."""
-        losses = self._losses("first round")
+        """Return the best policy of the race that needs no search."""
+        losses = self._losses("race")
         return min((one for one in losses if not one.found), key=lambda one: losses[one])
 
     def _finalists(self) -> list[Entrant]:
-        scores = self._scores()
-        found = [entrant for entrant in self._losses("second round") if entrant.found]
-        return [self._rival(), *sorted(found, key=lambda one: scores[one])[:1]]
+        losses = self._losses("race")
+        found = min((one for one in losses if one.found), key=lambda one: losses[one])
+        return [self._rival(), found]
 
     def _short_jobs(self, phase: str, designs: Sequence[Design]) -> list[_Job]:
         jobs = []
         for place, design in enumerate(designs, len(self._jobs)):
             policies = (design_policy(self.factors, design),)
-            entrant = Entrant(f"design {place}", policies, True, design)
+            entrant = Entrant(f"design {place}", policies, design=design)
             jobs.append(self._short_job(phase, entrant, place % SPLITS, self._seed + place))
         return jobs
 
     def _short_job(self, phase: str, entrant: Entrant, split: int, seed: int) -> _Job:
-        part = self.options.fraction**0.5
-        return _Job(phase, self._trial(entrant, part, part, split, seed), entrant)
+        """Return a training on few images, of as many epochs and fewer steps."""
+        whole, epochs = len(self._labels), self.settings.epochs
+        fraction = min(max(self.options.fraction, FEWEST_IMAGES / whole), 0.5)
+        count = int(training_part(self._labels, fraction, split, self._seed).sum())
+        size = min(max(count * epochs // FEWEST_STEPS, 8), self.settings.batch_size, count)
+        recipe = self._recipe(epochs, size)
+        return _Job(phase, Trial(entrant.policies, fraction, split, seed, recipe), entrant)
 
     def _round(self, phase: str, entrants: Sequence[Entrant], number: int) -> list[_Job]:
-        """Return trainings in full, paired by seed and images."""
+        """Return trainings of as many steps as on all images, paired by seed and images."""
+        whole, size = len(self._labels), self.settings.batch_size
+        steps = self.settings.epochs * (whole // min(size, whole))
+        count = int(training_part(self._labels, FULL_FRACTION, number, self._seed).sum())
+        size = min(size, count)
+        recipe = self._recipe(max(1, round(steps / (count // size))), size)
         seed = self._seed + number
         return [
-            _Job(phase, self._trial(entrant, FULL_FRACTION, 1.0, number, seed), entrant)
+            _Job(phase, Trial(entrant.policies, FULL_FRACTION, number, seed, recipe), entrant)
             for entrant in entrants
         ]
 
-    def _trial(
-        self, entrant: Entrant, images: float, epochs: float, split: int, seed: int
-    ) -> Trial:
-        """Return a training on a fraction of the images.
-
-        Args:
-            entrant: whose policies.
-            images: fraction of the images to train on.
-            epochs: fraction of the epochs; 1 stands for as many steps as on all images.
-            split: which images.
-            seed: of the training.
-        """
-        inside = int(training_part(self._labels, images, split, self._seed).sum())
-        whole, size = len(self._labels), self.settings.batch_size
-        steps = self.settings.epochs * (whole // min(size, whole))
-        if epochs < 1:
-            steps = round(steps * images * epochs)
-        batch = min(size, inside)
-        recipe = Recipe(
-            epochs=max(1, round(steps / (inside // batch))),
-            batch_size=batch,
+    def _recipe(self, epochs: int, batch_size: int) -> Recipe:
+        return Recipe(
+            epochs=epochs,
+            batch_size=batch_size,
             learning_rate=self.settings.learning_rate,
             weight_decay=self.settings.weight_decay,
             channels_last=True,
         )
-        return Trial(entrant.policies, images, split, seed, recipe)
 
     def _generator(self) -> torch.Generator:
         """Return the generator of all that is drawn when so many trials are planned."""
@@ -335,7 +384,7 @@ class Screening:
         full = [trial.fraction == FULL_FRACTION for trial in trials]
         groups = [trial.split + SPLITS * long for trial, long in zip(trials, full, strict=True)]
         return fit_effects(
-            variables(self.factors, designs, full),
+            variables(self.factors, designs),
             torch.tensor(groups),
             torch.tensor(losses, dtype=torch.float64),
         )
@@ -356,55 +405,65 @@ class Screening:
     def _scores(self) -> dict[Entrant, float]:
         """Return by how much each entrant's log loss exceeds the rival's, mean over its rounds."""
         races, rival = self._races(), self._races()[self._rival()]
-        scores = {}
-        for entrant, losses in races.items():
-            common = losses.keys() & rival.keys()
-            if common:
-                scores[entrant] = sum(losses[n] - rival[n] for n in common) / len(common)
-        return scores
+        return {
+            entrant: statistics.fmean(loss - rival[number] for number, loss in losses.items())
+            for entrant, losses in races.items()
+        }
+
+    def _finished_round(self) -> list[Entrant]:
+        """Return who took part in the last round of the race that has ended."""
+        last: list[Entrant] = []
+        for number in range(1 + self.options.finals):
+            places = [
+                place
+                for place, job in enumerate(self._jobs)
+                if job.phase in PHASES[3:] and job.trial.split == number
+            ]
+            if not places or places[-1] >= self.done:
+                return last
+            last = [self._jobs[place].entrant for place in places]
+        return last
 
     def _leader(self) -> tuple[Entrant, str]:
         """Return who leads, and what is known of that, in a sentence."""
-        planned = self._by_phase()
-        if "second round" in planned:
-            scores, races = self._scores(), self._races()
-            longest = max(len(losses) for losses in races.values())
-            last = [one for one, losses in races.items() if len(losses) >= longest - 1]
-            found = [one for one in last if one.found]
-            leader = min([self._rival(), *found[-1:]], key=lambda one: scores[one])
-            if "finals" in planned:
-                candidates = [one for one in planned["finals"][:2] if one in scores]
-                leader = min(candidates, key=lambda one: scores[one])
-            return leader, self._words(leader)
-        if self.done > min(4, self.options.designs - 1):
+        if racing := self._finished_round():
+            scores = self._scores()
+            ranked = sorted(racing, key=lambda one: scores[one])
+            other = next(one for one in ranked if one.found != ranked[0].found)
+            return ranked[0], self._words(ranked[0], other)
+        if self.done >= _FEWEST_TRIALS:
             design = best_design(self.factors, self.regression().mean)
             policies = (design_policy(self.factors, design),) if design else ()
-            predicted = Entrant("predicted", policies, bool(design), design)
-            return predicted, "This policy is predicted by short trainings; no race has tested it."
-        return self._bases[0], "The search ended before it knew anything; the policy does nothing."
+            predicted = Entrant("predicted", policies, design=design)
+            return predicted, "Short trainings predict this policy; no race has tested it."
+        return self._bases[0], "The search ended before it knew anything: the policy does nothing."
 
-    def _words(self, leader: Entrant) -> str:
-        races, rival = self._races(), self._rival()
-        other = rival
-        if leader == rival:
-            finalists = self._by_phase().get("finals", [])
-            other = next((one for one in finalists if one.found), leader)
+    def _words(self, leader: Entrant, other: Entrant) -> str:
+        """Say how much less loss the leader has than the best of the other kind."""
+        races = self._races()
         rounds = sorted(races[leader].keys() & races[other].keys())
-        if len(rounds) < 2 or other == leader:
+        if len(rounds) < 2:
             return f"{leader.name} leads the race, which is not over."
         difference = paired_difference(
-            [races[other][n] for n in rounds], [races[leader][n] for n in rounds]
+            [races[other][number] for number in rounds],
+            [races[leader][number] for number in rounds],
         )
-        kind = "the best policy that needs no search" if leader.found else "the best one found"
-        shown = "" if difference.low > 0 else ", which is not shown to be more than chance"
+        kind = "the best policy that needs no search" if leader.found else "the best policy found"
+        shown = "" if difference.low > 0 else ", which may be chance"
         return (
-            f"{leader.name} has less loss than {kind}, {other.name}{shown}: log loss of validation "
-            f"images lower by {difference.mean:.2f} (95 % interval {difference.low:.2f} to "
-            f"{difference.high:.2f}, {difference.pairs} paired trainings)."
+            f"{leader.name} has less loss than {kind}, {other.name}{shown}: the log loss of "
+            f"validation images is lower by {difference.mean:.2f} (95 % interval "
+            f"{difference.low:.2f} to {difference.high:.2f}, {difference.pairs} paired trainings)."
         )
 
     def policy(self) -> Policy:
         """Return the best policy so far: the leader of the race, or before it the predicted one."""
+        if self._latest is None or self._latest[0] != self.done:
+            with _one_thread():
+                self._latest = self.done, self._best_policy()
+        return self._latest[1]
+
+    def _best_policy(self) -> Policy:
         leader, sentence = self._leader()
         policy = in_sequence(leader.policies) if leader.policies else identity()
         about: dict[str, Any] = {
@@ -423,7 +482,7 @@ class Screening:
         }
         if not leader.found and leader.policies:
             about["space"] = leader.policies[-1].about.get("space", SPACE)
-        if self.done > min(4, self.options.designs - 1):
+        if self.done >= _FEWEST_TRIALS:
             about["effects"] = self._effects()
         return replace(policy, about=about)
 
@@ -451,7 +510,7 @@ class Screening:
         alone = variables(self.factors, [((place, 0.5),) for place in range(len(self.factors))])
         effects, errors = -regression.predict(alone), regression.spread(alone)
         pairs = list(zip(self._jobs, self._results, strict=False))
-        designs = [dict(job.entrant.design) for job, _ in pairs if job.entrant.design is not None]
+        designs = [dict(job.entrant.design or ()) for job, _ in pairs if job.entrant.found]
         rows = []
         for place, factor in enumerate(self.factors):
             effect, error = float(effects[place]), float(errors[place])
@@ -481,23 +540,23 @@ class Screening:
         }
 
     def phases(self) -> list[Phase]:
-        """Return the cost of short trainings and of those in full; takes two short ones."""
-        counts = self.remaining
-        short = sum(counts[phase] for phase in PHASES[:3])
-        start = time.perf_counter()
-        self.step()
-        seconds = time.perf_counter() - start
-        memory = max(0, peak_bytes(self.step, self) - self._bytes)
+        """Return the cost of each phase, from an epoch of a short trial and of one in full."""
+        short = self._short_job("designs", self._bases[0], 0, self._seed).trial
+        full = self._round("finals", self._bases[:1], 0)[0].trial
+        costs = {trial: self._cost(trial) for trial in (short, full)}
         return [
-            Phase("short trainings", short, seconds, memory, {}),
-            Phase(
-                "trainings in full",
-                sum(counts.values()) - short,
-                seconds / self.options.fraction,
-                memory,
-                {},
-            ),
+            Phase(phase, steps, *costs[full if phase in PHASES[3:] else short], {})
+            for phase, steps in self.remaining.items()
         ]
+
+    def _cost(self, trial: Trial) -> tuple[float, int]:
+        """Return seconds and bytes of a trial, from its first epoch; workers share the time."""
+        epoch = replace(trial, recipe=replace(trial.recipe, epochs=1))
+        memory = peak_bytes(lambda: self._laboratory.run(epoch), self)
+        start = time.monotonic()
+        self._laboratory.run(epoch)
+        seconds = (time.monotonic() - start) * trial.recipe.epochs
+        return seconds / self.options.workers, max(0, memory - self._bytes)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the results of all trials: they decide everything else."""
@@ -505,8 +564,12 @@ class Screening:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
-        self._jobs, self._results = [], []
+        self._jobs, self._results, self._latest = [], [], None
         for result in state["results"]:
-            if len(self._jobs) == len(self._results):
-                self._jobs += self._next_jobs()
+            self._plan()
             self._results.append(Measured(**result))
+
+
+def _one_thread() -> AbstractContextManager[None]:
+    """Let sums be rounded as in every other process, whatever else the machine does."""
+    return isolated(0, precise=True, threads=1)

@@ -24,7 +24,7 @@ class Trial:
 
     Attributes:
         policies: applied to every training image, in this order.
-        fraction: of the images to train on; the others validate.
+        fraction: of the images to train on.
         split: which of them, counted from 0.
         seed: of everything else that is random.
         recipe: how to train.
@@ -55,8 +55,10 @@ class Laboratory:
     """Runs trials; picklable, so that other processes can.
 
     Attributes:
-        images: (N, C, H, W) uint8.
+        images: (N, C, H, W) uint8, to train on.
         labels: (N,).
+        validation: images and labels that validate all trials; None for those of the former that
+            a trial does not train on.
         classes: class names.
         network: name, factory or module.
         device: where to train.
@@ -65,6 +67,7 @@ class Laboratory:
 
     images: Tensor
     labels: Tensor
+    validation: tuple[Tensor, Tensor] | None
     classes: tuple[str, ...]
     network: NetworkChoice
     device: torch.device
@@ -73,40 +76,28 @@ class Laboratory:
     def run(self, trial: Trial) -> Measured:
         """Train and measure.
 
-        A CPU trains with one thread, on which small networks lose nothing, so that other processes
+        A CPU trains with one thread, on which small networks lose nothing, so that all processes
         get the same numbers.
         """
-        threads = torch.get_num_threads()
-        if self.device.type == "cpu":
-            torch.set_num_threads(1)
-        try:
-            logits, labels = self._logits(trial)
-        finally:
-            torch.set_num_threads(threads)
-        right = (logits.argmax(1) == labels).double().mean().item()
-        return Measured(math.log(calibrated_loss(logits, labels)), right)
-
-    def _logits(self, trial: Trial) -> tuple[Tensor, Tensor]:
         inside = training_part(self.labels, trial.fraction, trial.split, self.seed)
-        rest = (~inside).nonzero()[:, 0]
-        if len(rest) > _MOST_VALIDATION:
-            # Every n-th image: the rows of a class lie in a random order.
-            rest = rest[:: -(-len(rest) // _MOST_VALIDATION)]
-        data = ImageData(
-            "screening",
-            self.classes,
-            self.images[inside],
-            self.labels[inside],
-            self.images[rest],
-            self.labels[rest],
+        images, labels = self.validation or (self.images[~inside], self.labels[~inside])
+        # Every n-th image of many: the images are in random order.
+        every = slice(None, None, -(-len(labels) // _MOST_VALIDATION))
+        train, validation = (
+            (self.images[inside], self.labels[inside]),
+            (images[every], labels[every]),
         )
-        with isolated(trial.seed):
+        data = ImageData("screening", self.classes, *train, *validation)
+        threads = 1 if self.device.type == "cpu" else None
+        with isolated(trial.seed, precise=True, threads=threads):
             given = (data, trial.policies, self.network, trial.recipe, trial.seed, self.device)
             trainer = Trainer(*given)
             for _ in range(trainer.steps):
                 trainer.step()
-            logits, labels = zip(*trainer.test_logits(), strict=True)
-        return torch.cat(logits).cpu(), torch.cat(labels).cpu()
+            tested = list(trainer.test_logits())
+            logits, true = (torch.cat(parts).cpu() for parts in zip(*tested, strict=True))
+            right = (logits.argmax(1) == true).double().mean().item()
+            return Measured(math.log(calibrated_loss(logits, true)), right)
 
 
 def calibrated_loss(logits: Tensor, labels: Tensor) -> float:

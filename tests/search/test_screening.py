@@ -1,0 +1,210 @@
+"""A screening as a whole: what it chooses, and what can interrupt it without changing that."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from learned_augment.evaluation.random_baseline import random_baseline
+from learned_augment.reporting.effects import policy_effects
+from learned_augment.search import MethodSettings, search
+from learned_augment.search.screening.options import ScreeningOptions
+from learned_augment.search.screening.search import PHASES, Screening
+from learned_augment.search.screening.trials import Measured
+from learned_augment.search.split import Split
+from tests.search.test_methods import images, network
+
+SETTINGS = MethodSettings("small-cnn", None, 4, 8, 0.1, 5e-4, "nothing")
+
+
+def screening(options=None, settings=SETTINGS, seed=0):
+    data = images(per_class=20)
+    half = len(data.train_labels) // 2
+    order = torch.randperm(2 * half, generator=torch.Generator().manual_seed(0))
+    pixels, labels = data.train_images[order], data.train_labels[order]
+    split = Split(pixels[:half], labels[:half], pixels[half:], labels[half:], data.classes)
+    generator = torch.Generator().manual_seed(seed)
+    return Screening(split, None, settings, ScreeningOptions(**(options or {})), generator)
+
+
+class Planted:
+    """Trials whose log loss is planted: each op adds its effect as often as it is applied."""
+
+    def __init__(self, effects, rest=0.3, noise=0.02, known=0.0):
+        self.effects, self.rest, self.noise, self.known = effects, rest, noise, known
+
+    def run(self, trial):
+        generator = torch.Generator().manual_seed(trial.seed + trial.split)
+        loss = -1 + 0.5 * trial.split + self.noise * torch.randn((), generator=generator).item()
+        for policy in trial.policies:
+            for op, layers in policy.op_shares().items():
+                effect = self.effects.get(op, 0.0 if op == "Identity" else self.rest)
+                loss += effect * float(layers.sum())
+            loss += self.known if "Augment" in policy.name or "a-" in policy.name else 0.0
+        return Measured(loss, 0.9)
+
+
+def finish(search_in_progress, laboratory):
+    search_in_progress._laboratory = laboratory
+    while sum(search_in_progress.remaining.values()):
+        search_in_progress.step()
+    return search_in_progress.policy()
+
+
+@pytest.fixture(scope="module")
+def planted():
+    search_in_progress = screening()
+    total = search_in_progress.steps
+    search_in_progress._laboratory = Planted({"Rotate": -0.6, "Contrast": -0.5, "Flip": 1.0})
+    left = [sum(search_in_progress.remaining.values())]
+    while left[-1]:
+        search_in_progress.step()
+        left.append(sum(search_in_progress.remaining.values()))
+        assert search_in_progress.done + left[-1] == search_in_progress.steps <= total
+    return search_in_progress, left
+
+
+def test_a_planted_gain_is_found_and_its_harms_are_told(planted):
+    policy = planted[0].policy()
+    assert policy.about["found"]
+    applied = {op: float(layers.sum()) for op, layers in policy.op_shares().items()}
+    assert {"Rotate", "Contrast"} <= {op for op, times in applied.items() if times >= 0.5}
+    assert "Flip" not in applied
+    effects = policy_effects(policy)
+    outcomes = {(row.op, row.outcome) for row in effects.rows}
+    assert ("Rotate", "helps") in outcomes
+    assert ("Flip", "hurts") in outcomes
+    assert effects.rows[-1].op == "Flip"
+    assert "best policy that needs no search" in policy.about["sentence"]
+    assert random_baseline(policy).weights.shape == policy.weights.shape
+
+
+def test_every_trial_is_a_step_of_a_known_phase(planted):
+    search_in_progress, left = planted
+    assert left == sorted(left, reverse=True)
+    assert list(search_in_progress.remaining) == list(PHASES)
+    in_full = [job.trial for job in search_in_progress._jobs if job.phase in PHASES[3:]]
+    assert {trial.fraction for trial in in_full} == {0.75}
+    assert len(in_full) == 6 + 2 + 2
+
+
+def test_rounds_are_paired_by_images_and_seed(planted):
+    for phase, rounds in (("known policies", 1), ("race", 1), ("finals", 2)):
+        jobs = [job for job in planted[0]._jobs if job.phase == phase]
+        assert len({(job.trial.split, job.trial.seed) for job in jobs}) == rounds
+
+
+FEW = {"designs": 8, "refinements": 3}
+
+
+def test_where_all_ops_hurt_the_policy_does_nothing_and_says_so():
+    policy = finish(screening(FEW), Planted({}, rest=0.4))
+    assert policy.about["chosen"] == "none"
+    assert not policy.about["found"]
+    assert policy.op_shares()["Identity"].sum() == 1
+    assert "none has less loss than the best policy found" in policy.about["sentence"]
+
+
+def test_a_policy_that_needs_no_search_wins_where_it_is_best():
+    policy = finish(screening(FEW), Planted({}, rest=0.4, known=-9.0))
+    assert policy.about["chosen"] in {entry["name"] for entry in policy.about["race"]}
+    assert policy.about["chosen"] != "none"
+    assert not policy.about["found"]
+
+
+def test_results_alone_decide_what_comes_next():
+    laboratory = Planted({"Rotate": -0.6, "Flip": 0.8})
+    whole = screening(FEW)
+    expected = finish(whole, laboratory)
+    for cut in (3, 9, 25, whole.done - 1):
+        resumed = screening(FEW)
+        resumed.load_state_dict({"results": whole.state_dict()["results"][:cut]})
+        assert resumed.done == cut
+        assert finish(resumed, laboratory) == expected
+
+
+def test_ops_that_are_left_out_are_in_no_policy_of_the_race():
+    settings = replace(SETTINGS, exclude=("Flip", "Invert", "Solarize"))
+    search_in_progress = screening(FEW, settings)
+    finish(search_in_progress, Planted({"Rotate": -0.6}))
+    names = {job.entrant.name for job in search_in_progress._jobs if job.phase == "known policies"}
+    assert names == {"none", "crop"}
+    applied = {
+        op
+        for job in search_in_progress._jobs
+        for policy in job.trial.policies
+        for op, layers in policy.op_shares().items()
+        if layers.sum() > 0
+    }
+    assert not applied & {"Flip", "Invert", "Solarize"}
+
+
+def test_before_it_knows_anything_the_policy_does_nothing():
+    search_in_progress = screening({"designs": 16})
+    assert search_in_progress.policy().op_shares()["Identity"].sum() == 1
+    assert "before it knew anything" in search_in_progress.policy().about["sentence"]
+    search_in_progress._laboratory = Planted({"Rotate": -0.9})
+    for _ in range(12):
+        search_in_progress.step()
+    assert "Short trainings predict" in search_in_progress.policy().about["sentence"]
+    assert search_in_progress.policy().op_shares()["Rotate"].sum() > 0
+
+
+def test_a_network_that_does_not_learn_is_told():
+    class Guessing(Planted):
+        def run(self, trial):
+            return Measured(0.1, 0.34)
+
+    with pytest.raises(ValueError, match="does not learn: in short trainings it names 34"):
+        finish(screening(FEW), Guessing({}))
+
+
+def test_a_training_in_full_has_the_steps_that_it_stands_for():
+    settings = MethodSettings("small-cnn", None, 30, 8, 0.1, 5e-4, "nothing")
+    search_in_progress = screening(settings=settings)
+    (job,) = search_in_progress._round("finals", search_in_progress._bases[:1], 0)
+    steps = job.trial.recipe.epochs * (45 // 8)
+    assert steps == pytest.approx(30 * (60 // 8), rel=0.05)
+    short = search_in_progress._short_job("designs", search_in_progress._bases[0], 0, 0).trial
+    assert short.recipe.epochs == 30
+    assert short.fraction == 0.5  # of 60 images; of many, an eighth
+
+
+REAL = {
+    "model": network,
+    "epochs": 6,
+    "batch_size": 6,
+    "options": {"designs": 4, "refinements": 2},
+    "ops": ["PadCrop", "Flip", "Rotate"],
+}
+
+
+def found(**changes):
+    options = {**REAL["options"], **changes.pop("options", {})}
+    data = images(per_class=20)
+    given = {**REAL, **changes, "options": options}
+    return search(data, method="screening", progress=False, **given)
+
+
+@pytest.mark.slow
+def test_processes_that_share_out_trials_find_the_same_policy():
+    one, two = found(), found(options={"workers": 2})
+    assert one.about["race"] == two.about["race"]
+    assert (one.op == two.op).all()
+    assert one.about["effects"] == two.about["effects"]
+
+
+@pytest.mark.slow
+def test_the_users_network_may_drop_out():
+    given = {"model": partial(network, dropout=0.3), "seed": 3}
+    assert found(**given) == found(**given)
+
+
+def test_a_module_of_the_user_starts_every_trial_from_its_weights():
+    module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 3))
+    before = module[1].weight.clone()
+    policy = found(model=module)
+    assert torch.equal(module[1].weight, before)
+    assert policy.about["method"] == "Screening"

@@ -1,0 +1,211 @@
+"""Screening piece by piece: factors, designs, regression, trials."""
+
+import math
+
+import pytest
+import torch
+
+from learned_augment.search.screening.designs import (
+    best_design,
+    design_policy,
+    random_designs,
+    variables,
+)
+from learned_augment.search.screening.effects import fit_effects
+from learned_augment.search.screening.factors import choose_factors
+from learned_augment.search.screening.options import ScreeningOptions
+from learned_augment.search.screening.trials import (
+    Laboratory,
+    Trial,
+    calibrated_loss,
+    training_part,
+)
+from learned_augment.training import Recipe
+
+
+@pytest.fixture(scope="module")
+def photos():
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, (8, 3, 16, 16), generator=generator, dtype=torch.uint8)
+
+
+@pytest.fixture(scope="module")
+def factors(photos):
+    return choose_factors(None, (), photos)
+
+
+def place(factors, op, magnitude):
+    return next(
+        n for n, factor in enumerate(factors) if (factor.op, factor.magnitude) == (op, magnitude)
+    )
+
+
+def test_ops_that_change_no_image_are_left_out(photos, factors):
+    gray = photos[:, :1].expand(-1, 3, -1, -1).contiguous()
+    assert {factor.op for factor in factors} - {
+        factor.op for factor in choose_factors(None, (), gray)
+    } == {"Color"}
+    with pytest.raises(ValueError, match="changes these images"):
+        choose_factors(["Color"], (), gray)
+    with pytest.raises(ValueError, match=r"no strengths for ResizedCrop\. Available: PadCrop"):
+        choose_factors(["ResizedCrop"], (), photos)
+    assert {factor.op for factor in choose_factors(["Flip", "Rotate"], ["Flip"], photos)} == {
+        "Rotate"
+    }
+
+
+def test_strengths_grow_and_a_flip_leaves_half_as_they_are(factors):
+    rotations = [factor.value for factor in factors if factor.op == "Rotate"]
+    assert rotations == pytest.approx([6.0, 12.0, 24.0])
+    assert factors[place(factors, "Rotate", 0.4)].candidates(1.0) == [
+        ("Rotate", 0.5, 12.0),
+        ("Rotate", 0.5, -12.0),
+    ]
+    assert 1.0 in factors[place(factors, "PadCrop", 0.4)].probabilities
+    for op in ("Flip", "Invert", "Equalize"):
+        assert max(factors[place(factors, op, 0.4)].probabilities) == 0.5
+
+
+def test_random_designs_are_balanced(factors):
+    generator = torch.Generator().manual_seed(0)
+    designs = random_designs(factors, 31, 0.3, generator)
+    assert designs[0] == ()
+    for op in {factor.op for factor in factors}:
+        strengths = [n for n, factor in enumerate(factors) if factor.op == op]
+        counts = [sum(n in dict(design) for design in designs) for n in strengths]
+        assert sum(counts) == 4 + 9  # of 15 with a third of the ops, of 15 with twice as many
+        assert max(counts) - min(counts) <= 1
+    assert {p for design in designs for _, p in design} == {0.25, 0.5}
+    for design in designs:
+        ops = [factors[n].op for n, _ in design]
+        assert len(set(ops)) == len(ops)
+
+
+def test_a_design_is_applied_as_often_as_it_says(factors):
+    design = ((place(factors, "Flip", 0.4), 0.25), (place(factors, "Rotate", 0.8), 1.0))
+    policy = design_policy(factors, tuple(sorted(design)))
+    shares = {op: float(layers.sum()) for op, layers in policy.op_shares().items()}
+    assert shares == pytest.approx({"Flip": 0.25, "Rotate": 1.0, "Identity": 0.75})
+    assert design_policy(factors, ()).name == "identity"
+
+
+def test_the_best_design_has_the_helpful_ops_and_no_more_than_asked_for(factors):
+    wanted = [place(factors, "Rotate", 0.2), place(factors, "Contrast", 0.8)]
+    empty = variables(factors, [()])
+    coefficients = torch.zeros(empty.shape[1], dtype=torch.float64)
+    coefficients[: len(factors)] = 0.2
+    coefficients[wanted] = torch.tensor([-0.4, -0.6]).double()
+    assert [n for n, _ in best_design(factors, coefficients)] == sorted(wanted)
+    assert [n for n, _ in best_design(factors, coefficients, most=1)] == [wanted[1]]
+    coefficients[: len(factors)] = 0.2
+    assert best_design(factors, coefficients) == ()
+    # Many ops take from each other: all help alone, few are taken.
+    coefficients[: len(factors)] = -0.2
+    coefficients[-1] = 1.0
+    assert 1 <= len(best_design(factors, coefficients)) <= 3
+
+
+def test_the_best_design_is_the_best_of_all_that_differ_in_one_op(factors):
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(3):
+        empty = variables(factors, [()])
+        coefficients = 0.2 * torch.randn(empty.shape[1], generator=generator).double()
+        best = best_design(factors, coefficients)
+        loss = float(variables(factors, [best]) @ coefficients)
+        for place, factor in enumerate(factors):
+            others = tuple(pair for pair in best if factors[pair[0]].op != factor.op)
+            changed = [others, *(((place, p), *others) for p in factor.probabilities)]
+            assert (variables(factors, changed) @ coefficients).min() >= loss - 1e-6
+
+
+def trials(factors, effects, noise, seed=0, count=48):
+    generator = torch.Generator().manual_seed(seed)
+    designs = random_designs(factors, count, 0.3, generator)
+    x = variables(factors, designs)
+    truth = torch.zeros(x.shape[1], dtype=torch.float64)
+    for (op, magnitude), effect in effects.items():
+        truth[place(factors, op, magnitude)] = effect
+    groups = torch.arange(count) % 2
+    y = x @ truth + noise * torch.randn(count, generator=generator, dtype=torch.float64)
+    return x, groups, y
+
+
+EFFECTS = {
+    ("Flip", 0.4): 0.8,
+    ("Invert", 0.4): 0.5,
+    **{("Rotate", m): -0.4 for m in (0.2, 0.4, 0.8)},
+}
+
+
+def test_the_regression_recovers_planted_effects(factors):
+    fit = fit_effects(*trials(factors, EFFECTS, noise=0.05))
+    alone = variables(factors, [((n, 0.5),) for n in range(len(factors))])
+    found = dict(zip(range(len(factors)), fit.predict(alone).tolist(), strict=True))
+    for (op, magnitude), effect in EFFECTS.items():
+        assert found[place(factors, op, magnitude)] == pytest.approx(effect, abs=0.25)
+    worst = max(found, key=lambda n: found[n])
+    assert factors[worst].op == "Flip"
+
+
+def test_intervals_cover_the_truth(factors):
+    covered = []
+    for seed in range(8):
+        fit = fit_effects(*trials(factors, EFFECTS, noise=0.2, seed=seed))
+        alone = variables(factors, [((n, 0.5),) for n in range(len(factors))])
+        truth = torch.tensor([EFFECTS.get((f.op, f.magnitude), 0.0) for f in factors])
+        covered.append(((fit.predict(alone) - truth).abs() < 1.96 * fit.spread(alone)).double())
+    assert torch.stack(covered).mean() > 0.85
+
+
+def test_other_images_shift_no_effect(factors):
+    x, groups, y = trials(factors, EFFECTS, noise=0.1)
+    shifted = y + 3.0 * groups
+    before, after = fit_effects(x, groups, y), fit_effects(x, groups, shifted)
+    torch.testing.assert_close(before.mean, after.mean, atol=0.02, rtol=0)
+
+
+def test_training_parts_are_stratified_and_do_not_overlap():
+    labels = torch.tensor([0] * 40 + [1] * 16 + [2] * 2)
+    parts = [training_part(labels, 0.25, split, seed=3) for split in range(3)]
+    for part in parts:
+        assert torch.bincount(labels[part], minlength=3).tolist() == [10, 4, 1]
+    assert not (parts[0] & parts[1]).any()
+    assert not (parts[1] & parts[2])[labels < 2].any()
+    rests = [~training_part(labels, 0.75, split, seed=3) for split in range(4)]
+    assert (torch.stack(rests).sum(0)[labels < 2] == 1).all()  # each image validates once
+
+
+def test_calibrated_loss_does_not_see_how_certain_a_network_is():
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(200, 5, generator=generator), torch.arange(200) % 5
+    logits[torch.arange(200), labels] += 1.0
+    loss = calibrated_loss(logits, labels)
+    assert calibrated_loss(3 * logits, labels) == pytest.approx(loss, rel=0.01)
+    right = 50.0 * torch.nn.functional.one_hot(labels).float()
+    assert calibrated_loss(right, labels) == pytest.approx(0.5 * math.log(2) / 200)
+
+
+def test_a_trial_depends_on_nothing_but_itself(photos):
+    labels = torch.arange(8) % 2
+    laboratory = Laboratory(photos, labels, None, ("a", "b"), "small-cnn", torch.device("cpu"), 5)
+    trial = Trial((), 0.5, 0, 7, Recipe(epochs=2, batch_size=2))
+    first = laboratory.run(trial)
+    torch.manual_seed(99)
+    before = torch.get_rng_state()
+    assert laboratory.run(trial) == first
+    assert torch.equal(torch.get_rng_state(), before)
+    assert 0 <= first.accuracy <= 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"design": 3}, "no option 'design'"),
+        ({"designs": 2}, "designs must be 4 or more"),
+        ({"fraction": 1.5}, "fraction must be"),
+        ({"designs": "many"}, "designs as int"),
+    ],
+)
+def test_wrong_options_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        ScreeningOptions.read(given)
