@@ -43,7 +43,7 @@ SMALL = {"model": network, "epochs": 3, "batch_size": 6, "learning_rate": 0.05}
 ITS_OWN = {
     "dada": {},
     "deepaa": {"model": partial(network, dropout=0.0), "options": {"steps": 2, "depth": 2}},
-    "screening": {"options": {"designs": 4, "refinements": 1}},
+    "screening": {"options": {"designs": 4, "refinements": 1, "workers": 1}},
 }
 
 

@@ -19,8 +19,8 @@ from tests.search.test_methods import images, network
 SETTINGS = MethodSettings("small-cnn", None, 4, 8, 0.1, 5e-4, "nothing")
 
 
-def screening(options=None, settings=SETTINGS, seed=0):
-    data = images(per_class=20)
+def screening(options=None, settings=SETTINGS, seed=0, data=None):
+    data = data or images(per_class=20)
     half = len(data.train_labels) // 2
     order = torch.randperm(2 * half, generator=torch.Generator().manual_seed(0))
     pixels, labels = data.train_images[order], data.train_labels[order]
@@ -161,6 +161,17 @@ def test_a_network_that_does_not_learn_is_told():
         finish(screening(FEW), Guessing({}))
 
 
+def test_classes_of_very_different_size_are_told():
+    data = images(per_class=20)
+    kept = (data.train_labels > 0) | (torch.arange(60) < 3)
+    unequal = replace(
+        data, train_images=data.train_images[kept], train_labels=data.train_labels[kept]
+    )
+    policy = finish(screening(FEW, data=unequal), Planted({"Rotate": -0.6}))
+    assert "Classes have 3 to 20 images" in policy.about["note"]
+    assert "note" not in screening(FEW).policy().about
+
+
 def test_a_training_in_full_has_the_steps_that_it_stands_for():
     settings = MethodSettings("small-cnn", None, 30, 8, 0.1, 5e-4, "nothing")
     search_in_progress = screening(settings=settings)
@@ -176,7 +187,7 @@ REAL = {
     "model": network,
     "epochs": 6,
     "batch_size": 6,
-    "options": {"designs": 4, "refinements": 2},
+    "options": {"designs": 4, "refinements": 2, "workers": 1},
     "ops": ["PadCrop", "Flip", "Rotate"],
 }
 

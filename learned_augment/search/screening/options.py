@@ -18,21 +18,22 @@ class ScreeningOptions(Options):
         fraction: of the images, that a short training trains on.
         inclusion: fraction of the random policies that an op is in.
         finals: rounds in full of the best found policy and the best other one, after the race.
-        workers: trials at once, each in a process with one thread; 1 trains in this process. They
+        workers: trials at once, each in a process with one thread; 1 trains in this process. 0 is
+            one a core on a CPU, 1 on a GPU and for a network that the script itself defines. They
             do not change the result.
 
     Raises:
         ValueError: if a number is out of range.
     """
 
-    minimum: ClassVar = {"designs": 4, "refinements": 0, "finals": 1, "workers": 1}
+    minimum: ClassVar = {"designs": 4, "refinements": 0, "finals": 1, "workers": 0}
 
     designs: int = 24
     refinements: int = 12
     fraction: float = 0.125
     inclusion: float = 0.3
     finals: int = 2
-    workers: int = 1
+    workers: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()

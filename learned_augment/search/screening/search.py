@@ -17,7 +17,7 @@ from learned_augment.builders import identity, in_sequence
 from learned_augment.evaluation.statistics import paired_difference
 from learned_augment.policy import Policy
 from learned_augment.runtime.distributed import rank, world_size
-from learned_augment.runtime.process_pool import Workers
+from learned_augment.runtime.process_pool import Workers, core_count, needs_no_script
 from learned_augment.runtime.rng import isolated
 from learned_augment.search.cost import Phase
 from learned_augment.search.options import Options
@@ -67,6 +67,9 @@ FOUND = 3
 
 INTERVAL = 1.96
 """Standard errors on either side of an effect that hold it with a probability of 95 %."""
+
+UNEQUAL = 5
+"""How many times larger than the smallest the largest class may be, without a note."""
 
 _FEWEST_TRIALS = 4
 
@@ -152,6 +155,8 @@ class Screening:
         self._ready: dict[int, Measured] = {}
         self._stream: Iterator[tuple[int, Measured]] | None = None
         self._workers: Workers | None = None
+        several = self._laboratory.device.type == "cpu" and needs_no_script(settings.model)
+        self._processes = options.workers or (core_count() if several else 1)
         self._latest: tuple[int, Policy] | None = None
 
     @property
@@ -322,7 +327,7 @@ class Screening:
     def _measure(self, place: int) -> Measured:
         if place not in self._ready and world_size() > 1:
             self._share_out(place)
-        elif place not in self._ready and self.options.workers > 1:
+        elif place not in self._ready and self._processes > 1:
             self._wait_for(place)
         if place in self._ready:
             return self._ready.pop(place)
@@ -331,7 +336,7 @@ class Screening:
     def _wait_for(self, place: int) -> None:
         """Let the workers do the rest of the planned trials, until one of them is measured."""
         if self._workers is None:
-            self._workers = Workers(self._laboratory.run, self.options.workers)
+            self._workers = Workers(self._laboratory.run, self._processes)
             weakref.finalize(self, self._workers.close)
         if self._stream is None:
             rest = [(job.trial,) for job in self._jobs[place:]]
@@ -470,7 +475,7 @@ class Screening:
             "method": "Screening",
             "placement": "replaces",
             "space": SPACE,
-            "options": asdict(replace(self.options, workers=1)),
+            "options": asdict(replace(self.options, workers=0)),
             "ops": list(dict.fromkeys(factor.op for factor in self.factors)),
             "steps": self.done,
             "metrics": self._metrics(),
@@ -480,6 +485,12 @@ class Screening:
             "sentence": sentence,
             "race": self._race_data(),
         }
+        counts = torch.bincount(self._labels)
+        if counts.max() > UNEQUAL * counts.min():
+            about["note"] = (
+                f"Classes have {int(counts.min())} to {int(counts.max())} images, and the loss "
+                "weighs images: large classes decide which ops help."
+            )
         if not leader.found and leader.policies:
             about["space"] = leader.policies[-1].about.get("space", SPACE)
         if self.done >= _FEWEST_TRIALS:
@@ -556,7 +567,7 @@ class Screening:
         start = time.monotonic()
         self._laboratory.run(epoch)
         seconds = (time.monotonic() - start) * trial.recipe.epochs
-        return seconds / self.options.workers, max(0, memory - self._bytes)
+        return seconds / self._processes, max(0, memory - self._bytes)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the results of all trials: they decide everything else."""
