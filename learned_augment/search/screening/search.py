@@ -222,8 +222,9 @@ class Screening:
         known = len(planned.get("known policies", []))
         if known == 0:
             return self._known_jobs(self._bases)
-        if known == len(self._bases):
-            return self._known_jobs(self._known[self._best_base()])
+        others = self._known[self._best_base()]
+        if others and known == len(self._bases):
+            return self._known_jobs(others)
         missing = options.refinements - len(planned.get("refinements", []))
         if missing > 0:
             regression, generator = self.regression(), self._generator()
