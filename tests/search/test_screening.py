@@ -26,7 +26,8 @@ def screening(options=None, settings=SETTINGS, seed=0, data=None):
     pixels, labels = data.train_images[order], data.train_labels[order]
     split = Split(pixels[:half], labels[:half], pixels[half:], labels[half:], data.classes)
     generator = torch.Generator().manual_seed(seed)
-    return Screening(split, None, settings, ScreeningOptions(**(options or {})), generator)
+    given = ScreeningOptions(**{"workers": 1, **(options or {})})
+    return Screening(split, None, settings, given, generator)
 
 
 class Planted:
