@@ -367,7 +367,7 @@ def _shortened(text: str, length: int) -> str:
 
 
 def _intervals_height(rows: int, images: bool) -> float:
-    return (30.0 if images else 24.0) * rows + 56
+    return (30.0 if images else 24.0) * rows + 76  # legend, ticks, a label of two lines
 
 
 def _draw_effects(figure: "FigureBase", effects: Effects, width: float) -> None:
