@@ -81,7 +81,7 @@ def test_fill_shows_outside_and_replaces_crop_padding_only_when_given(fill):
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
-    "op", [op for op in OPS.values() if getattr(op.kind, "pil", None)], ids=str
+    "op", [op for op in OPS.values() if getattr(op.kind, "pil", None)], ids=lambda op: op.name
 )
 def test_pils_own_calls_equal_the_definitions(op, channels):
     by_definition = replace(op, kind=replace(op.kind, pil=None))
