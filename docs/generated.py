@@ -35,10 +35,12 @@ def ops() -> str:
             "none" if op.identity_value is None else f"{op.identity_value:g}",
             type(op.kind).__name__.lower(),
             "yes" if op.random else "",
+            f"`{op.kind.kornia}`" if op.kind.kornia else "",
         ]
         for op in OPS.values()
     ]
     heads = ["op", "unit of the value", "range", "identity value", "kind", "chooses a place"]
+    heads += ["Kornia function for floats"]
     return table(heads, rows)
 
 
