@@ -21,6 +21,7 @@ from learned_augment._io import write_atomically
 from learned_augment.evaluation.random_baseline import RANDOM
 from learned_augment.evaluation.result import ComparisonResult
 from learned_augment.evaluation.statistics import Difference
+from learned_augment.ops import OPS
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
@@ -30,12 +31,16 @@ Result = dict[str, Any]
 
 def parity(result: Result) -> list[str]:
     """Bit equality of PIL and uint8 images with the papers' code, and the difference of floats."""
-    heads = ["op", "PIL = papers", "uint8 = papers"]
+    heads = ["op", "Kornia's function for floats", "PIL = papers", "uint8 = papers"]
     heads += ["float, nearest: mean (largest)", "float, bilinear: mean (largest)"]
     rows = []
     for row in result["rows"]:
         equal = [f"{row[key]} of {row['images']}" for key in ("pil_equal", "exact_equal")]
-        rows.append([row["op"], *equal, *[_levels(row, m) for m in ("nearest", "bilinear")]])
+        name = OPS[row["op"]].kind.kornia if row["op"] in OPS else ""
+        function = f"`{name.removeprefix('kornia.')}`" if name else ""
+        rows.append(
+            [row["op"], function, *equal, *[_levels(row, m) for m in ("nearest", "bilinear")]]
+        )
     about = (
         f"Images that are equal in every bit, of {result['settings']['photographs']} photographs "
         f"at {result['settings']['side']} pixels, at values of the papers' and of the whole legal "
