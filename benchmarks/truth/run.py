@@ -3,9 +3,9 @@
     python -m benchmarks.truth.run digits sign_digits --data FOLDER --rows FOLDER [--part 0/2]
     python -m benchmarks.truth.run digits --rows FOLDER --export
 
-Every finished training is a line of JSON in ROWS/NAME.jsonl. Several commands with other parts
-share out the work. All policies are trained with the first seed before the second begins. The
-export writes results/truth-NAME.json.
+Every finished training is a line of JSON in ROWS/NAME.jsonl; those of results/ count too. Several
+commands with other parts share out the work. All policies are trained with the first seed before
+the second begins. The export writes results/truth-NAME.json.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from benchmarks.record import save_result
+from benchmarks.record import RESULTS, load_result, save_result
 from benchmarks.truth.designs import (
     BASELINES,
     STRENGTHS,
@@ -153,6 +153,15 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
+def finished_rows(name: str, folder: Path) -> list[dict[str, Any]]:
+    """Return the trainings of the result file and of the rows since, each once."""
+    known = (
+        load_result(f"truth-{name}")["rows"] if (RESULTS / f"truth-{name}.json").is_file() else []
+    )
+    rows = [*known, *read_rows(folder / f"{name}.jsonl")]
+    return list({(row["policy"], row["number"]): row for row in rows}.values())
+
+
 def append_row(path: Path, row: dict[str, Any]) -> None:
     """Append a line in one write, so that processes and interrupts leave whole lines."""
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -199,7 +208,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.export:
         for name in given.names:
-            print(export(name, list(read_rows(given.rows / f"{name}.jsonl"))))
+            print(export(name, finished_rows(name, given.rows)))
         return
     torch.set_num_threads(1)
     given.rows.mkdir(exist_ok=True, parents=True)
@@ -207,7 +216,8 @@ def main() -> None:
     images: dict[str, ImageData] = {}
     for name, policy, number in jobs(given.names)[part::parts]:
         path = given.rows / f"{name}.jsonl"
-        if any((row["policy"], row["number"]) == (policy, number) for row in read_rows(path)):
+        finished = finished_rows(name, given.rows)
+        if any((row["policy"], row["number"]) == (policy, number) for row in finished):
             continue
         if name not in images:
             images[name] = load_data(name, given.data)
