@@ -10,7 +10,7 @@ __all__ = ["ScreeningOptions"]
 
 @dataclass(frozen=True)
 class ScreeningOptions(Options):
-    """Options of a screening; the defaults cost about 20 trainings of the user's data.
+    """Options of a screening; the defaults cost 20 to 25 trainings of the user's data.
 
     Attributes:
         designs: short trainings under random policies.
