@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,11 @@ class SearchConfig:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "reduce", "seed", "threads"):
             number = getattr(self, name)
-            if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
+            if number is None:
+                continue
+            if isinstance(number, bool) or not isinstance(number, Integral):
                 raise TypeError(f"Expected {name} as a whole number, got {number!r}.")
+            object.__setattr__(self, name, int(number))  # NumPy's numbers too
         for name in ("ops", "exclude"):
             names = getattr(self, name)
             if isinstance(names, str):
