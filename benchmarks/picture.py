@@ -12,7 +12,7 @@ from sklearn.datasets import load_sample_image
 
 from learned_augment import LearnedAugment
 from learned_augment._io import write_atomically
-from learned_augment.plan import Step
+from learned_augment.policy import Step
 
 ROWS = [
     ("dada-imagenet", "flower.jpg", (160, 20, 560, 420), 22),

@@ -16,8 +16,7 @@ from learned_augment import _validation
 from learned_augment.backends.dispatch import apply_batch, apply_image
 from learned_augment.backends.targets import move_boxes, move_key_points, move_masks
 from learned_augment.builders import as_policy
-from learned_augment.plan import Plan
-from learned_augment.policy import Policy
+from learned_augment.policy import Plan, Policy
 from learned_augment.sampling import HOST
 
 __all__ = ["LearnedAugment"]

@@ -16,7 +16,7 @@ LAYERS = [
     ["search_spaces"],
     ["model_card"],
     ["sampling"],
-    ["plan", "serialization"],
+    ["serialization"],
     ["policy"],
     ["builders"],
     ["backends", "backends.lowering"],

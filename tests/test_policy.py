@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learned_augment.builders import deep_trivial_augment, from_layers, from_sub_policies
-from learned_augment.plan import Plan
-from learned_augment.policy import Policy
+from learned_augment.policy import Plan, Policy
 from learned_augment.sampling import Draw
 from learned_augment.serialization import list_policies
 

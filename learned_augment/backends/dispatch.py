@@ -14,7 +14,7 @@ from torchvision.transforms import InterpolationMode
 
 from learned_augment.backends import kornia_float, pil, torch_uint8
 from learned_augment.ops import Blend, Pointwise
-from learned_augment.plan import Plan
+from learned_augment.policy import Plan
 from learned_augment.sampling import HOST
 
 __all__ = ["TABLE", "Row", "apply_batch", "apply_image", "backend_for"]

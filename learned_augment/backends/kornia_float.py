@@ -29,7 +29,7 @@ from learned_augment.backends.warp import (
     to_device,
 )
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
-from learned_augment.plan import Plan
+from learned_augment.policy import Plan
 from learned_augment.sampling import HOST
 
 __all__ = ["apply"]

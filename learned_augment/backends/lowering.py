@@ -18,7 +18,7 @@ from torch import Tensor
 from learned_augment.ops import OPS, Erase, Geometric, Kind, Op, Opcode, Pointwise, Resample
 from learned_augment.ops.blend import luma
 from learned_augment.ops.op import GRAY
-from learned_augment.plan import Plan
+from learned_augment.policy import Plan
 
 __all__ = [
     "TABLE",

@@ -16,7 +16,7 @@ from learned_augment.backends.lowering import gray_levels
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
 from learned_augment.ops.op import GRAY
 from learned_augment.ops.region import center_crop
-from learned_augment.plan import Plan, Step
+from learned_augment.policy import Plan, Step
 
 __all__ = ["MODES", "apply", "resized"]
 

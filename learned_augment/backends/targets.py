@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import functional
 from learned_augment.backends.warp import crop_to, gather, nearest_sources
 from learned_augment.ops import Geometric, Resample
 from learned_augment.ops.region import center_crop
-from learned_augment.plan import Plan, Step
+from learned_augment.policy import Plan, Step
 from learned_augment.sampling import HOST
 
 __all__ = ["move_boxes", "move_key_points", "move_mask", "move_masks"]

@@ -35,7 +35,7 @@ from learned_augment.backends.warp import (
 )
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
 from learned_augment.ops.blend import luma, mix
-from learned_augment.plan import Plan
+from learned_augment.policy import Plan
 
 __all__ = ["apply"]
 

@@ -5,7 +5,7 @@ import torch
 
 from learned_augment.builders import uniform_layer
 from learned_augment.ops import OPS
-from learned_augment.plan import Plan
+from learned_augment.policy import Plan
 from learned_augment.search_spaces import SPACES
 
 NAMES = tuple(OPS)

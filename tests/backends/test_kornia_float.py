@@ -12,8 +12,7 @@ from torchvision.transforms import InterpolationMode
 from learned_augment.backends import kornia_float
 from learned_augment.backends.dispatch import apply_batch
 from learned_augment.ops import OPS, Geometric
-from learned_augment.plan import Plan
-from learned_augment.policy import Policy
+from learned_augment.policy import Plan, Policy
 from learned_augment.serialization import list_policies
 from tests.backends.plans import CHECKED, chains, grad_image, random_plan, single
 from tests.conftest import TOLERANCE, smooth_image

@@ -10,7 +10,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from learned_augment.backends import kornia_float
 from learned_augment.backends.dispatch import apply_batch
 from learned_augment.ops import OPS, Geometric
-from learned_augment.plan import Plan
+from learned_augment.policy import Plan
 from tests.backends.plans import (
     CHECKED,
     LAYOUTS,

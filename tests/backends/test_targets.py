@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional
 from learned_augment.backends.dispatch import apply_batch
 from learned_augment.backends.targets import move_boxes, move_key_points, move_mask
 from learned_augment.ops import OPS, Geometric, Resample
-from learned_augment.plan import Plan, Step
+from learned_augment.policy import Plan, Step
 from tests.conftest import smooth_image
 
 HEIGHT, WIDTH = 60, 80

@@ -12,7 +12,7 @@ from learned_augment.backends import dispatch, pil, torch_uint8
 from learned_augment.backends.dispatch import apply_batch
 from learned_augment.backends.pil import MODES as PIL_MODES
 from learned_augment.ops import OPS, Resample
-from learned_augment.plan import Plan
+from learned_augment.policy import Plan
 from tests.backends.plans import chains, single
 from tests.conftest import noise_images
 

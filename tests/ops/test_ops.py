@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from learned_augment.backends import pil
 from learned_augment.backends.dispatch import apply_batch, apply_image
 from learned_augment.ops import OPS, Blend, Erase, Geometric, Pointwise, Resample
-from learned_augment.plan import Plan
+from learned_augment.policy import Plan
 from tests.conftest import noise_images, smooth_image
 
 # Values that the papers use, from weak to strong on each side of the neutral value.

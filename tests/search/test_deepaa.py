@@ -70,7 +70,7 @@ class TestCandidates:
 
     def test_one_batch_of_all_candidates_equals_one_candidate_at_a_time(self):
         from learned_augment.backends.dispatch import apply_batch
-        from learned_augment.plan import Plan
+        from learned_augment.policy import Plan
 
         candidates = find_candidates((3, 32, 32))
         pixels = torch.randint(256, (2, 3, 32, 32)).to(torch.uint8)

@@ -9,7 +9,7 @@ import torch
 from benchmarks import planted as benchmark
 from learned_augment.backends.dispatch import apply_batch
 from learned_augment.datasets.load import load_images
-from learned_augment.plan import Plan
+from learned_augment.policy import Plan
 from learned_augment.search import search
 from learned_augment.search_spaces import SPACES
 

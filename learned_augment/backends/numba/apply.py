@@ -6,6 +6,7 @@ compiled arithmetic take these backends.
 """
 
 from functools import cache, lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,12 +14,12 @@ from PIL import Image
 from torch import Tensor
 
 from learned_augment.backends import kornia_float, pil, torch_uint8
-from learned_augment.backends.lowering import Colors, Mask, colors, draws_any_of
+from learned_augment.backends.lowering import Colors, Floats, Mask, colors, draws_any_of
 from learned_augment.backends.numba import floats, uint8
-from learned_augment.backends.numba.lowering import CODE, op_rows, plan_arrays
+from learned_augment.backends.numba.lowering import CODE, op_rows
 from learned_augment.backends.numba.parallel import run_on_threads
 from learned_augment.ops import Opcode
-from learned_augment.plan import Plan
+from learned_augment.policy import Plan
 
 __all__ = ["apply_floats", "apply_to_pil", "apply_uint8"]
 
@@ -38,7 +39,7 @@ def apply_uint8(images: Tensor, plan: Plan, fill: Fill = None) -> Tensor:
     out = np.empty_like(source)
     batches = source.reshape(len(plan), -1), out.reshape(len(plan), -1)
     outside = _colors(shape[0], fill, "u1")
-    run_on_threads(uint8.run, batches, *plan_arrays(plan), shape, outside)
+    run_on_threads(uint8.run, batches, *_plan_arrays(plan), shape, outside)
     result, rows = torch.from_numpy(out), _definition_rows(plan)
     if rows is not None:
         batch = images.reshape(-1, *shape)[rows]
@@ -54,7 +55,7 @@ def apply_to_pil(image: Image.Image, plan: Plan, fill: Fill = None) -> Image.Ima
     channels, outside = len(image.mode), _colors(len(image.mode), fill, "u1")
     pixels = np.frombuffer(_encoded(image), np.uint8)[None]
     out, shape = np.empty_like(pixels), (channels, image.height, image.width)
-    run_on_threads(uint8.run, (pixels, out), *plan_arrays(plan), shape, outside)
+    run_on_threads(uint8.run, (pixels, out), *_plan_arrays(plan), shape, outside)
     return _decoded(image.mode, image.size, out)
 
 
@@ -100,7 +101,7 @@ def apply_floats(images: Tensor, plan: Plan, fill: Fill = None) -> Tensor:
         return kornia_float.apply(images, plan, fill=fill)
 
     outside = _colors(images.shape[1], fill, "f4" if images.dtype == torch.float32 else "f8")
-    out = floats.run(images, plan_arrays(plan), outside, lambda given: plain(given, plan))
+    out = floats.run(images, _plan_arrays(plan), outside, lambda given: plain(given, plan))
     rows = _definition_rows(plan)
     if rows is None:
         return out
@@ -121,6 +122,22 @@ def _definition_ops(ops: tuple[str, ...]) -> Mask | None:
     """Return which ops have no compiled arithmetic, (O,); None if all have."""
     only: Mask = op_rows(ops)[:, CODE] == Opcode.DEFINITION
     return only if only.any() else None
+
+
+def _plan_arrays(plan: Plan) -> tuple[Any, ...]:
+    """Return the arguments ``numbers`` to ``rows`` of ``lower`` for a plan."""
+    if plan.draw is not None:
+        numbers, tables = plan.draw
+        mixture, weights, op, value, _ = tables
+        return numbers, mixture, weights, op, value, op_rows(plan.ops)
+    noise = plan.noise.numpy().reshape(len(plan), -1)
+    numbers = np.empty((len(plan), 1 + plan.op.shape[1] + noise.shape[1]), np.float32)
+    numbers[:, 1 + plan.op.shape[1] :] = noise
+    op, value = plan.op.numpy().reshape(-1), plan.value.detach().numpy().reshape(-1)
+    return numbers, _NONE, _NONE, op, value, op_rows(plan.ops)
+
+
+_NONE: Floats = np.empty(0)
 
 
 @lru_cache(maxsize=64)

@@ -36,7 +36,7 @@ def run(
 
     Args:
         images: float32 or float64, never written to; any strides.
-        plan: As ``plan_arrays`` returns it.
+        plan: The arguments ``numbers`` to ``rows`` of ``lower``.
         colors: (3, C), of the images' dtype: outside, around a padded crop, erased.
         plain: Does the same in torch; it gives the gradient of a gradient.
     """

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import FunctionType
 from typing import Any, TypeAlias, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numba import njit
 
-__all__ = ["Bytes", "checksum", "compile_definition", "compiled", "kept", "summing"]
+__all__ = ["Bytes", "checksum", "compile_definition", "compiled", "kept", "not_kept", "summing"]
 
 Function = TypeVar("Function")
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
@@ -24,24 +25,21 @@ summing: Callable[[Function], Function] = njit(**_OPTIONS, fastmath={"reassoc", 
 
 
 def kept(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile an entry point that Python calls, and keep it on disk where there is room.
+    """Compile an entry point that Python calls, and keep it on disk.
 
-    Enclose ``checksum()`` in it, so that it is compiled anew when the sources change.
+    Enclose ``checksum()`` in it, so that it is compiled anew when the sources change. A call
+    raises OSError if there is no room on the disk, see ``not_kept``.
     """
     try:
-        entry = njit(**_OPTIONS, cache=True)(function)
+        return njit(**_OPTIONS, cache=True)(function)  # type: ignore[no-any-return]
     except RuntimeError:  # no folder for the cache
-        entry = njit(**_OPTIONS)(function)
+        return njit(**_OPTIONS)(function)  # type: ignore[no-any-return]
 
-    def call(*arguments: Any) -> Any:
-        nonlocal entry
-        try:
-            return entry(*arguments)
-        except OSError:  # no room in the folder; compiled code itself raises no such error
-            entry = njit(**_OPTIONS)(function)
-            return entry(*arguments)
 
-    return call
+@cache
+def not_kept(entry: Any) -> Callable[..., Any]:
+    """Return an entry point that is compiled without keeping it on disk."""
+    return njit(**_OPTIONS)(entry.py_func)  # type: ignore[no-any-return]
 
 
 def checksum() -> int:

@@ -14,10 +14,9 @@ import numpy as np
 from learned_augment.backends.lowering import Floats, identity_values
 from learned_augment.backends.numba.jit import compile_definition, compiled
 from learned_augment.ops import OPS, Erase, Geometric, Op, Opcode, Pointwise
-from learned_augment.plan import Plan
 from learned_augment.sampling import NOISE, Integers, Singles, choose
 
-__all__ = ["CODE", "Integers", "Singles", "lower", "new_level", "op_rows", "plan_arrays"]
+__all__ = ["CODE", "Integers", "Singles", "lower", "new_level", "op_rows"]
 
 Compiled: TypeAlias = Callable[..., Any]
 
@@ -169,22 +168,6 @@ def lower(
                 instruction[1], instruction[2], instruction[3], instruction[4] = x0, y0, x1, y1
         else:
             instruction[1] = at
-
-
-def plan_arrays(plan: Plan) -> tuple[Any, ...]:
-    """Return the arguments ``numbers`` to ``rows`` of ``lower`` for a plan."""
-    if plan.draw is not None:
-        numbers, tables = plan.draw
-        mixture, weights, op, value, _ = tables
-        return numbers, mixture, weights, op, value, op_rows(plan.ops)
-    noise = plan.noise.numpy().reshape(len(plan), -1)
-    numbers = np.empty((len(plan), 1 + plan.op.shape[1] + noise.shape[1]), np.float32)
-    numbers[:, 1 + plan.op.shape[1] :] = noise
-    op, value = plan.op.numpy().reshape(-1), plan.value.detach().numpy().reshape(-1)
-    return numbers, _NONE, _NONE, op, value, op_rows(plan.ops)
-
-
-_NONE: Floats = np.empty(0)
 
 
 @cache

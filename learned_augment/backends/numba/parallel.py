@@ -17,7 +17,7 @@ import torch
 from numba import types
 from numba.extending import intrinsic
 
-from learned_augment.backends.numba.jit import compiled
+from learned_augment.backends.numba.jit import compiled, not_kept
 
 __all__ = ["Queue", "mark_done", "next_image", "run_on_threads", "wait_for_all"]
 
@@ -71,12 +71,14 @@ def run_on_threads(entry: Callable[..., None], batches: Sequence[Any], *rest: An
         rest: What else the entry takes.
     """
     queue = np.zeros(2, np.int64)
-    first = batches[0]
-    if first.nbytes >= SMALL:
-        threads = min(torch.get_num_threads(), len(first))
+    if batches[0].nbytes >= SMALL:
+        threads = min(torch.get_num_threads(), len(batches[0]))
         for _ in range(threads - 1):
             _pool(os.getpid(), threads - 1).submit(entry, *batches, *rest, queue, False)
-    entry(*batches, *rest, queue, True)
+    try:
+        entry(*batches, *rest, queue, True)
+    except OSError:  # no room to keep what was compiled; compiled code itself raises no such error
+        not_kept(entry)(*batches, *rest, queue, True)
 
 
 @lru_cache(maxsize=1)

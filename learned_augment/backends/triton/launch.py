@@ -22,7 +22,7 @@ from learned_augment.backends.lowering import (
 )
 from learned_augment.backends.warp import to_device
 from learned_augment.ops import Opcode
-from learned_augment.plan import Plan
+from learned_augment.policy import Plan
 
 __all__ = ["apply", "works_on"]
 

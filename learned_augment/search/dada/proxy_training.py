@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from learned_augment.backends.dispatch import apply_batch
 from learned_augment.models.norms import remembering_one_batch
-from learned_augment.plan import Plan
+from learned_augment.policy import Plan
 from learned_augment.runtime.distributed import all_reduce_sum, shard
 from learned_augment.search.alignment import (
     Tensors,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from learned_augment.ops import OPS
-from learned_augment.plan import Plan
+from learned_augment.policy import Plan
 from learned_augment.sampling import NOISE
 from learned_augment.search_spaces import SPACES, Space, with_all_ops
 

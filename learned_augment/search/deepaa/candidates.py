@@ -13,8 +13,7 @@ from torch import Tensor
 from learned_augment.backends.dispatch import apply_batch
 from learned_augment.builders import from_layers
 from learned_augment.ops import OPS
-from learned_augment.plan import Plan
-from learned_augment.policy import Policy
+from learned_augment.policy import Plan, Policy
 from learned_augment.sampling import NOISE
 from learned_augment.search_spaces import SPACES, Space, levels, with_all_ops
 

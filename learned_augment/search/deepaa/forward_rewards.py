@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from learned_augment.backends.dispatch import apply_batch
-from learned_augment.plan import Plan
+from learned_augment.policy import Plan
 from learned_augment.runtime.distributed import all_reduce_sum, shard
 from learned_augment.sampling import NOISE
 from learned_augment.search.alignment import Tensors, cosine_and_tangent, norm
