@@ -58,10 +58,10 @@ def test_levels_leave_out_the_neutral_one():
     assert levels("Identity", Range(), 13) == [0.0]
 
 
-def test_mirror_is_about_the_neutral_value():
+def test_mirror_is_about_the_identity_value():
     assert mirror("Rotate", 12.0) == -12.0
     assert mirror("Color", 1.9) == pytest.approx(0.1)
-    with pytest.raises(ValueError, match="Invert has no neutral value"):
+    with pytest.raises(ValueError, match="Invert has no identity value"):
         mirror("Invert", 0.0)
 
 

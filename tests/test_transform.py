@@ -40,7 +40,7 @@ def picture(mode, height=40, width=48):
 def test_signature_is_torchvisions():
     transform = LearnedAugment("dada-imagenet", InterpolationMode.BILINEAR, 128)
     assert (transform.interpolation, transform.fill) == (InterpolationMode.BILINEAR, 128)
-    assert LearnedAugment().policy.name == "deepaa-cifar10"
+    assert LearnedAugment().policy.name == "dada-cifar10"
 
 
 @pytest.mark.parametrize("name", list_policies())
@@ -81,10 +81,20 @@ def test_other_interpolations_are_refused_at_construction(bad):
         LearnedAugment(interpolation=bad)
 
 
-@pytest.mark.parametrize("bad", ["red", {1: 2}, [1, 2], object(), {"others": "x"}, True])
+@pytest.mark.parametrize("bad", ["red", {1: 2}, [1, 2, 3, 4, 5], object(), {"others": "x"}, True])
 def test_fills_of_other_types_are_refused_at_construction(bad):
     with pytest.raises(TypeError, match=r"Expected .*fill"):
         LearnedAugment(fill=bad)
+
+
+def test_a_fill_for_alpha_is_for_images_with_alpha():
+    moved = from_layers([[("TranslateX", 1.0, 0.5)]])
+    with_alpha = LearnedAugment(moved, fill=(9, 8, 7, 66))
+    image = PIL.Image.new("RGBA", (20, 20), (1, 2, 3, 255))
+    assert with_alpha(image).getpixel((19, 5)) == (9, 8, 7, 66)
+    for other in (image.convert("RGB"), torch.zeros(3, 20, 20, dtype=torch.uint8)):
+        with pytest.raises(ValueError, match="fill of 1 or 3 numbers"):
+            with_alpha(other)
 
 
 @pytest.mark.parametrize("bad", [0, -3, 2.5, "224", True])
@@ -205,9 +215,9 @@ def test_other_shapes_are_always_refused(shape):
 
 def test_a_fill_that_does_not_fit_is_refused_before_drawing():
     state = torch.get_rng_state()
-    with pytest.raises(ValueError, match="fill of 1 or 1 numbers"):
+    with pytest.raises(ValueError, match="fill of 1 number for"):
         LearnedAugment("dada-cifar10", fill=(1, 2, 3))(noise_images(2, channels=1))
-    with pytest.raises(ValueError, match="fill of 1 or 1 numbers"):
+    with pytest.raises(ValueError, match="fill of 1 number for"):
         LearnedAugment("dada-cifar10", fill=(1, 2, 3))(picture("L"))
     assert torch.equal(torch.get_rng_state(), state)
 

