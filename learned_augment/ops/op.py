@@ -131,7 +131,7 @@ class Resample:
     Attributes:
         box: (value, noise, width, height, aspect) -> (x0, y0, x1, y1), whole pixels, x1 and y1
             excluded. ``aspect`` is the output's width over its height.
-        kornia: Empty: floats are resized by torch, see the documentation's page on ops.
+        kornia: Empty: floats are resized with PIL's weights, see the documentation's page on ops.
     """
 
     box: Callable[[Array, Noise, int, int, float], tuple[Array, ...]]
