@@ -75,7 +75,7 @@ class MixedImages(Dataset[tuple[int, int]]):
 
 
 class LoaderSettings(NamedTuple):
-    """How a data loader works."""
+    """Settings of a data loader."""
 
     workers: int
     start: str

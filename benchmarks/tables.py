@@ -62,7 +62,7 @@ def import_cost(result: Result) -> list[str]:
 
 
 def draws(result: Result) -> list[str]:
-    """How well draws follow the tables of the shipped policies."""
+    """Agreement of draws with the tables of the shipped policies."""
     heads = ["policy", "largest difference of a share", "smallest p, times layers"]
     heads += ["single images: largest deviation"]
     rows = []
@@ -136,7 +136,7 @@ _FEW = {
 
 
 def planted(result: Result) -> list[str]:
-    """How often the searches found what was planted, beside the un-planted control."""
+    """Share of searches that found the planted change, and of those without one."""
     heads = ["data", "method", "validation images", "op", "top three", "control"]
     heads += ["above every control", "share (control's)"]
     rows = []
@@ -250,7 +250,7 @@ def _targets_of_varying_sizes() -> Iterator[Target]:
 
 
 def throughput(result: Result) -> list[str]:
-    """How many times as fast we are as each peer."""
+    """Ratios of our speed to that of each peer."""
     rate = _rates(result)
     sizes = sorted({key[0] for key in rate})
     rows = []
@@ -343,7 +343,7 @@ def _notes(result: Result) -> Iterator[str]:
 
 
 def trace(result: Result) -> list[str]:
-    """How many files an image passes, before and after."""
+    """Number of files that an image passes, before and after."""
     found = {(row["input"], row["state"]): row for row in result["rows"]}
     rows = []
     for name in dict.fromkeys(name for name, _ in found):

@@ -41,7 +41,7 @@ class Placed:
 
     @property
     def first(self) -> int:
-        """How many of its policies come before the default augmentation, on images as stored."""
+        """Number of its policies that come before the base augmentation, on images as stored."""
         return int(self.named_policy.placement.startswith("before"))
 
     @property

@@ -28,7 +28,7 @@ _TESTED_AT_ONCE = 512
 
 @dataclass(frozen=True)
 class Draws:
-    """Where an epoch's augmentation is drawn from.
+    """Source of the random numbers of an epoch's augmentation.
 
     Attributes:
         generator: for what is drawn when a batch is made.

@@ -71,7 +71,7 @@ class Job:
 
     @property
     def augmented(self) -> str:
-        """Where images are augmented: "device" or "workers"."""
+        """Place where images are augmented: "device" or "workers"."""
         usual = "workers" if self.preset.data == "imagenet" else "device"
         return str(self.options.augment or usual)
 

@@ -17,7 +17,7 @@ __all__ = ["DATASETS", "PRESETS", "DataFacts", "Preset"]
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the papers train on.
+    """Data set of the papers.
 
     Attributes:
         classes: number of classes.

@@ -81,7 +81,7 @@ class Whole:
 
 
 class WorkerSettings(NamedTuple):
-    """How images reach the network.
+    """Settings of the workers that bring images to the network.
 
     Attributes:
         train: what a worker does to a training image.

@@ -202,8 +202,11 @@ def apply_batch(
     Raises:
         ValueError: If the plan does not have one row an image.
     """
-    if images.numel() == 0 or len(plan) != images.shape[:-3].numel():
-        return _apply_to_none(images, plan, size)
+    count = images.shape[:-3].numel()
+    if len(plan) != count:
+        raise ValueError(f"Expected a plan of {count} rows, one an image, got {len(plan)}.")
+    if images.numel() == 0:
+        return images.clone() if size is None else images.new_zeros(*images.shape[:-2], size, size)
     backend = backend_for(images, plan, interpolation, size)
     if backend == "numba.uint8":
         return _numba().apply_uint8(images, plan, fill)  # type: ignore[no-any-return]
@@ -220,13 +223,6 @@ def apply_batch(
             batch, lambda floats: _by_size(kornia_float.apply, floats, plan, **settings)
         )
     return out.reshape(*images.shape[:-2], *out.shape[-2:])  # type: ignore[no-any-return]
-
-
-def _apply_to_none(images: Tensor, plan: Plan, size: int | None) -> Tensor:
-    count = images.shape[:-3].numel()
-    if len(plan) != count:
-        raise ValueError(f"Expected a plan of {count} rows, one an image, got {len(plan)}.")
-    return images.clone() if size is None else images.new_zeros(*images.shape[:-2], size, size)
 
 
 def _by_size(
