@@ -117,9 +117,10 @@ _TRIVIALAUGMENT = {
 }
 
 # Ours, for screening: the base augmentation is among the ops, in the order of application. Flip has
-# one value; its probability is the policy's.
+# one value; its probability is the policy's. A crop of magnitude 0.4 is the usual one, of 4 pixels
+# of 32.
 _SCREENING = {
-    "PadCrop": Range(0.0, 0.25),
+    "PadCrop": Range(0.0, 0.3125),
     "Flip": Range(1.0, 1.0),
     **_signed(0.3, 0.25, 30.0, low=False),
     **_factors(1.0, 1.9, mirrored=True),

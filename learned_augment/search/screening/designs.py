@@ -3,6 +3,7 @@
 Shapes: F factors, O ops, N designs, V = F + O + 3 variables of the regression.
 """
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from learned_augment.builders import from_layers, identity
 from learned_augment.ops import OPS
 from learned_augment.policy import Policy
-from learned_augment.search.screening.factors import MAGNITUDES, MEDIUM, Factor
+from learned_augment.search.screening.factors import MEDIUM, Factor
 from learned_augment.search_spaces import SPACES
 
 __all__ = [
@@ -50,7 +51,7 @@ def random_designs(
     """Return balanced random designs: each op in as many of them, each strength nearly so.
 
     Half of them apply a fraction of the ops to half of the images; the others twice as many ops to
-    a quarter. The first is empty.
+    a quarter.
 
     Args:
         factors: what there is.
@@ -64,7 +65,7 @@ def random_designs(
         places = [place for place, factor in enumerate(factors) if factor.op == op]
         number = int(torch.randint(len(places), (), generator=generator))
         for kind, (fraction, probability) in enumerate(kinds):
-            rows = torch.arange(1 + kind, count, len(kinds))
+            rows = torch.arange(kind, count, len(kinds))
             order = torch.randperm(len(rows), generator=generator)
             for row in rows[order[: max(round(fraction * len(rows)), 1)]].tolist():
                 chosen[row].append((places[number % len(places)], probability))
@@ -107,38 +108,46 @@ def uniform_design(factors: Sequence[Factor], magnitude: float) -> Design:
     )
 
 
-def best_design(factors: Sequence[Factor], coefficients: Tensor, most: int | None = None) -> Design:
+def best_design(
+    factors: Sequence[Factor],
+    coefficients: Tensor,
+    starts: Sequence[Design] = ((),),
+    steps: int | None = None,
+    most: int | None = None,
+) -> Design:
     """Return the design of the smallest predicted loss, found by changing one op at a time.
-
-    It starts from no op and, if there may be any number of ops, from RandAugment's.
 
     Args:
         factors: what there is.
         coefficients: (V,) of the variables.
+        starts: designs to change.
+        steps: changes of each at most; None for as many as lead to less.
         most: ops it may have; None for any number.
     """
     given = coefficients.tolist()
-    starts: list[Design] = [()]
-    if most is None:
-        starts += [uniform_design(factors, magnitude) for magnitude in MAGNITUDES[:2]]
-    found = [_improved(factors, given, start, most) for start in starts]
+    found = [_improved(factors, given, start, steps, most) for start in starts]
     return min(found, key=lambda pair: pair[0])[1]
 
 
 def _improved(
-    factors: Sequence[Factor], coefficients: Sequence[float], best: Design, most: int | None
+    factors: Sequence[Factor],
+    coefficients: Sequence[float],
+    best: Design,
+    steps: int | None,
+    most: int | None,
 ) -> tuple[float, Design]:
-    """Return the design, and its loss, from which no change of one op leads to less."""
+    """Return the loss of a changed design, and the design."""
     least = _predicted(factors, coefficients, best)
-    while True:
+    for _ in itertools.count() if steps is None else range(steps):
         losses = {
             design: _predicted(factors, coefficients, design)
             for design in _neighbors(factors, best, most)
         }
         design = min(losses, key=lambda one: losses[one])
         if not losses[design] < least - 1e-9:
-            return least, best
+            break
         best, least = design, losses[design]
+    return least, best
 
 
 def _predicted(factors: Sequence[Factor], coefficients: Sequence[float], design: Design) -> float:

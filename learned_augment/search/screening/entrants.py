@@ -3,7 +3,6 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-import torch
 from torchvision.transforms import AutoAugmentPolicy
 
 from learned_augment.builders import from_layers, from_torchvision, rand_augment, trivial_augment
@@ -26,10 +25,15 @@ __all__ = [
 ]
 
 _CROP = [("PadCrop", 1.0, 0.125)]  # 4 pixels of 32, as everywhere on CIFAR
+USUAL_CROP = ("PadCrop", MAGNITUDES[1])
+"""The same as an op of a design."""
 _FLIP = [("Flip", 1.0, 0.5)]
 
 FAMILIES = ("RandAugment", "TrivialAugment", "others")
 """Of each, the best policy races; the others are base augmentations and published policies."""
+
+FEW = 3
+"""Ops of a found policy that has few of them."""
 
 PUBLISHED = ("dada-cifar10", "dada-svhn", "deepaa-cifar10")
 
@@ -73,12 +77,16 @@ class Entrant:
 
 def base_entrants(factors: Sequence[Factor]) -> list[Entrant]:
     """Return what people use by default: nothing, crop, and crop and flip, as far as allowed."""
-    ops = {factor.op for factor in factors}
+    crop = [place for place, one in enumerate(factors) if (one.op, one.magnitude) == USUAL_CROP]
+    flip = [place for place, one in enumerate(factors) if one.op == "Flip"]
     entrants = [Entrant("none", (), "others", ())]
-    if "PadCrop" in ops:
-        entrants.append(Entrant("crop", (from_layers([_CROP]),), "others"))
-        if "Flip" in ops:
-            entrants.append(Entrant("crop and flip", (from_layers([_CROP, _FLIP]),), "others"))
+    if crop:
+        policies, design = (from_layers([_CROP]),), [(crop[0], 1.0)]
+        entrants.append(Entrant("crop", policies, "others", tuple(design)))
+        if flip:
+            both = (from_layers([_CROP, _FLIP]),)
+            pairs = tuple(sorted([*design, (flip[0], 0.5)]))
+            entrants.append(Entrant("crop and flip", both, "others", pairs))
     return entrants
 
 
@@ -101,6 +109,7 @@ def known_entrants(factors: Sequence[Factor], base: Entrant, image_size: int) ->
             ("strong RandAugment", 14, medium),
         )
     ]
+    entrants.append(Entrant("RandAugment of one op", (rand_augment(1, 9),), "RandAugment"))
     trivial = trivial_augment(image_size)
     entrants.append(Entrant("TrivialAugment", (trivial,), "TrivialAugment"))
     published = {
@@ -109,33 +118,34 @@ def known_entrants(factors: Sequence[Factor], base: Entrant, image_size: int) ->
     }
     entrants += [Entrant(name, (policy,), "others") for name, policy in published.items()]
     if base.policies:
+        both = tuple(sorted([*(base.design or ()), *uniform_design(factors, medium)]))
         entrants += [
-            Entrant(f"{base.name}, then {family}", (*base.policies, policy), family)
-            for family, policy in (("RandAugment", rand_augment(2, 9)), ("TrivialAugment", trivial))
+            Entrant(f"{base.name}, then {family}", (*base.policies, policy), family, design)
+            for family, policy, design in (
+                ("RandAugment", rand_augment(2, 9), both),
+                ("TrivialAugment", trivial, None),
+            )
         ]
     return entrants
 
 
 def found_entrants(
-    factors: Sequence[Factor],
-    regression: Regression,
-    tried: Design,
-    count: int,
-    generator: torch.Generator,
+    factors: Sequence[Factor], regression: Regression, tried: Sequence[Design], count: int
 ) -> list[Entrant]:
-    """Return different designs for the race: predicted best, best tried, and best of few ops.
+    """Return different designs for the race: predicted best, best of few ops, and best tried.
 
     Args:
         factors: what there is.
         regression: of the trials so far.
-        tried: the best design that was trained.
+        tried: the designs that were trained, the best first.
         count: how many designs, if there are so many.
-        generator: to draw coefficients from where these are too few.
     """
-    mean = regression.mean
-    designs = [best_design(factors, mean), tried, best_design(factors, mean, most=3)]
-    designs += [best_design(factors, regression.draw(generator)) for _ in range(10)]
-    distinct = [design for design in dict.fromkeys(designs) if design][:count]
+    starts = tried[:count]
+    predicted = [
+        best_design(factors, regression.mean, starts),
+        best_design(factors, regression.mean, most=FEW),
+    ]
+    distinct = [one for one in dict.fromkeys([*predicted, *tried]) if one][:count]
     return [
         Entrant(_title(factors, design, number), (design_policy(factors, design),), design=design)
         for number, design in enumerate(distinct, 1)

@@ -31,7 +31,8 @@ class Factor:
         op: its name.
         value: in the op's unit.
         magnitude: of the value, in the space; medium for an op with one value.
-        mirrored: whether the value on the other side of the identity is as likely.
+        mirrored: whether values on both sides of the identity are equally likely: this one, its
+            mirror image, and both at half the strength.
     """
 
     op: str
@@ -51,10 +52,11 @@ class Factor:
 
     def candidates(self, probability: float) -> list[tuple[str, float, float]]:
         """Return the candidates of a layer: (op, weight, value)."""
-        if not self.mirrored:
-            return [(self.op, probability, self.value)]
-        values = (self.value, mirror(self.op, self.value))
-        return [(self.op, probability / 2, value) for value in values]
+        values = [self.value]
+        if self.mirrored:
+            values.append((3 * self.value + mirror(self.op, self.value)) / 4)  # half the strength
+            values += [mirror(self.op, value) for value in values]
+        return [(self.op, probability / len(values), value) for value in values]
 
 
 def choose_factors(

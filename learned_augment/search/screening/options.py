@@ -10,14 +10,14 @@ __all__ = ["ScreeningOptions"]
 
 @dataclass(frozen=True)
 class ScreeningOptions(Options):
-    """Options of a screening; the defaults cost 20 to 25 trainings of the user's data.
+    """Options of a screening; the defaults cost about 20 trainings of the user's data.
 
     Attributes:
         designs: short trainings under random policies.
-        refinements: short trainings under policies that are probably good, six at a time.
+        refinements: short trainings under changes of the best policies so far, six at a time.
         fraction: of the images, that a short training trains on.
         inclusion: fraction of the random policies that an op is in.
-        finals: rounds in full of the best found policy and the best other one, after the race.
+        finals: rounds in full of the best found policies and the best other one.
         workers: trials at once, each in a process with one thread; 1 trains in this process. 0 is
             one a core on a CPU, 1 on a GPU and for a network that the script itself defines. They
             do not change the result.
@@ -28,10 +28,10 @@ class ScreeningOptions(Options):
 
     minimum: ClassVar = {"designs": 4, "refinements": 0, "finals": 1, "workers": 0}
 
-    designs: int = 24
-    refinements: int = 12
+    designs: int = 16
+    refinements: int = 24
     fraction: float = 0.125
-    inclusion: float = 0.3
+    inclusion: float = 0.15
     finals: int = 2
     workers: int = 0
 

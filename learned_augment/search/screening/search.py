@@ -1,5 +1,6 @@
 """A screening under way: which trial is next, and what all of them say so far."""
 
+import itertools
 import math
 import statistics
 import time
@@ -62,8 +63,18 @@ AT_ONCE = 6
 BOLDNESS = 0.5
 """Of the refinements' draws: with full ones, the best of many uncertain ops is always too many."""
 
-FOUND = 3
-"""Found policies in the race."""
+CHANGES = 2
+"""Ops in which a refinement differs from one of the best designs so far: ops interact, so what is
+known of a design holds near it only."""
+
+STARTS = 3
+"""Best designs that refinements start from, one after the other."""
+
+FOUND = 5
+"""Found policies in the semifinals."""
+
+FINALISTS = 2
+"""Found policies in the finals."""
 
 INTERVAL = 1.96
 """Standard errors on either side of an effect that hold it with a probability of 95 %."""
@@ -73,7 +84,8 @@ UNEQUAL = 5
 
 _FEWEST_TRIALS = 4
 
-PHASES = ("designs", "known policies", "refinements", "race", "finals")
+PHASES = ("known policies", "designs", "refinements", "semifinals", "finals")
+RACE = PHASES[3:]
 
 
 @dataclass(frozen=True)
@@ -94,12 +106,12 @@ class _Job:
 class Screening:
     """A screening under way; see `method.SearchMethod`.
 
-    Short trainings under designed policies are measured by images they have not seen; a regression
-    tells what each op does to the loss. A short training takes an eighth of the images for as many
-    epochs as the training that it stands for, in smaller batches. Fewer epochs would cost as little
-    but favor weak policies: augmentation reduces overfitting, which needs many epochs. The best
-    policies by the regression then race, in trainings in full, against the best of those that need
-    no search.
+    Short trainings under known, random and changed policies are measured by images they have not
+    seen; a regression tells what each op does to the loss. A short training takes an eighth of the
+    images for as many epochs as the training that it stands for, in smaller batches. Fewer epochs
+    would cost as little but favor weak policies: augmentation reduces overfitting, which needs many
+    epochs. The best found policies and the best of those that need no search then race: all of
+    them on twice as many images, and the best of these in trainings in full.
 
     Nothing but the results of the trials decides what comes next, so processes that share out
     trials, and a search that is cut and resumed, give the same policy.
@@ -172,19 +184,20 @@ class Screening:
     @property
     def remaining(self) -> dict[str, int]:
         """Trials still to come, by phase; of a phase that is not planned yet, at most so many."""
-        counts = {
-            "designs": self.options.designs,
-            "known policies": len(self._bases) + len(self._known[self._bases[-1]]),
-            "refinements": self.options.refinements,
-            "race": len({one.family for one in (*self._bases, *self._known[self._bases[0]])})
-            + FOUND,
-            "finals": 2 * self.options.finals,
-        }
         planned = {phase: len(entrants) for phase, entrants in self._by_phase().items()}
-        if planned.get("known policies", 0) <= len(self._bases):
-            planned.pop("known policies", None)  # the bases come first, by themselves
-        for phase in ("known policies", "race"):
-            counts[phase] = planned.get(phase, counts[phase])
+        families = {one.family for one in (*self._bases, *self._known[self._bases[0]])}
+        counts = {
+            "known policies": len(self._bases) + len(self._known[self._bases[-1]]),
+            "designs": self.options.designs,
+            "refinements": self.options.refinements,
+            "semifinals": planned.get("semifinals", len(families) + FOUND),
+            "finals": self.options.finals * (1 + FINALISTS),
+        }
+        if planned.get("known policies", 0) > len(self._bases) or "designs" in planned:
+            counts["known policies"] = planned["known policies"]  # the bases come by themselves
+        if "semifinals" in planned:
+            found = sum(entrant.found for entrant in self._by_phase()["semifinals"])
+            counts["finals"] = self.options.finals * (1 + min(found, FINALISTS))
         for job in self._jobs[: self.done]:
             counts[job.phase] -= 1
         return counts
@@ -214,52 +227,63 @@ class Screening:
 
     def _next_jobs(self) -> list[_Job]:
         options, planned = self.options, self._by_phase()
-        if "designs" not in planned:
-            drawn = random_designs(
-                self.factors, options.designs, options.inclusion, self._generator()
-            )
-            return self._short_jobs("designs", drawn)
         known = len(planned.get("known policies", []))
         if known == 0:
             return self._known_jobs(self._bases)
         others = self._known[self._best_base()]
         if others and known == len(self._bases):
             return self._known_jobs(others)
+        if "designs" not in planned:
+            drawn = random_designs(
+                self.factors, options.designs, options.inclusion, self._generator()
+            )
+            return self._designed_jobs("designs", drawn)
         missing = options.refinements - len(planned.get("refinements", []))
         if missing > 0:
-            regression, generator = self.regression(), self._generator()
-            drawn = [
-                best_design(self.factors, regression.draw(generator, BOLDNESS))
-                for _ in range(min(AT_ONCE, missing))
-            ]
-            return self._short_jobs("refinements", drawn)
-        if "race" not in planned:
-            return self._round("race", self._racing(), 0)
-        number = len(planned.get("finals", [])) // 2
-        return self._round("finals", self._finalists(), 1 + number)
+            return self._designed_jobs("refinements", self._refined(min(AT_ONCE, missing)))
+        if "semifinals" not in planned:
+            return [self._small_job("semifinals", one, 2, 0) for one in self._semifinalists()]
+        finalists = self._finalists()
+        number = len(planned.get("finals", [])) // len(finalists)
+        return self._round("finals", finalists, number)
 
     def _known_jobs(self, entrants: Sequence[Entrant]) -> list[_Job]:
-        return [self._short_job("known policies", one, 0, self._seed) for one in entrants]
+        return [self._small_job("known policies", one, 1, 0) for one in entrants]
 
     def _best_base(self) -> Entrant:
         losses = self._losses("known policies")
         return min(self._bases, key=lambda one: losses[one])
 
-    def _racing(self) -> list[Entrant]:
+    def _refined(self, count: int) -> list[Design]:
+        """Return changes of the best designs that are probably good."""
+        regression, generator = self.regression(), self._generator()
+        tried = self._tried(regression)[:STARTS]
+        return [
+            best_design(
+                self.factors,
+                regression.draw(generator, BOLDNESS),
+                [tried[number % len(tried)]],
+                steps=CHANGES,
+            )
+            for number in range(count)
+        ]
+
+    def _semifinalists(self) -> list[Entrant]:
         """Return the best policy of each family that needs no search, and those found."""
         losses = self._losses("known policies")
         members = [[one for one in losses if one.family == family] for family in FAMILIES]
         known = [min(family, key=lambda one: losses[one]) for family in members if family]
-        regression, generator = self.regression(), self._generator()
-        tried = self._best_tried(regression)
-        return [*known, *found_entrants(self.factors, regression, tried, FOUND, generator)]
+        regression = self.regression()
+        taken = {one.design for one in losses}
+        tried = [design for design in self._tried(regression) if design not in taken]
+        return [*known, *found_entrants(self.factors, regression, tried, FOUND)]
 
-    def _best_tried(self, regression: Regression) -> Design:
-        """Return the best design so far, halfway between its measured and its predicted loss."""
+    def _tried(self, regression: Regression) -> list[Design]:
+        """Return designs, the best first, halfway between their measured and predicted losses."""
         tried = [
             (job.entrant.design, job.trial.split, measured.log_loss)
             for job, measured in zip(self._jobs, self._results, strict=False)
-            if job.entrant.found and job.entrant.design
+            if job.phase not in RACE and job.entrant.design is not None
         ]
         designs, splits, losses = zip(*tried, strict=True)
         predicted = regression.predict(variables(self.factors, designs))
@@ -267,35 +291,47 @@ class Screening:
         for split in range(SPLITS):
             inside = torch.tensor(splits) == split
             measured[inside] -= (measured - predicted)[inside].mean()
-        best: Design = designs[int((predicted + measured).argmin())]
-        return best
+        order = (predicted + measured).argsort(stable=True).tolist()
+        return list(dict.fromkeys(designs[place] for place in order))
 
     def _rival(self) -> Entrant:
-        """Return the best policy of the race that needs no search."""
-        losses = self._losses("race")
+        """Return the best policy of the semifinals that needs no search."""
+        losses = self._losses("semifinals")
         return min((one for one in losses if not one.found), key=lambda one: losses[one])
 
     def _finalists(self) -> list[Entrant]:
-        losses = self._losses("race")
-        found = min((one for one in losses if one.found), key=lambda one: losses[one])
-        return [self._rival(), found]
+        losses = self._losses("semifinals")
+        found = sorted((one for one in losses if one.found), key=lambda one: losses[one])
+        return [self._rival(), *found[:FINALISTS]]
 
-    def _short_jobs(self, phase: str, designs: Sequence[Design]) -> list[_Job]:
+    def _designed_jobs(self, phase: str, designs: Sequence[Design]) -> list[_Job]:
         jobs = []
         for place, design in enumerate(designs, len(self._jobs)):
             policies = (design_policy(self.factors, design),)
             entrant = Entrant(f"design {place}", policies, design=design)
-            jobs.append(self._short_job(phase, entrant, place % SPLITS, self._seed + place))
+            jobs.append(self._small_job(phase, entrant, 1, place % SPLITS, self._seed + place))
         return jobs
 
-    def _short_job(self, phase: str, entrant: Entrant, split: int, seed: int) -> _Job:
-        """Return a training on few images, of as many epochs and fewer steps."""
+    def _small_job(
+        self, phase: str, entrant: Entrant, times: int, split: int, seed: int | None = None
+    ) -> _Job:
+        """Return a training on few images, of as many epochs and fewer steps.
+
+        Args:
+            phase: a name of `PHASES`.
+            entrant: whose policies to train under.
+            times: how many times as many images as the options say.
+            split: which images.
+            seed: of everything else; None for one that trials of all entrants have in common.
+        """
         whole, epochs = len(self._labels), self.settings.epochs
         fraction = min(max(self.options.fraction, FEWEST_IMAGES / whole), 0.5)
+        fraction = min(times * fraction, FULL_FRACTION)
         count = int(training_part(self._labels, fraction, split, self._seed).sum())
         size = min(max(count * epochs // FEWEST_STEPS, 8), self.settings.batch_size, count)
-        recipe = self._recipe(epochs, size)
-        return _Job(phase, Trial(entrant.policies, fraction, split, seed, recipe), entrant)
+        seed = self._seed if seed is None else seed
+        trial = Trial(entrant.policies, fraction, split, seed, self._recipe(epochs, size))
+        return _Job(phase, trial, entrant)
 
     def _round(self, phase: str, entrants: Sequence[Entrant], number: int) -> list[_Job]:
         """Return trainings of as many steps as on all images, paired by seed and images."""
@@ -387,8 +423,8 @@ class Screening:
             if job.entrant.design is not None
         ]
         designs, trials, losses = zip(*found, strict=True)
-        full = [trial.fraction == FULL_FRACTION for trial in trials]
-        groups = [trial.split + SPLITS * long for trial, long in zip(trials, full, strict=True)]
+        parts = list(dict.fromkeys((trial.fraction, trial.split) for trial in trials))
+        groups = [parts.index((trial.fraction, trial.split)) for trial in trials]
         return fit_effects(
             variables(self.factors, designs),
             torch.tensor(groups),
@@ -401,11 +437,12 @@ class Screening:
         return {job.entrant: found.log_loss for job, found in pairs if job.phase == phase}
 
     def _races(self) -> dict[Entrant, dict[int, float]]:
-        """Return each entrant's log losses in the rounds of the race, by number."""
+        """Return each entrant's log losses by round of the race; the semifinals are round 0."""
         races: dict[Entrant, dict[int, float]] = {}
         for job, measured in zip(self._jobs, self._results, strict=False):
-            if job.phase in PHASES[3:]:
-                races.setdefault(job.entrant, {})[job.trial.split] = measured.log_loss
+            if job.phase in RACE:
+                number = 0 if job.phase == "semifinals" else 1 + job.trial.split
+                races.setdefault(job.entrant, {})[number] = measured.log_loss
         return races
 
     def _scores(self) -> dict[Entrant, float]:
@@ -419,15 +456,14 @@ class Screening:
     def _finished_round(self) -> list[Entrant]:
         """Return who took part in the last round of the race that has ended."""
         last: list[Entrant] = []
-        for number in range(1 + self.options.finals):
-            places = [
-                place
-                for place, job in enumerate(self._jobs)
-                if job.phase in PHASES[3:] and job.trial.split == number
-            ]
-            if not places or places[-1] >= self.done:
+        places = [place for place, job in enumerate(self._jobs) if job.phase in RACE]
+        for _, group in itertools.groupby(
+            places, lambda at: (self._jobs[at].phase, self._jobs[at].trial.split)
+        ):
+            members = list(group)
+            if members[-1] >= self.done:
                 return last
-            last = [self._jobs[place].entrant for place in places]
+            last = [self._jobs[place].entrant for place in members]
         return last
 
     def _leader(self) -> tuple[Entrant, str]:
@@ -438,7 +474,9 @@ class Screening:
             other = next(one for one in ranked if one.found != ranked[0].found)
             return ranked[0], self._words(ranked[0], other)
         if self.done >= _FEWEST_TRIALS:
-            design = best_design(self.factors, self.regression().mean)
+            regression = self.regression()
+            starts = self._tried(regression)[:STARTS]
+            design = best_design(self.factors, regression.mean, starts)
             policies = (design_policy(self.factors, design),) if design else ()
             predicted = Entrant("predicted", policies, design=design)
             return predicted, "Short trainings predict this policy; no race has tested it."
@@ -504,14 +542,17 @@ class Screening:
         return {"log_loss": self._results[-1].log_loss, "val_accuracy": self._results[-1].accuracy}
 
     def _race_data(self) -> list[dict[str, Any]]:
-        """Return each entrant's log losses: short, where there is one, and in full by round."""
+        """Return each entrant's log losses: short, in the semifinals, and in full by round."""
         short, races = self._losses("known policies"), self._races()
         return [
             {
                 "name": entrant.name,
                 "found": entrant.found,
                 "short": round(short[entrant], 4) if entrant in short else None,
-                "full": {str(n): round(loss, 4) for n, loss in races.get(entrant, {}).items()},
+                "semifinal": round(races[entrant][0], 4) if entrant in races else None,
+                "full": {
+                    str(n - 1): round(loss, 4) for n, loss in races.get(entrant, {}).items() if n
+                },
             }
             for entrant in dict.fromkeys([*short, *races])
         ]
@@ -553,11 +594,12 @@ class Screening:
 
     def phases(self) -> list[Phase]:
         """Return the cost of each phase, from an epoch of a short trial and of one in full."""
-        short = self._short_job("designs", self._bases[0], 0, self._seed).trial
-        full = self._round("finals", self._bases[:1], 0)[0].trial
-        costs = {trial: self._cost(trial) for trial in (short, full)}
+        short, semifinal = (self._small_job("", self._bases[0], n, 0).trial for n in (1, 2))
+        full = self._round("", self._bases[:1], 0)[0].trial
+        costs = {trial: self._cost(trial) for trial in (short, semifinal, full)}
+        trials = {"semifinals": semifinal, "finals": full}
         return [
-            Phase(phase, steps, *costs[full if phase in PHASES[3:] else short], {})
+            Phase(phase, steps, *costs[trials.get(phase, short)], {})
             for phase, steps in self.remaining.items()
         ]
 
