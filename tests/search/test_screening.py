@@ -54,6 +54,12 @@ def finish(search_in_progress, laboratory):
     return search_in_progress.policy()
 
 
+def screening_of_many_images():
+    search_in_progress = screening(data=images(per_class=200))
+    finish(search_in_progress, Planted({"Rotate": -0.6}))
+    return search_in_progress
+
+
 @pytest.fixture(scope="module")
 def planted():
     search_in_progress = screening()
@@ -86,15 +92,33 @@ def test_every_trial_is_a_step_of_a_known_phase(planted):
     search_in_progress, left = planted
     assert left == sorted(left, reverse=True)
     assert list(search_in_progress.remaining) == list(PHASES)
-    in_full = [job.trial for job in search_in_progress._jobs if job.phase in PHASES[3:]]
+    phases = [job.phase for job in search_in_progress._jobs]
+    assert list(dict.fromkeys(phases)) == list(PHASES)
+    assert phases.count("semifinals") == 3 + 5
+    assert phases.count("finals") == 2 * (1 + 2)
+    in_full = [job.trial for job in search_in_progress._jobs if job.phase == "finals"]
     assert {trial.fraction for trial in in_full} == {0.75}
-    assert len(in_full) == 6 + 2 + 2
 
 
 def test_rounds_are_paired_by_images_and_seed(planted):
-    for phase, rounds in (("known policies", 1), ("race", 1), ("finals", 2)):
+    for phase, rounds in (("known policies", 1), ("semifinals", 1), ("finals", 2)):
         jobs = [job for job in planted[0]._jobs if job.phase == phase]
         assert len({(job.trial.split, job.trial.seed) for job in jobs}) == rounds
+
+
+def test_refinements_differ_in_two_ops_at_most_from_a_design_before(planted):
+    jobs = [job for job in planted[0]._jobs if job.entrant.design is not None]
+    for job in jobs:
+        if job.phase != "refinements":
+            continue
+        before = [other.entrant.design for other in jobs[: jobs.index(job)]]
+        changes = [len({place for place, _ in set(job.entrant.design) ^ set(d)}) for d in before]
+        assert min(changes) <= 2 * 2  # each changed op may leave one strength for another
+
+
+def test_semifinals_have_twice_the_images():
+    jobs = {job.phase: job.trial for job in screening_of_many_images()._jobs}
+    assert jobs["semifinals"].fraction == 2 * jobs["designs"].fraction == 0.25
 
 
 FEW = {"designs": 8, "refinements": 3}
@@ -147,7 +171,7 @@ def test_before_it_knows_anything_the_policy_does_nothing():
     assert search_in_progress.policy().op_shares()["Identity"].sum() == 1
     assert "before it knew anything" in search_in_progress.policy().about["sentence"]
     search_in_progress._laboratory = Planted({"Rotate": -0.9})
-    for _ in range(12):
+    for _ in range(40):
         search_in_progress.step()
     assert "Short trainings predict" in search_in_progress.policy().about["sentence"]
     assert search_in_progress.policy().op_shares()["Rotate"].sum() > 0
@@ -179,7 +203,7 @@ def test_a_training_in_full_has_the_steps_that_it_stands_for():
     (job,) = search_in_progress._round("finals", search_in_progress._bases[:1], 0)
     steps = job.trial.recipe.epochs * (45 // 8)
     assert steps == pytest.approx(30 * (60 // 8), rel=0.05)
-    short = search_in_progress._short_job("designs", search_in_progress._bases[0], 0, 0).trial
+    short = search_in_progress._small_job("designs", search_in_progress._bases[0], 1, 0).trial
     assert short.recipe.epochs == 30
     assert short.fraction == 0.5  # of 60 images; of many, an eighth
 

@@ -54,13 +54,17 @@ def test_ops_that_change_no_image_are_left_out(photos, factors):
     }
 
 
-def test_strengths_grow_and_a_flip_leaves_half_as_they_are(factors):
+def test_strengths_grow_on_both_sides_and_a_flip_leaves_half_as_they_are(factors):
     rotations = [factor.value for factor in factors if factor.op == "Rotate"]
     assert rotations == pytest.approx([6.0, 12.0, 24.0])
     assert factors[place(factors, "Rotate", 0.4)].candidates(1.0) == [
-        ("Rotate", 0.5, 12.0),
-        ("Rotate", 0.5, -12.0),
+        ("Rotate", 0.25, 12.0),
+        ("Rotate", 0.25, 6.0),
+        ("Rotate", 0.25, -12.0),
+        ("Rotate", 0.25, -6.0),
     ]
+    crop = factors[place(factors, "PadCrop", 0.4)]
+    assert crop.value == pytest.approx(0.125)  # the usual crop, 4 pixels of 32
     assert 1.0 in factors[place(factors, "PadCrop", 0.4)].probabilities
     for op in ("Flip", "Invert", "Equalize"):
         assert max(factors[place(factors, op, 0.4)].probabilities) == 0.5
@@ -68,8 +72,7 @@ def test_strengths_grow_and_a_flip_leaves_half_as_they_are(factors):
 
 def test_random_designs_are_balanced(factors):
     generator = torch.Generator().manual_seed(0)
-    designs = random_designs(factors, 31, 0.3, generator)
-    assert designs[0] == ()
+    designs = random_designs(factors, 30, 0.3, generator)
     for op in {factor.op for factor in factors}:
         strengths = [n for n, factor in enumerate(factors) if factor.op == op]
         counts = [sum(n in dict(design) for design in designs) for n in strengths]
@@ -96,6 +99,10 @@ def test_the_best_design_has_the_helpful_ops_and_no_more_than_asked_for(factors)
     coefficients[: len(factors)] = 0.2
     coefficients[wanted] = torch.tensor([-0.4, -0.6]).double()
     assert [n for n, _ in best_design(factors, coefficients)] == sorted(wanted)
+    assert [n for n, _ in best_design(factors, coefficients, steps=1)] == [wanted[1]]
+    bad = ((place(factors, "Flip", 0.4), 0.5),)
+    assert best_design(factors, coefficients, [bad], steps=0) == bad
+    assert best_design(factors, coefficients, [bad, ()]) == best_design(factors, coefficients)
     assert [n for n, _ in best_design(factors, coefficients, most=1)] == [wanted[1]]
     coefficients[: len(factors)] = 0.2
     assert best_design(factors, coefficients) == ()

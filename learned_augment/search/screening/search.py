@@ -244,8 +244,8 @@ class Screening:
         if "semifinals" not in planned:
             return [self._small_job("semifinals", one, 2, 0) for one in self._semifinalists()]
         finalists = self._finalists()
-        number = len(planned.get("finals", [])) // len(finalists)
-        return self._round("finals", finalists, number)
+        rounds = [self._round("finals", finalists, number) for number in range(options.finals)]
+        return list(itertools.chain(*rounds))
 
     def _known_jobs(self, entrants: Sequence[Entrant]) -> list[_Job]:
         return [self._small_job("known policies", one, 1, 0) for one in entrants]

@@ -1,0 +1,102 @@
+"""Compare a policy that screening finds with policies that need no search, on test images.
+
+    python -m benchmarks.screening digits sign_digits --data FOLDER [--seeds 5] [--cache FOLDER]
+
+The search sees the training images of a data set only. The comparison then trains on all of them,
+for as long as `benchmarks.truth` does, and tests on the test images. The policy is written as
+results/found-screening-NAME.safetensors, the comparison as results/screening-NAME.json; a policy
+that is there already is not searched again.
+"""
+
+import argparse
+import json
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.record import RESULTS, load_result, save_result
+from benchmarks.truth.run import DATA, load_data
+from learned_augment import Policy, compare, search
+from learned_augment.datasets.image_data import ImageData
+from learned_augment.evaluation.random_baseline import random_baseline
+from learned_augment.runtime.process_pool import core_count
+
+NETWORK = "small-cnn"
+RIVALS = (
+    "none",
+    "crop-flip",
+    "randaugment",
+    "trivialaugment",
+    "autoaugment",
+    "crop",
+    "crop-flip+randaugment",
+    "dada-cifar10",
+    "deepaa-cifar10",
+)
+
+
+def find(data: ImageData, name: str, seed: int) -> tuple[Path, dict[str, Any]]:
+    """Search, unless the policy is there already; return its file and what the search took."""
+    path = RESULTS / f"found-screening-{name}.safetensors"
+    record = RESULTS / f"found-screening-{name}.json"
+    if not path.is_file() or not record.is_file():
+        begun, used = time.monotonic(), _cpu_seconds()
+        settings = {"model": NETWORK, "epochs": DATA[name].epochs, "seed": seed}
+        policy = search(data, method="screening", progress=False, **settings)
+        spent = {
+            "cpu_s": round(_cpu_seconds() - used, 1),
+            "wall_s": round(time.monotonic() - begun, 1),
+            "processes": core_count(),
+        }
+        policy.save(path)
+        row = {"data": name, **spent, **{key: policy.about[key] for key in KEPT}}
+        save_result(record.stem, [row], seeds=[seed], settings=settings)
+    return path, load_result(record.stem)["rows"][0]
+
+
+KEPT = ("chosen", "found", "sentence", "race", "effects")
+
+
+def _cpu_seconds() -> float:
+    """Return processor time of this process and its finished children."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def main() -> None:
+    """Search and compare on each data set."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="+", choices=DATA)
+    parser.add_argument("--data", default="data")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--search-seed", type=int, default=0)
+    parser.add_argument("--rivals", nargs="+", default=list(RIVALS))
+    parser.add_argument("--cache", type=Path)
+    given = parser.parse_args()
+    for name in given.names:
+        data = load_data(name, given.data)
+        path, searched = find(data, name, given.search_seed)
+        print(name, searched["cpu_s"], "s:", searched["sentence"], flush=True)
+        found = Policy.load(path)
+        rivals = {rival: rival for rival in given.rivals}
+        comparison = compare(
+            data,
+            {"found": found, **rivals, "random:found": random_baseline(found, 0)},
+            base="none",
+            seeds=given.seeds,
+            epochs=DATA[name].epochs,
+            network=NETWORK,
+            precision="bfloat16",
+            channels_last=True,
+            cache=given.cache,
+            progress=False,
+        )
+        print(comparison.table(), flush=True)
+        row = {"data": name, "comparison": json.loads(comparison.to_json())}
+        settings = {"network": NETWORK, "search_seed": given.search_seed, **searched}
+        save_result(f"screening-{name}", [row], seeds=range(given.seeds), settings=settings)
+
+
+if __name__ == "__main__":
+    main()
