@@ -225,7 +225,7 @@ def _add_search(children: _Commands) -> None:
     _add_data(child, required=True)
     add("--out", metavar="FILE", type=Path, required=True, help="the policy, a .safetensors file")
     add("--val", metavar="SOURCE", help="images that the policy is to serve, if not more of those")
-    add("--method", metavar="NAME", help="dada, deepaa or screening (dada)")
+    add("--method", metavar="NAME", help="screening, dada or deepaa (screening)")
     add("--preset", metavar="NAME", help="settings; the next seven arguments change them (quick)")
     add("--model", metavar="NAME", help="network that is trained")
     add("--epochs", metavar="N", type=int, help="passes over the training images")

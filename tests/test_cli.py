@@ -237,7 +237,8 @@ def test_an_interrupted_comparison_prints_its_finished_trainings(capsys, monkeyp
 def test_search_writes_a_policy_and_says_what_it_would_take(capsys, tmp_path):
     out = tmp_path / "mine.safetensors"
     small = ["--epochs", 1, "--reduce", 40, "--batch-size", 20, "--no-progress"]
-    given = ["search", "--data", "digits", "--out", out, *small, "--option", "keep=3"]
+    small += ["--method", "dada", "--option", "keep=3"]
+    given = ["search", "--data", "digits", "--out", out, *small]
     status, text, _ = run(capsys, *given, "--dry-run")
     assert status == 0
     assert "20 training and 20 validation images" in text
@@ -392,7 +393,10 @@ COMMANDS = {
     "show": ["dada-svhn"],
     "apply": ["--policy", "dada-svhn", "photos", "--out", "copies"],
     "compare": ["--seeds", "2", "--train-size", "40", *SMALL, "--workers", "1", "--out", "r.json"],
-    "search": ["--data", "digits", "--reduce", "40", *SMALL, "--out", "p.safetensors"],
+    "search": [
+        *("--data", "digits", "--reduce", "40", "--method", "dada", *SMALL),
+        *("--out", "p.safetensors"),
+    ],
     "report": ["dada-svhn", "--out", "page.html"],
     "completion": ["bash"],
 }
@@ -590,7 +594,7 @@ def test_names_of_files_that_are_no_text_are_written_escaped(capsys, tmp_path):
     assert "br\\udce9" in ComparisonResult.from_json(out.read_text()).data
     assert "br\\udce9" in page.read_text()
     path = tmp_path / "p.safetensors"
-    assert run(capsys, "search", *data, *small, "--out", path)[0] == 0
+    assert run(capsys, "search", *data, *small, "--method", "dada", "--out", path)[0] == 0
     about = Policy.load(path).about
     assert "no\\udce9.png" in about["skipped"][0]
 

@@ -41,7 +41,7 @@ from learned_augment.training import check_network, find_device
 __all__ = ["METHODS", "PreparedSearch", "estimate", "prepare", "search"]
 
 METHODS: Mapping[str, type[SearchMethod]] = MappingProxyType(
-    {"dada": DADA, "deepaa": DeepAA, "screening": Screening}
+    {"screening": Screening, "dada": DADA, "deepaa": DeepAA}
 )
 """Search methods by name; `method.SearchMethod` says how to add one."""
 

@@ -22,7 +22,7 @@ class SearchConfig:
     """Settings of a search; `search`, `prepare` and `estimate` accept the fields as keywords.
 
     Attributes:
-        method: A name of `METHODS`: "dada", "deepaa" or "screening".
+        method: A name of `METHODS`: "screening", "dada" or "deepaa".
         preset: A name of `PRESETS`, which gives the values of the next seven fields where these
             are None. None is "digits" for digits and "quick" for other data; DeepAA also has
             "paper" and "released".
@@ -62,7 +62,7 @@ class SearchConfig:
         TypeError: If a value is of another type.
     """
 
-    method: str = "dada"
+    method: str = "screening"
     preset: str | None = None
     model: NetworkChoice | None = None
     epochs: int | None = None

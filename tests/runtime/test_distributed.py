@@ -22,13 +22,13 @@ TOLERANCE = 1e-4
 SCRIPT = """
 import sys
 import torch
-from tests.search.test_methods import SMALL, images
+from tests.search.test_methods import SMALL_DADA, images
 from learned_augment.search import search
 from learned_augment.runtime.distributed import rank
 torch.set_num_threads(1)
 options = [{}, {"magnitude": "none", "derivative": "exact"}, {"mode": "released"}]
 for number, chosen in enumerate(options):
-    policy = search(images(), **{**SMALL, "model": smooth}, options=chosen, device="cpu")
+    policy = search(images(), **{**SMALL_DADA, "model": smooth}, options=chosen, device="cpu")
     policy.save(f"{sys.argv[1]}/{number}-{rank()}.safetensors")
 """
 MODEL = """

@@ -21,13 +21,13 @@ from learned_augment.runtime.checkpoint import load_checkpoint
 from learned_augment.search import METHODS, PRESETS, SearchConfig, estimate, prepare, search
 from learned_augment.search.callbacks import tensorboard
 from learned_augment.search.split import split_images
-from tests.search.test_methods import SMALL, images, network
+from tests.search.test_methods import SMALL_DADA, images, network
 
 CPU = torch.device("cpu")
 
 
 def found(data=None, **changes):
-    return search(data or images(), **{**SMALL, "progress": False, **changes})
+    return search(data or images(), **{**SMALL_DADA, "progress": False, **changes})
 
 
 def labeled(counts, side=16):
@@ -39,7 +39,7 @@ def labeled(counts, side=16):
 
 
 def test_unknown_methods_and_presets_are_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"No search method 'dara'\. Available: dada"):
+    with pytest.raises(ValueError, match=r"No search method 'dara'\. Available: screening"):
         found(method="dara")
     with pytest.raises(ValueError, match=r"No preset named 'cifar'\. Available: cifar10"):
         found(preset="cifar")
@@ -99,9 +99,9 @@ def test_presets_have_the_papers_settings():
 def test_data_that_must_not_be_mirrored_are_not_flipped_by_the_base_augmentation():
     digits = images()
     object.__setattr__(digits, "mirrors", False)
-    assert prepare(images(), **SMALL).settings.base == "crop-flip"
-    assert prepare(digits, **SMALL).settings.base == "crop"
-    assert prepare(digits, **SMALL, base="crop-flip").settings.base == "crop-flip"
+    assert prepare(images(), **SMALL_DADA).settings.base == "crop-flip"
+    assert prepare(digits, **SMALL_DADA).settings.base == "crop"
+    assert prepare(digits, **SMALL_DADA, base="crop-flip").settings.base == "crop-flip"
 
 
 def test_a_split_is_stratified_disjoint_and_exhaustive():
@@ -313,7 +313,7 @@ def test_progress_is_silent_without_a_terminal_and_shows_the_leading_ops(capsys)
 
 
 def test_estimate_returns_sizes_memory_and_time():
-    cost = estimate(images(), **SMALL)
+    cost = estimate(images(), **SMALL_DADA)
     assert (cost.train_images, cost.val_images, cost.classes, cost.steps) == (12, 12, 3, 6)
     assert cost.data_bytes == 24 * 3 * 16 * 16 + 24 * 8
     assert cost.memory_bytes > cost.data_bytes
@@ -357,11 +357,11 @@ def test_an_unknown_setting_is_refused_with_the_known_ones():
 
 
 def test_keywords_change_the_settings_of_a_config_for_one_call():
-    config = SearchConfig(**SMALL, progress=False, seed=2)
+    config = SearchConfig(**SMALL_DADA, progress=False, seed=2)
     assert search(images(), config=config) == found(seed=2)
     assert search(images(), config=config, seed=0) == found()
     assert config.seed == 2
-    assert prepare(images(), config=config).record == prepare(images(), **SMALL, seed=2).record
+    assert prepare(images(), config=config).record == prepare(images(), **SMALL_DADA, seed=2).record
 
 
 @pytest.mark.parametrize(
@@ -369,7 +369,7 @@ def test_keywords_change_the_settings_of_a_config_for_one_call():
     [
         {"method": "deepa"},
         {"preset": "cifar", "epochs": 2},
-        {"options": {"estimator": "adam"}},
+        {"method": "dada", "options": {"estimator": "adam"}},
         {"batch_size": 1},
         {"base": "jitter"},
     ],
@@ -434,7 +434,12 @@ def settings_of_torch():
 @pytest.mark.parametrize("name", SURROUNDINGS)
 @pytest.mark.parametrize("method", ["dada", "deepaa"])
 def test_the_callers_settings_of_torch_change_nothing_and_stay(method, name):
-    given = {**SMALL, "model": partial(network, dropout=0.0), "method": method, "progress": False}
+    given = {
+        **SMALL_DADA,
+        "model": partial(network, dropout=0.0),
+        "method": method,
+        "progress": False,
+    }
     if method == "deepaa":
         given["options"] = {"steps": 2, "depth": 1}
     data = images(seed=4)

@@ -7,7 +7,7 @@ from torch import nn
 from learned_augment.cli import main
 from learned_augment.search import estimate
 from learned_augment.search.peak_memory import peak_bytes
-from tests.search.test_methods import SMALL, images
+from tests.search.test_methods import SMALL_DADA, images
 
 # torch's own forward mode builds its decompositions with a function that it deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
@@ -30,7 +30,7 @@ def bytes_of(network):
 @pytest.mark.parametrize("magnitude", ["true", "none"])
 def test_memory_counts_the_copies_of_the_weights(derivative, magnitude):
     options = {"derivative": derivative, "magnitude": magnitude}
-    cost = estimate(images(), **{**SMALL, "model": deep}, options=options)
+    cost = estimate(images(), **{**SMALL_DADA, "model": deep}, options=options)
     # At the update: the module's own; weights, velocity and averaged validation gradient; the
     # step's gradient, plain and clipped, look-ahead and validation gradient; the next velocity.
     copies = (cost.memory_bytes - cost.data_bytes) / bytes_of(deep(3))
@@ -48,7 +48,7 @@ def test_a_forward_mode_pass_holds_tangents_and_results(magnitude):
     near, exact = (
         estimate(
             images(),
-            **{**SMALL, "model": wide},
+            **{**SMALL_DADA, "model": wide},
             options={"derivative": derivative, "magnitude": magnitude},
         ).memory_bytes
         for derivative in ("difference", "exact")
@@ -60,7 +60,8 @@ def test_a_forward_mode_pass_holds_tangents_and_results(magnitude):
 
 
 def test_a_dry_run_of_the_exact_derivative_says_what_it_takes(capsys):
-    given = ["search", "--data", "digits", "--dry-run", "--option", "derivative=exact"]
+    given = ["search", "--data", "digits", "--dry-run", "--method", "dada"]
+    given += ["--option", "derivative=exact"]
     assert main([*given, "--reduce", "40", "--batch-size", "8", "--out", "never.safetensors"]) == 0
     assert "MiB of it images" in capsys.readouterr().out
 

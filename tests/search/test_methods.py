@@ -39,6 +39,7 @@ def network(classes, dropout=0.2):
 
 
 SMALL = {"model": network, "epochs": 3, "batch_size": 6, "learning_rate": 0.05}
+SMALL_DADA = {"method": "dada", **SMALL}
 # DeepAA freezes its network, and refuses one that drops out.
 ITS_OWN = {
     "dada": {},
@@ -48,9 +49,8 @@ ITS_OWN = {
 
 
 def found(method, **changes):
-    return search(
-        images(), method=method, **{**SMALL, **ITS_OWN.get(method, {}), **changes}, progress=False
-    )
+    given = {**SMALL, **ITS_OWN.get(method, {}), "method": method, **changes}
+    return search(images(), **given, progress=False)
 
 
 def test_the_result_is_a_policy_that_says_how_it_was_made(method, tmp_path):
