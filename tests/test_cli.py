@@ -317,7 +317,7 @@ MISTAKES = {
     "nowhere to keep": (["compare", "--cache", "no/runs"], "cache= to name a folder"),
     "bad method": (
         ["search", "--data", "digits", "--out", "p.safetensors", "--method", "frob"],
-        "No search method 'frob'. Available: dada",
+        "No search method 'frob'. Available: screening",
     ),
     "bad output": (["search", "--data", "digits", "--out", "p.txt"], "end in .safetensors"),
     "bad option": (

@@ -1,4 +1,4 @@
-"""Full trainings of several policies at the end of a search, as ``about["race"]`` holds them."""
+"""The longest trainings at the end of a search, as ``about["race"]`` holds them."""
 
 import math
 import statistics
@@ -35,7 +35,7 @@ class Entrant:
 
 
 def read_race(about: Mapping[str, Any]) -> list[Entrant]:
-    """Return the policies that were trained in full, the chosen one first, then by mean log loss.
+    """Return the policies of the last rounds, the chosen one first, then by mean log loss.
 
     The list is empty if ``about`` holds no race, or one of another form.
     """

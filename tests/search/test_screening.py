@@ -95,13 +95,11 @@ def test_every_trial_is_a_step_of_a_known_phase(planted):
     phases = [job.phase for job in search_in_progress._jobs]
     assert list(dict.fromkeys(phases)) == list(PHASES)
     assert phases.count("semifinals") == 3 + 5
-    assert phases.count("finals") == 2 * (1 + 2)
-    in_full = [job.trial for job in search_in_progress._jobs if job.phase == "finals"]
-    assert {trial.fraction for trial in in_full} == {0.75}
+    assert phases.count("finals") == 4 * (1 + 2)
 
 
 def test_rounds_are_paired_by_images_and_seed(planted):
-    for phase, rounds in (("known policies", 1), ("semifinals", 1), ("finals", 2)):
+    for phase, rounds in (("known policies", 1), ("semifinals", 1), ("finals", 4)):
         jobs = [job for job in planted[0]._jobs if job.phase == phase]
         assert len({(job.trial.split, job.trial.seed) for job in jobs}) == rounds
 
@@ -116,9 +114,11 @@ def test_refinements_differ_in_two_ops_at_most_from_a_design_before(planted):
         assert min(changes) <= 2 * 2  # each changed op may leave one strength for another
 
 
-def test_semifinals_have_twice_the_images():
-    jobs = {job.phase: job.trial for job in screening_of_many_images()._jobs}
-    assert jobs["semifinals"].fraction == 2 * jobs["designs"].fraction == 0.25
+def test_the_race_has_more_images_and_as_many_epochs():
+    trials = {job.phase: job.trial for job in screening_of_many_images()._jobs}
+    fractions = [trials[phase].fraction for phase in PHASES]
+    assert fractions == [0.125, 0.125, 0.125, 0.25, 0.5]
+    assert {trial.recipe.epochs for trial in trials.values()} == {SETTINGS.epochs}
 
 
 FEW = {"designs": 8, "refinements": 3}
@@ -197,15 +197,13 @@ def test_classes_of_very_different_size_are_told():
     assert "note" not in screening(FEW).policy().about
 
 
-def test_a_training_in_full_has_the_steps_that_it_stands_for():
+def test_few_images_are_split_in_half():
     settings = MethodSettings("small-cnn", None, 30, 8, 0.1, 5e-4, "nothing")
     search_in_progress = screening(settings=settings)
-    (job,) = search_in_progress._round("finals", search_in_progress._bases[:1], 0)
-    steps = job.trial.recipe.epochs * (45 // 8)
-    assert steps == pytest.approx(30 * (60 // 8), rel=0.05)
-    short = search_in_progress._small_job("designs", search_in_progress._bases[0], 1, 0).trial
-    assert short.recipe.epochs == 30
-    assert short.fraction == 0.5  # of 60 images; of many, an eighth
+    for phase in PHASES:
+        trial = search_in_progress._job(phase, search_in_progress._bases[0], 0, 0).trial
+        assert trial.recipe.epochs == 30
+        assert trial.fraction == 0.5  # of 60 images; of many, an eighth to a half
 
 
 REAL = {

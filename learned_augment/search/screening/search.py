@@ -50,8 +50,11 @@ __all__ = ["Screening"]
 SPLITS = 2
 """Splits that short trainings alternate between."""
 
-FULL_FRACTION = 0.75
-"""Of the images, that trainings in full train on."""
+TIMES = {"semifinals": 2, "finals": 4}
+"""How many times as many images as a short training those of a phase train on."""
+
+LARGEST_FRACTION = 0.5
+"""Of the images, that any trial trains on: the others validate it."""
 
 FEWEST_IMAGES = 64
 FEWEST_STEPS = 150
@@ -111,7 +114,7 @@ class Screening:
     images for as many epochs as the training that it stands for, in smaller batches. Fewer epochs
     would cost as little but favor weak policies: augmentation reduces overfitting, which needs many
     epochs. The best found policies and the best of those that need no search then race: all of
-    them on twice as many images, and the best of these in trainings in full.
+    them on a quarter of the images, and the best of these on one half and on the other.
 
     Nothing but the results of the trials decides what comes next, so processes that share out
     trials, and a search that is cut and resumed, give the same policy.
@@ -242,13 +245,16 @@ class Screening:
         if missing > 0:
             return self._designed_jobs("refinements", self._refined(min(AT_ONCE, missing)))
         if "semifinals" not in planned:
-            return [self._small_job("semifinals", one, 2, 0) for one in self._semifinalists()]
+            return [self._job("semifinals", one, 0, self._seed) for one in self._semifinalists()]
         finalists = self._finalists()
-        rounds = [self._round("finals", finalists, number) for number in range(options.finals)]
-        return list(itertools.chain(*rounds))
+        return [
+            self._job("finals", one, number, self._seed + number)
+            for number in range(options.finals)
+            for one in finalists
+        ]
 
     def _known_jobs(self, entrants: Sequence[Entrant]) -> list[_Job]:
-        return [self._small_job("known policies", one, 1, 0) for one in entrants]
+        return [self._job("known policies", one, 0, self._seed) for one in entrants]
 
     def _best_base(self) -> Entrant:
         losses = self._losses("known policies")
@@ -309,51 +315,23 @@ class Screening:
         for place, design in enumerate(designs, len(self._jobs)):
             policies = (design_policy(self.factors, design),)
             entrant = Entrant(f"design {place}", policies, design=design)
-            jobs.append(self._small_job(phase, entrant, 1, place % SPLITS, self._seed + place))
+            jobs.append(self._job(phase, entrant, place % SPLITS, self._seed + place))
         return jobs
 
-    def _small_job(
-        self, phase: str, entrant: Entrant, times: int, split: int, seed: int | None = None
-    ) -> _Job:
-        """Return a training on few images, of as many epochs and fewer steps.
-
-        Args:
-            phase: a name of `PHASES`.
-            entrant: whose policies to train under.
-            times: how many times as many images as the options say.
-            split: which images.
-            seed: of everything else; None for one that trials of all entrants have in common.
-        """
-        whole, epochs = len(self._labels), self.settings.epochs
-        fraction = min(max(self.options.fraction, FEWEST_IMAGES / whole), 0.5)
-        fraction = min(times * fraction, FULL_FRACTION)
+    def _job(self, phase: str, entrant: Entrant, split: int, seed: int) -> _Job:
+        """Return a training on a part of the images, of as many epochs and so fewer steps."""
+        whole, epochs, given = len(self._labels), self.settings.epochs, self.settings
+        fraction = max(self.options.fraction, FEWEST_IMAGES / whole) * TIMES.get(phase, 1)
+        fraction = min(fraction, LARGEST_FRACTION)
         count = int(training_part(self._labels, fraction, split, self._seed).sum())
-        size = min(max(count * epochs // FEWEST_STEPS, 8), self.settings.batch_size, count)
-        seed = self._seed if seed is None else seed
-        trial = Trial(entrant.policies, fraction, split, seed, self._recipe(epochs, size))
-        return _Job(phase, trial, entrant)
-
-    def _round(self, phase: str, entrants: Sequence[Entrant], number: int) -> list[_Job]:
-        """Return trainings of as many steps as on all images, paired by seed and images."""
-        whole, size = len(self._labels), self.settings.batch_size
-        steps = self.settings.epochs * (whole // min(size, whole))
-        count = int(training_part(self._labels, FULL_FRACTION, number, self._seed).sum())
-        size = min(size, count)
-        recipe = self._recipe(max(1, round(steps / (count // size))), size)
-        seed = self._seed + number
-        return [
-            _Job(phase, Trial(entrant.policies, FULL_FRACTION, number, seed, recipe), entrant)
-            for entrant in entrants
-        ]
-
-    def _recipe(self, epochs: int, batch_size: int) -> Recipe:
-        return Recipe(
+        recipe = Recipe(
             epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=self.settings.learning_rate,
-            weight_decay=self.settings.weight_decay,
+            batch_size=min(max(count * epochs // FEWEST_STEPS, 8), given.batch_size, count),
+            learning_rate=given.learning_rate,
+            weight_decay=given.weight_decay,
             channels_last=True,
         )
+        return _Job(phase, Trial(entrant.policies, fraction, split, seed, recipe), entrant)
 
     def _generator(self) -> torch.Generator:
         """Return the generator of all that is drawn when so many trials are planned."""
@@ -542,7 +520,7 @@ class Screening:
         return {"log_loss": self._results[-1].log_loss, "val_accuracy": self._results[-1].accuracy}
 
     def _race_data(self) -> list[dict[str, Any]]:
-        """Return each entrant's log losses: short, in the semifinals, and in full by round."""
+        """Return each entrant's log losses: short, in the semifinals, in each of the finals."""
         short, races = self._losses("known policies"), self._races()
         return [
             {
@@ -593,13 +571,11 @@ class Screening:
         }
 
     def phases(self) -> list[Phase]:
-        """Return the cost of each phase, from an epoch of a short trial and of one in full."""
-        short, semifinal = (self._small_job("", self._bases[0], n, 0).trial for n in (1, 2))
-        full = self._round("", self._bases[:1], 0)[0].trial
-        costs = {trial: self._cost(trial) for trial in (short, semifinal, full)}
-        trials = {"semifinals": semifinal, "finals": full}
+        """Return the cost of each phase, from one epoch of a trial."""
+        trials = {phase: self._job(phase, self._bases[0], 0, 0).trial for phase in PHASES}
+        costs = {trial: self._cost(trial) for trial in dict.fromkeys(trials.values())}
         return [
-            Phase(phase, steps, *costs[trials.get(phase, short)], {})
+            Phase(phase, steps, *costs[trials[phase]], {})
             for phase, steps in self.remaining.items()
         ]
 
