@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.record import RESULTS, load_result, save_result
-from benchmarks.truth.run import DATA, load_data
+from benchmarks.truth.run import CPU, DATA, load_data
 from learned_augment import Policy, compare, search
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.evaluation.random_baseline import random_baseline
 from learned_augment.runtime.process_pool import core_count
+from learned_augment.runtime.rng import isolated
+from learned_augment.training import Recipe, train_network
 
 NETWORK = "small-cnn"
 RIVALS = (
@@ -56,6 +58,15 @@ def find(data: ImageData, name: str, seed: int) -> tuple[Path, dict[str, Any]]:
 
 
 KEPT = ("chosen", "found", "sentence", "race", "effects")
+
+
+def plain_seconds(data: ImageData, name: str) -> float:
+    """Return processor time of one training without augmentation, as `search` trains."""
+    recipe = Recipe(epochs=DATA[name].epochs, channels_last=True)
+    begun = time.process_time()
+    with isolated(0, threads=1):
+        train_network(data, (), NETWORK, recipe, 0, CPU)
+    return round(time.process_time() - begun, 2)
 
 
 def _cpu_seconds() -> float:
@@ -94,7 +105,12 @@ def main() -> None:
         )
         print(comparison.table(), flush=True)
         row = {"data": name, "comparison": json.loads(comparison.to_json())}
-        settings = {"network": NETWORK, "search_seed": given.search_seed, **searched}
+        settings = {
+            "network": NETWORK,
+            "search_seed": given.search_seed,
+            "training_cpu_s": plain_seconds(data, name),
+            **{key: searched[key] for key in ("cpu_s", "wall_s", "processes", "sentence")},
+        }
         save_result(f"screening-{name}", [row], seeds=range(given.seeds), settings=settings)
 
 

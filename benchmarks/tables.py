@@ -135,6 +135,58 @@ _FEW = {
 }
 
 
+def screening(result: Result) -> list[str]:
+    """Accuracy on test images of a found policy and of others, and the found one's lead."""
+    comparison = ComparisonResult.from_json(json.dumps(result["rows"][0]["comparison"]))
+    rows = []
+    for name in comparison.placements:
+        _, _, accuracy, deviation, _ = _cells(comparison, name)
+        lead = None if name == "found" else comparison.difference("found", name)
+        rows.append([f"`{name}`", accuracy, deviation, paired_cell(lead) if lead else ""])
+    settings = result["settings"]
+    trainings = settings["cpu_s"] / settings["training_cpu_s"]
+    lines = [_setting(comparison), ""]
+    lines += markdown(["policy", "accuracy, %", "sd", "lead of the found policy, points"], rows)
+    lines += ["", f"The search took {settings['cpu_s']:.0f} s of processor time"]
+    lines[-1] += f", as much as {trainings:.0f} trainings without augmentation. It said: "
+    lines[-1] += f"*{settings['sentence']}* {measured(result)}"
+    return lines
+
+
+def truth(result: Result) -> list[str]:
+    """Policies that were trained in full, from the best to the worst."""
+    settings, found = result["settings"], {}
+    for row in result["rows"]:
+        found.setdefault(row["policy"], []).append(row)
+    designs = settings["designs"]
+    rows = []
+    for name, trained in found.items():
+        ops = ", ".join(op for op, _ in designs.get(name, []))
+        accuracy = statistics.fmean(row["accuracy"] for row in trained)
+        loss = statistics.fmean(row["calibrated_loss"] for row in trained)
+        rows.append([f"`{name}`", ops, f"{accuracy:.2f}", f"{loss:.4f}", len(trained)])
+    rows.sort(key=lambda row: float(row[3]))
+    best, rest = rows[:10], rows[10:]
+    usual = [row for row in rest if not row[0].startswith("`random")]
+    worst = [row for row in rest if row not in usual][-3:]
+    shown = [*best, *usual, *worst]
+    heads = ["policy", "ops of a random one", "accuracy, %", "calibrated loss", "trainings"]
+    count = f"{settings['finished_trainings']} of {settings['wanted_trainings']} trainings, "
+    count += f"{len(rows)} policies; the ten best, the three worst and all that need no search. "
+    return [*markdown(heads, shown), "", count + measured(result)]
+
+
+def proxies(result: Result) -> list[str]:
+    """Rank correlation of each proxy with trainings in full, its regret and its cost."""
+    heads = ["proxy", "data", "policies", "rank correlation, loss", "with accuracy"]
+    heads += ["regret, points", "seconds a policy", "seconds shared"]
+    keys = ("policies", "rank_correlation_log_loss", "rank_correlation_accuracy")
+    keys = (*keys, "regret_points", "cpu_s_a_policy", "cpu_s_shared")
+    ordered = sorted(result["rows"], key=lambda row: row["proxy"])
+    rows = [[row["proxy"], row["data"], *[row[key] for key in keys]] for row in ordered]
+    return [*markdown(heads, rows), "", measured(result)]
+
+
 def planted(result: Result) -> list[str]:
     """Share of searches that found the planted change, and of those without one."""
     heads = ["data", "method", "validation images", "op", "top three", "control"]
@@ -397,6 +449,15 @@ TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "throughput-rates": ("throughput", throughput_rates),
     "throughput-short": ("throughput", throughput_short),
     "trace": ("trace", trace),
+    **{
+        f"screening-{name}": (f"screening-{name}", screening)
+        for name in ("digits", "sign_digits", "spoken_digits", "cifar1000", "cifar4000")
+    },
+    **{
+        f"truth-{name}": (f"truth-{name}", truth)
+        for name in ("digits", "sign_digits", "spoken_digits", "cifar4000")
+    },
+    "proxies": ("proxies", proxies),
     "structure": ("structure", structure),
 }
 """Every table by its name: the result that it is made of, and how."""

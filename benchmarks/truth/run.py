@@ -64,6 +64,7 @@ DATA = {
     "digits": DataSet("digits", 30, 96),
     "sign_digits": DataSet("folder:{}/sign_digits", 40, 96, image_size=32),
     "spoken_digits": DataSet("folder:{}/spoken_digits", 30, 96, image_size=32),
+    "cifar1000": DataSet("folder:{}/cifar10_jpeg", 40, 0, 32, 1000),
     "cifar4000": DataSet("folder:{}/cifar10_jpeg", 30, 48, 32, 4000, patience=3.0),
 }
 SEEDS = 2
