@@ -242,3 +242,25 @@ def test_a_module_of_the_user_starts_every_trial_from_its_weights():
     policy = found(model=module)
     assert torch.equal(module[1].weight, before)
     assert policy.about["method"] == "Screening"
+
+
+class Close(Planted):
+    """Trials of a helpful rotation, in whose finals chance is much larger than what it gains."""
+
+    def run(self, trial):
+        measured = super().run(trial)
+        rotated = any("Rotate" in policy.op_shares() for policy in trial.policies)
+        chance = 3.0 * (-1) ** trial.split if rotated and trial.fraction == 0.5 else 0.0
+        return replace(measured, log_loss=measured.log_loss + chance)
+
+
+def test_a_lead_within_its_standard_error_leaves_the_policy_that_needs_no_search():
+    data = images(per_class=200)
+    few = replace(SETTINGS, ops=("Rotate", "Flip", "Invert"))
+    policy = finish(screening(FEW, few, data=data), Close({"Rotate": -0.6}))
+    assert not policy.about["found"]
+    assert policy.about["chosen"] == "none"
+    assert policy.about["sentence"].startswith("none is the result, as it needs no search. found")
+    assert "which may be chance" in policy.about["sentence"]
+    clear = finish(screening(FEW, few, data=data), Planted({"Rotate": -0.6}))
+    assert clear.about["found"]

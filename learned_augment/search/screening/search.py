@@ -77,7 +77,9 @@ FOUND = 5
 """Found policies in the semifinals."""
 
 FINALISTS = 2
-"""Found policies in the finals."""
+"""Found policies in the finals. One of them is the result if its lead is larger than the standard
+error of the lead: the one-standard-error rule, which prefers what is simpler, here what needs no
+search. Breiman et al., Classification and Regression Trees, 1984."""
 
 INTERVAL = 1.96
 """Standard errors on either side of an effect that hold it with a probability of 95 %."""
@@ -449,8 +451,14 @@ class Screening:
         if racing := self._finished_round():
             scores = self._scores()
             ranked = sorted(racing, key=lambda one: scores[one])
-            other = next(one for one in ranked if one.found != ranked[0].found)
-            return ranked[0], self._words(ranked[0], other)
+            best, other = ranked[0], next(one for one in ranked if one.found != ranked[0].found)
+            leads = self._leads(best, other)
+            if len(leads) < 2:
+                return best, f"{best.name} leads the race, which is not over."
+            if best.found and statistics.fmean(leads) <= _standard_error(leads):
+                chosen = f"{other.name} is the result, as it needs no search."
+                return other, f"{chosen} {_words(best, other, leads)}"
+            return best, _words(best, other, leads)
         if self.done >= _FEWEST_TRIALS:
             regression = self.regression()
             starts = self._tried(regression)[:STARTS]
@@ -460,23 +468,11 @@ class Screening:
             return predicted, "Short trainings predict this policy; no race has tested it."
         return self._bases[0], "The search ended before it knew anything: the policy does nothing."
 
-    def _words(self, leader: Entrant, other: Entrant) -> str:
-        """Say how much less loss the leader has than the best of the other kind."""
+    def _leads(self, entrant: Entrant, other: Entrant) -> list[float]:
+        """Return how much less log loss an entrant has than another, in each common round."""
         races = self._races()
-        rounds = sorted(races[leader].keys() & races[other].keys())
-        if len(rounds) < 2:
-            return f"{leader.name} leads the race, which is not over."
-        difference = paired_difference(
-            [races[other][number] for number in rounds],
-            [races[leader][number] for number in rounds],
-        )
-        kind = "the best policy that needs no search" if leader.found else "the best policy found"
-        shown = "" if difference.low > 0 else ", which may be chance"
-        return (
-            f"{leader.name} has less loss than {kind}, {other.name}{shown}: the log loss of "
-            f"validation images is lower by {difference.mean:.2f} (95 % interval "
-            f"{difference.low:.2f} to {difference.high:.2f}, {difference.pairs} paired trainings)."
-        )
+        rounds = sorted(races[entrant].keys() & races[other].keys())
+        return [races[other][number] - races[entrant][number] for number in rounds]
 
     def policy(self) -> Policy:
         """Return the best policy so far: the leader of the race, or before it the predicted one."""
@@ -598,6 +594,22 @@ class Screening:
         for result in state["results"]:
             self._plan()
             self._results.append(Measured(**result))
+
+
+def _standard_error(leads: Sequence[float]) -> float:
+    return statistics.stdev(leads) / math.sqrt(len(leads))
+
+
+def _words(best: Entrant, other: Entrant, leads: Sequence[float]) -> str:
+    """Say how much less loss the best entrant has than the best of the other kind."""
+    lead = paired_difference(leads, [0.0] * len(leads))
+    kind = "the best policy that needs no search" if best.found else "the best policy found"
+    shown = "" if lead.low > 0 else ", which may be chance"
+    return (
+        f"{best.name} has less loss than {kind}, {other.name}{shown}: the log loss of validation "
+        f"images is lower by {lead.mean:.2f} (95 % interval {lead.low:.2f} to {lead.high:.2f}, "
+        f"{lead.pairs} paired trainings)."
+    )
 
 
 def _one_thread() -> AbstractContextManager[None]:
