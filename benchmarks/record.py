@@ -20,7 +20,15 @@ import torch
 
 from learned_augment._io import write_atomically
 
-__all__ = ["CHECKPOINTS", "RESULTS", "ROOT", "before_and_after", "load_result", "save_result"]
+__all__ = [
+    "CHECKPOINTS",
+    "RESULTS",
+    "ROOT",
+    "before_and_after",
+    "circumstances",
+    "load_result",
+    "save_result",
+]
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -47,11 +55,7 @@ def save_result(
     """
     document = {
         "name": name,
-        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-        "command": _command(),
-        "commit": _commit(),
-        "machine": machine(),
-        "versions": versions((*PACKAGES, *packages)),
+        **circumstances(packages),
         "seeds": list(seeds),
         "settings": dict(settings or {}),
         "rows": [dict(row) for row in rows],
@@ -59,6 +63,17 @@ def save_result(
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps(_placeless(document), indent=1, allow_nan=False) + "\n"
     return write_atomically(RESULTS / f"{name}.json", text.encode())
+
+
+def circumstances(packages: Sequence[str] = ()) -> dict[str, Any]:
+    """Return date, command, commit, machine and versions of what is measured now."""
+    return {
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "command": _command(),
+        "commit": _commit(),
+        "machine": machine(),
+        "versions": versions((*PACKAGES, *packages)),
+    }
 
 
 def before_and_after(
@@ -108,6 +123,7 @@ def _command() -> str:
     script = Path(sys.argv[0]).resolve()
     try:
         module = ".".join(script.relative_to(ROOT).with_suffix("").parts)
+        module = module.removesuffix(".__main__")  # of a package, which runs by its own name
     except ValueError:
         module = script.stem
     return " ".join(["python", "-m", module, *map(_placeless, sys.argv[1:])])

@@ -27,6 +27,11 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def printable(text: str) -> str:
+    """Return a text of a file without characters that command a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or the error's kind if it says nothing."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -172,9 +172,9 @@ def _earlier(path: Path | None) -> ComparisonResult | None:
     if path is None or not path.exists():
         return None
     try:
-        return ComparisonResult.from_json(path.read_text(encoding="utf-8"))
+        return ComparisonResult.load(path)
     except ValueError as error:
-        raise ValueError(f"{path} exists: {error} Choose another file.") from None
+        raise ValueError(f"{error} The file exists; choose another.") from None
 
 
 def run_search(given: Given, output: Output) -> Exit:

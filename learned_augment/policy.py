@@ -306,7 +306,7 @@ _DTYPES = {
 
 def _frozen_about(about: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
-        return MappingProxyType(json.loads(json.dumps(dict(about))))
+        return MappingProxyType(json.loads(json.dumps(dict(about), allow_nan=False)))
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"Expected plain JSON data in about, got {error}.") from error
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from learned_augment import hub
 from learned_augment._io import write_atomically
+from learned_augment._text import encodable
 from learned_augment.ops import OPS
 
 __all__ = ["TENSORS", "decode", "encode", "list_policies", "read", "write"]
@@ -86,7 +87,9 @@ def encode(ops: tuple[str, ...], tensors: Mapping[str, Tensor], about: Mapping[s
         "about": dict(about),
     }
     # One key: safetensors writes several in a different order each run.
-    metadata = {KEY: json.dumps(document, sort_keys=True, ensure_ascii=False)}
+    # A lone surrogate, which UTF-8 lacks, becomes its escape in JSON.
+    text = json.dumps(document, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    metadata = {KEY: encodable(text)}
     return safetensors.torch.save(dict(tensors), metadata)
 
 
@@ -157,19 +160,17 @@ def _document(data: bytes) -> dict[str, Any]:
 
 def _from_format_1(document: dict[str, Any]) -> dict[str, Any]:
     """Return a document of format 1 in the words of format 2."""
-    about = document["about"]
+    about, ops = document["about"], document.get("ops")
     if about.get("placement") == "beside":
         about = {**about, "placement": "after"}
-    ops = document["ops"]
     if isinstance(ops, list):
         ops = [_op_from_format_1(row) for row in ops]
     return {**document, "about": about, "ops": ops}
 
 
 def _op_from_format_1(row: Any) -> Any:
-    if isinstance(row, dict) and row.get("unit") in _UNITS_OF_FORMAT_1:
-        return {**row, "unit": _UNITS_OF_FORMAT_1[row["unit"]]}
-    return row
+    unit = row.get("unit") if isinstance(row, dict) else None
+    return {**row, "unit": _UNITS_OF_FORMAT_1.get(unit, unit)} if isinstance(unit, str) else row
 
 
 def _check_depth(about: dict[str, Any]) -> None:

@@ -214,7 +214,8 @@ def test_compare_extends_a_result_and_refuses_another_one(capsys, tmp_path):
     path.write_text("notes")
     status, _, err = run(capsys, *given)
     assert status == 2
-    assert "result.json exists: Expected a result as compare wrote it" in err
+    assert "result.json: Expected a result as compare wrote it" in err
+    assert "The file exists; choose another." in err
     assert path.read_text() == "notes"
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 
 from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS, PolicyChoice
-from learned_augment.evaluation.result import ComparisonResult
+from learned_augment.evaluation.result import LEAST_INTEREST, ComparisonResult
 from learned_augment.models import NetworkChoice
 from learned_augment.training import Recipe
 
@@ -113,8 +113,11 @@ class CompareConfig:
             raise ValueError(
                 f"seeds must be 2 or more, got {self.seeds}: one training shows no spread."
             )
-        if not 0 < self.interest < 100:
-            raise ValueError(f"interest is a difference in points, above 0, got {self.interest}.")
+        if not LEAST_INTEREST <= self.interest < 100:
+            raise ValueError(
+                f"interest is a difference in points, {LEAST_INTEREST:g} or more, got "
+                f"{self.interest}."
+            )
         if self.workers is not None and self.workers < 1:
             raise ValueError(f"workers must be 1 or more, or None, got {self.workers}.")
         if self.base is not None and self.base not in BASE_AUGMENTATIONS:

@@ -8,9 +8,10 @@ import math
 import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
-from learned_augment._text import align
+from learned_augment._text import align, printable
 from learned_augment.evaluation.named_policies import baseline_name
 from learned_augment.evaluation.statistics import (
     Difference,
@@ -19,10 +20,13 @@ from learned_augment.evaluation.statistics import (
     smallest_difference,
 )
 
-__all__ = ["ComparisonResult", "Run"]
+__all__ = ["LEAST_INTEREST", "ComparisonResult", "Run"]
 
 FORMAT = 2
 _READABLE = (1, FORMAT)  # format 1 has no learning curves and no figures of policies
+LEAST_INTEREST = 1e-4
+"""The smallest difference in points that can be asked for: one of a million test images."""
+
 _ENOUGH_SEEDS = 5
 _MANY_COMPARISONS = 5
 
@@ -207,7 +211,7 @@ class ComparisonResult:
         sentences = [self.sentence(*pair) for pair in self.pairs()]
         notes = [f"Note: {note}" for note in self.notes()]
         blocks = [[self.headline()], _rows(self), sentences, notes]
-        return "\n\n".join("\n".join(block) for block in blocks if block)
+        return "\n\n".join("\n".join(map(printable, block)) for block in blocks if block)
 
     def to_json(self) -> str:
         """Return the result as a JSON document; equal results give equal text."""
@@ -223,6 +227,7 @@ class ComparisonResult:
         """
         try:
             document = json.loads(text)
+            json.dumps(document, allow_nan=False)  # NaN is no JSON, and could not be written again
             if document.pop("format") not in _READABLE:
                 raise ValueError(f"expected format {FORMAT}")
             runs = tuple(map(Run.from_data, document.pop("runs")))
@@ -238,6 +243,19 @@ class ComparisonResult:
         ) as error:
             raise ValueError(f"Expected a result as compare wrote it: {error}.") from None
         return found
+
+    @classmethod
+    def load(cls, path: str | Path) -> "ComparisonResult":
+        """Read a file that holds what `to_json` wrote.
+
+        Raises:
+            ValueError: if the file holds no such document.
+            OSError: if it cannot be read.
+        """
+        try:
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
 
 
 def _rows(result: ComparisonResult) -> list[str]:
@@ -321,24 +339,50 @@ def _power_notes(result: ComparisonResult) -> Iterator[str]:
 
 def _check(result: ComparisonResult) -> None:
     """Refuse a document whose parts are not of the kind that tables and pages expect."""
-    texts = [result.data, result.reference, *result.placements, *result.placements.values()]
-    wanted = ("train_images", "test_images", "classes", "network", "epochs", "skipped")
+    seeds = set(result.seeds)
+    wholes = {"train_images": 1, "test_images": 1, "classes": 1, "epochs": 1, "skipped": 0}
     checks = {
-        "names are no texts": all(isinstance(text, str) for text in texts),
-        "the reference is no policy": result.reference in result.placements,
-        "seeds are no whole numbers": all(type(seed) is int for seed in result.seeds),
-        "seeds repeat": len({*result.seeds}) == len(result.seeds) > 0,
-        "a run has no policy or no seed here": all(
-            run.policy in result.placements and run.seed in result.seeds for run in result.runs
+        "names are no texts": lambda: (
+            _are_texts(result.data, result.reference)
+            and _are_texts(*result.placements, *result.placements.values())
         ),
-        "settings are missing": all(name in result.settings for name in wanted),
-        "no test images": _is_number(result.settings["test_images"])
-        and result.settings["test_images"] >= 1,
-        "interest is no difference": _is_number(result.interest) and 0 < result.interest < 100,
-        "figures of policies are broken": all(map(_is_figure, result.policies.values())),
+        "the reference is no policy": lambda: result.reference in result.placements,
+        "seeds are no whole numbers": lambda: all(_is_whole(seed, 0) for seed in result.seeds),
+        "seeds repeat": lambda: 0 < len(seeds) == len(result.seeds),
+        "a run has no policy or no seed here": lambda: all(
+            run.policy in result.placements and run.seed in seeds for run in result.runs
+        ),
+        "a run repeats": lambda: (
+            len({(run.policy, run.seed) for run in result.runs}) == len(result.runs)
+        ),
+        "settings are missing": lambda: {*wholes, "network"} <= {*result.settings},
+        "settings are of another kind": lambda: (
+            _are_texts(result.settings["network"])
+            and all(_is_whole(result.settings[name], low) for name, low in wholes.items())
+        ),
+        "an epoch is none of the training's": lambda: all(
+            1 <= epoch <= result.settings["epochs"]
+            for run in result.runs
+            for epoch, _ in run.accuracies
+        ),
+        "interest is no difference": lambda: (
+            _is_number(result.interest) and LEAST_INTEREST <= result.interest < 100
+        ),
+        "figures of policies are broken": lambda: (
+            _are_texts(*result.policies) and all(map(_is_figure, result.policies.values()))
+        ),
     }
-    if broken := [problem for problem, fine in checks.items() if not fine]:
-        raise ValueError(broken[0])
+    for problem, is_fine in checks.items():
+        if not is_fine():
+            raise ValueError(problem)
+
+
+def _are_texts(*values: Any) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
+def _is_whole(value: Any, low: int) -> bool:
+    return type(value) is int and low <= value < 2**63
 
 
 def _is_number(value: Any) -> bool:
@@ -346,10 +390,10 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_figure(value: Any) -> bool:
-    ops = value["ops"]
-    depths = {len(row) for row in ops.values()}
+    rows = value["ops"].values()
     return (
-        isinstance(value["sha256"], str)
-        and len(depths) <= 1
-        and all(_is_number(number) for row in ops.values() for number in row)
+        _are_texts(value["sha256"], *value["ops"])
+        and len({len(row) for row in rows}) <= 1
+        and all(isinstance(row, list | tuple) for row in rows)
+        and all(_is_number(number) and -1e-6 < number < 1 + 1e-6 for row in rows for number in row)
     )

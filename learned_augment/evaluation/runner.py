@@ -33,7 +33,15 @@ from learned_augment.runtime.progress import Progress
 from learned_augment.runtime.rng import isolated
 from learned_augment.training import Recipe, check_network, train_network
 
-__all__ = ["Comparison", "RunCache", "configuration", "data_hash", "network_hash", "policy_hash"]
+__all__ = [
+    "Comparison",
+    "RunCache",
+    "cached_runs",
+    "configuration",
+    "data_hash",
+    "network_hash",
+    "policy_hash",
+]
 
 ARITHMETIC = 1
 """Counts the changes of ops, backends and training that change the numbers of a training."""
@@ -196,7 +204,7 @@ class Comparison:
         cache = None if cache_folder is None else RunCache(cache_folder)
         wanted = self._configurations() if cache else {}
         # Read the whole cache first: a broken file is an error before hours of training.
-        found = {} if cache is None else dict(_cached(cache, wanted))
+        found = {} if cache is None else dict(cached_runs(cache, wanted))
         missing = [job for job in self._jobs() if job not in found]
         try:
             for job, run in self._train_all(missing, workers, progress):
@@ -304,7 +312,14 @@ class Comparison:
         return dict(json.loads(json.dumps(found)))  # as it is read back
 
 
-def _cached(cache: RunCache, wanted: Mapping[_Job, dict[str, Any]]) -> Iterator[tuple[_Job, Run]]:
+def cached_runs(
+    cache: RunCache, wanted: Mapping[_Job, dict[str, Any]]
+) -> Iterator[tuple[_Job, Run]]:
+    """Yield those of the wanted trainings, by seed and policy, that a cache holds.
+
+    Raises:
+        ValueError: if a file is broken or of another configuration.
+    """
     for (seed, name), configured in wanted.items():
         measured = cache.find(configured)
         if measured is None:

@@ -18,6 +18,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from learned_augment._io import check_output_path, write_atomically
+from learned_augment._text import printable
 from learned_augment._version import __version__
 from learned_augment.evaluation.result import ComparisonResult, Run
 from learned_augment.evaluation.statistics import Difference
@@ -36,7 +37,7 @@ from learned_augment.reporting.plots import (
     svg_markup,
 )
 from learned_augment.reporting.race import Entrant, read_race
-from learned_augment.reporting.text import op_rows, percent, policy_summary, printable
+from learned_augment.reporting.text import op_rows, percent, policy_summary
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,7 +88,7 @@ def write_report(source: str | Path, out: str | Path) -> Path:
         raise ValueError(f"Expected a page ending in .html, got {str(out)!r}.")
     check_output_path(out)
     if Path(source).suffix == ".json":
-        page = result_page(_read_result(Path(source)), Path(source).name)
+        page = result_page(ComparisonResult.load(source), Path(source).name)
     else:
         page = policy_page(Policy.load(source), str(source))
     return write_atomically(out, page.encode(errors="replace"))  # a file may hold surrogates
@@ -152,13 +153,6 @@ def _page(*, title: str, summary: Sequence[str], usage: Any, **sections: Any) ->
     absent = dict.fromkeys(_SECTIONS)
     given = {"title": title, "summary": summary, "usage": usage, "version": __version__}
     return _PAGE.render(**{**absent, **sections, **given})
-
-
-def _read_result(path: Path) -> ComparisonResult:
-    try:
-        return ComparisonResult.from_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
 
 
 def _figure(draw: Callable[[float], "Figure"], alt: str, caption: str) -> dict[str, Any]:

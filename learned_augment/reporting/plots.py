@@ -19,11 +19,11 @@ import numpy as np
 from PIL import Image
 
 from learned_augment._io import write_atomically
+from learned_augment._text import printable
 from learned_augment.ops import OPS
 from learned_augment.policy import Policy
 from learned_augment.reporting.effects import Effects, policy_effects, signed
 from learned_augment.reporting.example_images import op_example
-from learned_augment.reporting.text import printable
 from learned_augment.search_spaces import SPACES, mirror
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from learned_augment._text import align, leading
+from learned_augment._text import align, leading, printable
 from learned_augment.model_card import provenance
 from learned_augment.ops import OPS
 from learned_augment.policy import Policy
@@ -25,7 +25,6 @@ __all__ = [
     "policy_data",
     "policy_summary",
     "policy_text",
-    "printable",
 ]
 
 LARGEST_MIXTURE = 30
@@ -134,11 +133,6 @@ def op_rows(policy: Policy) -> list[list[str]]:
             cells = [percent(probability) for probability in probabilities.tolist()]
             rows.append([name, *cells, f"{total:.3f}", _middle(policy, name), OPS[name].unit])
     return rows
-
-
-def printable(text: str) -> str:
-    """Return a text of a file without characters that command a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def percent(probability: float) -> str:

@@ -1,19 +1,73 @@
 """Checkpoints of long jobs: written whole or not at all, and read back only by the same job."""
 
 import io
+import os
 import warnings
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from learned_augment._io import write_atomically
+from learned_augment._io import content_hash, write_atomically
+from learned_augment._text import first_line
 
-__all__ = ["differences", "load_checkpoint", "save_checkpoint"]
+__all__ = ["differences", "encode", "load_checkpoint", "read", "save_checkpoint"]
 
-FORMAT = 3
+FORMAT = 4
 """Counts the changes of what a state holds, so that an older one is refused, not misread."""
+
+
+def encode(contents: Mapping[str, Any]) -> bytes:
+    """Return plain contents (tensors, numbers, texts, containers) as a file, with their hash."""
+    buffer = io.BytesIO()
+    torch.save({**contents, "sha256": content_hash(_parts(contents))}, buffer)
+    return buffer.getvalue()
+
+
+def read(path: Path, *names: str) -> tuple[Any, ...]:
+    """Return the named contents of a file of `encode`, tensors on the CPU; nothing is executed.
+
+    Raises:
+        ValueError: If the file is broken in any bit, or lacks a name.
+    """
+    try:
+        # Torch chooses a format by the file's name if it is given one; a file may have any name.
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            with zipfile.ZipFile(file) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > size:
+                    raise ValueError("its parts are larger than the file")
+            file.seek(0)
+            contents = torch.load(file, map_location="cpu", weights_only=True)
+        given = contents.pop("sha256")
+        parts = list(_parts(contents))
+        if any(isinstance(part, Tensor) and part.nbytes > size for part in parts):
+            raise ValueError("a tensor is larger than the file")
+        if content_hash(parts) != given:
+            raise ValueError("its contents do not have its hash")
+        return tuple(contents[name] for name in names)
+    except Exception as error:  # torch.load raises whatever the broken bytes lead to
+        raise ValueError(f"{type(error).__name__}: {first_line(error)}") from error
+
+
+def _parts(value: Any) -> Iterator[str | Tensor]:
+    """Yield all that nested contents hold, in their order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        yield f"mapping of {len(value)}"
+        for key, item in value.items():
+            yield from _parts(key)
+            yield from _parts(item)
+    elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        yield f"sequence of {len(value)}"
+        for item in value:
+            yield from _parts(item)
+    else:
+        yield repr(value)
 
 
 def save_checkpoint(path: Path, config: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
@@ -22,10 +76,9 @@ def save_checkpoint(path: Path, config: Mapping[str, Any], state: Mapping[str, A
     If the disk refuses, the old file is still there, and a warning gives the reason: a full disk
     must not end a job of hours.
     """
-    buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "config": dict(config), "state": dict(state)}, buffer)
+    data = encode({"format": FORMAT, "config": dict(config), "state": dict(state)})
     try:
-        write_atomically(path, buffer.getvalue())
+        write_atomically(path, data)
     except OSError as error:
         kept = "the one before it is still good" if path.exists() else "there is none to resume"
         warnings.warn(
@@ -50,18 +103,17 @@ def load_checkpoint(path: Path, config: Mapping[str, Any], job: str = "search") 
             differences.
     """
     try:
-        # Torch chooses a format by the file's name if it is given one; a checkpoint may have any
-        # name. Weights only: a file from elsewhere must not execute anything.
-        with path.open("rb") as file:
-            read = torch.load(file, map_location="cpu", weights_only=True)
-        version, saved, state = read["format"], read["config"], read["state"]
-    except Exception as error:  # torch.load raises whatever the broken bytes lead to
+        version, saved, state = read(path, "format", "config", "state")
+        plain = not any(isinstance(part, Tensor) for part in _parts(saved))
+        if not (plain and isinstance(saved, dict) and isinstance(state, dict)):
+            raise ValueError("its configuration or its state is no mapping")
+    except ValueError as error:
         raise ValueError(
-            f"{path} is not a checkpoint of a {job} ({type(error).__name__}); delete it, or give "
-            "another path."
+            f"{path} is not a checkpoint of a {job} ({error!s:.200}); delete it, or give another "
+            "path."
         ) from error
-    if version != FORMAT:
-        raise ValueError(f"{path}: expected checkpoint format {FORMAT}, got {version!r}.")
+    if type(version) is not int or version != FORMAT:
+        raise ValueError(f"{path}: expected checkpoint format {FORMAT}, got {version!r:.100}.")
     if found := differences(saved, config):
         raise ValueError(
             f"{path} belongs to another {job}: {'; '.join(found)}. Give the same settings, "

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from learned_augment._io import check_output_path
+from learned_augment._text import first_line
 from learned_augment.runtime.checkpoint import load_checkpoint, save_checkpoint
 from learned_augment.runtime.distributed import all_gather, any_process, rank, world_size
 from learned_augment.runtime.progress import Pace
 from learned_augment.runtime.signals import interrupts
 
-__all__ = ["Job", "StepReport", "Stop", "run_steps"]
+__all__ = ["Job", "StepReport", "Stop", "check_schedule", "resume", "run_steps"]
 
 Stop = Literal["finished", "interrupted", "time budget"]
 
@@ -105,12 +106,12 @@ def run_steps(
 
     Raises:
         ArithmeticError: If a metric is not finite; the last checkpoint is kept.
-        ValueError: If the checkpoint belongs to another configuration or cannot be written, or a
-            number of seconds is negative or NaN.
+        ValueError: If the checkpoint is broken, belongs to another configuration or cannot be
+            written, or a number of seconds is negative or NaN.
     """
     check_schedule(checkpoint, save_every, time_budget)
     if checkpoint is not None and checkpoint.exists():
-        _load(job, load_checkpoint(checkpoint, config, name), device)
+        resume(job, checkpoint, config, name, device)
 
     def save() -> None:
         if checkpoint is None:
@@ -159,6 +160,31 @@ def run_steps(
     return "finished"
 
 
+def resume(
+    job: Job, checkpoint: Path, config: Mapping[str, Any], name: str, device: torch.device
+) -> None:
+    """Put a job, and torch's generators, where its checkpoint was written; see `run_steps`.
+
+    Raises:
+        ValueError: If the file is broken, of another configuration, or holds no state of the job.
+    """
+    state = load_checkpoint(checkpoint, config, name)
+    try:
+        job.load_state_dict(state["job"])
+        torch.set_rng_state(_own(state["cpu_rng"]))
+        if device.type == "cuda" and "cuda_rng" in state:
+            torch.cuda.set_rng_state(_own(state["cuda_rng"]), device)
+        if not min(job.done, *job.remaining.values()) >= 0:
+            raise ValueError(f"{job.done} steps are done, {dict(job.remaining)} are left")
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever a state of another form leads to
+        raise ValueError(
+            f"{checkpoint} holds no state of this {name} ({type(error).__name__}: "
+            f"{first_line(error):.200})."
+        ) from error
+
+
 def check_schedule(checkpoint: Path | None, save_every: float, time_budget: float | None) -> None:
     """Raise ValueError if `run_steps` would refuse these arguments."""
     if checkpoint is not None:
@@ -174,13 +200,6 @@ def _state(job: Job, device: torch.device) -> dict[str, Any]:
     if device.type == "cuda":
         state["cuda_rng"] = all_gather(torch.cuda.get_rng_state(device), device)
     return state
-
-
-def _load(job: Job, state: Mapping[str, Any], device: torch.device) -> None:
-    job.load_state_dict(state["job"])
-    torch.set_rng_state(_own(state["cpu_rng"]))
-    if device.type == "cuda" and "cuda_rng" in state:
-        torch.cuda.set_rng_state(_own(state["cuda_rng"]), device)
 
 
 def _own(states: list[Tensor]) -> Tensor:

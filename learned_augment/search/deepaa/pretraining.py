@@ -3,7 +3,6 @@
 SGD with Nesterov momentum, a cosine learning rate, and no weight decay on normalizations.
 """
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from learned_augment._io import write_atomically
 from learned_augment._text import leading
 from learned_augment.models.norms import norm_parameters
+from learned_augment.runtime.checkpoint import encode, read
 from learned_augment.runtime.distributed import rank, shard
 from learned_augment.search.alignment import Tensors, norm
 from learned_augment.search.batches import BaseAugmentation, Indices, Normalize
@@ -22,7 +22,7 @@ from learned_augment.search.proxy_network import ProxyNetwork, cosine_rate
 __all__ = ["Pretraining", "divide", "read_network", "write_network"]
 
 _MOMENTUM, _CLIP, _FINAL_RATE = 0.9, 5.0, 1e-7
-_FORMAT = 2
+_FORMAT = 3
 
 
 class Pretraining:
@@ -143,16 +143,14 @@ def write_network(path: Path, pretraining: Pretraining, images: str) -> None:
         images: Hash of the images that it was trained on.
     """
     if rank() == 0:
-        network, buffer = pretraining.network, io.BytesIO()
-        state = {**network.weights, **network.buffers}
+        network = pretraining.network
         written = {
             "format": _FORMAT,
             "images": images,
             "recipe": pretraining.recipe,
-            "state": state,
+            "state": {**network.weights, **network.buffers},
         }
-        torch.save(written, buffer)
-        write_atomically(path, buffer.getvalue())
+        write_atomically(path, encode(written))
 
 
 def read_network(path: Path, pretraining: Pretraining, images: str) -> None:
@@ -162,26 +160,23 @@ def read_network(path: Path, pretraining: Pretraining, images: str) -> None:
         ValueError: If the file does not hold this network, trained like this on these images.
     """
     try:
-        # Weights only: a file from elsewhere must not execute anything.
-        with path.open("rb") as file:  # given a path, torch would choose a format by its suffix
-            read = torch.load(file, map_location="cpu", weights_only=True)
-        version, trained_on, state = read["format"], read["images"], read["state"]
-        recipe = read["recipe"]
-    except Exception as error:  # for broken bytes torch.load may raise anything
+        version, trained_on, recipe, state = read(path, "format", "images", "recipe", "state")
+        found = {n: tuple(t.shape) for n, t in state.items()}
+        recipe = dict(recipe)
+    except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{path} does not hold a trained network ({type(error).__name__}); delete it, or give "
+            f"{path} does not hold a trained network ({error!s:.200}); delete it, or give "
             "another network_file."
         ) from error
     network = pretraining.network
     expected = {n: tuple(t.shape) for n, t in {**network.weights, **network.buffers}.items()}
-    found = {n: tuple(t.shape) for n, t in state.items()}
-    if version != _FORMAT or expected != found:
-        differs = sorted(n for n in {*expected, *found} if expected.get(n) != found.get(n))
+    if type(version) is not int or version != _FORMAT or expected != found:
+        differs = sorted(str(n) for n in {*expected, *found} if expected.get(n) != found.get(n))
         raise ValueError(
             f"{path} holds another network: {leading(differs, 3) or version} differ; give "
             "its model, or another network_file."
         )
-    if trained_on != images:
+    if str(trained_on) != images:
         raise ValueError(
             f"{path} was trained on other images, which the policy would now be learned from; give "
             "the same data, reduce and seed, or another network_file."
@@ -189,7 +184,7 @@ def read_network(path: Path, pretraining: Pretraining, images: str) -> None:
     other = [
         f"{name} {recipe.get(name)} instead of {value}"
         for name, value in pretraining.recipe.items()
-        if recipe.get(name) != value
+        if str(recipe.get(name)) != str(value)
     ]
     if other:
         raise ValueError(

@@ -1,0 +1,10 @@
+"""Reliability is measured: hostile files, kills, failing writes, data loaders.
+
+    python -m benchmarks.reliability fuzz --count 1000000
+    python -m benchmarks.reliability kills --count 200
+    python -m benchmarks.reliability faults
+    python -m benchmarks.reliability load --images 100000
+
+Each command replaces its own rows of results/reliability.json. It ends with status 1 if a row shows
+a fault.
+"""

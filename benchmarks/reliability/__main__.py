@@ -1,0 +1,90 @@
+"""Run one part of the reliability benchmark and record its rows."""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import benchmarks.reliability
+from benchmarks import record
+from benchmarks.reliability.faults import fault_rows
+from benchmarks.reliability.fuzz import Guard, fuzz_rows, make_targets
+from benchmarks.reliability.jobs import JOBS
+from benchmarks.reliability.kills import kill_rows
+from benchmarks.reliability.loaders import load_rows, loader_settings
+
+MOST_MIB = 64
+"""Memory that reading a broken file may take."""
+
+
+def is_faulty(row: dict[str, Any]) -> bool:
+    """Return whether a row shows a fault."""
+    if row["part"] == "fuzz":
+        return row["wrong"] > 0 or row["extra_memory_mib"] > MOST_MIB
+    if row["part"] == "load":
+        grows = row["memory_kib_per_1000_images"] > 3 * row["memory_standard_error"] + 10
+        same = row["same_seed_same_pixels"] and row["seeds_differ"]
+        return grows or not same or row["repeated_batches"] > 0
+    return bool(row["identical_results"] < row.get("runs", row.get("failed_writes")))
+
+
+def save(part: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Replace the rows of one part in the result file, and what they were measured with."""
+    try:
+        earlier = record.load_result("reliability")
+    except FileNotFoundError:
+        earlier = {"rows": [], "settings": {}}
+    kept = [row for row in earlier["rows"] if row["part"] != part]
+    settings = {**earlier["settings"], part: record.circumstances()}
+    record.save_result("reliability", [*kept, *rows], seeds=[0, 1], settings=settings)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one part and record its rows; return the exit status."""
+    parser = argparse.ArgumentParser(
+        description=benchmarks.reliability.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parts = parser.add_subparsers(dest="part", required=True)
+    fuzz = parts.add_parser("fuzz")
+    fuzz.add_argument("--count", type=int, default=1_000_000, help="broken files")
+    load = parts.add_parser("load")
+    load.add_argument("--images", type=int, default=100_000, help="in each setting of the loader")
+    kills = parts.add_parser("kills")
+    kills.add_argument("--count", type=int, default=200)
+    faults = parts.add_parser("faults")
+    faults.add_argument("--writes", type=int, default=4, help="of each job that have a fault")
+    alone = [name for name in JOBS if "processes" not in name]
+    for part, jobs in ((kills, list(JOBS)), (faults, alone)):
+        part.add_argument("--jobs", nargs="+", choices=JOBS, default=jobs)
+    options = parser.parse_args(arguments)
+    warnings.simplefilter("ignore", RuntimeWarning)  # small data, writes that fail
+    found: dict[Any, dict[str, Any]] = {}
+    for number, row in enumerate(rows_of(options)):
+        print(row, flush=True)
+        found[row.get("target", number)] = row  # a later row of a target replaces its earlier one
+        save(options.part, list(found.values()))
+    return int(any(map(is_faulty, found.values())))
+
+
+def rows_of(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the part that was asked for."""
+    if options.part == "load":
+        yield from load_rows(options.images, loader_settings())
+    elif options.part == "kills":
+        yield from kill_rows(options.jobs, options.count)
+    elif options.part == "faults":
+        yield from fault_rows(options.jobs, options.writes)
+    else:
+        memory = Path("/dev/shm")  # files there cost no disk
+        with TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+            guard = Guard()
+            guard.install()
+            yield from fuzz_rows(options.count, make_targets(Path(folder)), Path(folder), guard)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,14 @@
+"""The server of processes imports this module, so that its forks find everything loaded."""
+
+import tempfile
+import warnings
+from pathlib import Path
+
+from benchmarks.reliability.jobs import JOBS, run_job
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    for name in JOBS:
+        if "processes" not in name:
+            with tempfile.TemporaryDirectory() as folder:
+                run_job(name, Path(folder))
