@@ -434,6 +434,78 @@ def _size(row: Result | None) -> str:
     return f"{row['files']}, {row['lines']:,}" if row else ""
 
 
+def fuzz(result: Result) -> list[str]:
+    """Broken files that were read, and what came of them."""
+    rows = [
+        [
+            row["target"],
+            f"{row['inputs']:,}",
+            f"{row['valid']:,}",
+            f"{row['refused']:,}",
+            row["wrong"],
+            f"{row['extra_memory_mib']} MiB",
+        ]
+        for row in _part(result, "fuzz")
+    ]
+    heads = ["file", "broken files", "valid value", "refused in words", "anything else"]
+    return [*markdown([*heads, "memory over the baseline"], rows), "", _measured(result, "fuzz")]
+
+
+def kills(result: Result) -> list[str]:
+    """Jobs that were killed at random moments and resumed."""
+    rows = [
+        [row["job"], row["kills"], row["runs"], row["identical_results"]]
+        for row in _part(result, "kills")
+    ]
+    heads = ["job", "kills", "resumed runs", "identical results"]
+    return [*markdown(heads, rows), "", _measured(result, "kills")]
+
+
+def faults(result: Result) -> list[str]:
+    """Writes of jobs that failed or were the last of their process."""
+    found = _part(result, "faults")
+    names = dict.fromkeys((row["step"], row["failure"]) for row in found)
+    jobs = dict.fromkeys(row["job"] for row in found)
+    cells = {(row["job"], row["step"], row["failure"]): row for row in found}
+    rows = []
+    for name in names:
+        tried = [cells[job, *name] for job in jobs if (job, *name) in cells]
+        counts = [f"{row['identical_results']} of {row['failed_writes']}" for row in tried]
+        rows.append([*name, *counts])
+    heads = ["step of the write", "failure", *(f"{job}: identical results" for job in jobs)]
+    return [*markdown(heads, rows), "", _measured(result, "faults")]
+
+
+def load(result: Result) -> list[str]:
+    """Images that data loaders served in every setting."""
+    rows = []
+    for row in _part(result, "load"):
+        slope, error = row["memory_kib_per_1000_images"], row["memory_standard_error"]
+        rows.append(
+            [
+                row["workers"],
+                row["start"],
+                "yes" if row["persistent"] else "no",
+                row["threads"],
+                f"{row['images']:,}",
+                "yes" if row["same_seed_same_pixels"] else "no",
+                f"{row['repeated_batches']} of {row['batches']:,}",
+                f"{slope:+.2f} ± {error:.2f}",
+            ]
+        )
+    heads = ["workers", "start method", "persistent", "threads", "images", "same seed, same pixels"]
+    heads += ["batches that repeat draws", "memory, KiB per 1,000 images"]
+    return [*markdown(heads, rows), "", _measured(result, "load")]
+
+
+def _part(result: Result, part: str) -> list[Result]:
+    return [row for row in result["rows"] if row["part"] == part]
+
+
+def _measured(result: Result, part: str) -> str:
+    return measured(result["settings"][part]) if part in result["settings"] else "Not measured yet."
+
+
 TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "parity": ("parity", parity),
     "import_cost": ("import_cost", import_cost),
@@ -459,6 +531,10 @@ TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     },
     "proxies": ("proxies", proxies),
     "structure": ("structure", structure),
+    "fuzz": ("reliability", fuzz),
+    "kills": ("reliability", kills),
+    "faults": ("reliability", faults),
+    "load": ("reliability", load),
 }
 """Every table by its name: the result that it is made of, and how."""
 

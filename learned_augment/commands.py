@@ -150,6 +150,8 @@ def run_compare(given: Given, output: Output) -> Exit:
     """Train a network under several policies, print the result, and write it as data and page."""
     out, page = given.pop("out", None), given.pop("html", None)
     check_outputs({"--out": out, "--html": page}, folders={"--cache": given.get("cache")})
+    if page is not None:
+        _check_page("--html", page)
     if output.quiet:
         given["progress"] = False
     result = compare(**given, extends=_earlier(out))
@@ -213,13 +215,17 @@ def run_report(given: Given, output: Output) -> Exit:
     from learned_augment.reporting.html import write_report
 
     out = given["out"]
-    if out.suffix not in (".html", ".htm"):
-        raise ValueError(f"Expected --out to end in .html, got {str(out)!r}.")
+    _check_page("--out", out)
     check_outputs({"--out": out})
     write_report(given["source"], out)
     output.note(f"Wrote {out}.")
     output.result(None, {"written": [str(out)]})
     return Exit.DONE
+
+
+def _check_page(option: str, path: Path) -> None:
+    if path.suffix not in (".html", ".htm"):
+        raise ValueError(f"Expected {option} to end in .html, got {str(path)!r}.")
 
 
 def run_completion(given: Given, output: Output, parsers: Mapping[str, Any]) -> Exit:

@@ -120,7 +120,9 @@ def serve(images: int, settings: LoaderSettings, seed: int) -> Served:
 
 
 def resident_kib() -> int:
-    """Return the memory of this process."""
+    """Return the memory of this process, 0 on a system that does not tell."""
+    if not Path("/proc/self/statm").exists():
+        return 0
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") // 1024
 

@@ -1,6 +1,7 @@
 """Callbacks of a search: a progress line, a log of JSON lines, TensorBoard."""
 
 import json
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -83,11 +84,16 @@ class JsonLog:
         path: The log; made if it does not exist.
 
     Raises:
-        ValueError: If no file can be written there.
+        ValueError: If no file can be written there, or the one there is no log.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = check_output_path(path)
+        if path.is_file():
+            with path.open("rb") as file:
+                if file.read(1) not in (b"", b"{"):
+                    raise ValueError(f"{path} is no log to go on with; give another path.")
+        self._is_whole = False
 
     def __call__(self, report: SearchReport) -> None:
         """Append one step; a failing disk gives a warning and does not end the search."""
@@ -99,14 +105,26 @@ class JsonLog:
             **report.metrics,
         }
         try:
+            # A line that a full disk or a kill has cut short is ended first.
+            start = "" if self._is_whole or _ends_a_line(self._path) else "\n"
+            self._is_whole = False
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write(f"{start}{json.dumps(row)}\n")
+            self._is_whole = True
         except OSError as error:
             warnings.warn(
                 f"The log {self._path} could not be written ({error}); the search goes on.",
                 RuntimeWarning,
                 stacklevel=2,
             )
+
+
+def _ends_a_line(path: Path) -> bool:
+    if not path.is_file() or path.stat().st_size == 0:
+        return True
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
 
 
 def tensorboard(folder: Path) -> Callback:

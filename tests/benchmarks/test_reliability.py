@@ -8,6 +8,7 @@ import ast
 import multiprocessing
 import os
 import random
+import signal
 import tempfile
 import zipfile
 from pathlib import Path
@@ -19,7 +20,7 @@ from benchmarks.record import ROOT
 from benchmarks.reliability.__main__ import MOST_MIB
 from benchmarks.reliability.faults import FAULTS, Fault, failing_write, survives
 from benchmarks.reliability.fuzz import Guard, Target, fuzz_rows, make_targets, try_input
-from benchmarks.reliability.jobs import result_of, run_job
+from benchmarks.reliability.jobs import JOBS, result_of, run_job
 from benchmarks.reliability.kills import Killer
 from benchmarks.reliability.loaders import LoaderSettings, Served, load_rows, serve, slope
 from benchmarks.reliability.mutations import mutate_bytes, mutate_data, mutate_json
@@ -31,6 +32,8 @@ FUZZ = int(os.environ.get("LEARNED_AUGMENT_FUZZ", "10000"))
 
 @pytest.fixture(scope="module")
 def guard():
+    if not hasattr(signal, "setitimer"):
+        pytest.skip("no timer of processor time here")
     made = Guard()
     made.install()
     return made
@@ -180,8 +183,12 @@ def test_a_process_that_is_killed_while_it_writes_leaves_no_broken_file(job, fau
     assert survives(name, fault, 1 + writes // 2, result)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["papers training", "compare", "search screening"])
+SLOW_JOBS = [
+    pytest.param(name, marks=pytest.mark.slow) for name in JOBS if name != "papers training"
+]
+
+
+@pytest.mark.parametrize("name", ["papers training", *SLOW_JOBS])
 def test_a_job_that_is_killed_at_any_moment_ends_with_the_same_result(name):
     killer = Killer(name)
     outcomes = [killer.kill_and_resume() for _ in range(KILLS)]

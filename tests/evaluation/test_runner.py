@@ -8,7 +8,7 @@ from learned_augment.builders import from_layers
 from learned_augment.evaluation.named_policies import named_policy
 from learned_augment.evaluation.runner import (
     RunCache,
-    _cached,
+    cached_runs,
     configuration,
     data_hash,
     network_hash,
@@ -132,7 +132,7 @@ def test_measurements_that_no_training_makes_are_refused(tmp_path, measured):
     cache = RunCache(tmp_path)
     cache.store(wanted(), measured)
     with pytest.raises(ValueError, match="is not a finished training; delete it"):
-        list(_cached(cache, {(0, "none"): wanted()}))
+        list(cached_runs(cache, {(0, "none"): wanted()}))
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
