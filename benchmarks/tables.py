@@ -153,6 +153,35 @@ def screening(result: Result) -> list[str]:
     return lines
 
 
+def screening_short(_: Result) -> list[str]:
+    """Accuracy of found policies and of the usual choices, one row a data set, for the README."""
+    rows = []
+    for name, called in _SCREENED.items():
+        if not (RESULTS / f"screening-{name}.json").is_file():
+            continue
+        result = load_result(f"screening-{name}")
+        comparison = ComparisonResult.from_json(json.dumps(result["rows"][0]["comparison"]))
+        cells = [_cells(comparison, policy)[2] for policy in _USUAL]
+        rows.append([called, *cells, paired_cell(comparison.difference("found", "randaugment"))])
+    heads = ["images", *_USUAL.values(), "found over RandAugment, points"]
+    return markdown(heads, rows)
+
+
+_SCREENED = {
+    "digits": "digits (scikit-learn), 899",
+    "sign_digits": "photographs of hands, 1,029",
+    "spoken_digits": "spectrograms, 1,500",
+    "cifar1000": "CIFAR-10, 1,000",
+}
+_USUAL = {
+    "none": "none",
+    "crop-flip": "crop and flip",
+    "trivialaugment": "TrivialAugment",
+    "randaugment": "RandAugment",
+    "found": "**found**",
+}
+
+
 def truth(result: Result) -> list[str]:
     """Policies that were trained in full, from the best to the worst."""
     settings, found = result["settings"], {}
@@ -521,6 +550,7 @@ TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "throughput-rates": ("throughput", throughput_rates),
     "throughput-short": ("throughput", throughput_short),
     "trace": ("trace", trace),
+    "screening-short": ("screening-digits", screening_short),
     **{
         f"screening-{name}": (f"screening-{name}", screening)
         for name in ("digits", "sign_digits", "spoken_digits", "cifar1000", "cifar4000")
