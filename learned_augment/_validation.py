@@ -170,18 +170,26 @@ def _check_pil(mode: str, size: tuple[int, int], fill: Numbers) -> None:
     _check_fits(fill, channels, levels=True, alpha=alpha)
 
 
-def _check_tensor(dtype: torch.dtype, shape: tuple[int, ...], fill: Numbers) -> None:
-    """Check dtype and shape of an image tensor, and that ``fill`` fits channels and levels.
+def _check_tensor(image: Tensor, fill: Numbers) -> None:
+    """Check dtype, layout and shape of an image tensor, and that ``fill`` fits it.
 
     Raises:
-        TypeError: For a dtype that is not supported.
+        TypeError: For a dtype or layout that is not supported, or a tensor without data.
         ValueError: For a shape or fill that does not fit.
     """
+    dtype = image.dtype
     if dtype not in DTYPES:
         raise TypeError(
             f"Expected an image tensor of dtype uint8 or floating point in [0, 1], got "
             f"{dtype}; convert it first, for example with v2.ToDtype(torch.uint8)."
         )
+    if image.layout != torch.strided or image.is_nested or image.is_meta:
+        kind = "nested" if image.is_nested else "meta" if image.is_meta else image.layout
+        raise TypeError(
+            f"Expected a dense image tensor that holds its pixels, got a tensor of kind {kind}; "
+            "convert it first, for example with images.to_dense()."
+        )
+    shape = image.shape
     channels, height, width = shape[-3:] if len(shape) >= 3 else (0, 1, 1)
     if channels not in (1, 3):
         raise ValueError(
@@ -212,7 +220,8 @@ def check_sample(items: list[Any], fill: FillValue | dict[type | str, FillValue]
     """Check that a sample holds one image that is supported, and that targets and ``fill`` fit.
 
     Raises:
-        TypeError: If there is no image or more than one, or it has an unsupported mode or dtype.
+        TypeError: If there is no image or more than one, or a mode, dtype or layout is not
+            supported.
         ValueError: If boxes or key points come with a batch, a target has another size, or a shape
             or ``fill`` does not fit.
     """
@@ -224,12 +233,12 @@ def check_sample(items: list[Any], fill: FillValue | dict[type | str, FillValue]
             f"{found}; stack images that belong together into one batch and set same_on_batch."
         )
     (image,) = images
-    if len(items) > 1:
-        _check_targets([item for item in items if item is not image], image, fill)
     if isinstance(image, PIL.Image.Image):
         _check_pil(image.mode, image.size, fill_for(fill, image))
     else:
-        _check_tensor(image.dtype, image.shape, fill_for(fill, image))
+        _check_tensor(image, fill_for(fill, image))
+    if len(items) > 1:
+        _check_targets([item for item in items if item is not image], image, fill)
 
 
 def _check_targets(
@@ -242,11 +251,13 @@ def _check_targets(
         if mask:
             _check_mask(target, image, batched)
             mask_fill(fill, target)
-        elif batched and not (isinstance(image, tv_tensors.Video) and image.dim() == 4):
+        elif batched and not (_is_clip(image) and len(image)):
             raise ValueError(
                 f"Expected one image or video beside {type(target).__name__}, got a batch of shape "
                 f"{tuple(image.shape)}; transform the images one by one."
             )
+        elif isinstance(target, tv_tensors.BoundingBoxes):
+            _check_boxes(target)
         given = tuple(target.shape[-2:] if mask else target.canvas_size)
         if given != size:
             raise ValueError(
@@ -255,7 +266,21 @@ def _check_targets(
             )
 
 
+def _is_clip(image: Tensor) -> bool:
+    return isinstance(image, tv_tensors.Video) and image.dim() == 4
+
+
+def _check_boxes(boxes: tv_tensors.BoundingBoxes) -> None:
+    if boxes.requires_grad and tv_tensors.is_rotated_bounding_format(boxes.format):
+        raise ValueError(
+            "Expected rotated boxes without a gradient, which torchvision's conversions of their "
+            "formats do not support; detach them."
+        )
+
+
 def _check_mask(mask: Tensor, image: Any, batched: bool) -> None:
+    if mask.is_complex():
+        raise TypeError(f"Expected a mask of real numbers or truth values, got {mask.dtype}.")
     if batched and mask.shape[: image.dim() - 3] != image.shape[:-3]:
         raise ValueError(
             f"Expected a mask with the leading dimensions of the batch, "

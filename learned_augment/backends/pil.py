@@ -60,13 +60,19 @@ def apply(
         return canvas.run(image, None, steps)[0]
     if image.mode in ("RGBA", "LA"):
         return _apply_with_alpha(image, steps, canvas)
-    between = "RGBA" if image.mode == "P" and "transparency" in image.info else "RGB"
+    between = "RGBA" if image.mode == "P" and _has_alpha(image) else "RGB"
     converted = image.convert(between)
     if between == "RGBA":
         moved = _apply_with_alpha(converted, steps, canvas)
     else:
         moved = canvas.run(converted, None, steps)[0]
     return moved.quantize() if image.mode == "P" else moved.convert(image.mode)
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    """Return whether a palette image has transparent colors."""
+    palette = image.palette
+    return "transparency" in image.info or (palette is not None and palette.mode == "RGBA")
 
 
 def _apply_with_alpha(image: Image.Image, steps: Sequence[Step], canvas: "_Canvas") -> Image.Image:

@@ -11,7 +11,6 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
@@ -28,7 +27,7 @@ Format = tv_tensors.BoundingBoxFormat
 
 
 def move_mask(mask: Tensor, steps: Sequence[Step], size: int | None, fill: float = 0) -> Tensor:
-    """Move masks (..., H, W) of any dtype, nearest neighbour, as the pixels of one image moved."""
+    """Move masks (..., H, W) of any dtype, nearest neighbor, as the pixels of one image moved."""
     out = mask.reshape(1, -1, *mask.shape[-2:]).clone()
     outside = torch.full((1, 1, 1, 1), fill, device=mask.device).to(mask.dtype)
     for step in steps:
@@ -58,10 +57,12 @@ def move_masks(masks: Tensor, plan: Plan, size: int | None, fill: float = 0) -> 
 
 
 def _resized(mask: Tensor, target: tuple[int, int]) -> Tensor:
-    if mask.numel() == 0:  # masks of no objects
-        return mask.new_zeros((*mask.shape[:-2], *target))
-    # Doubles hold every label below 2**53; interpolation knows few whole-number types.
-    return interpolate(mask.double(), target, mode="nearest-exact").to(mask.dtype)
+    """Return masks (1, N, H, W) at a height and width; each pixel reads the one at its center."""
+    for axis, (size, length) in enumerate(zip(target, mask.shape[-2:], strict=True), start=2):
+        # Whole numbers find the pixel exactly, and no label passes through a float.
+        center = 2 * torch.arange(size, device=mask.device) + 1
+        mask = mask.index_select(axis, center * length // (2 * size))
+    return mask
 
 
 def move_key_points(
@@ -98,10 +99,14 @@ def move_boxes(boxes: Boxes, steps: Sequence[Step], size: int | None) -> Boxes:
     else:
         edges = torch.cat([moved.amin(1), moved.amax(1)], 1)
     back = functional.convert_bounding_box_format(edges, between, boxes.format)
-    result = tv_tensors.wrap(
-        _like(back, boxes.dtype).reshape(plain.shape), like=boxes, canvas_size=canvas
-    )
-    return functional.clamp_bounding_boxes(result)  # type: ignore[no-any-return]
+    # Clamped before whole numbers are made: few of their types hold what lies outside.
+    exact = tv_tensors.wrap(back.reshape(plain.shape), like=boxes, canvas_size=canvas)
+    clamped = functional.clamp_bounding_boxes(exact).as_subclass(torch.Tensor)
+    if rotated:
+        # torchvision divides by lengths, which are 0 in some shapes that are no rectangles.
+        finite = clamped.isfinite().all(-1, keepdim=True)
+        clamped = torch.where(finite, clamped, exact.as_subclass(torch.Tensor))
+    return tv_tensors.wrap(_like(clamped, boxes.dtype), like=boxes, canvas_size=canvas)  # type: ignore[no-any-return]
 
 
 def _corners(edges: Tensor) -> Tensor:
@@ -111,7 +116,12 @@ def _corners(edges: Tensor) -> Tensor:
 
 
 def _like(coordinates: Tensor, dtype: torch.dtype) -> Tensor:
-    return coordinates.to(dtype) if dtype.is_floating_point else coordinates.round().to(dtype)
+    """Return coordinates in a dtype; whole numbers that it does not hold become its nearest."""
+    if dtype.is_floating_point:
+        return coordinates.to(dtype)
+    limits = torch.iinfo(dtype)
+    most = min(limits.max, 2**62)  # a double rounds larger limits up, past the dtype's end
+    return coordinates.round().clamp(max(limits.min, -most), most).to(dtype)
 
 
 def _transformed(points: Tensor, matrix: Tensor) -> Tensor:

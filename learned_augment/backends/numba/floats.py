@@ -72,7 +72,8 @@ class _Apply(torch.autograd.Function):
 
 def _run(entry: Entry, batches: list[Tensor], plan: tuple[Any, ...], colors: Colors) -> None:
     shape = tuple(batches[0].shape[1:])
-    arrays = [batch.detach().numpy().reshape(len(batch), -1) for batch in batches]
+    # An imaginary part may be a view that is negated as it is read.
+    arrays = [batch.detach().resolve_neg().numpy().reshape(len(batch), -1) for batch in batches]
     run_on_threads(entry, arrays, *plan, shape, colors)
 
 
