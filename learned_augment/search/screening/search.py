@@ -366,11 +366,12 @@ class Screening:
         self._stream = None
 
     def _share_out(self, place: int) -> None:
-        """Do every n-th planned trial in each of n processes, and tell the others."""
-        mine = {
-            at: self._laboratory.run(self._jobs[at].trial)
-            for at in range(place + rank(), len(self._jobs), world_size())
-        }
+        """Do the next planned trials, one in each process, and tell the others.
+
+        No more at a time: what is under way when a search is cut is lost.
+        """
+        at = place + rank()
+        mine = {at: self._laboratory.run(self._jobs[at].trial)} if at < len(self._jobs) else {}
         everyone: list[dict[int, Measured]] = [{} for _ in range(world_size())]
         dist.all_gather_object(everyone, mine)
         for theirs in everyone:
