@@ -1,14 +1,9 @@
 import builtins
 import json
 import os
-import random
 import signal
-import warnings
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -382,88 +377,6 @@ def test_wrong_settings_are_refused_before_the_data_are_read(wrong):
 
     with pytest.raises(ValueError, match=r"No |Expected|must be"):
         search(Unread(), **wrong)
-
-
-@contextmanager
-def default_dtype(dtype):
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(dtype)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-@contextmanager
-def threads(count):
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-SURROUNDINGS = {
-    "no gradients": torch.no_grad,
-    "inference mode": torch.inference_mode,
-    "autocast": partial(torch.autocast, "cpu", dtype=torch.bfloat16),
-    "device meta": partial(torch.device, "meta"),
-    "float64": partial(default_dtype, torch.float64),
-    "float16": partial(default_dtype, torch.float16),
-    "three threads": partial(threads, 3),
-    "warnings are errors": partial(warnings.catch_warnings, action="error"),
-}
-
-
-def settings_of_torch():
-    return (
-        torch.is_grad_enabled(),
-        torch.is_inference_mode_enabled(),
-        torch.is_autocast_enabled("cpu"),
-        torch.get_default_device(),
-        torch.get_default_dtype(),
-        torch.get_num_threads(),
-        tuple(warnings.filters),
-        torch.get_rng_state().tolist(),
-        random.getstate(),
-        np.random.get_state()[1].tolist(),
-    )
-
-
-@pytest.mark.parametrize("name", SURROUNDINGS)
-@pytest.mark.parametrize("method", ["dada", "deepaa"])
-def test_the_callers_settings_of_torch_change_nothing_and_stay(method, name):
-    given = {
-        **SMALL_DADA,
-        "model": partial(network, dropout=0.0),
-        "method": method,
-        "progress": False,
-    }
-    if method == "deepaa":
-        given["options"] = {"steps": 2, "depth": 1}
-    data = images(seed=4)
-    expected = search(data, **given)
-    with SURROUNDINGS[name]():
-        before = settings_of_torch()
-        assert search(data, **given) == expected
-        assert settings_of_torch() == before
-
-
-def test_random_generators_of_python_and_numpy_change_nothing_and_stay():
-    def random_network(classes):
-        built = network(classes)
-        with torch.no_grad():
-            built[0].weight[0, 0, 0, 0] = random.random()
-            built[0].weight[0, 0, 0, 1] = float(np.random.rand())
-        return built
-
-    random.seed(1)
-    np.random.seed(1)
-    first = found(model=random_network)
-    before = settings_of_torch()
-    assert found(model=random_network) == first
-    assert settings_of_torch() == before
 
 
 def test_a_search_writes_its_policy(tmp_path):
