@@ -212,7 +212,7 @@ PROXIES: dict[str, Callable[[Bench, Policies], dict[str, float]]] = {
     "density matching": density_matching,
     "gradients": gradients,
 }
-"""What each proxy expects a policy to lose; the less, the better."""
+"""Proxies by name: each returns an expected loss for every policy; less is better."""
 
 
 def truth(name: str) -> dict[str, dict[str, float]]:

@@ -48,7 +48,7 @@ Call = Callable[[], object]
 
 
 class Input(NamedTuple):
-    """What images a case gets.
+    """The images that a case gets.
 
     Attributes:
         folder: Pictures, searched to the bottom; None for made ones.
@@ -88,7 +88,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What ``--only`` looks at."""
+        """The text in which ``--only`` looks for its own."""
         return f"{self.given}: {self.whose}, {self.policy}, {self.draws}"
 
 

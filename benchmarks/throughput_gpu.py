@@ -36,7 +36,7 @@ POLICIES = {"none": (), "DADA": ("dada-cifar10",), "DeepAA": ("deepaa-cifar10",)
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured: in full, or as little as a rehearsal on a CPU needs."""
+    """Batches to measure: all of them, or the few that a rehearsal on a CPU needs."""
 
     batches: tuple[tuple[int, int], ...] = ((32, 1024), (224, 256))
     sample_s: float = 0.1

@@ -7,7 +7,7 @@ __all__ = ["METHODS", "Method"]
 
 
 class Method(NamedTuple):
-    """What a column is called here.
+    """The names that a column's policies have here.
 
     Attributes:
         policies: Data set -> policy, as ``train.py`` takes it.

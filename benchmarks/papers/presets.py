@@ -66,7 +66,7 @@ class Preset:
 
     @property
     def facts(self) -> DataFacts:
-        """What it is trained on."""
+        """The data set that it is trained on."""
         return DATASETS[self.data]
 
     def build(self, classes: int) -> nn.Module:

@@ -136,5 +136,5 @@ SCHEDULES: dict[str, Callable[[PaperRecipe, float], float]] = {
     "cosine after warm-up": _cosine_after,
     "steps": _steps,
 }
-"""How the learning rate falls, by name: over the whole training while it warms up, after that, or
-in steps."""
+"""Schedules of the learning rate by name: it falls over the whole training while it warms up, after
+the warm-up, or in steps."""

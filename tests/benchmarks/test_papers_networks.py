@@ -6,7 +6,13 @@ from torch import nn
 
 from benchmarks.papers.networks import NETWORKS, ShakeDrop, ShakeShake, pyramidnet, shake_shake
 from learned_augment.models import NETWORKS as PACKAGE_NETWORKS
-from tests.models.test_models import parameters
+from tests.models.networks import (
+    check_jvp,
+    check_nothing_works_in_place,
+    check_training_step,
+    on_paper,
+    parameters,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
 
@@ -14,12 +20,6 @@ LARGE = {  # of the papers' large networks: a smaller sibling of the same code
     "shake-shake": lambda classes: shake_shake(8, 4, classes),
     "pyramidnet": lambda classes: pyramidnet(29, 12, classes),
 }
-
-
-def on_paper(name, classes=10):
-    """Build a network without memory for its weights."""
-    with torch.device("meta"):
-        return NETWORKS[name](classes)
 
 
 @pytest.mark.parametrize(
@@ -31,25 +31,25 @@ def on_paper(name, classes=10):
     ],
 )
 def test_networks_have_as_many_parameters_as_their_papers_say(name, classes, millions):
-    assert round(parameters(on_paper(name, classes)) / 1e6, 1) == millions
+    assert round(parameters(on_paper(NETWORKS[name], classes)) / 1e6, 1) == millions
 
 
 def test_shake_shake_112_is_wider_alone():
     # No paper prints a count: quadratic in the width but for stem, normalization and head.
-    ratio = parameters(on_paper("shake-shake-26-2x112d")) / parameters(
-        on_paper("shake-shake-26-2x96d")
+    ratio = parameters(on_paper(NETWORKS["shake-shake-26-2x112d"])) / parameters(
+        on_paper(NETWORKS["shake-shake-26-2x96d"])
     )
     assert ratio == pytest.approx((112 / 96) ** 2, rel=2e-3)
 
 
 def test_pyramidnet_272_has_the_parameters_of_its_paper():
-    network = on_paper("pyramidnet-272")
+    network = on_paper(NETWORKS["pyramidnet-272"])
     assert parameters(network) == 26_210_842
     assert parameters(network) == pytest.approx(26.0e6, rel=0.01)  # as printed
 
 
 def test_pyramidnet_272_has_272_layers_that_widen_by_200_channels():
-    network = on_paper("pyramidnet-272")
+    network = on_paper(NETWORKS["pyramidnet-272"])
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     assert len(layers) == 272
     assert network.head.in_features == 4 * (16 + 200)
@@ -60,14 +60,16 @@ def test_pyramidnet_272_has_272_layers_that_widen_by_200_channels():
 
 def test_shakedrop_grows_linearly_to_one_half():
     probabilities = [
-        m.probability for m in on_paper("pyramidnet-272").modules() if isinstance(m, ShakeDrop)
+        m.probability
+        for m in on_paper(NETWORKS["pyramidnet-272"]).modules()
+        if isinstance(m, ShakeDrop)
     ]
     assert probabilities == pytest.approx([0.5 * (i + 1) / 90 for i in range(90)])
 
 
 @pytest.mark.parametrize("name", ["shake-shake-26-2x32d", "shake-shake-26-2x96d"])
 def test_shake_shake_26_has_26_layers_of_its_width(name):
-    network = on_paper(name)
+    network = on_paper(NETWORKS[name])
     width = int(name.split("2x")[1].removesuffix("d"))
     assert len(network.blocks) == 12
     assert [block.first[1].out_channels for block in network.blocks] == [
@@ -76,7 +78,7 @@ def test_shake_shake_26_has_26_layers_of_its_width(name):
 
 
 def test_resnet200_has_the_blocks_of_its_paper():
-    built = on_paper("resnet200", 1000)
+    built = on_paper(NETWORKS["resnet200"], 1000)
     assert tuple(len(getattr(built, f"layer{i}")) for i in range(1, 5)) == (3, 24, 36, 3)
 
 
@@ -159,40 +161,17 @@ def test_a_sibling_of_each_large_network_takes_a_training_step(name, size):
 
 @pytest.mark.parametrize("name", sorted(NETWORKS.keys() - PACKAGE_NETWORKS.keys()))
 def test_every_network_takes_a_training_step(name):
-    # At 16 pixels, ResNets normalize two values a channel: 200 layers of that explode.
-    size = 64 if name.startswith("resnet") else 16
-    network = NETWORKS[name](3)
-    weights = list(network.parameters())
-    before = [weight.detach().clone() for weight in weights]
-    loss = nn.functional.cross_entropy(network(torch.randn(2, 3, size, size)), torch.tensor([0, 2]))
-    loss.backward()
-    assert all(w.grad is not None and w.grad.isfinite().all() for w in weights)
-    torch.optim.SGD(weights, lr=0.01).step()
-    assert any(not torch.equal(w, old) for w, old in zip(weights, before, strict=True))
+    check_training_step(name, NETWORKS[name])
 
 
 @pytest.mark.parametrize("name", sorted(NETWORKS.keys() - PACKAGE_NETWORKS.keys()))
 def test_nothing_works_in_place(name):
-    network = on_paper(name)
-    in_place = [m for m in network.modules() if getattr(m, "inplace", False)]
-    assert not in_place
+    check_nothing_works_in_place(on_paper(NETWORKS[name]))
 
 
 @pytest.mark.parametrize("name", LARGE)
 def test_jvp_equals_the_gradient_times_the_tangent(name):
-    network = LARGE[name](3).double().eval()
-    weights = {k: v.detach() for k, v in network.named_parameters()}
-    tangent = {k: torch.randn_like(v) for k, v in weights.items()}
-    images, labels = torch.randn(4, 3, 16, 16, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
-
-    def loss(w):
-        logits = torch.func.functional_call(network, w, (images,))
-        return nn.functional.cross_entropy(logits, labels)
-
-    _, forward = torch.func.jvp(loss, (weights,), (tangent,))
-    gradient = torch.func.grad(loss)(weights)
-    backward = sum((gradient[k] * tangent[k]).sum() for k in weights)
-    torch.testing.assert_close(forward, backward)
+    check_jvp(LARGE[name])
 
 
 @pytest.mark.parametrize(("name", "layer"), [("shake-shake", "ShakeShake"), ("pyramidnet", "Drop")])

@@ -4,20 +4,17 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from learned_augment.models import NETWORKS, build_network, small_cnn, wide_resnet
+from tests.models.networks import (
+    check_jvp,
+    check_nothing_works_in_place,
+    check_training_step,
+    on_paper,
+    parameters,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
 
 QUICK = ["small-cnn", "wrn-16-1"]
-
-
-def on_paper(name, classes=10):
-    """Build a network without memory for its weights."""
-    with torch.device("meta"):
-        return NETWORKS[name](classes)
-
-
-def parameters(network):
-    return sum(p.numel() for p in network.parameters())
 
 
 def multiply_adds(network, size=32):
@@ -43,11 +40,11 @@ def test_wide_resnet_has_the_parameters_of_the_papers(depth, width, classes, exp
     ],
 )
 def test_networks_have_as_many_parameters_as_their_papers_say(name, classes, millions):
-    assert round(parameters(on_paper(name, classes)) / 1e6, 1) == millions
+    assert round(parameters(on_paper(NETWORKS[name], classes)) / 1e6, 1) == millions
 
 
 def test_resnet50_has_the_blocks_of_its_paper():
-    built = on_paper("resnet50", 1000)
+    built = on_paper(NETWORKS["resnet50"], 1000)
     assert tuple(len(getattr(built, f"layer{i}")) for i in range(1, 5)) == (3, 4, 6, 3)
 
 
@@ -76,15 +73,7 @@ def test_wide_resnet_refuses_shapes_that_do_not_exist(depth, width):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_takes_a_training_step(name):
-    size = 64 if name == "resnet50" else 16
-    network = NETWORKS[name](3)
-    weights = list(network.parameters())
-    before = [weight.detach().clone() for weight in weights]
-    loss = nn.functional.cross_entropy(network(torch.randn(2, 3, size, size)), torch.tensor([0, 2]))
-    loss.backward()
-    assert all(w.grad is not None and w.grad.isfinite().all() for w in weights)
-    torch.optim.SGD(weights, lr=0.01).step()
-    assert any(not torch.equal(w, old) for w, old in zip(weights, before, strict=True))
+    check_training_step(name, NETWORKS[name])
 
 
 def test_small_cnn_costs_what_it_says():
@@ -104,26 +93,12 @@ def test_every_network_gives_a_logit_per_class_at_any_size(name, size):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_nothing_works_in_place(name):
-    network = on_paper(name)
-    in_place = [m for m in network.modules() if getattr(m, "inplace", False)]
-    assert not in_place
+    check_nothing_works_in_place(on_paper(NETWORKS[name]))
 
 
 @pytest.mark.parametrize("name", QUICK)
 def test_jvp_equals_the_gradient_times_the_tangent(name):
-    network = NETWORKS[name](3).double().eval()
-    weights = {k: v.detach() for k, v in network.named_parameters()}
-    tangent = {k: torch.randn_like(v) for k, v in weights.items()}
-    images, labels = torch.randn(4, 3, 16, 16, dtype=torch.float64), torch.tensor([0, 1, 2, 0])
-
-    def loss(w):
-        logits = torch.func.functional_call(network, w, (images,))
-        return nn.functional.cross_entropy(logits, labels)
-
-    _, forward = torch.func.jvp(loss, (weights,), (tangent,))
-    gradient = torch.func.grad(loss)(weights)
-    backward = sum((gradient[k] * tangent[k]).sum() for k in weights)
-    torch.testing.assert_close(forward, backward)
+    check_jvp(NETWORKS[name])
 
 
 @pytest.mark.parametrize("name", QUICK)
