@@ -89,7 +89,10 @@ def _in_square(center: Tensor, side: int, length: int) -> Tensor:
 
 
 class Normalize:
-    """Gray levels to network input: mean 0 and deviation 1 per channel over the given images."""
+    """Gray levels to network input: mean 0 and deviation 1 per channel over the given images.
+
+    It takes floats in [0, 1] as well, which differentiable augmentation returns.
+    """
 
     def __init__(self, images: Tensor) -> None:
         levels = images.float().div(255)
