@@ -83,6 +83,11 @@ class Plan:
         return self._tensors[2]
 
     @property
+    def op_rows(self) -> tuple[Op, ...]:
+        """Rows of the op table under the names of ``ops``, as the table is now."""
+        return tuple([OPS[name] for name in self.ops])  # a list is faster than a generator
+
+    @property
     def requires_grad(self) -> bool:
         """Whether a gradient is asked for in the values."""
         return self.draw is None and self.value.requires_grad

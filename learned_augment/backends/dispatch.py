@@ -13,16 +13,12 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from learned_augment.backends import kornia_float, pil, torch_uint8
-from learned_augment.ops import Blend, Pointwise
 from learned_augment.policy import Plan
 from learned_augment.sampling import HOST
 
 __all__ = ["TABLE", "Row", "apply_batch", "apply_image", "backend_for"]
 
 NEAREST = InterpolationMode.NEAREST
-
-SMALL = 128 * 128
-"""Pixels up to which the compiled backend is faster for a PIL image whatever its plan."""
 
 MANY, LARGE = 64, 1 << 18
 """Fewer than ``MANY`` images of more than ``LARGE`` pixels leave most of a GPU idle, as the Triton
@@ -44,8 +40,7 @@ class Row:
         interpolation: "nearest": no other mode asked for.
         size: "own": no output size asked for.
         value: "fixed": no gradient asked for in the plan's values.
-        work: For PIL, "small or recolored": few pixels, or an op that changes colors.
-            For a GPU, "small or many": images that are small, or many enough to fill it.
+        work: "small or many": images that are small, or many enough to fill a GPU.
         compiler: "numba" or "triton", if the backend needs one.
     """
 
@@ -55,14 +50,14 @@ class Row:
     interpolation: Literal["nearest"] | None = None
     size: Literal["own"] | None = None
     value: Literal["fixed"] | None = None
-    work: Literal["small or recolored", "small or many"] | None = None
+    work: Literal["small or many"] | None = None
     compiler: Literal["numba", "triton"] | None = None
 
 
 _COMPILED: dict[str, Any] = {"interpolation": "nearest", "size": "own"}
 
 TABLE = (
-    Row("numba.uint8", "PIL RGB or L", work="small or recolored", compiler="numba", **_COMPILED),
+    Row("numba.uint8", "PIL RGB or L", compiler="numba", **_COMPILED),
     Row("pil", "PIL RGB or L"),
     Row("pil", "PIL"),
     Row("numba.uint8", "uint8", device="cpu", compiler="numba", **_COMPILED),
@@ -85,9 +80,7 @@ def backend_for(
     own = "own" if size is None else None
     if isinstance(images, Image.Image):
         kind = "PIL RGB or L" if images.mode in ("RGB", "L") else "PIL"
-        few = images.width * images.height <= SMALL
-        work = "small or recolored" if few or _recolors(plan) else None
-        return _first_fit(kind, HOST, nearest, own, None, work)
+        return _first_fit(kind, HOST, nearest, own, None, None)
     kind = "uint8" if images.dtype == torch.uint8 else "float"
     value = None if plan.requires_grad else "fixed"
     few = images.shape[-2] * images.shape[-1] <= LARGE or len(plan) >= MANY
@@ -118,11 +111,6 @@ def _compiles(compiler: str, device: torch.device) -> bool:
     if compiler == "numba":
         return _numba() is not None
     return _triton() is not None and _triton().works_on(device)  # type: ignore[no-any-return]
-
-
-def _recolors(plan: Plan) -> bool:
-    """Say whether an op of one image changes colors: PIL takes several passes over the pixels."""
-    return any(isinstance(step.op.kind, Pointwise | Blend) for step in plan.steps(0))
 
 
 @cache
@@ -173,8 +161,11 @@ def apply_image(
         result = pil.apply(image, plan, interpolation=interpolation, fill=fill, size=size)
     else:
         result = _numba().apply_to_pil(image, plan, fill)
-    kept = {key: value for key, value in image.info.items() if key != "transparency"}
-    result.info = {**kept, **result.info} if image.mode == "P" else {**image.info}
+    if image.mode == "P":
+        kept = {key: value for key, value in image.info.items() if key != "transparency"}
+        result.info = {**kept, **result.info}
+    else:
+        result.info = {**image.info}
     return result
 
 

@@ -8,7 +8,7 @@ Triton kernel; the Numba kernels compile the same definitions. Everything here r
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -30,6 +30,7 @@ __all__ = [
     "Mask",
     "boxes",
     "colors",
+    "compiled_opcode",
     "draws_any_of",
     "gray_levels",
     "identity_values",
@@ -78,7 +79,7 @@ def layer_groups(plan: Plan, layer: int) -> dict[type[Kind], list[Group]]:
     """Return the groups of one layer by their kind, without images that nothing changes."""
     op, value, noise = plan.op[:, layer].numpy(), plan.value[:, layer], plan.noise[:, layer]
     # A differentiable value keeps its op even where it changes nothing: its gradient counts.
-    acting = value.requires_grad | (value.detach().numpy() != identity_values(plan.ops)[op])
+    acting = value.requires_grad | (value.detach().numpy() != identity_values(plan.op_rows)[op])
     order = np.flatnonzero(acting)
     order = order[op[order].argsort(kind="stable")]
     counts = np.bincount(op[order])
@@ -92,11 +93,19 @@ def layer_groups(plan: Plan, layer: int) -> dict[type[Kind], list[Group]]:
     return groups
 
 
-@cache
-def identity_values(ops: tuple[str, ...]) -> Floats:
+@lru_cache(maxsize=64)
+def identity_values(ops: tuple[Op, ...]) -> Floats:
     """Return the value at which each op changes nothing; NaN for an op without one."""
-    values = (OPS[name].identity_value for name in ops)
+    values = (op.identity_value for op in ops)
     return np.array([np.nan if value is None else value for value in values])
+
+
+def compiled_opcode(op: Op) -> Opcode:
+    """Return an op's opcode; ``DEFINITION`` if its kind is not the one that the opcode computes."""
+    return op.opcode if (op.opcode, op.kind) in _COMPILED else Opcode.DEFINITION
+
+
+_COMPILED = {(op.opcode, op.kind) for op in OPS.values()}
 
 
 def matrices(groups: Sequence[Group], width: int, height: int) -> Floats:
@@ -167,7 +176,7 @@ def colors(channels: int, fill: tuple[float, ...] | None, dtype: np.dtype[Any]) 
 def draws_any_of(plan: Plan, ops: Mask) -> Mask:
     """Return which images, (B,), draw one of the ops that a mask (O,) picks, and are changed."""
     op, value = plan.op.numpy(), plan.value.detach().numpy()
-    mask: Mask = (ops[op] & (value != identity_values(plan.ops)[op])).any(1)
+    mask: Mask = (ops[op] & (value != identity_values(plan.op_rows)[op])).any(1)
     return mask
 
 
@@ -181,11 +190,11 @@ def instructions(plan: Plan, width: int, height: int) -> tuple[Floats, Levels]:
     op, value = plan.op.flatten().numpy(), plan.value.detach().flatten().numpy()
     noise = plan.noise.flatten(0, 1).numpy().astype(np.float64)
     out, tables, count = np.zeros((len(op), WIDTH)), [np.zeros((1, 256), np.uint8)], 1
-    acting = value != identity_values(plan.ops)[op]
+    acting = value != identity_values(plan.op_rows)[op]
     for number in np.unique(op[acting]).tolist():
         row, rows = OPS[plan.ops[number]], np.flatnonzero(acting & (op == number))
         kind, values, places = row.kind, value[rows], tuple(noise[rows].T)
-        code: float = row.opcode
+        code: float = compiled_opcode(row)
         parameters: Sequence[Any] = [values]
         if isinstance(kind, Geometric):
             gray = float(kind.fill == "gray")

@@ -141,9 +141,9 @@ class Resample:
 Kind: TypeAlias = Geometric | Pointwise | Blend | Erase | Resample
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Op:
-    """One row of the op table: a named change of an image.
+    """One row of the op table: a named change of an image. A row equals itself alone.
 
     Attributes:
         name: The op's name in policies and files.

@@ -9,9 +9,20 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 
 from learned_augment import LearnedAugment
-from learned_augment.backends import dispatch
+from learned_augment.backends import dispatch, torch_uint8
+from learned_augment.backends.lowering import TABLE, instructions
 from learned_augment.builders import from_layers
-from learned_augment.ops import OPS, Blend, Erase, Geometric, Op, Pointwise, Resample, register_op
+from learned_augment.ops import (
+    OPS,
+    Blend,
+    Erase,
+    Geometric,
+    Op,
+    Opcode,
+    Pointwise,
+    Resample,
+    register_op,
+)
 from learned_augment.policy import Policy
 from tests.backends.plans import images, random_plan, single
 from tests.conftest import noise_images
@@ -48,16 +59,14 @@ def test_batches_take_the_fastest_backend_that_can_do_it(compiler):
     assert dispatch.backend_for(floats, learned) == "kornia_float"
 
 
-def test_pil_images_are_compiled_if_small_or_if_pil_takes_long(compiler):
+def test_pil_images_of_plain_modes_are_compiled_unless_a_setting_needs_pil(compiler):
     fast = "numba.uint8" if compiler == "numba" else "pil"
-    small, large = Image.new("RGB", (128, 128)), Image.new("RGB", (128, 129))
-    light, heavy = single("Rotate", [20.0]), single("Equalize", [0.0])
-    assert dispatch.backend_for(small, light) == fast
-    assert dispatch.backend_for(large, light) == "pil"
-    assert dispatch.backend_for(large, heavy) == fast
-    assert dispatch.backend_for(large.convert("RGBA"), heavy) == "pil"
-    assert dispatch.backend_for(small, light, size=9) == "pil"
-    assert dispatch.backend_for(small, light, interpolation=BILINEAR) == "pil"
+    plan = single("Rotate", [20.0])
+    for image in (Image.new("RGB", (9, 9)), Image.new("L", (300, 200))):
+        assert dispatch.backend_for(image, plan) == fast
+        assert dispatch.backend_for(image.convert("RGBA"), plan) == "pil"
+        assert dispatch.backend_for(image, plan, size=9) == "pil"
+        assert dispatch.backend_for(image, plan, interpolation=BILINEAR) == "pil"
 
 
 @pytest.mark.parametrize(
@@ -151,3 +160,40 @@ def test_a_name_is_registered_once():
     with pytest.raises(ValueError, match="'Rotate' already"):
         register_op(replace(OPS["Invert"], name="Rotate"))
     assert register_op(OPS["Invert"]) is OPS["Invert"]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("Rotate", Geometric(lambda value, noise, width, height: (1.0, 0, value, 0, 1.0, 0.0))),
+        ("Solarize", Pointwise(lambda value, level, statistics: level // 2 + 0 * value)),
+        (
+            "Equalize",
+            Pointwise(
+                lambda value, level, counts: 255 - level + 0 * counts, statistics="histogram"
+            ),
+        ),
+        ("Color", Blend(lambda image: image * 0 + 40)),
+        ("Cutout", Erase(lambda value, noise, width, height, side: (0, 0, 1, 2))),
+    ],
+)
+def test_an_op_that_is_replaced_is_replaced_everywhere(name, kind, compiler, monkeypatch):
+    plan, batch = single(name, [20.0, 0.0]), images(2, 3, 9, 8)
+    picture = Image.fromarray(batch[0].permute(1, 2, 0).numpy())
+
+    def results():
+        yield dispatch.apply_batch(batch, plan)
+        yield dispatch.apply_batch(batch / 255, plan)
+        yield torch.from_numpy(np.array(dispatch.apply_image(picture, plan.rows([0]))))
+        yield torch.from_numpy(instructions(plan, 8, 9)[0])
+
+    before = list(results())
+    monkeypatch.setitem(OPS, name, replace(OPS[name], kind=kind, identity_value=0.0))
+    levels, floats, pixels, steps = results()
+    for old, new in zip(before, (levels, floats, pixels, steps), strict=True):
+        assert not torch.equal(old, new)
+    assert torch.equal(levels, torch_uint8.apply(batch, plan))
+    assert torch.equal(pixels.permute(2, 0, 1), levels[0])
+    assert torch.equal(levels[1], batch[1])  # at the identity value of the new row
+    assert (255 * floats - levels).abs().max() < 1.001
+    assert steps[0, 0, 0] in (Opcode.AFFINE, Opcode.ERASE, Opcode.DEFINITION, TABLE)

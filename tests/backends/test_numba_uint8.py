@@ -39,14 +39,35 @@ def test_every_op_gives_the_pixels_of_torch(name: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-@pytest.mark.parametrize("fill", [None, (9.0,)], ids=str)
-def test_pil_images_come_out_of_the_kernel_as_out_of_pils_calls(mode, fill):
-    batch, plan = images(48, 3 if mode == "RGB" else 1, 21, 34), random_plan(48, 3)
+@pytest.mark.parametrize(("layers", "fill"), [(1, None), (3, (9.0,)), (6, None)], ids=str)
+def test_pil_images_come_out_of_the_kernel_as_out_of_pils_calls(mode, layers, fill):
+    batch, plan = images(48, 3 if mode == "RGB" else 1, 21, 34), random_plan(48, layers)
     for row, image in enumerate(batch):
         picture, one = Image.fromarray(image.permute(1, 2, 0).squeeze().numpy()), plan.rows([row])
         assert picture.mode == mode
         compiled, own = apply_to_pil(picture, one, fill), pil.apply(picture, one, fill=fill)
         assert np.array_equal(compiled, own), one.steps(0)
+
+
+def test_the_fourth_byte_of_pils_pixels_stays_255():
+    names = tuple(name for name in NAMES if name != "ResizedCrop")  # which PIL itself does
+    batch, plan = images(48, 3, 9, 7), random_plan(48, 3, names)
+    for row, image in enumerate(batch):
+        picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+        out = apply_to_pil(picture, plan.rows([row]))
+        assert {*out.tobytes("raw", "RGBX")[3::4]} == {255}, plan.steps(row)
+
+
+@pytest.mark.parametrize("layers", [0, 1, 3])
+def test_channels_may_lie_side_by_side_in_one_image(layers):
+    batch, plan = images(48, 3, 21, 34), random_plan(48, layers)
+    expected = torch_uint8.apply(batch, plan)
+    for row, pixels in enumerate(batch.permute(0, 2, 3, 1).contiguous()):
+        before = pixels.clone()
+        out = apply_uint8(pixels.permute(2, 0, 1), plan.rows([row]))
+        assert torch.equal(out, expected[row]), plan.steps(row)
+        assert out.is_contiguous()
+        assert torch.equal(pixels, before)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (20, 45), (1, 1)], ids=str)
@@ -123,19 +144,18 @@ def test_with_the_compiler_switched_off_pixels_are_the_same():
     assert len(results) == 1
 
 
-def test_without_room_for_the_cache_code_is_compiled_all_the_same(monkeypatch):
-    from learned_augment.backends.numba import uint8
-
+def test_without_room_for_the_cache_code_is_compiled_all_the_same():
     class NoRoom:
-        py_func = staticmethod(uint8.run.py_func)
+        @staticmethod
+        def py_func(images, out, queue, stay):
+            out[:] = images
 
         def __call__(self, *arguments):
             raise OSError(28, "No space left on device")
 
-    batch, plan = images(2, 3, 8, 8), random_plan(2, 2)
-    expected = apply_uint8(batch, plan)
-    monkeypatch.setattr(uint8, "run", NoRoom())
-    assert torch.equal(apply_uint8(batch, plan), expected)
+    levels, out = np.arange(8, dtype=np.uint8).reshape(2, 4), np.zeros((2, 4), np.uint8)
+    parallel.run_on_threads(NoRoom(), (levels, out))
+    assert np.array_equal(out, levels)
 
 
 LENGTHS = [0, 1, 63, 64, 65, 127, 128, 200, 3072]

@@ -1,4 +1,4 @@
-"""One search on two processes; each starts Python twice, so there is one run for all tests."""
+"""A search on one process and on two, run once for all tests."""
 
 import json
 
@@ -10,39 +10,50 @@ from learned_augment.runtime.distributed import (
     SyncedBatchNorm,
     all_reduce_sum,
     init_processes,
+    rank,
     shard,
     sync_batch_norms,
     world_size,
 )
+from learned_augment.search import search
 from tests.conftest import run_on
+from tests.search.test_methods import SMALL_DADA, images
 
 # Sums over processes are added up in another order; the policy's parameters differ by no more.
 TOLERANCE = 1e-4
 
+OPTIONS = [{}, {"magnitude": "none", "derivative": "exact"}, {"mode": "released"}]
 SCRIPT = """
 import sys
-import torch
-from tests.search.test_methods import SMALL_DADA, images
-from learned_augment.search import search
-from learned_augment.runtime.distributed import rank
-torch.set_num_threads(1)
-options = [{}, {"magnitude": "none", "derivative": "exact"}, {"mode": "released"}]
-for number, chosen in enumerate(options):
-    policy = search(images(), **{**SMALL_DADA, "model": smooth}, options=chosen, device="cpu")
-    policy.save(f"{sys.argv[1]}/{number}-{rank()}.safetensors")
+from tests.runtime.test_distributed import save_policies
+save_policies(sys.argv[1])
 """
-MODEL = """
-from torch import nn
+
+
+def save_policies(folder):
+    """Search under each of ``OPTIONS``; every process saves what it found."""
+    torch.set_num_threads(1)
+    given = {**SMALL_DADA, "model": smooth}
+    for number, chosen in enumerate(OPTIONS):
+        policy = search(images(), **given, options=chosen, device="cpu", progress=False)
+        policy.save(f"{folder}/{number}-{rank()}.safetensors")
+
+
 def smooth(classes):
-    return nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.Tanh(),
-                         nn.Flatten(), nn.Linear(6 * 7 * 7, classes))
-"""
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, stride=2),
+        nn.BatchNorm2d(6),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(6 * 7 * 7, classes),
+    )
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    return run_on(1, MODEL + SCRIPT, folder / "one"), run_on(2, MODEL + SCRIPT, folder / "two")
+    save_policies(folder)
+    return folder, run_on(2, SCRIPT, folder / "two")
 
 
 @pytest.mark.parametrize("number", range(3))

@@ -1,39 +1,42 @@
-"""A DeepAA search on two processes; each starts Python twice, so there is one run for all tests."""
+"""A DeepAA search on one process and on two, run once for all tests."""
 
 import pytest
 import torch
 
 from learned_augment import Policy
+from learned_augment.runtime.distributed import rank
+from learned_augment.search import search
 from tests.conftest import run_on
+from tests.runtime.test_distributed import smooth
+from tests.search.test_deepaa import FORWARD, GRAM
+from tests.search.test_methods import SMALL, images
 
 # Gradients of the network are added up in another order; its layers differ by no more.
 TOLERANCE = 1e-4
 
 SCRIPT = """
 import sys
-import torch
-from torch import nn
-from tests.search.test_deepaa import FORWARD, GRAM
-from tests.search.test_methods import SMALL, images
-from learned_augment.search import search
-from learned_augment.runtime.distributed import rank
-torch.set_num_threads(1)
-
-def smooth(classes):
-    return nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.Tanh(),
-                         nn.Flatten(), nn.Linear(6 * 7 * 7, classes))
-
-for name, chosen in {"gram": GRAM, "forward": FORWARD}.items():
-    policy = search(images(), method="deepaa", **{**SMALL, "model": smooth}, options=chosen,
-                    device="cpu", progress=False)
-    policy.save(f"{sys.argv[1]}/{name}-{rank()}.safetensors")
+from tests.search.test_deepaa_processes import save_policies
+save_policies(sys.argv[1])
 """
+
+
+def save_policies(folder):
+    """Search with both kinds of rewards; every process saves what it found."""
+    torch.set_num_threads(1)
+    given = {**SMALL, "model": smooth}
+    for name, chosen in {"gram": GRAM, "forward": FORWARD}.items():
+        policy = search(
+            images(), method="deepaa", **given, options=chosen, device="cpu", progress=False
+        )
+        policy.save(f"{folder}/{name}-{rank()}.safetensors")
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
-    return run_on(1, SCRIPT, folder / "one"), run_on(2, SCRIPT, folder / "two")
+    save_policies(folder)
+    return folder, run_on(2, SCRIPT, folder / "two")
 
 
 @pytest.mark.parametrize("rewards", ["gram", "forward"])

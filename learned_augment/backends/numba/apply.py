@@ -5,7 +5,7 @@ time. Pixels are those of ``torch_uint8`` and ``kornia_float``. Images that draw
 compiled arithmetic take these backends.
 """
 
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from learned_augment.backends import kornia_float, pil, torch_uint8
-from learned_augment.backends.lowering import Colors, Floats, Mask, colors, draws_any_of
+from learned_augment.backends.lowering import Colors, Floats, colors, draws_any_of
 from learned_augment.backends.numba import floats, uint8
-from learned_augment.backends.numba.lowering import CODE, op_rows
+from learned_augment.backends.numba.lowering import compiled_ops
 from learned_augment.backends.numba.parallel import run_on_threads
-from learned_augment.ops import Opcode
 from learned_augment.policy import Plan
 
 __all__ = ["apply_floats", "apply_to_pil", "apply_uint8"]
@@ -34,29 +33,36 @@ def apply_uint8(images: Tensor, plan: Plan, fill: Fill = None) -> Tensor:
         plan: One row an image.
         fill: 1 or C levels outside the image; None is 0, and gray for crop padding.
     """
-    shape = images.shape[-3], images.shape[-2], images.shape[-1]
-    source = np.ascontiguousarray(images.numpy())
-    out = np.empty_like(source)
-    batches = source.reshape(len(plan), -1), out.reshape(len(plan), -1)
-    outside = _colors(shape[0], fill, "u1")
-    run_on_threads(uint8.run, batches, *_plan_arrays(plan), shape, outside)
-    result, rows = torch.from_numpy(out), _definition_rows(plan)
-    if rows is not None:
-        batch = images.reshape(-1, *shape)[rows]
-        rest = torch_uint8.apply(batch, plan.rows(rows), fill=fill)
-        result.view(-1, *shape)[rows] = rest
+    source, pixel = images.numpy(), 0
+    shape, out = source.shape[-3:], np.empty(source.shape, np.uint8)
+    if not source.flags.c_contiguous:
+        # torchvision decodes an image to channels that lie side by side.
+        pixels = source.transpose(*range(source.ndim - 3), -2, -1, -3)
+        pixel = 3 if pixels.flags.c_contiguous else 0
+        source = pixels if pixel else np.ascontiguousarray(source)
+    source = source.reshape(len(plan), -1)
+    source.setflags(write=False)  # the kernel is compiled for one kind of array
+    arrays, rest = _plan_arrays(plan)
+    batches, outside = (source, out.reshape(len(plan), -1)), _colors(shape[0], fill, "u1")
+    run_on_threads(uint8.run, batches, *arrays, shape, pixel, outside)
+    result = torch.from_numpy(out)
+    if rest is not None:
+        batch = images.reshape(-1, *shape)[rest]
+        result.view(-1, *shape)[rest] = torch_uint8.apply(batch, plan.rows(rest), fill=fill)
     return result
 
 
 def apply_to_pil(image: Image.Image, plan: Plan, fill: Fill = None) -> Image.Image:
     """Apply a plan of one row to an image of mode RGB or L, nearest neighbor; a new image."""
-    if _definition_rows(plan) is not None:
+    arrays, rest = _plan_arrays(plan)
+    if rest is not None:
         return pil.apply(image, plan, fill=fill)
-    channels, outside = len(image.mode), _colors(len(image.mode), fill, "u1")
-    pixels = np.frombuffer(_encoded(image), np.uint8)[None]
-    out, shape = np.empty_like(pixels), (channels, image.height, image.width)
-    run_on_threads(uint8.run, (pixels, out), *_plan_arrays(plan), shape, outside)
-    return _decoded(image.mode, image.size, out)
+    (width, height), channels = image.size, len(image.mode)
+    pixels = np.frombuffer(_encoded(image), np.uint8)[None]  # read-only, as bytes are
+    out, outside = np.empty(pixels.shape, np.uint8), _colors(channels, fill, "u1")
+    shape, pixel = (channels, height, width), 4 if channels == 3 else 0
+    run_on_threads(uint8.run, (pixels, out), *arrays, shape, pixel, outside)
+    return _decoded(image, out)
 
 
 _LAYOUTS = {"RGB": "RGBX", "L": "L"}
@@ -75,15 +81,16 @@ def _encoded(image: Image.Image) -> bytes:
         return image.tobytes("raw", layout)
 
 
-def _decoded(mode: str, size: tuple[int, int], pixels: Colors) -> Image.Image:
-    """Return ``Image.frombytes`` of pixels, without painting the image first."""
-    layout, data = _LAYOUTS[mode], pixels.data
+def _decoded(image: Image.Image, pixels: Colors) -> Image.Image:
+    """Return ``Image.frombytes`` of pixels for a like image, without painting it first."""
+    mode, size, data = image.mode, image.size, pixels.data
+    layout = _LAYOUTS[mode]
     try:
         core = Image.core.new(mode, size)  # type: ignore[attr-defined]
         decoder = Image.core.raw_decoder(mode, layout)  # type: ignore[attr-defined]
         decoder.setimage(core, (0, 0, *size))
         decoder.decode(data)
-        return Image.Image()._new(core)
+        return image._new(core)
     except (AttributeError, TypeError):
         return Image.frombytes(mode, size, data, "raw", layout)
 
@@ -101,40 +108,28 @@ def apply_floats(images: Tensor, plan: Plan, fill: Fill = None) -> Tensor:
         return kornia_float.apply(images, plan, fill=fill)
 
     outside = _colors(images.shape[1], fill, "f4" if images.dtype == torch.float32 else "f8")
-    out = floats.run(images, _plan_arrays(plan), outside, lambda given: plain(given, plan))
-    rows = _definition_rows(plan)
-    if rows is None:
-        return out
-    return out.index_copy(0, rows, plain(images[rows], plan.rows(rows)))
+    arrays, rest = _plan_arrays(plan)
+    out = floats.run(images, arrays, outside, lambda given: plain(given, plan))
+    return out if rest is None else out.index_copy(0, rest, plain(images[rest], plan.rows(rest)))
 
 
-def _definition_rows(plan: Plan) -> Tensor | None:
-    """Return the images that draw an op without compiled arithmetic; None if none does."""
-    only = _definition_ops(plan.ops)
-    if only is None:
-        return None
-    rows = np.flatnonzero(draws_any_of(plan, only))
-    return torch.from_numpy(rows) if len(rows) else None
+def _plan_arrays(plan: Plan) -> tuple[tuple[Any, ...], Tensor | None]:
+    """Return the arguments ``numbers`` to ``rows`` of ``lower`` for a plan.
 
-
-@cache
-def _definition_ops(ops: tuple[str, ...]) -> Mask | None:
-    """Return which ops have no compiled arithmetic, (O,); None if all have."""
-    only: Mask = op_rows(ops)[:, CODE] == Opcode.DEFINITION
-    return only if only.any() else None
-
-
-def _plan_arrays(plan: Plan) -> tuple[Any, ...]:
-    """Return the arguments ``numbers`` to ``rows`` of ``lower`` for a plan."""
+    The second result names the images that draw an op without compiled arithmetic; None if none
+    does.
+    """
+    rows, uncompiled = compiled_ops(plan.op_rows)
+    rest = () if uncompiled is None else np.flatnonzero(draws_any_of(plan, uncompiled))
+    uncompiled_images = torch.from_numpy(rest) if len(rest) else None
     if plan.draw is not None:
-        numbers, tables = plan.draw
-        mixture, weights, op, value, _ = tables
-        return numbers, mixture, weights, op, value, op_rows(plan.ops)
+        numbers, (mixture, weights, op, value, _) = plan.draw
+        return (numbers, mixture, weights, op, value, rows), uncompiled_images
     noise = plan.noise.numpy().reshape(len(plan), -1)
     numbers = np.empty((len(plan), 1 + plan.op.shape[1] + noise.shape[1]), np.float32)
     numbers[:, 1 + plan.op.shape[1] :] = noise
     op, value = plan.op.numpy().reshape(-1), plan.value.detach().numpy().reshape(-1)
-    return numbers, _NONE, _NONE, op, value, op_rows(plan.ops)
+    return (numbers, _NONE, _NONE, op, value, rows), uncompiled_images
 
 
 _NONE: Floats = np.empty(0)

@@ -6,23 +6,23 @@ opcode, then six coefficients and 1 where gray shows outside for ``AFFINE``, the
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
-from typing import Any, TypeAlias
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from learned_augment.backends.lowering import Floats, identity_values
+from learned_augment.backends.lowering import Floats, Mask, compiled_opcode
 from learned_augment.backends.numba.jit import compile_definition, compiled
 from learned_augment.ops import OPS, Erase, Geometric, Op, Opcode, Pointwise
 from learned_augment.sampling import NOISE, Integers, Singles, choose
 
-__all__ = ["CODE", "Integers", "Singles", "lower", "new_level", "op_rows"]
+__all__ = ["CompiledOps", "Integers", "Singles", "compiled_ops", "lower", "new_level"]
 
 Compiled: TypeAlias = Callable[..., Any]
 
 AFFINE, ERASE = float(Opcode.AFFINE), float(Opcode.ERASE)
 CODE, NUMBER, GRAY, IDENTITY = range(4)
-"""Columns of ``op_rows``."""
+"""Columns of ``CompiledOps.numbers``."""
 
 _AFFINE = [op for op in OPS.values() if op.opcode == Opcode.AFFINE]
 _ERASE = [op for op in OPS.values() if op.opcode == Opcode.ERASE]
@@ -31,7 +31,7 @@ _LEVEL = [
     for op in OPS.values()
     if isinstance(op.kind, Pointwise) and op.opcode > 0 and op.kind.statistics != "histogram"
 ]
-_NUMBERS = {op.name: float(n) for ops in (_AFFINE, _ERASE) for n, op in enumerate(ops)}
+_NUMBERS = {op.kind: float(n) for ops in (_AFFINE, _ERASE) for n, op in enumerate(ops)}
 
 
 def _choice(numbers: Sequence[float], functions: Sequence[Compiled]) -> Compiled:
@@ -130,7 +130,7 @@ def lower(
         weights: As in ``sampling.Tables``.
         op: Which row of ``rows`` a candidate applies.
         value: At which value.
-        rows: (O, 4), as ``op_rows`` returns them.
+        rows: (O, 4), as in ``CompiledOps.numbers``.
         width: Of the image.
         height: Of the image.
         out: (L, 8), written to. Ops at their identity value or without compiled arithmetic become
@@ -170,20 +170,27 @@ def lower(
             instruction[1] = at
 
 
-@cache
-def op_rows(ops: tuple[str, ...]) -> Floats:
-    """Return what ``lower`` needs to know of each op, (O, 4).
+class CompiledOps(NamedTuple):
+    """The ops of a plan as numbers, for compiled code.
 
-    Columns: opcode, number among the ops of that opcode, 1 if gray shows outside, identity value.
-    An op without compiled arithmetic has the opcode ``DEFINITION``.
+    Attributes:
+        numbers: (O, 4): opcode, number among the ops of that opcode, 1 if gray shows outside,
+            identity value. An op without compiled arithmetic has the opcode ``DEFINITION``.
+        uncompiled: (O,), the ops without compiled arithmetic; None if all have it.
     """
-    rows = np.zeros((len(ops), 4))
-    for row, name, identity_value in zip(rows, ops, identity_values(ops), strict=True):
-        op = OPS[name]
-        shared = op.opcode in (Opcode.AFFINE, Opcode.ERASE)
-        known = not shared or name in _NUMBERS
-        row[CODE] = op.opcode if known else Opcode.DEFINITION
-        row[NUMBER] = _NUMBERS.get(name, 0.0)
+
+    numbers: Floats
+    uncompiled: Mask | None
+
+
+@lru_cache(maxsize=64)
+def compiled_ops(ops: tuple[Op, ...]) -> CompiledOps:
+    """Return the numbers of rows of the op table."""
+    numbers = np.zeros((len(ops), 4))
+    for row, op in zip(numbers, ops, strict=True):
+        row[CODE] = compiled_opcode(op)
+        row[NUMBER] = _NUMBERS.get(op.kind, 0.0)
         row[GRAY] = isinstance(op.kind, Geometric) and op.kind.fill == "gray"
-        row[IDENTITY] = identity_value
-    return rows
+        row[IDENTITY] = np.nan if op.identity_value is None else op.identity_value
+    uncompiled = numbers[:, CODE] == Opcode.DEFINITION
+    return CompiledOps(numbers, uncompiled if uncompiled.any() else None)

@@ -23,6 +23,8 @@ AFFINE, COLOR, ERASE = float(Opcode.AFFINE), float(Opcode.COLOR), float(Opcode.E
 IDENTITY, SHARPNESS = float(Opcode.IDENTITY), float(Opcode.SHARPNESS)
 AUTO_CONTRAST, CONTRAST = float(Opcode.AUTO_CONTRAST), float(Opcode.CONTRAST)
 EQUALIZE = float(Opcode.EQUALIZE)
+SPLIT, MERGE = 101.0, 102.0
+"""Instructions that turn pixels into planes, and planes into pixels of four bytes."""
 
 Shape: TypeAlias = tuple[int, int, int]
 
@@ -88,20 +90,42 @@ def erase(target: Pixels, height: int, width: int, step: Floats, gray: Pixels) -
 @compiled
 def _redraws(code: float) -> bool:
     """Return whether an instruction writes a new image; tables and erasing need none."""
-    return code in (AFFINE, COLOR, SHARPNESS)
+    return code in (AFFINE, COLOR, SHARPNESS, SPLIT, MERGE)
 
 
 @compiled
-def _redraw(
-    source: Bytes, target: Bytes, height: int, width: int, step: Floats, colors: Bytes
-) -> None:
-    """Run an instruction that writes a new image."""
-    if step[0] == AFFINE:
-        move(source, target, height, width, step, colors[int(step[7])])
-    elif step[0] == COLOR:
-        _color(source, target, height * width, np.float32(step[1]))
-    else:
-        _sharpen(source, target, height, width, np.float32(step[1]))
+def _with_conversions(steps: Floats, pixel: int, out: Floats) -> int:
+    """Copy the instructions that change an image, with ``SPLIT`` and ``MERGE`` between them.
+
+    Geometric ops and erasing run on whole pixels of four bytes: one read moves all channels.
+    Planes are made for the other ops only, from the first of them to the last.
+
+    Args:
+        steps: (L, 8).
+        pixel: See ``run``.
+        out: (L + 2, 8), written to.
+
+    Returns:
+        The number of instructions written.
+    """
+    first, last, count = len(steps), -1, 0
+    for k in range(len(steps)):
+        if steps[k, 0] not in (IDENTITY, AFFINE, ERASE):
+            first, last = min(first, k), k
+    if pixel == 3:
+        out[0, 0] = SPLIT
+        count = 1
+    for k in range(len(steps)):
+        if k == first and pixel == 4:
+            out[count, 0] = SPLIT
+            count += 1
+        if steps[k, 0] != IDENTITY:
+            out[count] = steps[k]
+            count += 1
+        if k == last and pixel == 4:
+            out[count, 0] = MERGE
+            count += 1
+    return count
 
 
 @compiled
@@ -110,8 +134,10 @@ def _run_image(
     out: Bytes,
     spare: Bytes,
     shape: Shape,
+    pixel: int,
     steps: Floats,
     colors: Bytes,
+    words: Pixels,
     table: Bytes,
     measured: Bytes,
 ) -> None:
@@ -120,26 +146,28 @@ def _run_image(
     Tables are composed in ``table`` until an instruction needs the pixels that they give.
 
     Args:
-        image: (C * H * W,), never written to.
-        out: Likewise, for the result.
+        image: Planes (C * H * W,) or pixels (``pixel`` * H * W,), never written to.
+        out: As large as the result, which goes here.
         spare: Likewise, to work in.
         shape: C, H, W.
-        steps: (L, 8).
+        pixel: See ``run``.
+        steps: (n, 8), as ``_with_conversions`` returns them.
         colors: (3, C): outside a moved image, around a padded crop, in an erased box.
+        words: (3, 1) uint32, the same as pixels of four bytes.
         table: (C, 256), to work in.
         measured: (C, 256), to work in.
     """
-    _, height, width = shape
+    channels, height, width = shape
+    size = height * width
     redraws = 0
     for code in steps[:, 0]:
         redraws += _redraws(code)
-    current, waiting, copied = image, False, False
+    current, waiting, copied, packed = image, False, False, pixel > 0
     for step in steps:
         code = step[0]
-        if code == IDENTITY:
-            continue
         maps = not _redraws(code) and code != ERASE
-        target = out if redraws % 2 == 0 else spare
+        room = (pixel if packed else channels) * size
+        target = (out if redraws % 2 == 0 else spare)[:room]
         if maps:
             if waiting and code in (CONTRAST, EQUALIZE, AUTO_CONTRAST):
                 look_up(current, target, table)
@@ -156,37 +184,68 @@ def _run_image(
         if waiting:
             look_up(current, target, table)
             current, waiting, copied = target, False, True
-        elif not copied and code in (AFFINE, ERASE):
-            # Memory read along slanted lines waits at every pixel; a straight copy does not.
+        elif not copied and (code == ERASE or (code == AFFINE and not packed)):
+            # Memory read along slanted lines waits at every pixel; a straight copy does not. The
+            # pixels of a PIL image were copied a moment ago.
             copy(current, target)
             current, copied = target, True
         if code == ERASE:
-            erase(target, height, width, step, colors[2])
+            if packed:
+                erase(target.view(np.uint32), height, width, step, words[2])
+            else:
+                erase(target, height, width, step, colors[2])
+            continue
+        redraws -= 1
+        target = out if redraws % 2 == 0 else spare
+        if code == SPLIT:
+            target = target[: channels * size]
+            if pixel == 3:
+                _split_3(current, target, size)
+            else:
+                _split_4(current, target, size)
+            packed = False
+        elif code == MERGE:
+            _merge(current, target, size)
+            packed = True
+        elif packed:
+            after = target.view(np.uint32)
+            move(current.view(np.uint32), after, height, width, step, words[int(step[7])])
         else:
-            redraws -= 1
-            target = out if redraws % 2 == 0 else spare
-            _redraw(current, target, height, width, step, colors)
-            current, copied = target, True
+            target = target[: channels * size]
+            if code == AFFINE:
+                move(current, target, height, width, step, colors[int(step[7])])
+            elif code == COLOR:
+                _color(current, target, size, np.float32(step[1]))
+            else:
+                _sharpen(current, target, height, width, np.float32(step[1]))
+        current, copied = target, True
     if waiting:
         look_up(current, out, table)
     elif not copied:
         copy(image, out)
 
 
-@compiled
-def _split(pixels: Bytes, planes: Bytes, size: int) -> None:
-    """Turn pixels of red, green, blue and one more byte into planes."""
-    red, green, blue = planes[:size], planes[size : 2 * size], planes[2 * size :]
-    for k in range(size):
-        place = np.uint64(4 * k)
-        red[k] = pixels[place]
-        green[k] = pixels[place + np.uint64(1)]
-        blue[k] = pixels[place + np.uint64(2)]
+def _splitter(pixel: int) -> Callable[[Bytes, Bytes, int], None]:
+    @compiled
+    def split(pixels: Bytes, planes: Bytes, size: int) -> None:
+        """Turn pixels, whose first three bytes are red, green and blue, into planes."""
+        red, green, blue = planes[:size], planes[size : 2 * size], planes[2 * size :]
+        for k in range(size):
+            place = np.uint64(pixel * k)
+            red[k] = pixels[place]
+            green[k] = pixels[place + np.uint64(1)]
+            blue[k] = pixels[place + np.uint64(2)]
+
+    return split
+
+
+# The compiler makes vector code of a loop whose stride it knows.
+_split_3, _split_4 = _splitter(3), _splitter(4)
 
 
 @compiled
 def _merge(planes: Bytes, pixels: Bytes, size: int) -> None:
-    """Undo ``_split``; the fourth byte of a pixel becomes 255."""
+    """Turn planes into pixels of red, green, blue and a fourth byte of 255."""
     red, green, blue = planes[:size], planes[size : 2 * size], planes[2 * size :]
     for k in range(size):
         place = np.uint64(4 * k)
@@ -211,30 +270,36 @@ def _entry(version: int) -> Run:
         value: Floats,
         rows: Floats,
         shape: Shape,
+        pixel: int,
         colors: Bytes,
         queue: Queue,
         stay: bool,
     ) -> None:
         channels, height, width = shape
-        size = height * width
         layers = numbers.shape[1] // (1 + NOISE)
-        steps, spare = np.empty((layers, WIDTH)), np.empty(channels * size, np.uint8)
+        lowered, steps = np.empty((layers, WIDTH)), np.empty((layers + 2, WIDTH))
+        spare = np.empty(out.shape[1], np.uint8)
         table, measured = np.empty((channels, 256), np.uint8), np.empty((channels, 256), np.uint8)
-        # PIL keeps RGB in four bytes a pixel.
-        interleaved = images.shape[1] != channels * size
-        planes = np.empty((2, channels * size if interleaved else 0), np.uint8)
+        words = np.full((3, 4), np.uint8(255))
+        words[:, :channels] = colors
         if not version:
             return
         i = next_image(queue)
         while i < len(images):
-            lower(i, numbers, mixture, weights, op, value, rows, width, height, steps)
-            source, target = images[i], out[i]
-            if interleaved:
-                _split(images[i], planes[0], size)
-                source, target = planes[0], planes[1]
-            _run_image(source, target, spare, shape, steps, colors, table, measured)
-            if interleaved:
-                _merge(planes[1], out[i], size)
+            lower(i, numbers, mixture, weights, op, value, rows, width, height, lowered)
+            count = _with_conversions(lowered, pixel, steps)
+            _run_image(
+                images[i],
+                out[i],
+                spare,
+                shape,
+                pixel,
+                steps[:count],
+                colors,
+                words.view(np.uint32),
+                table,
+                measured,
+            )
             mark_done(queue)
             i = next_image(queue)
         if stay:
@@ -246,8 +311,12 @@ def _entry(version: int) -> Run:
 run: Run = _entry(checksum())
 """Apply a plan to the images of a batch that no other thread has taken.
 
-Arguments: images (B, C * H * W) uint8, contiguous, never written to, or (B, 4 * H * W) of pixels of
-four bytes; out, likewise, sharing no memory with images; numbers to rows, see ``lower``; shape
-(C, H, W); colors (3, C) uint8; queue, see
-``Queue``; stay, whether to return only when all threads are done with their images.
+Arguments: images (B, n) uint8, contiguous, read-only; out (B, m) uint8, sharing no memory with
+images; numbers to rows, see ``lower``; shape (C, H, W); pixel, the bytes of a pixel; colors (3, C)
+uint8; queue, see ``Queue``; stay, whether to return only when all threads are done with their
+images.
+
+A pixel of 0 bytes stands for planes: images and out hold C * H * W levels each. Pixels of 3 bytes
+hold the channels side by side, and out is planes. Pixels of 4 bytes are PIL's: red, green, blue and
+one more; out holds the same.
 """
