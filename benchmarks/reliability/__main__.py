@@ -1,6 +1,7 @@
 """Run one part of the reliability benchmark and record its rows."""
 
 import argparse
+import multiprocessing
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fuzz.add_argument("--count", type=int, default=1_000_000, help="broken files")
     load = parts.add_parser("load")
     load.add_argument("--images", type=int, default=100_000, help="in each setting of the loader")
+    starts = ["none", *multiprocessing.get_all_start_methods()]
+    load.add_argument("--starts", nargs="+", choices=starts, default=starts, help="of workers")
     kills = parts.add_parser("kills")
     kills.add_argument("--count", type=int, default=200)
     faults = parts.add_parser("faults")
@@ -73,7 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def rows_of(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Yield the rows of the part that was asked for."""
     if options.part == "load":
-        yield from load_rows(options.images, loader_settings())
+        settings = (each for each in loader_settings() if each.start in options.starts)
+        yield from load_rows(options.images, settings)
     elif options.part == "kills":
         yield from kill_rows(options.jobs, options.count)
     elif options.part == "faults":
