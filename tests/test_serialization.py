@@ -191,6 +191,24 @@ def test_what_is_nested_too_deeply_to_be_read_is_not_written(tmp_path):
         from_layers([[("Invert", 1, 0)]], {"a": about, "b": 1}).save(path)
 
 
+def test_a_document_of_format_1_is_refused_in_the_same_words():
+    for change in (
+        lambda d: d.pop("ops"),
+        lambda d: d.update(ops=[{"name": "Identity", "unit": ["x"]}]),
+        lambda d: d.update(ops=[["name", "unit"]]),
+    ):
+        with pytest.raises(ValueError, match=r"names and units|is in"):
+            Policy.decode(reheaded(lambda d, change=change: (d.update(format=1), change(d))))
+
+
+def test_about_is_plain_json_in_any_script():
+    policy = from_layers([[("Invert", 1, 0)]], {"name": "漢字 \ud800"})
+    assert Policy.decode(policy.encode()) == policy
+    for number in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="Expected plain JSON data in about"):
+            from_layers([[("Invert", 1, 0)]], {"loss": number})
+
+
 def test_wrong_figures_in_a_file_are_refused():
     policy = simple()
     for name, tensor, message in [

@@ -250,3 +250,38 @@ def test_results_of_one_configuration_are_the_same_whatever_takes_part():
         dataclasses.replace(CLEAR, settings=SETTINGS | {"lamp": 1}).check_same(
             dataclasses.replace(CLEAR, settings=SETTINGS | {"epochs": 4})
         )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["settings"].update(epochs="3"), "settings are of another kind"),
+        (lambda d: d["settings"].update(test_images=0), "settings are of another kind"),
+        (lambda d: d["settings"].update(network=None), "settings are of another kind"),
+        (lambda d: d["settings"].update(skipped=True), "settings are of another kind"),
+        (lambda d: d["settings"].update(extra=float("nan")), "not JSON compliant"),
+        (lambda d: d["seeds"].__setitem__(0, 2**70), "seeds are no whole numbers"),
+        (lambda d: d["runs"].append(d["runs"][0]), "a run repeats"),
+        (
+            lambda d: d["runs"][0].update(accuracies=[[4, 90.0]]),
+            "an epoch is none of the training's",
+        ),
+        (lambda d: d.update(interest=1e-300), "interest is no difference"),
+        (lambda d: d.update(policies={"up": {"sha256": "", "ops": {"Flip": [2]}}}), "figures"),
+        (lambda d: d.update(policies={"up": {"sha256": "", "ops": {"Flip": "2"}}}), "figures"),
+    ],
+)
+def test_a_document_of_other_kinds_is_refused(tmp_path, change, message):
+    document = json.loads(CLEAR.to_json())
+    change(document)
+    path = tmp_path / "r.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(ValueError, match=rf"r\.json: Expected a result .*{message}"):
+        ComparisonResult.load(path)
+    path.write_text(CLEAR.to_json())
+    assert ComparisonResult.load(path) == CLEAR
+
+
+def test_a_name_cannot_command_a_terminal():
+    evil = dataclasses.replace(CLEAR, data="made\x1b[2J\ud800")
+    assert evil.table().startswith("made?[2J?: 100 training")
