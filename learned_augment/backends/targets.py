@@ -26,10 +26,15 @@ Boxes: TypeAlias = tv_tensors.BoundingBoxes
 Format = tv_tensors.BoundingBoxFormat
 
 
+_SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
+"""Dtypes of the same bits: older torch does not gather the former."""
+
+
 def move_mask(mask: Tensor, steps: Sequence[Step], size: int | None, fill: float = 0) -> Tensor:
     """Move masks (..., H, W) of any dtype, nearest neighbor, as the pixels of one image moved."""
-    out = mask.reshape(1, -1, *mask.shape[-2:]).clone()
-    outside = torch.full((1, 1, 1, 1), fill, device=mask.device).to(mask.dtype)
+    bits = _SIGNED.get(mask.dtype, mask.dtype)
+    out = mask.view(bits).reshape(1, -1, *mask.shape[-2:]).clone()
+    outside = torch.full((1, 1, 1, 1), fill, device=mask.device).to(mask.dtype).view(bits)
     for step in steps:
         kind, (height, width) = step.op.kind, out.shape[-2:]
         if isinstance(kind, Geometric):
@@ -41,7 +46,7 @@ def move_mask(mask: Tensor, steps: Sequence[Step], size: int | None, fill: float
             target = (size, size) if size else (height, width)
             out = _resized(out[..., y0:y1, x0:x1], target)
     out = crop_to(out, size) if size is not None else out
-    return out.reshape(*mask.shape[:-2], *out.shape[-2:])
+    return out.reshape(*mask.shape[:-2], *out.shape[-2:]).view(mask.dtype)
 
 
 def move_masks(masks: Tensor, plan: Plan, size: int | None, fill: float = 0) -> Tensor:
