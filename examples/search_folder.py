@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> Policy:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder")
     parser.add_argument("--out", default="mine.safetensors")
-    parser.add_argument("--method", default="dada")
+    parser.add_argument("--method", default="screening", help="or dada, deepaa")
     parser.add_argument("--epochs", type=int, help="passes over the training half")
     parser.add_argument("--image-size", type=int, default=32)
     parser.add_argument("--time-budget", type=float, help="seconds")
@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> Policy:
         checkpoint=f"{given.out}.checkpoint",  # the same command resumes a stopped search
     )
     print(f"{policy.save(given.out)}: {policy}")
+    print(policy.about.get("sentence", ""))  # a screening says how sure it is
 
     shares = {name: float(share.sum()) for name, share in policy.op_shares().items()}
     for name, share in sorted(shares.items(), key=lambda item: -item[1])[:5]:
