@@ -4,11 +4,10 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from benchmarks.reliability.jobs import JOBS, run_job
+from benchmarks.reliability.jobs import run_job
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    for name in JOBS:
-        if "processes" not in name:
-            with tempfile.TemporaryDirectory() as folder:
-                run_job(name, Path(folder))
+    for name in ("papers training", "search dada", "search deepaa"):
+        with tempfile.TemporaryDirectory() as folder:
+            run_job(name, Path(folder))
