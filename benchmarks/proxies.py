@@ -45,6 +45,9 @@ from learned_augment.training.trainer import augment_batch
 
 SEED = 1
 FEWEST_STEPS = 200
+FEWEST_POLICIES = 20
+"""For which a rank correlation is stated."""
+
 MOST_VALIDATION = 2000
 Policies = tuple[Policy, ...]
 
@@ -164,7 +167,7 @@ def density_matching(bench: Bench, policies: Policies) -> dict[str, float]:
     generator = torch.Generator().manual_seed(SEED)
     images = augment_batch(data.test_images, policies, generator)
     logits = torch.cat([network(normalize(part)) for part in images.split(256)])
-    return {"": cross_entropy(logits, data.test_labels).item()}
+    return {" (Fast AutoAugment)": cross_entropy(logits, data.test_labels).item()}
 
 
 def gradients(bench: Bench, policies: Policies) -> dict[str, float]:
@@ -194,7 +197,8 @@ def gradients(bench: Bench, policies: Policies) -> dict[str, float]:
         ]
     ).mean(0)
     slope = float(given @ wanted)
-    return {", slope": -slope, ", cosine": -slope / float(given.norm() * wanted.norm())}
+    cosine = slope / float(given.norm() * wanted.norm())
+    return {", slope (DADA)": -slope, ", cosine (DeepAA)": -cosine}
 
 
 def _normalize(data: ImageData) -> Normalize:
@@ -246,7 +250,7 @@ def score(name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     found, scores = truth(name), []
     for proxy in dict.fromkeys(row["proxy"] for row in rows):
         mine = [row for row in rows if row["proxy"] == proxy and row["policy"] in found]
-        if len({row["loss"] for row in mine}) < 3:
+        if len(mine) < FEWEST_POLICIES or len({row["loss"] for row in mine}) < 3:
             continue
         losses = [row["loss"] for row in mine]
         true = [found[row["policy"]] for row in mine]
