@@ -86,7 +86,9 @@ class RunCache:
         except (ValueError, KeyError, TypeError, RecursionError):
             raise ValueError(self.broken(wanted)) from None
         if held != wanted:
-            changed = ", ".join(sorted(k for k in {*held, *wanted} if held.get(k) != wanted.get(k)))
+            changed = ", ".join(
+                sorted(str(k) for k in {*held, *wanted} if held.get(k) != wanted.get(k))
+            )
             raise ValueError(
                 f"{path} holds the results of another configuration (it differs in {changed}); "
                 "delete it to repeat the training."

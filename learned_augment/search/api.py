@@ -103,7 +103,7 @@ def search(
         ArithmeticError: If the loss is no longer finite; the last good checkpoint is kept.
 
     Example:
-        >>> policy = search("digits", epochs=1, progress=False)
+        >>> policy = search("digits", method="dada", epochs=1, progress=False)
         >>> policy.name
         'dada-digits'
     """

@@ -16,7 +16,7 @@ from learned_augment.search.dada.options import DADAOptions
 from learned_augment.search.dada.space import RawParameters, StrengthParameters, choose_pairs
 from learned_augment.search_spaces import SPACES
 from learned_augment.serialization import list_policies
-from tests.search.test_methods import SMALL, images
+from tests.search.test_methods import SMALL_DADA, images
 
 # torch's own forward mode builds its decompositions with a function that it deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
@@ -34,7 +34,7 @@ def smooth_network(classes):
 
 
 def method(**options):
-    settings = {**SMALL, "model": smooth_network, "base": "none"}
+    settings = {**SMALL_DADA, "model": smooth_network, "base": "none"}
     return prepare(images(), **settings, options=options).method
 
 
@@ -266,7 +266,7 @@ def test_released_mode_has_the_released_settings():
         memory=0.0,
         policy_rate=5e-3,
     )
-    assert one.steps == 2 * (SMALL["epochs"] - 1)
+    assert one.steps == 2 * (SMALL_DADA["epochs"] - 1)
     assert isinstance(one.parameters, RawParameters)
     taken = []
     gather = one.proxy.split.val_images
@@ -281,7 +281,10 @@ def test_released_mode_has_the_released_settings():
     first = one.step()
     assert len(gather) == 12
     assert one.proxy.validation.left.numel() == 0  # no fresh batch is ever taken
-    rate = 1e-3 + (SMALL["learning_rate"] - 1e-3) * (1 + math.cos(math.pi / SMALL["epochs"])) / 2
+    rate = (
+        1e-3
+        + (SMALL_DADA["learning_rate"] - 1e-3) * (1 + math.cos(math.pi / SMALL_DADA["epochs"])) / 2
+    )
     assert first["learning_rate"] == pytest.approx(rate)
     policy = one.policy()
     assert policy.weights.shape[:2] == (25, 2)
@@ -316,7 +319,9 @@ def test_the_policy_is_the_best_quarter_drawn_uniformly_with_what_made_it():
     )
     torch.testing.assert_close(applied, torch.sigmoid(torch.tensor([1.0, -1.0])).double())
     assert (
-        len(prepare(images(), **SMALL, ops=["Rotate", "Color", "Flip"]).method.policy().mixture)
+        len(
+            prepare(images(), **SMALL_DADA, ops=["Rotate", "Color", "Flip"]).method.policy().mixture
+        )
         == 1
     )
 
@@ -327,7 +332,7 @@ def test_pairs_that_tie_are_kept_in_an_order_of_the_seed_alone():
         return [{policy.ops[o] for o in row.flatten().tolist()} - {"Identity"} for row in policy.op]
 
     def seeded(seed):
-        return prepare(images(), **SMALL, seed=seed).method
+        return prepare(images(), **SMALL_DADA, seed=seed).method
 
     one = seeded(3)
     first = kept(one)

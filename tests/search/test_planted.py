@@ -49,7 +49,14 @@ def planted(change, seed):
 def policy_for(change, seed, epochs):
     train, val = planted(change, seed)
     return search(
-        train, val=val, preset="digits", epochs=epochs, ops=OPS, seed=seed, progress=False
+        train,
+        method="dada",
+        val=val,
+        preset="digits",
+        epochs=epochs,
+        ops=OPS,
+        seed=seed,
+        progress=False,
     )
 
 
