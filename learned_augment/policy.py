@@ -89,7 +89,7 @@ class Plan:
 
     @property
     def requires_grad(self) -> bool:
-        """Whether a gradient is asked for in the values."""
+        """True if the values require a gradient."""
         return self.draw is None and self.value.requires_grad
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""What is built: the wheel and the source distribution, their licenses and their lower bounds."""
+"""Wheel and source distribution: their files, licenses and lower bounds."""
 
 import json
 import re

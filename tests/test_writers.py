@@ -28,7 +28,7 @@ PACKAGE = Path(learned_augment.__file__).parent
 
 
 class Network:
-    """What write_network reads of a training."""
+    """Parts of a training that write_network reads."""
 
     def __init__(self):
         self.network = self

@@ -50,7 +50,7 @@ class Job(Protocol):
 
 @dataclass(frozen=True)
 class StepReport:
-    """What a callback receives after every step.
+    """Report of a step, which callbacks receive.
 
     Attributes:
         step: Steps taken, from 1.

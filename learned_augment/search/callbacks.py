@@ -21,7 +21,7 @@ _REFRESH_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class SearchReport(StepReport):
-    """What a callback of a search receives after every step: a `StepReport` with a policy.
+    """Report of a step of a search, which callbacks receive: a `StepReport` with a policy.
 
     Attributes:
         policy: Returns the best policy so far.

@@ -1,4 +1,4 @@
-"""What every op means: laws that hold for each row, and units pinned by hand from the papers."""
+"""Meaning of the ops: laws that hold for each row, and units pinned by hand from the papers."""
 
 import math
 from itertools import pairwise

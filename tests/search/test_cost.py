@@ -1,4 +1,4 @@
-"""What a dry run says a search would take: memory is counted, not guessed."""
+"""Cost of a search as a dry run states it: memory is counted, not guessed."""
 
 import pytest
 import torch

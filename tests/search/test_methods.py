@@ -1,4 +1,4 @@
-"""What every search method must do, whichever it is: run over the table of methods."""
+"""Duties of every search method; the tests run over the table of methods."""
 
 import json
 from functools import partial

@@ -40,7 +40,7 @@ _CLIP = 5.0
 
 
 class Alignment(NamedTuple):
-    """What a training step did for validation.
+    """Effect of a training step on validation.
 
     Attributes:
         derivatives: <gradient of an image's loss, validation gradient>, (b,); above 0 the image

@@ -79,7 +79,7 @@ class Pretraining:
 
     @property
     def recipe(self) -> dict[str, float | str]:
-        """What the trained network depends on besides its initial weights and its images."""
+        """Settings that decide the trained network, beside its initial weights and its images."""
         names = (
             "epochs",
             "batch_size",

@@ -56,7 +56,7 @@ class Entrant:
 
     @property
     def found(self) -> bool:
-        """Whether the search made it."""
+        """True if the search made the policy."""
         return not self.family
 
     def allowed(self, ops: Collection[str] | None, exclude: Collection[str]) -> bool:

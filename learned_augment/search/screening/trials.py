@@ -39,7 +39,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a trial measured.
+    """Measurements of a trial.
 
     Attributes:
         log_loss: logarithm of the calibrated validation loss, see `calibrated_loss`.
