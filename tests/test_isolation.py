@@ -19,6 +19,7 @@ import torch
 
 from learned_augment import Policy, compare, search
 from learned_augment.evaluation.result import ComparisonResult
+from learned_augment.runtime.rng import thread_count
 from learned_augment.search import METHODS, estimate
 from tests.search.test_methods import ITS_OWN, SMALL, images
 from tests.training.test_training import linear, made_data
@@ -63,16 +64,6 @@ def default_dtype(dtype):
 
 
 @contextmanager
-def threads(count):
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
 def generators(seed):
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()
     torch.manual_seed(seed)
@@ -95,7 +86,7 @@ SURROUNDINGS = {
         partial(torch.autocast, "cpu", dtype=torch.bfloat16),
         partial(default_dtype, torch.float16),
         partial(torch.device, "meta"),
-        partial(threads, 3),
+        partial(thread_count, 3),
         partial(warnings.catch_warnings, action="error"),
     ),
     "inference, double precision": (

@@ -11,7 +11,7 @@ import json
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
@@ -30,7 +30,7 @@ from learned_augment.models import NetworkChoice, build_network
 from learned_augment.policy import Policy
 from learned_augment.runtime.process_pool import core_count, in_processes, needs_no_script
 from learned_augment.runtime.progress import Progress
-from learned_augment.runtime.rng import isolated
+from learned_augment.runtime.rng import isolated, thread_count
 from learned_augment.training import Recipe, check_network, train_network
 
 __all__ = [
@@ -362,16 +362,9 @@ def _figures(named_policy: NamedPolicy) -> dict[str, Any]:
     return {"sha256": " ".join(map(policy_hash, named_policy.policies)), "ops": ops}
 
 
-@contextmanager
-def _one_thread(device: torch.device) -> Iterator[None]:
+def _one_thread(device: torch.device) -> AbstractContextManager[None]:
     """Compute with one thread on a CPU, and restore the caller's number after."""
-    before = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    return thread_count(1) if device.type == "cpu" else nullcontext()
 
 
 def _finite(number: float) -> float | None:

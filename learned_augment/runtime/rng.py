@@ -2,13 +2,16 @@
 
 import os
 import random
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import TypeVar
 
 import numpy as np
 import torch
 
-__all__ = ["default_threads", "isolated"]
+__all__ = ["default_threads", "isolated", "thread_count"]
+
+T = TypeVar("T")
 
 _AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
@@ -32,10 +35,10 @@ def isolated(seed: int, *, precise: bool = False, threads: int | None = None) ->
         torch.enable_grad(),
         _on_cpu_by_default(),
         _without_autocast(),
-        _float32_by_default(),
+        _changed(torch.get_default_dtype, torch.set_default_dtype, torch.float32),
         torch.random.fork_rng(devices=gpus),
         _other_generators_restored(),
-        nullcontext() if threads is None else _threads(threads),
+        nullcontext() if threads is None else thread_count(threads),
         torch.backends.cudnn.flags(
             enabled=True, benchmark=False, deterministic=True, allow_tf32=not precise
         ),
@@ -60,6 +63,21 @@ def default_threads() -> int:
     return os.cpu_count() or 1
 
 
+def thread_count(count: int) -> AbstractContextManager[None]:
+    """Let torch compute with so many CPU threads, and restore the caller's number after."""
+    return _changed(torch.get_num_threads, torch.set_num_threads, count)
+
+
+@contextmanager
+def _changed(get: Callable[[], T], change: Callable[[T], None], value: T) -> Iterator[None]:
+    before = get()
+    change(value)
+    try:
+        yield
+    finally:
+        change(before)
+
+
 @contextmanager
 def _on_cpu_by_default() -> Iterator[None]:
     # A device context makes every call of torch slower.
@@ -78,16 +96,6 @@ def _without_autocast() -> Iterator[None]:
 
 
 @contextmanager
-def _float32_by_default() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        yield
-    finally:
-        torch.set_default_dtype(before)
-
-
-@contextmanager
 def _other_generators_restored() -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()
     try:
@@ -98,16 +106,6 @@ def _other_generators_restored() -> Iterator[None]:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
 def _precise_products() -> Iterator[None]:
     try:
         before = torch.get_float32_matmul_precision()
@@ -115,11 +113,8 @@ def _precise_products() -> Iterator[None]:
         with _ieee():
             yield
         return
-    torch.set_float32_matmul_precision("highest")
-    try:
+    with _changed(lambda: before, torch.set_float32_matmul_precision, "highest"):
         yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from learned_augment.runtime.distributed import (
 )
 from learned_augment.search import search
 from tests.conftest import run_on
-from tests.search.test_methods import SMALL_DADA, images
+from tests.search.test_methods import SMALL_DADA, images, smooth_network
 
 # Sums over processes are added up in another order; the policy's parameters differ by no more.
 TOLERANCE = 1e-4
@@ -33,20 +33,10 @@ save_policies(sys.argv[1])
 def save_policies(folder):
     """Search under each of ``OPTIONS``; every process saves what it found."""
     torch.set_num_threads(1)
-    given = {**SMALL_DADA, "model": smooth}
+    given = {**SMALL_DADA, "model": smooth_network}
     for number, chosen in enumerate(OPTIONS):
         policy = search(images(), **given, options=chosen, device="cpu", progress=False)
         policy.save(f"{folder}/{number}-{rank()}.safetensors")
-
-
-def smooth(classes):
-    return nn.Sequential(
-        nn.Conv2d(3, 6, 3, stride=2),
-        nn.BatchNorm2d(6),
-        nn.Tanh(),
-        nn.Flatten(),
-        nn.Linear(6 * 7 * 7, classes),
-    )
 
 
 @pytest.fixture(scope="module")

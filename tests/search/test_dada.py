@@ -16,21 +16,10 @@ from learned_augment.search.dada.options import DADAOptions
 from learned_augment.search.dada.space import RawParameters, StrengthParameters, choose_pairs
 from learned_augment.search_spaces import SPACES
 from learned_augment.serialization import list_policies
-from tests.search.test_methods import SMALL_DADA, images
+from tests.search.test_methods import SMALL_DADA, images, smooth_network
 
 # torch's own forward mode builds its decompositions with a function that it deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:FutureWarning")
-
-
-def smooth_network(classes):
-    """No kinks, so that differences and derivatives can be compared."""
-    return nn.Sequential(
-        nn.Conv2d(3, 6, 3, stride=2),
-        nn.BatchNorm2d(6),
-        nn.Tanh(),
-        nn.Flatten(),
-        nn.Linear(6 * 7 * 7, classes),
-    )
 
 
 def method(**options):

@@ -7,9 +7,8 @@ from learned_augment import Policy
 from learned_augment.runtime.distributed import rank
 from learned_augment.search import search
 from tests.conftest import run_on
-from tests.runtime.test_distributed import smooth
 from tests.search.test_deepaa import FORWARD, GRAM
-from tests.search.test_methods import SMALL, images
+from tests.search.test_methods import SMALL, images, smooth_network
 
 # Gradients of the network are added up in another order; its layers differ by no more.
 TOLERANCE = 1e-4
@@ -24,7 +23,7 @@ save_policies(sys.argv[1])
 def save_policies(folder):
     """Search with both kinds of rewards; every process saves what it found."""
     torch.set_num_threads(1)
-    given = {**SMALL, "model": smooth}
+    given = {**SMALL, "model": smooth_network}
     for name, chosen in {"gram": GRAM, "forward": FORWARD}.items():
         policy = search(
             images(), method="deepaa", **given, options=chosen, device="cpu", progress=False

@@ -38,6 +38,17 @@ def network(classes, dropout=0.2):
     )
 
 
+def smooth_network(classes):
+    """No kinks, so that differences and derivatives can be compared."""
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 3, stride=2),
+        nn.BatchNorm2d(6),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(6 * 7 * 7, classes),
+    )
+
+
 SMALL = {"model": network, "epochs": 3, "batch_size": 6, "learning_rate": 0.05}
 SMALL_DADA = {"method": "dada", **SMALL}
 # DeepAA freezes its network, and refuses one that drops out.
