@@ -114,8 +114,7 @@ def _trainer(
 
 
 def _log_loss(trainer: Trainer) -> float:
-    logits, labels = (torch.cat(part) for part in zip(*trainer.test_logits(), strict=True))
-    return math.log(calibrated_loss(logits, labels))
+    return math.log(calibrated_loss(*trainer.finish()))
 
 
 def fewer_images(fraction: float) -> Callable[[Bench, Policies], dict[str, float]]:

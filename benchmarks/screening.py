@@ -38,6 +38,10 @@ RIVALS = (
 )
 
 
+KEPT = ("chosen", "found", "sentence", "race", "effects")
+"""Fields of the policy's ``about`` that the record of a search repeats."""
+
+
 def find(data: ImageData, name: str, seed: int) -> tuple[Path, dict[str, Any]]:
     """Search, unless the policy is there already; return its file and what the search took."""
     path = RESULTS / f"found-screening-{name}.safetensors"
@@ -55,9 +59,6 @@ def find(data: ImageData, name: str, seed: int) -> tuple[Path, dict[str, Any]]:
         row = {"data": name, **spent, **{key: policy.about[key] for key in KEPT}}
         save_result(record.stem, [row], seeds=[seed], settings=settings)
     return path, load_result(record.stem)["rows"][0]
-
-
-KEPT = ("chosen", "found", "sentence", "race", "effects")
 
 
 def plain_seconds(data: ImageData, name: str) -> float:

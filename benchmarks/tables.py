@@ -85,7 +85,7 @@ def compare(result: Result) -> list[str]:
     """Comparisons: accuracy under each policy and the paired difference to the reference."""
     lines: list[str] = []
     for row in result["rows"]:
-        comparison = ComparisonResult.from_json(json.dumps(row))
+        comparison = as_comparison(row)
         heads = ["policy", "placed", "accuracy, %", "sd", f"difference to `{comparison.reference}`"]
         lines += [_setting(comparison), "", *markdown(heads, map(_cells, *_each(comparison))), ""]
     return [*lines, measured(result)]
@@ -93,7 +93,7 @@ def compare(result: Result) -> list[str]:
 
 def evidence(result: Result) -> list[str]:
     """Each policy against crop and flip, learned ones against their random baselines; notes."""
-    comparison = ComparisonResult.from_json(json.dumps(result["rows"][0]))
+    comparison = as_comparison(result["rows"][0])
     heads = ["policy", "placed", "accuracy, %", "sd", f"difference to `{comparison.reference}`"]
     rows = [
         [*_cells(comparison, name), controlled_cell(comparison, name)]
@@ -116,7 +116,7 @@ def evidence(result: Result) -> list[str]:
 
 def evidence_short(result: Result) -> list[str]:
     """A few policies against crop and flip, for the README."""
-    comparison = ComparisonResult.from_json(json.dumps(result["rows"][0]))
+    comparison = as_comparison(result["rows"][0])
     rows = []
     for policy, called in _FEW.items():
         _, _, accuracy, _, difference = _cells(comparison, policy)
@@ -137,7 +137,7 @@ _FEW = {
 
 def screening(result: Result) -> list[str]:
     """Accuracy on test images of a found policy and of others, and the found one's lead."""
-    comparison = ComparisonResult.from_json(json.dumps(result["rows"][0]["comparison"]))
+    comparison = as_comparison(result["rows"][0]["comparison"])
     rows = []
     for name in comparison.placements:
         _, _, accuracy, deviation, _ = _cells(comparison, name)
@@ -160,7 +160,7 @@ def screening_short(_: Result) -> list[str]:
         if not (RESULTS / f"screening-{name}.json").is_file():
             continue
         result = load_result(f"screening-{name}")
-        comparison = ComparisonResult.from_json(json.dumps(result["rows"][0]["comparison"]))
+        comparison = as_comparison(result["rows"][0]["comparison"])
         cells = [_cells(comparison, policy)[2] for policy in _USUAL]
         rows.append([called, *cells, paired_cell(comparison.difference("found", "randaugment"))])
     heads = ["images", *_USUAL.values(), "found over RandAugment, points"]
@@ -626,6 +626,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             write_atomically(page, text.encode())
     return int(given.check and bool(changed))
+
+
+def as_comparison(document: Result) -> ComparisonResult:
+    """Return the comparison that a result file holds as a row."""
+    return ComparisonResult.from_json(json.dumps(document))
 
 
 def controlled_cell(result: ComparisonResult, policy: str) -> str:

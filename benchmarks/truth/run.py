@@ -113,10 +113,7 @@ def train(
     start = time.process_time()
     with isolated(seed):
         trainer = Trainer(data, policies, NETWORK, settings, seed, CPU)
-        for _ in range(trainer.steps):
-            trainer.step()
-        tested = list(trainer.test_logits())
-    logits, labels = (torch.cat(part) for part in zip(*tested, strict=True))
+        logits, labels = trainer.finish()
     spent = time.process_time() - start
     return {
         "accuracy": round(100 * (logits.argmax(1) == labels).double().mean().item(), 3),

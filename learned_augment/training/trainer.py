@@ -156,6 +156,16 @@ class Trainer:
                 logits = self.network(self._normalize(x))
             yield logits.float(), y
 
+    def finish(self) -> tuple[Tensor, Tensor]:
+        """Take all steps that are left; return logits (N, classes) and labels of the test images.
+
+        N is the number of test images. The result is on the device.
+        """
+        while self.done < self.steps:
+            self.step()
+        logits, labels = zip(*self.test_logits(), strict=True)
+        return torch.cat(logits), torch.cat(labels)
+
     def result(self) -> Trained:
         """Return the measurements of the finished epochs.
 

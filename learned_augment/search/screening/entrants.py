@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from torchvision.transforms import AutoAugmentPolicy
 
 from learned_augment.builders import from_layers, from_torchvision, rand_augment, trivial_augment
+from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS
 from learned_augment.policy import Policy
 from learned_augment.search.screening.designs import (
     Design,
@@ -24,10 +25,8 @@ __all__ = [
     "known_entrants",
 ]
 
-_CROP = [("PadCrop", 1.0, 0.125)]  # 4 pixels of 32, as everywhere on CIFAR
 USUAL_CROP = ("PadCrop", MAGNITUDES[1])
-"""The same as an op of a design."""
-_FLIP = [("Flip", 1.0, 0.5)]
+"""The crop of `named_policies.BASE_AUGMENTATIONS` as an op of a design."""
 
 FAMILIES = ("RandAugment", "TrivialAugment", "others")
 """Of each, the best policy races; the others are base augmentations and published policies."""
@@ -81,10 +80,10 @@ def base_entrants(factors: Sequence[Factor]) -> list[Entrant]:
     flip = [place for place, one in enumerate(factors) if one.op == "Flip"]
     entrants = [Entrant("none", (), "others", ())]
     if crop:
-        policies, design = (from_layers([_CROP]),), [(crop[0], 1.0)]
+        policies, design = (from_layers(BASE_AUGMENTATIONS["crop"]),), [(crop[0], 1.0)]
         entrants.append(Entrant("crop", policies, "others", tuple(design)))
         if flip:
-            both = (from_layers([_CROP, _FLIP]),)
+            both = (from_layers(BASE_AUGMENTATIONS["crop-flip"]),)
             pairs = tuple(sorted([*design, (flip[0], 0.5)]))
             entrants.append(Entrant("crop and flip", both, "others", pairs))
     return entrants

@@ -428,11 +428,8 @@ class Screening:
 
     def _scores(self) -> dict[Entrant, float]:
         """Return by how much each entrant's log loss exceeds the rival's, mean over its rounds."""
-        races, rival = self._races(), self._races()[self._rival()]
-        return {
-            entrant: statistics.fmean(loss - rival[number] for number, loss in losses.items())
-            for entrant, losses in races.items()
-        }
+        rival = self._rival()
+        return {one: -statistics.fmean(self._leads(one, rival)) for one in self._races()}
 
     def _finished_round(self) -> list[Entrant]:
         """Return who took part in the last round of the race that has ended."""

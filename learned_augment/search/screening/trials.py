@@ -91,11 +91,7 @@ class Laboratory:
         threads = 1 if self.device.type == "cpu" else None
         with isolated(trial.seed, precise=True, threads=threads):
             given = (data, trial.policies, self.network, trial.recipe, trial.seed, self.device)
-            trainer = Trainer(*given)
-            for _ in range(trainer.steps):
-                trainer.step()
-            tested = list(trainer.test_logits())
-            logits, true = (torch.cat(parts).cpu() for parts in zip(*tested, strict=True))
+            logits, true = (part.cpu() for part in Trainer(*given).finish())
             right = (logits.argmax(1) == true).double().mean().item()
             return Measured(math.log(calibrated_loss(logits, true)), right)
 
