@@ -483,11 +483,16 @@ def fuzz(result: Result) -> list[str]:
 def kills(result: Result) -> list[str]:
     """Jobs that were killed at random moments and resumed."""
     rows = [
-        [row["job"], row["kills"], row["runs"], row["identical_results"]]
+        [row["job"], row["kills"], _by_phase(row), row["runs"], row["identical_results"]]
         for row in _part(result, "kills")
     ]
-    heads = ["job", "kills", "resumed runs", "identical results"]
+    total = sum(row["kills"] for row in _part(result, "kills"))
+    heads = ["job", f"kills ({total})", "in these phases", "resumed runs", "identical results"]
     return [*markdown(heads, rows), "", _measured(result, "kills")]
+
+
+def _by_phase(row: Result) -> str:
+    return ", ".join(f"{phase} {kills}" for phase, kills in row["kills_by_phase"].items())
 
 
 def faults(result: Result) -> list[str]:
@@ -525,6 +530,22 @@ def load(result: Result) -> list[str]:
     heads = ["workers", "start method", "persistent", "threads", "images", "same seed, same pixels"]
     heads += ["batches that repeat draws", "memory, KiB per 1,000 images"]
     return [*markdown(heads, rows), "", _measured(result, "load")]
+
+
+def environment(result: Result) -> list[str]:
+    """Versions that the tests of draws, pixels, files and refusals ran with."""
+    found = sorted(_part(result, "environment"), key=lambda row: _release(row["versions"]["torch"]))
+    names = ("python", "torch", "torchvision", "kornia", "numpy", "numba", "safetensors", "pillow")
+    counts = ("passed", "skipped", "failed")
+    rows = [
+        [*(row["versions"].get(name, "") for name in names), *(row[count] for count in counts)]
+        for row in found
+    ]
+    return [*markdown([*names, *counts], rows), "", _measured(result, "environment")]
+
+
+def _release(version: str) -> list[int]:
+    return [int(number) for number in version.partition("+")[0].split(".")]
 
 
 def _part(result: Result, part: str) -> list[Result]:
@@ -565,6 +586,7 @@ TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "kills": ("reliability", kills),
     "faults": ("reliability", faults),
     "load": ("reliability", load),
+    "environment": ("reliability", environment),
 }
 """Every table by its name: the result that it is made of, and how."""
 

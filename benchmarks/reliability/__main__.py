@@ -11,6 +11,7 @@ from typing import Any
 
 import benchmarks.reliability
 from benchmarks import record
+from benchmarks.reliability.environment import environment_row
 from benchmarks.reliability.faults import fault_rows
 from benchmarks.reliability.fuzz import Guard, fuzz_rows, make_targets
 from benchmarks.reliability.jobs import JOBS
@@ -25,6 +26,8 @@ def is_faulty(row: dict[str, Any]) -> bool:
     """Return whether a row shows a fault."""
     if row["part"] == "fuzz":
         return row["wrong"] > 0 or row["extra_memory_mib"] > MOST_MIB
+    if row["part"] == "environment":
+        return bool(row["status"] != 0)
     if row["part"] == "load":
         grows = row["memory_kib_per_1000_images"] > 3 * row["memory_standard_error"] + 10
         same = row["same_seed_same_pixels"] and row["seeds_differ"]
@@ -33,12 +36,18 @@ def is_faulty(row: dict[str, Any]) -> bool:
 
 
 def save(part: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Replace the rows of one part in the result file, and what they were measured with."""
+    """Replace the rows of one part, of the same versions where rows name them, in the result file.
+
+    What they were measured with stands in the settings.
+    """
     try:
         earlier = record.load_result("reliability")
     except FileNotFoundError:
         earlier = {"rows": [], "settings": {}}
-    kept = [row for row in earlier["rows"] if row["part"] != part]
+    measured = [row.get("versions") for row in rows]
+    kept = [
+        row for row in earlier["rows"] if row["part"] != part or row.get("versions") not in measured
+    ]
     settings = {**earlier["settings"], part: record.circumstances()}
     record.save_result("reliability", [*kept, *rows], seeds=[0, 1], settings=settings)
 
@@ -59,10 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kills = parts.add_parser("kills")
     kills.add_argument("--count", type=int, default=200)
     faults = parts.add_parser("faults")
-    faults.add_argument("--writes", type=int, default=4, help="of each job that have a fault")
     alone = [name for name in JOBS if "processes" not in name]
     for part, jobs in ((kills, list(JOBS)), (faults, alone)):
         part.add_argument("--jobs", nargs="+", choices=JOBS, default=jobs)
+    parts.add_parser("environment")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore", RuntimeWarning)  # small data, writes that fail
     found: dict[Any, dict[str, Any]] = {}
@@ -78,10 +87,12 @@ def rows_of(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     if options.part == "load":
         settings = (each for each in loader_settings() if each.start in options.starts)
         yield from load_rows(options.images, settings)
+    elif options.part == "environment":
+        yield environment_row()
     elif options.part == "kills":
         yield from kill_rows(options.jobs, options.count)
     elif options.part == "faults":
-        yield from fault_rows(options.jobs, options.writes)
+        yield from fault_rows(options.jobs)
     else:
         memory = Path("/dev/shm")  # files there cost no disk
         with TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:

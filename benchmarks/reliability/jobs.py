@@ -17,8 +17,12 @@ from learned_augment._io import module_hash, write_atomically
 from learned_augment.datasets.load import load_images
 from learned_augment.evaluation.named_policies import named_policy
 from learned_augment.runtime.rng import isolated
+from learned_augment.search.callbacks import SearchReport
 
-__all__ = ["JOBS", "result_of", "run_job", "tiny_images"]
+__all__ = ["JOBS", "START", "phase_of", "result_of", "run_job", "tiny_images"]
+
+START = "start"
+"""The phase of a process that has saved nothing yet."""
 
 
 @cache
@@ -33,6 +37,10 @@ def tiny_images(count: int = 60, side: int = 8) -> list[tuple[Tensor, int]]:
 
 
 def _search(method: str, folder: Path, **settings: Any) -> None:
+    def note(report: SearchReport) -> None:
+        with (folder / "phases").open("a") as file:
+            file.write(f"{report.phase}\n")
+
     policy = search(
         tiny_images(),
         method=method,
@@ -42,6 +50,7 @@ def _search(method: str, folder: Path, **settings: Any) -> None:
         checkpoint=folder / "checkpoint",
         save_every=0,
         progress=False,
+        callbacks=[note],
         **settings,
     )
     write_atomically(folder / "result", policy.encode())
@@ -99,6 +108,7 @@ JOBS: dict[str, Callable[[Path], None]] = {
 def run_job(name: str, folder: Path) -> None:
     """Run or resume a job with one thread."""
     torch.set_num_threads(1)
+    (folder / "started").touch()
     JOBS[name](folder)
 
 
@@ -106,3 +116,18 @@ def result_of(folder: Path) -> bytes:
     """Return the result that a job has written, empty if it has not."""
     path = folder / "result"
     return path.read_bytes() if path.exists() else b""
+
+
+def phase_of(folder: Path) -> str:
+    """Return the phase of the last step that the last process of a job took, or `START`.
+
+    A job without phases is in the phase "training".
+    """
+    started = folder / "started"
+    if not started.exists():
+        return START
+    files = [path for path in folder.rglob("*") if path.suffix != ".tmp" and path.is_file()]
+    if max(files, key=lambda path: path.stat().st_mtime_ns) == started:
+        return START
+    phases = folder / "phases"
+    return phases.read_text().splitlines()[-1] if phases.exists() else "training"

@@ -17,10 +17,11 @@ import pytest
 import torch
 
 from benchmarks.record import ROOT
-from benchmarks.reliability.__main__ import MOST_MIB
+from benchmarks.reliability.__main__ import MOST_MIB, is_faulty
+from benchmarks.reliability.environment import environment_row
 from benchmarks.reliability.faults import FAULTS, Fault, failing_write, survives
 from benchmarks.reliability.fuzz import Guard, Target, fuzz_rows, make_targets, try_input
-from benchmarks.reliability.jobs import JOBS, result_of, run_job
+from benchmarks.reliability.jobs import JOBS, START, phase_of, result_of, run_job
 from benchmarks.reliability.kills import Killer
 from benchmarks.reliability.loaders import LoaderSettings, Served, load_rows, serve, slope
 from benchmarks.reliability.mutations import mutate_bytes, mutate_data, mutate_json
@@ -213,6 +214,25 @@ def test_a_torn_write_leaves_one_byte_until_it_is_cleaned_up(tmp_path, monkeypat
     with failing_write(Fault("write", "disk full"), 1), pytest.raises(OSError, match="No space"):
         write_atomically(tmp_path / "a", b"12")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"1"]
+
+
+def test_a_job_knows_the_phase_of_its_last_step(tmp_path):
+    assert phase_of(tmp_path) == START
+    run_job("search deepaa", tmp_path)
+    assert phase_of(tmp_path) == "policy"
+
+
+def test_an_environment_counts_the_outcomes_of_its_tests(tmp_path):
+    path = tmp_path / "test_of_versions.py"
+    path.write_text(
+        "import pytest\n\n\ndef test_a():\n    pass\n\n\ndef test_b():\n    assert False\n\n\n"
+        "def test_c():\n    pytest.skip('not here')\n\n\n"
+        "def test_d(missing):\n    pass\n"
+    )
+    row = environment_row([str(path)])
+    assert [row[name] for name in ("passed", "skipped", "failed")] == [1, 1, 2]
+    assert row["versions"]["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
+    assert is_faulty(row)
 
 
 LOADERS = [(0, "none"), (1, "fork"), (2, "fork")]
