@@ -62,7 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fuzz = parts.add_parser("fuzz")
     fuzz.add_argument("--count", type=int, default=1_000_000, help="broken files")
     load = parts.add_parser("load")
-    load.add_argument("--images", type=int, default=100_000, help="in each setting of the loader")
+    load.add_argument(
+        "--images",
+        type=int,
+        default=100_000,
+        help="with 0 workers and with 2 that persist; a fifth with others",
+    )
     starts = ["none", *multiprocessing.get_all_start_methods()]
     load.add_argument("--starts", nargs="+", choices=starts, default=starts, help="of workers")
     kills = parts.add_parser("kills")

@@ -90,7 +90,7 @@ _SCREENING = {"designs": 4, "refinements": 1, "finals": 1, "fraction": 0.5}
 
 def _screening(workers: int) -> Callable[[Path], None]:
     options = {**_SCREENING, "workers": workers}
-    return partial(_search, "screening", epochs=8, ops=_OPS, options=options)
+    return partial(_search, "screening", epochs=2, ops=_OPS, options=options)
 
 
 JOBS: dict[str, Callable[[Path], None]] = {

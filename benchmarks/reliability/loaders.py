@@ -20,11 +20,14 @@ from learned_augment import LearnedAugment
 
 __all__ = ["LoaderSettings", "Served", "load_rows", "loader_settings", "serve", "slope"]
 
-MODES = ("RGB", "L", "RGBA", "LA", "P", "CMYK")
+MODES = (*3 * ("RGB", "L", "RGBA", "LA", "CMYK"), "P")  # a palette takes PIL ten times as long
 BATCH = 64
 EPOCHS = 2
-CHECKED = 1024
+CHECKED = 512
 """Images of the runs that say whether a seed repeats its pixels."""
+
+PART = 5
+"""How many times fewer images settings serve that are not `LoaderSettings.long`."""
 
 
 class MixedImages(Dataset[tuple[int, int]]):
@@ -63,6 +66,11 @@ class LoaderSettings(NamedTuple):
     persistent: bool
     threads: int
 
+    @property
+    def long(self) -> bool:
+        """Whether all images are served: by no worker, and by two that persist."""
+        return self.workers == 0 or (self.workers == 2 and self.persistent)
+
 
 def loader_settings() -> Iterator[LoaderSettings]:
     """Yield every way to load that this machine has."""
@@ -90,8 +98,8 @@ class Served(NamedTuple):
         return len(batches) - len(set(batches))
 
 
-def serve(images: int, settings: LoaderSettings, seed: int) -> Served:
-    """Serve images in two epochs of whole batches, half of them in each.
+def serve(images: int, settings: LoaderSettings, seed: int, epochs: int = EPOCHS) -> Served:
+    """Serve images in epochs of whole batches, as many in each.
 
     Threads of the calling process augment a batch before the workers start.
     """
@@ -102,21 +110,24 @@ def serve(images: int, settings: LoaderSettings, seed: int) -> Served:
     augment(torch.zeros(32, 3, 64, 64))
     more: dict[str, Any] = {}
     if settings.workers:
+        context = multiprocessing.get_context(settings.start)
+        if settings.start == "forkserver":
+            context.set_forkserver_preload(["learned_augment"])  # once, not in every worker
         more = {
-            "multiprocessing_context": settings.start,
+            "multiprocessing_context": context,
             "persistent_workers": settings.persistent,
             "timeout": 300,  # a deadlock ends with an error
         }
-    data = MixedImages(max(1, images // (EPOCHS * BATCH)) * BATCH)
+    data = MixedImages(max(1, images // (epochs * BATCH)) * BATCH)
     loader = DataLoader(data, BATCH, num_workers=settings.workers, **more)
-    epochs, memory = [], list[int]()
-    for _ in range(EPOCHS):
+    batches, memory = [], list[int]()
+    for _ in range(epochs):
         checksums, memory = [], []
         for pixels, kib in loader:
             checksums.append(zlib.crc32(pixels.numpy().tobytes()))
             memory.append(int(kib.max()))
-        epochs.append(tuple(checksums))
-    return Served(tuple(epochs), tuple(memory))
+        batches.append(tuple(checksums))
+    return Served(tuple(batches), tuple(memory))
 
 
 def resident_kib() -> int:
@@ -142,12 +153,18 @@ def load_rows(images: int, settings: Iterable[LoaderSettings]) -> Iterator[dict[
     """Yield a row for each way to load: are pixels repeated, do draws differ, does memory grow.
 
     Workers that start by another method give the same pixels.
+
+    Args:
+        images: served by settings that are `LoaderSettings.long`; others serve a part.
+        settings: ways to load.
     """
     pixels: dict[tuple[int, bool], Served] = {}
     for chosen in settings:
         start = time.monotonic()
-        served = serve(images, chosen, 0)
-        again, other = (serve(min(images, CHECKED), chosen, seed) for seed in (0, 1))
+        total = images if chosen.long else images // PART
+        served = serve(total, chosen, 0)
+        few = min(total // EPOCHS, CHECKED)
+        again, other = (serve(few, chosen, seed, epochs=1) for seed in (0, 1))
         known = pixels.setdefault((chosen.workers, chosen.persistent), served)
         count = len(again.epochs[0])
         per_batch, error = slope(served.memory)
