@@ -18,14 +18,14 @@ from learned_augment._io import write_atomically
 from learned_augment._text import encodable
 from learned_augment.ops import OPS
 
-__all__ = ["TENSORS", "decode", "encode", "list_policies", "read", "write"]
+__all__ = ["TENSORS", "check_depth", "decode", "encode", "list_policies", "read", "write"]
 
 FORMAT = 2
 KEY = "learned_augment"
 TENSORS = {"mixture": "F64", "weights": "F64", "op": "I64", "value": "F64"}
 MAX_BYTES = 256 * 2**20
 DEEPEST = 100
-"""Levels that ``about`` may have, far under what writing it out as JSON can bear."""
+"""Levels that JSON in a file may have, far under what writing it out can bear."""
 
 Contents: TypeAlias = tuple[tuple[str, ...], dict[str, Tensor], dict[str, Any]]
 """Op names, tensors by name, and ``about``."""
@@ -80,7 +80,7 @@ def encode(ops: tuple[str, ...], tensors: Mapping[str, Tensor], about: Mapping[s
     Raises:
         ValueError: If ``about`` is nested deeper than a file may be.
     """
-    _check_depth(dict(about))
+    check_depth(dict(about), "'about'")
     document = {
         "format": FORMAT,
         "ops": [{"name": name, "unit": OPS[name].unit} for name in ops],
@@ -149,7 +149,7 @@ def _document(data: bytes) -> dict[str, Any]:
         )
     if not isinstance(about, dict):
         raise ValueError(f"expected 'about' to be a mapping, got {type(about).__name__}.")
-    _check_depth(about)
+    check_depth(about, "'about'")
     if version == 1:
         document = _from_format_1(document)
     dtypes = {name: row.get("dtype") for name, row in header.items() if name != "__metadata__"}
@@ -173,15 +173,21 @@ def _op_from_format_1(row: Any) -> Any:
     return {**row, "unit": _UNITS_OF_FORMAT_1.get(unit, unit)} if isinstance(unit, str) else row
 
 
-def _check_depth(about: dict[str, Any]) -> None:
-    level: list[Any] = [about]
+def check_depth(document: Any, name: str) -> None:
+    """Raise ValueError if a JSON document is nested deeper than a file may be.
+
+    Args:
+        document: JSON data.
+        name: what the message calls it.
+    """
+    level: list[Any] = [document]
     for _ in range(DEEPEST):
         nested = [part for part in level if isinstance(part, dict | list)]
         parts = (part.values() if isinstance(part, dict) else part for part in nested)
         level = [value for values in parts for value in values]
         if not level:
             return
-    raise ValueError(f"expected 'about' to be nested at most {DEEPEST} levels deep.")
+    raise ValueError(f"expected {name} to be nested at most {DEEPEST} levels deep.")
 
 
 def _header(data: bytes) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from learned_augment.evaluation.statistics import (
     pairs_needed,
     smallest_difference,
 )
+from learned_augment.serialization import check_depth
 
 __all__ = ["LEAST_INTEREST", "ComparisonResult", "Run"]
 
@@ -227,7 +228,9 @@ class ComparisonResult:
         """
         try:
             document = json.loads(text)
-            json.dumps(document, allow_nan=False)  # NaN is no JSON, and could not be written again
+            # Neither NaN nor what is nested too deeply could be written again.
+            json.dumps(document, allow_nan=False)
+            check_depth(document, "a result")
             if document.pop("format") not in _READABLE:
                 raise ValueError(f"expected format {FORMAT}")
             runs = tuple(map(Run.from_data, document.pop("runs")))

@@ -5,10 +5,12 @@ are read.
 """
 
 import ast
+import importlib
 import multiprocessing
 import os
 import random
 import signal
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -96,6 +98,14 @@ def test_a_broken_file_that_does_anything_else_is_told(tmp_path, guard, monkeypa
     monkeypatch.setattr("benchmarks.reliability.fuzz.SECONDS", 0.2)
     told = try_input(reading(read), b"abc", tmp_path / "file", guard)
     assert told.startswith(outcome)
+
+
+def test_a_module_that_loads_late_is_no_code_of_a_file(tmp_path, guard, monkeypatch):
+    (tmp_path / "loaded_late.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    target = reading(lambda path: importlib.import_module("loaded_late") and None)
+    assert try_input(target, b"abc", tmp_path / "file", guard) == "valid"
+    assert sys.modules.pop("loaded_late")
 
 
 def test_mutations_change_valid_data_and_leave_the_original():

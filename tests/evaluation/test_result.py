@@ -212,6 +212,17 @@ def test_broken_documents_are_refused_or_have_a_table():
         ComparisonResult.from_json("[" * 100000)
 
 
+@pytest.mark.parametrize("levels", [100, 300, 500])
+def test_a_document_that_could_not_be_written_again_is_refused(levels):
+    document = json.loads(CLEAR.to_json())
+    side = 8
+    for _ in range(levels):
+        side = [side]
+    document["settings"]["image_size"] = side
+    with pytest.raises(ValueError, match="a result to be nested at most 100 levels"):
+        ComparisonResult.from_json(json.dumps(document))
+
+
 def test_a_document_with_unknown_fields_is_refused():
     document = json.loads(CLEAR.to_json()) | {"more": 1}
     with pytest.raises(ValueError, match="more"):
