@@ -1,6 +1,7 @@
 """uint8 in compiled code: the pixels of torch and PIL, on any number of threads."""
 
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -19,7 +20,7 @@ from tests.backends.plans import LAYOUTS, NAMES, SIZES, images, laid_out, random
 
 pytest.importorskip("numba")
 
-from learned_augment.backends.numba import lut, parallel
+from learned_augment.backends.numba import apply, lut, parallel
 from learned_augment.backends.numba.apply import apply_to_pil, apply_uint8
 
 
@@ -47,6 +48,34 @@ def test_pil_images_come_out_of_the_kernel_as_out_of_pils_calls(mode, layers, fi
         assert picture.mode == mode
         compiled, own = apply_to_pil(picture, one, fill), pil.apply(picture, one, fill=fill)
         assert np.array_equal(compiled, own), one.steps(0)
+
+
+@pytest.mark.parametrize("name", ["Identity", "Invert", "Color", "Rotate"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_pil_result_is_written_to_and_pickled_like_any_other(mode, name):
+    levels = images(1, 3 if mode == "RGB" else 1, 21, 34)[0].permute(1, 2, 0).squeeze().numpy()
+    picture = Image.fromarray(levels)
+    out = apply_to_pil(picture, random_plan(1, 1, (name,)))
+    expected = np.array(out)
+    for _ in range(3):
+        apply_to_pil(picture, random_plan(1, 1, ("Posterize",)))
+    assert np.array_equal(pickle.loads(pickle.dumps(out)), expected)
+    expected[4:8, 2:9] = 200
+    out.paste((200,) * len(mode) if mode == "RGB" else 200, (2, 4, 9, 8))
+    assert np.array_equal(out, expected)
+    assert np.array_equal(picture, levels)
+
+
+def test_pil_itself_serves_where_pillow_does_not_map_arrays(monkeypatch):
+    picture = Image.fromarray(images(1, 3, 9, 7)[0].permute(1, 2, 0).numpy())
+    plan = random_plan(1, 3)
+    expected = apply_to_pil(picture, plan)
+    monkeypatch.delattr(Image.core, "map_buffer")
+    apply._maps.cache_clear()
+    assert not apply._maps()
+    assert np.array_equal(apply_to_pil(picture, plan), expected)
+    monkeypatch.undo()
+    apply._maps.cache_clear()
 
 
 def test_the_fourth_byte_of_pils_pixels_stays_255():
@@ -184,6 +213,22 @@ def test_levels_may_be_mapped_in_place(look_up):
     table = levels[::-1].copy()
     look_up(levels, levels, table)
     assert (levels == table).all()
+
+
+@pytest.mark.parametrize("wide", [False, pytest.param(True, marks=WIDE.marks)])
+@pytest.mark.parametrize("alike", [False, True])
+@pytest.mark.parametrize("pixels", [1, 15, 16, 17, 50, 768])
+def test_pixels_go_through_a_table_a_channel_and_keep_the_fourth_byte(pixels, alike, wide):
+    rng = np.random.default_rng(pixels)
+    source = rng.integers(0, 256, (pixels, 4)).astype(np.uint8)
+    table = np.array([rng.permutation(256) for _ in range(3)]).astype(np.uint8)
+    table = table[[0, 0, 0] if alike else [0, 1, 2]]
+    expected = np.stack([*(table[c, source[:, c]] for c in range(3)), source[:, 3]], axis=1)
+    look_up, target = lut.map_pixels_wide if wide else lut.map_pixels_each, np.zeros_like(source)
+    look_up(source.reshape(-1), target.reshape(-1), table)
+    assert np.array_equal(target, expected)
+    look_up(source.reshape(-1), source.reshape(-1), table)
+    assert np.array_equal(source, expected)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ time. Pixels are those of ``torch_uint8`` and ``kornia_float``. Images that draw
 compiled arithmetic take these backends.
 """
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -33,15 +33,14 @@ def apply_uint8(images: Tensor, plan: Plan, fill: Fill = None) -> Tensor:
         plan: One row an image.
         fill: 1 or C levels outside the image; None is 0, and gray for crop padding.
     """
-    source, pixel = images.numpy(), 0
+    source, pixel = images.numpy(), 1
     shape, out = source.shape[-3:], np.empty(source.shape, np.uint8)
     if not source.flags.c_contiguous:
         # torchvision decodes an image to channels that lie side by side.
         pixels = source.transpose(*range(source.ndim - 3), -2, -1, -3)
-        pixel = 3 if pixels.flags.c_contiguous else 0
-        source = pixels if pixel else np.ascontiguousarray(source)
+        pixel = 3 if pixels.flags.c_contiguous else 1
+        source = pixels if pixel == 3 else np.ascontiguousarray(source)
     source = source.reshape(len(plan), -1)
-    source.setflags(write=False)  # the kernel is compiled for one kind of array
     arrays, rest = _plan_arrays(plan)
     batches, outside = (source, out.reshape(len(plan), -1)), _colors(shape[0], fill, "u1")
     run_on_threads(uint8.run, batches, *arrays, shape, pixel, outside)
@@ -55,44 +54,36 @@ def apply_uint8(images: Tensor, plan: Plan, fill: Fill = None) -> Tensor:
 def apply_to_pil(image: Image.Image, plan: Plan, fill: Fill = None) -> Image.Image:
     """Apply a plan of one row to an image of mode RGB or L, nearest neighbor; a new image."""
     arrays, rest = _plan_arrays(plan)
-    if rest is not None:
+    if rest is not None or not _maps():
         return pil.apply(image, plan, fill=fill)
-    (width, height), channels = image.size, len(image.mode)
-    pixels = np.frombuffer(_encoded(image), np.uint8)[None]  # read-only, as bytes are
-    out, outside = np.empty(pixels.shape, np.uint8), _colors(channels, fill, "u1")
-    shape, pixel = (channels, height, width), 4 if channels == 3 else 0
-    run_on_threads(uint8.run, (pixels, out), *arrays, shape, pixel, outside)
-    return _decoded(image, out)
-
-
-_LAYOUTS = {"RGB": "RGBX", "L": "L"}
-"""PIL keeps RGB in four bytes a pixel; to pack and unpack them takes longer than to copy them."""
-
-
-def _encoded(image: Image.Image) -> bytes:
-    """Return ``image.tobytes("raw", layout)`` in one call of Pillow's encoder, where it has one."""
-    layout, size = _LAYOUTS[image.mode], image.size
     image.load()
-    try:
-        encoder = Image.core.raw_encoder(image.mode, layout)  # type: ignore[attr-defined]
-        encoder.setimage(image.im, (0, 0, *size))
-        return encoder.encode(size[0] * size[1] * len(layout))[2]  # type: ignore[no-any-return]
-    except (AttributeError, TypeError):
-        return image.tobytes("raw", layout)
+    (width, height), channels = image.size, len(image.mode)
+    pixel = 4 if channels == 3 else 1
+    pixels, out = (np.empty((1, pixel * height * width), np.uint8) for _ in range(2))
+    copied = _mapped(pixels, image)
+    copied.paste(image.im, (0, 0, width, height))
+    shape, outside = (channels, height, width), _colors(channels, fill, "u1")
+    in_out = run_on_threads(uint8.run, (pixels, out), *arrays, shape, pixel, outside)
+    return image._new(_mapped(out, image) if in_out else copied)
 
 
-def _decoded(image: Image.Image, pixels: Colors) -> Image.Image:
-    """Return ``Image.frombytes`` of pixels for a like image, without painting it first."""
-    mode, size, data = image.mode, image.size, pixels.data
-    layout = _LAYOUTS[mode]
+def _mapped(pixels: Colors, image: Image.Image) -> Any:
+    """Return the core of an image of the mode and size of another whose memory is an array.
+
+    ``Image.frombuffer`` does so too, but not for RGB, which PIL keeps in four bytes a pixel.
+    """
+    return Image.core.map_buffer(pixels, image.size, "raw", 0, (image.mode, 0, 1))  # type: ignore[attr-defined]
+
+
+@cache
+def _maps() -> bool:
+    """Return whether this Pillow keeps RGB in an array: what is used of it is not public."""
+    pixels, image = np.empty((1, 4), np.uint8), Image.new("RGB", (1, 1), (1, 2, 3))
     try:
-        core = Image.core.new(mode, size)  # type: ignore[attr-defined]
-        decoder = Image.core.raw_decoder(mode, layout)  # type: ignore[attr-defined]
-        decoder.setimage(core, (0, 0, *size))
-        decoder.decode(data)
-        return image._new(core)
-    except (AttributeError, TypeError):
-        return Image.frombytes(mode, size, data, "raw", layout)
+        _mapped(pixels, image).paste(image.im, (0, 0, 1, 1))
+    except (AttributeError, TypeError, ValueError):
+        return False
+    return pixels.tolist() == [[1, 2, 3, 255]]
 
 
 def apply_floats(images: Tensor, plan: Plan, fill: Fill = None) -> Tensor:

@@ -177,7 +177,7 @@ def _equalize(source: Pixels, target: Pixels, channels: int) -> None:
     levels, table = np.empty(source.size, np.uint8), np.empty((channels, 256), np.uint8)
     for k in range(source.size):
         levels[k] = np.int32(_level(source[k], most))
-    measure(levels, EQUALIZE, 0.0, table)
+    measure(levels, EQUALIZE, 0.0, table, 1)
     for c in range(channels):
         for k in range(c * size, c * size + size):
             level = source.dtype.type(table[c, levels[k]])

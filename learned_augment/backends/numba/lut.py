@@ -1,8 +1,9 @@
-"""Compiled: loops that count and map the gray levels of uint8 planes.
+"""Compiled: loops that count and map the gray levels of uint8 images.
 
-Arithmetic is PIL's: single precision where PIL's is, and nothing contracted or reordered. Levels go
-through a table 64 at a time on processors that can: no compiler turns a loop over a table into
-vector code, but x86 with AVX-512 VBMI has an instruction that looks up 64 levels in 128 entries.
+An image is planes, one a channel, or PIL's pixels: red, green, blue and a fourth byte. Arithmetic
+is PIL's: single precision where PIL's is, and nothing contracted or reordered. Levels go through a
+table 64 at a time on processors that can: no compiler turns a loop over a table into vector code,
+but x86 with AVX-512 VBMI has an instruction that looks up 64 levels in 128 entries.
 """
 
 from collections.abc import Callable
@@ -26,6 +27,8 @@ __all__ = [
     "look_up_wide",
     "luma",
     "map_levels",
+    "map_pixels_each",
+    "map_pixels_wide",
     "measure",
     "mix",
     "write_table",
@@ -40,34 +43,50 @@ LANES = 64
 PERMUTE = "llvm.x86.avx512.vpermi2var.qi.512"
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _look_up_64(
-    typing: Any, source: Any, at: Any, target: Any, to: Any, table: Any
-) -> tuple[Any, Callable[..., Any]]:
-    """Write target[to : to + 64] = table[source[at : at + 64]]."""
+def _look_up_64(*served: tuple[int, ...]) -> Any:
+    """Return what writes target[at : at + 64] = table[source[at : at + 64]], with a table each.
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        block = ir.VectorType(ir.IntType(8), LANES)
+    ``served`` names the bytes of a pixel of four that go through each of the tables (T, 256); bytes
+    that none serves stay as they are.
+    """
 
-        def place(argument: int, offset: Any) -> Any:
-            make = context.make_array(signature.args[argument])
-            levels = make(context, builder, arguments[argument]).data
-            return builder.bitcast(builder.gep(levels, [offset]), block.as_pointer())
+    @intrinsic  # type: ignore[untyped-decorator]
+    def look_up_64(
+        typing: Any, source: Any, at: Any, target: Any, table: Any
+    ) -> tuple[Any, Callable[..., Any]]:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            block = ir.VectorType(ir.IntType(8), LANES)
 
-        def load(argument: int, offset: Any) -> Any:
-            return builder.load(place(argument, offset), align=1)
+            def place(argument: int, offset: Any) -> Any:
+                make = context.make_array(signature.args[argument])
+                levels = make(context, builder, arguments[argument]).data
+                return builder.bitcast(builder.gep(levels, [offset]), block.as_pointer())
 
-        kind = ir.FunctionType(block, (block,) * 3)
-        permute = builder.module.declare_intrinsic(PERMUTE, (), kind)
-        index = load(0, arguments[1])
-        a, b, c, d = (load(4, ir.IntType(64)(LANES * part)) for part in range(4))
-        lower, upper = (builder.call(permute, [p, index, q]) for p, q in ((a, b), (c, d)))
-        in_upper = builder.icmp_signed("<", index, ir.Constant(block, [0] * LANES))
-        levels = builder.select(in_upper, upper, lower)
-        builder.store(levels, place(2, arguments[3]), align=1)
-        return context.get_dummy_value()
+            def load(argument: int, offset: Any) -> Any:
+                return builder.load(place(argument, offset), align=1)
 
-    return types.void(source, at, target, to, table), generate
+            kind = ir.FunctionType(block, (block,) * 3)
+            permute = builder.module.declare_intrinsic(PERMUTE, (), kind)
+            levels = index = load(0, arguments[1])
+            in_upper = builder.icmp_signed("<", index, ir.Constant(block, [0] * LANES))
+            for row, bytes_of_pixel in enumerate(served):
+                parts = (ir.IntType(64)(256 * row + LANES * part) for part in range(4))
+                a, b, c, d = (load(3, part) for part in parts)
+                lower, upper = (builder.call(permute, [p, index, q]) for p, q in ((a, b), (c, d)))
+                mapped = builder.select(in_upper, upper, lower)
+                mask = [int(lane % 4 in bytes_of_pixel) for lane in range(LANES)]
+                chosen = ir.Constant(ir.VectorType(ir.IntType(1), LANES), mask)
+                levels = builder.select(chosen, mapped, levels)
+            builder.store(levels, place(2, arguments[1]), align=1)
+            return context.get_dummy_value()
+
+        return types.void(source, at, target, table), generate
+
+    return look_up_64
+
+
+_look_up_levels = _look_up_64((0, 1, 2, 3))
+_look_up_pixels, _look_up_pixels_alike = _look_up_64((0,), (1,), (2,)), _look_up_64((0, 1, 2))
 
 
 @compiled
@@ -82,9 +101,38 @@ def look_up_wide(source: Bytes, target: Bytes, table: Bytes) -> None:
     """Do what ``look_up_each`` does, with AVX-512 VBMI."""
     whole = source.size // LANES * LANES
     for k in range(0, whole, LANES):
-        _look_up_64(source, k, target, k, table)
+        _look_up_levels(source, k, target, table)
     for k in range(whole, source.size):
         target[k] = table[source[k]]
+
+
+@compiled
+def map_pixels_each(source: Bytes, target: Bytes, table: Bytes) -> None:
+    """Map pixels (4 * n,) through tables (3, 256); ``target`` may be ``source``."""
+    _map_pixels_from(0, source, target, table)
+
+
+@compiled
+def map_pixels_wide(source: Bytes, target: Bytes, table: Bytes) -> None:
+    """Do what ``map_pixels_each`` does, with AVX-512 VBMI."""
+    whole, other = source.size // LANES * LANES, np.uint8(0)
+    for k in range(256):
+        other |= (table[0, k] ^ table[1, k]) | (table[0, k] ^ table[2, k])
+    if other:
+        for k in range(0, whole, LANES):
+            _look_up_pixels(source, k, target, table)
+    else:
+        for k in range(0, whole, LANES):
+            _look_up_pixels_alike(source, k, target, table)
+    _map_pixels_from(whole, source, target, table)
+
+
+@compiled
+def _map_pixels_from(start: int, source: Bytes, target: Bytes, table: Bytes) -> None:
+    for k in range(start, source.size, 4):
+        for c in range(3):
+            target[k + c] = table[c, source[k + c]]
+        target[k + 3] = source[k + 3]
 
 
 def is_wide() -> bool:
@@ -95,6 +143,8 @@ def is_wide() -> bool:
 
 map_levels = look_up_wide if is_wide() else look_up_each
 """The faster of the two on this processor."""
+
+_map_pixels = map_pixels_wide if is_wide() else map_pixels_each
 
 
 @compiled
@@ -125,8 +175,11 @@ def compose(table: Bytes, levels: Bytes) -> None:
 
 
 @compiled
-def look_up(source: Bytes, target: Bytes, table: Bytes) -> None:
-    """Map an image (C * H * W,) through its tables (C, 256); ``target`` may be ``source``."""
+def look_up(source: Bytes, target: Bytes, table: Bytes, pixel: int) -> None:
+    """Map an image through its tables (C, 256); ``target`` may be ``source``, see ``measure``."""
+    if pixel == 4:
+        _map_pixels(source, target, table)
+        return
     size = source.size // len(table)
     for c in range(len(table)):
         start = c * size
@@ -143,65 +196,12 @@ def write_table(code: float, value: float, statistics: float, table: Bytes) -> N
 
 
 @compiled
-def measure(image: Bytes, code: float, value: float, table: Bytes) -> None:
-    """Write the tables (C, 256) of an op that maps levels of an image (C * H * W,).
-
-    Args:
-        image: The image, from which the op's statistics are taken.
-        code: The opcode, of a pointwise op.
-        value: Of the op.
-        table: Where the tables go.
-    """
-    if code == EQUALIZE:
-        _equalize(image, table)
-    elif code == AUTO_CONTRAST:
-        _auto_contrast(image, table)
-    elif code == CONTRAST:
-        write_table(code, value, _mean_luma(image, image.size // len(table)), table)
-    else:
-        write_table(code, value, 0.0, table)
-
-
-@compiled
-def _equalize(image: Bytes, table: Bytes) -> None:
-    size, counts = image.size // len(table), np.empty((4, 256), np.int32)
-    for c in range(len(table)):
-        _count(image[c * size : c * size + size], counts)
-        _equalize_plane(counts[0], size, table[c])
-
-
-@compiled
-def _auto_contrast(image: Bytes, table: Bytes) -> None:
-    size = image.size // len(table)
-    for c in range(len(table)):
-        low, high = np.uint8(255), np.uint8(0)
-        for level in image[c * size : c * size + size]:
-            low, high = min(low, level), max(high, level)
-        scale = 255.0 / (high - low) if high > low else 1.0
-        shift = low * scale if high > low else 0.0
-        for k in range(256):
-            table[c, k] = np.int32(min(max(k * scale - shift, 0.0), 255.0))
-
-
-@compiled
-def _count(plane: Bytes, counts: Counts) -> None:
-    """Count levels into the first of four rows (4, 256).
-
-    The others let equal neighbours not wait for each other.
-    """
-    counts[:] = 0
-    quarter = plane.size // 4
-    first, second = plane[:quarter], plane[quarter : 2 * quarter]
-    third, fourth = plane[2 * quarter : 3 * quarter], plane[3 * quarter :]
-    for k in range(quarter):
-        counts[0, first[k]] += 1
-        counts[1, second[k]] += 1
-        counts[2, third[k]] += 1
-        counts[3, fourth[k]] += 1
-    for k in range(quarter, fourth.size):
-        counts[3, fourth[k]] += 1
+def _auto_contrast_plane(low: int, high: int, levels: Bytes) -> None:
+    """Write the table (256,) that stretches levels from ``low`` to ``high``."""
+    scale = 255.0 / (high - low) if high > low else 1.0
+    shift = low * scale if high > low else 0.0
     for k in range(256):
-        counts[0, k] += counts[1, k] + counts[2, k] + counts[3, k]
+        levels[k] = np.int32(min(max(k * scale - shift, 0.0), 255.0))
 
 
 @compiled
@@ -226,15 +226,89 @@ def _equalize_plane(counts: Counts, size: int, levels: Bytes) -> None:
         levels[k] = np.int32(min((counts[k] + 0.5) * inverse, 255.0))
 
 
+def _measuring(pixel: int) -> Callable[[Bytes, float, float, Bytes], None]:
+    """Return what measures images that are planes (1) or pixels (4).
+
+    The compiler makes vector code of a loop whose stride it knows.
+    """
+
+    @compiled
+    def place(channel: int, k: int, size: int) -> Any:
+        return np.uint64(channel * size + k) if pixel == 1 else np.uint64(pixel * k + channel)
+
+    @compiled
+    def count(image: Bytes, channel: int, size: int, counts: Counts) -> None:
+        """Count a channel's levels into the first of four rows (4, 256).
+
+        The others let equal neighbours not wait for each other.
+        """
+        counts[:] = 0
+        quarter = size // 4
+        for k in range(quarter):
+            for row in range(4):
+                counts[row, image[place(channel, row * quarter + k, size)]] += 1
+        for k in range(4 * quarter, size):
+            counts[3, image[place(channel, k, size)]] += 1
+        for k in range(256):
+            counts[0, k] += counts[1, k] + counts[2, k] + counts[3, k]
+
+    @compiled
+    def extremes(image: Bytes, channel: int, size: int) -> tuple[Any, Any]:
+        low, high = np.uint8(255), np.uint8(0)
+        for k in range(size):
+            level = image[place(channel, k, size)]
+            low, high = min(low, level), max(high, level)
+        return low, high
+
+    @compiled
+    def mean_luma(image: Bytes, size: int, channels: int) -> float:
+        total: Any = 0
+        if channels == 1:
+            for level in image:
+                total += np.int64(level)
+        else:
+            for k in range(size):
+                red, green, blue = place(0, k, size), place(1, k, size), place(2, k, size)
+                total += np.int64(luma(image[red], image[green], image[blue]))
+        mean: float = np.floor(total / size + 0.5)
+        return mean
+
+    @compiled
+    def measure_statistics(image: Bytes, code: float, value: float, table: Bytes) -> None:
+        channels = len(table)
+        size = image.size // (channels if pixel == 1 else pixel)
+        if code == EQUALIZE:
+            counts = np.empty((4, 256), np.int32)
+            for c in range(channels):
+                count(image, c, size, counts)
+                _equalize_plane(counts[0], size, table[c])
+        elif code == AUTO_CONTRAST:
+            for c in range(channels):
+                low, high = extremes(image, c, size)
+                _auto_contrast_plane(low, high, table[c])
+        else:
+            write_table(code, value, mean_luma(image, size, channels), table)
+
+    return measure_statistics  # type: ignore[no-any-return]
+
+
+_measure_planes, _measure_pixels = _measuring(1), _measuring(4)
+
+
 @compiled
-def _mean_luma(image: Bytes, size: int) -> float:
-    total: Any = 0
-    if image.size == size:
-        for k in range(size):
-            total += np.int64(image[k])
+def measure(image: Bytes, code: float, value: float, table: Bytes, pixel: int) -> None:
+    """Write the tables (C, 256) of an op that maps levels of an image.
+
+    Args:
+        image: The image, from which the op's statistics are taken.
+        code: The opcode, of a pointwise op.
+        value: Of the op.
+        table: Where the tables go.
+        pixel: 1 if the image is planes (C * H * W,), 4 if it is pixels (4 * H * W,).
+    """
+    if code not in (EQUALIZE, AUTO_CONTRAST, CONTRAST):
+        write_table(code, value, 0.0, table)
+    elif pixel == 4:
+        _measure_pixels(image, code, value, table)
     else:
-        red, green, blue = image[:size], image[size : 2 * size], image[2 * size :]
-        for k in range(size):
-            total += np.int64(luma(red[k], green[k], blue[k]))
-    mean: float = np.floor(total / size + 0.5)
-    return mean
+        _measure_planes(image, code, value, table)

@@ -62,13 +62,16 @@ def wait_for_all(queue: Queue, images: int) -> None:
         pass
 
 
-def run_on_threads(entry: Callable[..., None], batches: Sequence[Any], *rest: Any) -> None:
+def run_on_threads(entry: Callable[..., Any], batches: Sequence[Any], *rest: Any) -> Any:
     """Run an entry point on as many threads as torch may use, and wait for all images.
 
     Args:
         entry: Takes the batches, the rest, a queue and whether to stay until all images are done.
         batches: Arrays (B, N) that are read or written.
         rest: What else the entry takes.
+
+    Returns:
+        The entry's result in this thread.
     """
     queue = np.zeros(2, np.int64)
     if batches[0].nbytes >= SMALL:
@@ -76,9 +79,9 @@ def run_on_threads(entry: Callable[..., None], batches: Sequence[Any], *rest: An
         for _ in range(threads - 1):
             _pool(os.getpid(), threads - 1).submit(entry, *batches, *rest, queue, False)
     try:
-        entry(*batches, *rest, queue, True)
+        return entry(*batches, *rest, queue, True)
     except OSError:  # no room to keep what was compiled; compiled code itself raises no such error
-        not_kept(entry)(*batches, *rest, queue, True)
+        return not_kept(entry)(*batches, *rest, queue, True)
 
 
 @lru_cache(maxsize=1)
