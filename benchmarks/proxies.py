@@ -38,7 +38,7 @@ from learned_augment import Policy
 from learned_augment.builders import from_layers
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.runtime.rng import isolated
-from learned_augment.search.screening.trials import calibrated_loss, training_part
+from learned_augment.search.screening.trials import training_part
 from learned_augment.training import Recipe, Trainer
 from learned_augment.training.normalize import Normalize, level_statistics
 from learned_augment.training.trainer import augment_batch
@@ -114,7 +114,10 @@ def _trainer(
 
 
 def _log_loss(trainer: Trainer) -> float:
-    return math.log(calibrated_loss(*trainer.finish()))
+    """Return the log of the cross entropy at the best temperature, half an error added."""
+    logits, labels = trainer.finish()
+    losses = [cross_entropy(logits / t, labels).item() for t in torch.logspace(-1, 1, 41)]
+    return math.log(min(losses) + 0.5 * math.log(2) / len(labels))
 
 
 def fewer_images(fraction: float) -> Callable[[Bench, Policies], dict[str, float]]:

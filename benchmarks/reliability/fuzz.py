@@ -111,7 +111,7 @@ def _policies() -> list[bytes]:
         {"name": "found", "found": True, "short": 1.0, "full": {"0": 0.5, "1": 0.6, "2": 0.4}},
         {"name": "known", "found": False, "short": None, "full": {"0": 0.7, "1": 0.6, "2": 0.9}},
     ]
-    effects = {"target": "log loss", "unit": "nats", "rows": [row], "trainings": 60}
+    effects = {"target": "errors", "unit": "%", "rows": [row], "trainings": 60}
     about = {
         "name": "searched",
         "placement": "replaces",

@@ -9,6 +9,7 @@ __all__ = [
     "Difference",
     "paired_difference",
     "pairs_needed",
+    "percent_fewer",
     "smallest_difference",
     "t_quantile",
 ]
@@ -64,6 +65,18 @@ def paired_difference(
     deviation = max(statistics.stdev(differences), step / math.sqrt(6))
     half = t_quantile(level, len(values) - 1) * deviation / math.sqrt(len(values))
     return Difference(mean, mean - half, mean + half, len(values))
+
+
+def percent_fewer(logarithm: float) -> float:
+    """Return by how many percent a quantity is smaller whose logarithm is smaller by so much.
+
+    Example:
+        >>> round(percent_fewer(math.log(2)), 6)  # half as many
+        50.0
+        >>> round(percent_fewer(-math.log(2)), 6)  # twice as many
+        -100.0
+    """
+    return 100 * (1 - math.exp(-logarithm))
 
 
 def smallest_difference(deviation: float, pairs: int) -> float:

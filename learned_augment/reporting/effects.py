@@ -3,8 +3,8 @@
 The JSON form, which a search writes and this module reads and checks::
 
     {
-        "target": "accuracy" or "log loss",
-        "unit": "points" or "nats",
+        "target": "accuracy" or "errors",
+        "unit": "points" or "%",
         "rows": [
             {
                 "op": "Rotate",
@@ -30,7 +30,7 @@ from learned_augment.policy import Policy
 
 __all__ = ["Effect", "Effects", "effects_sentences", "policy_effects", "signed"]
 
-_UNITS = {"accuracy": "points", "log loss": "nats"}
+_UNITS = {"accuracy": "points", "errors": "%"}
 _LARGEST = 1e9
 _NUMBERS = ("value", "effect", "standard_error", "low", "high")
 
@@ -74,8 +74,8 @@ class Effects:
     """The effects of ops, largest first.
 
     Attributes:
-        target: "accuracy" or "log loss".
-        unit: "points" of accuracy or "nats" of log loss.
+        target: "accuracy" or "errors".
+        unit: "points" of accuracy, or "%" of errors that an op saves.
         rows: The effects, largest first.
         trainings: Number of trainings of the whole experiment.
         settings: What was trained, plain JSON data.
@@ -131,6 +131,8 @@ def effects_sentences(effects: Effects, count: int = 5) -> list[str]:
         >>> data = {"target": "accuracy", "unit": "points", "rows": [row], "trainings": 60}
         >>> effects_sentences(Effects.from_data(data))
         ['Flip 0.5 hurts: -3.1 points [-3.9, -2.3].']
+        >>> effects_sentences(Effects.from_data(data | {"target": "errors", "unit": "%"}))
+        ['Flip 0.5 hurts: 3 % more errors [2, 4].']
     """
     best = [row for row in effects.rows if row.effect > 0][:count]
     worst = [row for row in reversed(effects.rows) if row.effect <= 0][:count]
@@ -139,13 +141,19 @@ def effects_sentences(effects: Effects, count: int = 5) -> list[str]:
 
 def _sentence(row: Effect, unit: str) -> str:
     outcome = "shows no clear effect" if row.outcome == "unclear" else row.outcome
+    if unit == "%":
+        more = row.effect <= 0
+        numbers = (-row.effect, -row.high, -row.low) if more else (row.effect, row.low, row.high)
+        amount, low, high = (f"{number:.0f}" for number in numbers)
+        kind = "more" if more else "fewer"
+        return f"{row.label} {outcome}: {amount} % {kind} errors [{low}, {high}]."
     effect, low, high = (signed(number, unit) for number in (row.effect, row.low, row.high))
     return f"{row.label} {outcome}: {effect} {unit} [{low}, {high}]."
 
 
 def signed(number: float, unit: str) -> str:
-    """Return an effect with its sign, in the digits that its unit ("points" or "nats") is worth."""
-    places = 1 if unit == "points" else 2
+    """Return an effect with its sign, in the digits that its unit ("points" or "%") is worth."""
+    places = 1 if unit == "points" else 0
     return f"{number:+.{places}f}"
 
 

@@ -180,38 +180,38 @@ def _effects(effects: Effects) -> dict[str, Any]:
 def _race(race: Sequence[Entrant]) -> dict[str, Any]:
     chosen = race[0].name
     rows = [
-        ["policy", "found by the search", "trainings", "log loss", "difference", "95 % interval"]
+        ["policy", "found by the search", "trainings", "error", "fewer errors", "95 % interval"]
     ]
     rows += [
         [
             entrant.name,
             "yes" if entrant.found else "no",
-            str(len(entrant.losses)),
-            f"{entrant.mean:.3f}",
-            *_interval_cells(entrant.gain, 3),
+            str(len(entrant.errors)),
+            f"{100 * entrant.mean:.1f} %",
+            *_interval_cells(entrant.gain, 0, " %"),
         ]
         for entrant in race
     ]
     gains = [Interval(entrant.name, *entrant.gain[:3]) for entrant in race if entrant.gain]
-    label = f"log loss less than that of {chosen}, nats (above 0 is better)"
-    alt = f"Reduction of log loss against {chosen}, in nats. {_in_words(gains)}"
+    label = f"fewer errors than {chosen}, % (above 0 is better)"
+    alt = f"Percent fewer errors than {chosen}. {_in_words(gains)}"
     caption = f"Each policy against {chosen}, the one that was chosen, with 95 % intervals."
 
     def draw(width: float) -> "Figure":
-        return intervals_figure(gains, label, "nats", width)
+        return intervals_figure(gains, label, "%", width)
 
     return {
         "rows": rows,
-        "caption": "Log loss on validation images: mean over full trainings; difference to "
-        f"{chosen} paired by training, in nats (above 0 is better).",
+        "caption": "Expected error on validation images: mean over the rounds of the race, each on "
+        f"half of the images; percent fewer errors than {chosen}, paired by round.",
         "figure": _figure(draw, alt, caption) if gains else None,
     }
 
 
-def _interval_cells(found: Difference | None, places: int) -> list[str]:
+def _interval_cells(found: Difference | None, places: int, unit: str = "") -> list[str]:
     if found is None:
         return ["", ""]
-    mean, low, high = (f"{number:+.{places}f}" for number in found[:3])
+    mean, low, high = (f"{number:+.{places}f}{unit}" for number in found[:3])
     return [mean, f"{low} to {high}"]
 
 

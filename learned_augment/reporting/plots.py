@@ -180,7 +180,7 @@ def intervals_figure(
     Args:
         rows: The differences, from top to bottom.
         label: Label of the axis.
-        unit: "points" of accuracy or "nats" of log loss.
+        unit: "points" of accuracy or "%" of errors.
         width: Width in CSS pixels.
 
     Raises:
@@ -373,7 +373,7 @@ def _intervals_height(rows: int, images: bool) -> float:
 def _draw_effects(figure: "FigureBase", effects: Effects, width: float) -> None:
     rows = [Interval(row.label, row.effect, row.low, row.high) for row in effects.rows]
     label = f"effect on {effects.target}, {effects.unit} (above 0 helps)"
-    if effects.target == "log loss":
+    if effects.target == "errors":
         label = f"reduction of {effects.target}, {effects.unit} (above 0 helps)"
     axes = figure.add_subplot()
     words = {outcome: outcome for outcome in _MARKERS}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from learned_augment.evaluation.statistics import Difference, paired_difference
+from learned_augment.evaluation.statistics import Difference, paired_difference, percent_fewer
 
 __all__ = ["Entrant", "read_race"]
 
@@ -18,39 +18,40 @@ class Entrant:
     Attributes:
         name: Its name.
         found: Whether the search found it.
-        losses: Log loss on validation images of each training, by the number of its round.
-        gain: How much less its log loss is than that of the chosen policy, in nats, paired by
-            round; None for the chosen one, and with fewer than two rounds in common.
+        errors: Expected error rate on validation images of each training, by the number of its
+            round.
+        gain: How many percent fewer errors it makes than the chosen policy, paired by round; None
+            for the chosen one, and with fewer than two rounds in common.
     """
 
     name: str
     found: bool
-    losses: Mapping[str, float]
+    errors: Mapping[str, float]
     gain: Difference | None
 
     @property
     def mean(self) -> float:
-        """The mean of its losses."""
-        return statistics.fmean(self.losses.values())
+        """The geometric mean of its errors, which `gain` compares."""
+        return statistics.geometric_mean(self.errors.values())
 
 
 def read_race(about: Mapping[str, Any]) -> list[Entrant]:
-    """Return the policies of the last rounds, the chosen one first, then by mean log loss.
+    """Return the policies of the last rounds, the chosen one first, then by mean error.
 
     The list is empty if ``about`` holds no race, or one of another form.
     """
     race, chosen = about.get("race"), about.get("chosen")
     if not isinstance(race, list) or not all(map(_is_entry, race)):
         return []
-    losses = {entry["name"]: entry["full"] for entry in race if entry["full"]}
-    if chosen not in losses:
+    errors = {entry["name"]: entry["full"] for entry in race if entry["full"]}
+    if chosen not in errors:
         return []
     entrants = [
         Entrant(
             entry["name"],
             entry["found"],
             entry["full"],
-            None if entry["name"] == chosen else _gain(entry["full"], losses[chosen]),
+            None if entry["name"] == chosen else _gain(entry["full"], errors[chosen]),
         )
         for entry in race
         if entry["full"]
@@ -58,11 +59,14 @@ def read_race(about: Mapping[str, Any]) -> list[Entrant]:
     return sorted(entrants, key=lambda entrant: (entrant.name != chosen, entrant.mean))
 
 
-def _gain(losses: Mapping[str, float], chosen: Mapping[str, float]) -> Difference | None:
-    rounds = sorted(losses.keys() & chosen.keys())
+def _gain(errors: Mapping[str, float], chosen: Mapping[str, float]) -> Difference | None:
+    rounds = sorted(errors.keys() & chosen.keys())
     if len(rounds) < 2:
         return None
-    return paired_difference([chosen[n] for n in rounds], [losses[n] for n in rounds])
+    logarithms = [[math.log(given[n]) for n in rounds] for given in (chosen, errors)]
+    difference = paired_difference(*logarithms)
+    mean, low, high = map(percent_fewer, difference[:3])
+    return Difference(mean, low, high, difference.pairs)
 
 
 def _is_entry(entry: Any) -> bool:
@@ -71,5 +75,5 @@ def _is_entry(entry: Any) -> bool:
         and isinstance(entry.get("name"), str)
         and isinstance(entry.get("found"), bool)
         and isinstance(entry.get("full"), dict)
-        and all(isinstance(n, float | int) and math.isfinite(n) for n in entry["full"].values())
+        and all(isinstance(n, float | int) and 0 < n < math.inf for n in entry["full"].values())
     )

@@ -16,7 +16,7 @@ from learned_augment._text import first_line
 
 __all__ = ["differences", "encode", "load_checkpoint", "read", "save_checkpoint"]
 
-FORMAT = 4
+FORMAT = 5
 """Counts the changes of what a state holds, so that an older one is refused, not misread."""
 
 

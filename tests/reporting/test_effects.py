@@ -71,10 +71,10 @@ def test_sentences_name_the_five_best_and_the_five_worst():
     ]
 
 
-def test_a_positive_effect_on_log_loss_helps_too():
-    data = one_row(effect=0.42, low=0.16, high=0.68) | {"target": "log loss", "unit": "nats"}
+def test_effects_on_errors_say_whether_there_are_fewer_or_more():
+    data = one_row(effect=42.3, low=16.0, high=68.0) | {"target": "errors", "unit": "%"}
     assert effects_sentences(Effects.from_data(data)) == [
-        "Rotate 8 helps: +0.42 nats [+0.16, +0.68]."
+        "Rotate 8 helps: 42 % fewer errors [16, 68]."
     ]
 
 
@@ -88,7 +88,7 @@ def test_a_policy_without_effects_has_none():
 FAULTS = {
     "no mapping": ([], "Expected effects as a mapping, got \\[\\]"),
     "unknown target": (made_effects(target="speed"), "got 'speed' in 'points'"),
-    "unit of another target": (made_effects(unit="nats"), "accuracy in points or log loss in nats"),
+    "unit of another target": (made_effects(unit="%"), "accuracy in points or errors in %"),
     "no rows": (made_effects(rows=[]), "one or more rows of effects, got \\[\\]"),
     "rows are a text": (made_effects(rows="Flip"), "one or more rows of effects, got 'Flip'"),
     "row is a text": (made_effects(rows=["Flip"]), "an effect as a mapping, got 'Flip'"),

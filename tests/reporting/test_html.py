@@ -135,28 +135,22 @@ def test_the_page_of_a_policy_holds_effects_ops_examples_and_provenance():
 
 def test_the_page_of_a_search_shows_its_race(tmp_path):
     race = [
-        {"name": "none", "found": False, "short": 1.0, "full": {"0": 0.9, "1": 0.8, "2": 1.0}},
+        {"name": "none", "found": False, "short": 0.9, "full": {"0": 0.2, "1": 0.4, "2": 0.25}},
         {"name": "early", "found": True, "short": 0.7, "full": {}},
         {"name": "crop", "found": False, "short": 0.8, "full": {"0": 0.5}},
-        {"name": "best", "found": True, "short": 0.5, "full": {"0": 0.6, "1": 0.4, "2": 0.7}},
+        {"name": "best", "found": True, "short": 0.5, "full": {"0": 0.1, "1": 0.2, "2": 0.1}},
     ]
-    sentence = "best has less loss than the best policy that needs no search, none."
+    sentence = "best makes fewer errors than the best policy that needs no search, none."
     about = {"name": "mine", "chosen": "best", "race": race, "sentence": sentence}
     page = policy_page(dataclasses.replace(MEASURED, about=about))
     assert "Against other policies" in headings(page)
     texts = read(page).texts
     assert sentence in texts
     start = texts.index("best", texts.index("95 % interval"))
-    assert texts[start : start + 4] == ["best", "yes", "3", "0.567"]
-    assert texts[start + 4 : start + 8] == ["crop", "no", "1", "0.500"]
-    assert texts[start + 8 : start + 14] == [
-        "none",
-        "no",
-        "3",
-        "0.900",
-        "-0.333",
-        "-0.477 to -0.190",
-    ]
+    assert texts[start : start + 4] == ["best", "yes", "3", "12.6 %"]
+    assert texts[start + 4 : start + 8] == ["none", "no", "3", "27.1 %"]
+    assert texts[start + 8 : start + 10] == ["-115 %", "-197 % to -56 %"]
+    assert texts[start + 10 : start + 14] == ["crop", "no", "1", "50.0 %"]
     assert "early" not in texts
     unlike = dataclasses.replace(MEASURED, about={**about, "race": [{"name": 3}]})
     assert "Against other policies" not in headings(policy_page(unlike))

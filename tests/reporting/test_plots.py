@@ -132,10 +132,10 @@ def test_images_beside_effects_differ_and_unknown_ops_have_none():
     assert len(images) == len(set(images)) == len(ROWS) - 2
 
 
-def test_effects_on_log_loss_say_so():
-    data = made_effects(target="log loss", unit="nats")
+def test_effects_on_errors_say_so():
+    data = made_effects(target="errors", unit="%")
     (axes,) = effects_figure(Effects.from_data(data)).axes
-    assert axes.get_xlabel() == "reduction of log loss, nats (above 0 helps)"
+    assert axes.get_xlabel() == "reduction of errors, % (above 0 helps)"
 
 
 def test_a_policy_shows_its_effects_above_its_ops():

@@ -61,11 +61,11 @@ def _written(path, contents):
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
-        ({"format": 1, "config": {}, "state": {}}, "expected checkpoint format 4, got 1"),
-        ({"format": torch.ones(2), "config": {}, "state": {}}, "expected checkpoint format 4"),
-        ({"format": 4, "config": {}}, "is not a checkpoint of a sum"),
-        ({"format": 4, "config": {}, "state": 3}, "its configuration or its state is no mapping"),
-        ({"format": 4, "config": {"a": torch.ones(2)}, "state": {}}, "is no mapping"),
+        ({"format": 1, "config": {}, "state": {}}, "expected checkpoint format 5, got 1"),
+        ({"format": torch.ones(2), "config": {}, "state": {}}, "expected checkpoint format 5"),
+        ({"format": 5, "config": {}}, "is not a checkpoint of a sum"),
+        ({"format": 5, "config": {}, "state": 3}, "its configuration or its state is no mapping"),
+        ({"format": 5, "config": {"a": torch.ones(2)}, "state": {}}, "is no mapping"),
     ],
 )
 def test_a_file_of_another_form_is_refused_in_words(tmp_path, contents, message):

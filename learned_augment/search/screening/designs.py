@@ -46,7 +46,11 @@ def design_policy(factors: Sequence[Factor], design: Design) -> Policy:
 
 
 def random_designs(
-    factors: Sequence[Factor], count: int, inclusion: float, generator: torch.Generator
+    factors: Sequence[Factor],
+    count: int,
+    inclusion: float,
+    generator: torch.Generator,
+    base: Design = (),
 ) -> list[Design]:
     """Return balanced random designs: each op in as many of them, each strength nearly so.
 
@@ -58,6 +62,7 @@ def random_designs(
         count: number of designs.
         inclusion: fraction of the ops in a design of the first half.
         generator: to draw from.
+        base: in half of the designs of each kind, but for the ops that are drawn.
     """
     chosen: list[list[tuple[int, float]]] = [[] for _ in range(count)]
     kinds = ((inclusion, USUAL), (min(2 * inclusion, 1.0), USUAL / 2))
@@ -70,7 +75,12 @@ def random_designs(
             for row in rows[order[: max(round(fraction * len(rows)), 1)]].tolist():
                 chosen[row].append((places[number % len(places)], probability))
                 number += 1
-    return [tuple(design) for design in chosen]
+    for number, design in enumerate(chosen):
+        if number // len(kinds) % 2:
+            continue
+        drawn = {factors[place].op for place, _ in design}
+        design += [pair for pair in base if factors[pair[0]].op not in drawn]
+    return [tuple(sorted(design)) for design in chosen]
 
 
 def variables(factors: Sequence[Factor], designs: Sequence[Design]) -> Tensor:
@@ -113,19 +123,17 @@ def best_design(
     coefficients: Tensor,
     starts: Sequence[Design] = ((),),
     steps: int | None = None,
-    most: int | None = None,
 ) -> Design:
-    """Return the design of the smallest predicted loss, found by changing one op at a time.
+    """Return the design of the smallest predicted error, found by changing one op at a time.
 
     Args:
         factors: what there is.
         coefficients: (V,) of the variables.
         starts: designs to change.
         steps: changes of each at most; None for as many as lead to less.
-        most: ops it may have; None for any number.
     """
     given = coefficients.tolist()
-    found = [_improved(factors, given, start, steps, most) for start in starts]
+    found = [_improved(factors, given, start, steps) for start in starts]
     return min(found, key=lambda pair: pair[0])[1]
 
 
@@ -134,19 +142,18 @@ def _improved(
     coefficients: Sequence[float],
     best: Design,
     steps: int | None,
-    most: int | None,
 ) -> tuple[float, Design]:
-    """Return the loss of a changed design, and the design."""
+    """Return the log error of a changed design, and the design."""
     least = _predicted(factors, coefficients, best)
     for _ in itertools.count() if steps is None else range(steps):
-        losses = {
+        errors = {
             design: _predicted(factors, coefficients, design)
-            for design in _neighbors(factors, best, most)
+            for design in _neighbors(factors, best)
         }
-        design = min(losses, key=lambda one: losses[one])
-        if not losses[design] < least - 1e-9:
+        design = min(errors, key=lambda one: errors[one])
+        if not errors[design] < least - 1e-9:
             break
-        best, least = design, losses[design]
+        best, least = design, errors[design]
     return least, best
 
 
@@ -164,14 +171,12 @@ def _predicted(factors: Sequence[Factor], coefficients: Sequence[float], design:
     return direct + linear * total + by_magnitude * weighted + square * total**2 / 10
 
 
-def _neighbors(factors: Sequence[Factor], design: Design, most: int | None) -> list[Design]:
+def _neighbors(factors: Sequence[Factor], design: Design) -> list[Design]:
     """Return the designs that differ in one op: left out, put in, or otherwise applied."""
     found = []
     for op in _ops(factors):
         others = tuple(pair for pair in design if factors[pair[0]].op != op)
         found.append(others)
-        if most is not None and len(others) >= most:
-            continue
         found += [
             tuple(sorted([*others, (place, probability)]))
             for place, factor in enumerate(factors)

@@ -1,4 +1,4 @@
-"""Bayesian regression of log loss on what policies do: effects with errors, and predictions.
+"""Bayesian regression of log error on what policies do: effects with errors, and predictions.
 
 Shapes: N trials, V variables, G groups of trials with the same images. All float64.
 """
@@ -21,9 +21,9 @@ class Regression:
     """The posterior of the coefficients.
 
     Attributes:
-        mean: (V,), change of the log loss by one unit of each variable.
+        mean: (V,), change of the log error by one unit of each variable.
         covariance: (V, V).
-        noise: standard deviation of a trial's log loss about its prediction.
+        noise: standard deviation of a trial's log error about its prediction.
     """
 
     mean: Tensor
@@ -31,7 +31,7 @@ class Regression:
     noise: float
 
     def predict(self, variables: Tensor) -> Tensor:
-        """Return the predicted log loss relative to the empty policy's, (N,)."""
+        """Return the predicted log error relative to the empty policy's, (N,)."""
         return variables @ self.mean
 
     def spread(self, variables: Tensor) -> Tensor:
@@ -52,12 +52,12 @@ class Regression:
 
 
 def fit_effects(variables: Tensor, groups: Tensor, target: Tensor) -> Regression:
-    """Fit the log losses of trials; the prior's width and the noise are those of most evidence.
+    """Fit the log errors of trials; the prior's width and the noise are those of most evidence.
 
     Args:
         variables: (N, V).
         groups: (N,), trials of one number share their images and their length.
-        target: (N,), log losses.
+        target: (N,), log errors.
     """
     count = int(groups.max()) + 1
     levels = torch.nn.functional.one_hot(groups, count).double()

@@ -1,6 +1,6 @@
 """Who takes part in the race: policies that need no search, and those that the regression finds."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from torchvision.transforms import AutoAugmentPolicy
@@ -10,11 +10,9 @@ from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS
 from learned_augment.policy import Policy
 from learned_augment.search.screening.designs import (
     Design,
-    best_design,
     design_policy,
     uniform_design,
 )
-from learned_augment.search.screening.effects import Regression
 from learned_augment.search.screening.factors import MAGNITUDES, Factor
 
 __all__ = [
@@ -28,11 +26,8 @@ __all__ = [
 USUAL_CROP = ("PadCrop", MAGNITUDES[1])
 """The crop of `named_policies.BASE_AUGMENTATIONS` as an op of a design."""
 
-FAMILIES = ("RandAugment", "TrivialAugment", "others")
-"""Of each, the best policy races; the others are base augmentations and published policies."""
-
-FEW = 3
-"""Ops of a found policy that has few of them."""
+FAMILIES = ("base augmentation", "RandAugment", "TrivialAugment", "published")
+"""Of each, the best policy races."""
 
 PUBLISHED = ("dada-cifar10", "dada-svhn", "deepaa-cifar10")
 
@@ -78,14 +73,14 @@ def base_entrants(factors: Sequence[Factor]) -> list[Entrant]:
     """Return what people use by default: nothing, crop, and crop and flip, as far as allowed."""
     crop = [place for place, one in enumerate(factors) if (one.op, one.magnitude) == USUAL_CROP]
     flip = [place for place, one in enumerate(factors) if one.op == "Flip"]
-    entrants = [Entrant("none", (), "others", ())]
+    entrants = [Entrant("none", (), FAMILIES[0], ())]
     if crop:
         policies, design = (from_layers(BASE_AUGMENTATIONS["crop"]),), [(crop[0], 1.0)]
-        entrants.append(Entrant("crop", policies, "others", tuple(design)))
+        entrants.append(Entrant("crop", policies, FAMILIES[0], tuple(design)))
         if flip:
             both = (from_layers(BASE_AUGMENTATIONS["crop-flip"]),)
             pairs = tuple(sorted([*design, (flip[0], 0.5)]))
-            entrants.append(Entrant("crop and flip", both, "others", pairs))
+            entrants.append(Entrant("crop and flip", both, FAMILIES[0], pairs))
     return entrants
 
 
@@ -115,7 +110,7 @@ def known_entrants(factors: Sequence[Factor], base: Entrant, image_size: int) ->
         "AutoAugment": from_torchvision(AutoAugmentPolicy.CIFAR10),
         **{name: Policy.load(name) for name in PUBLISHED},
     }
-    entrants += [Entrant(name, (policy,), "others") for name, policy in published.items()]
+    entrants += [Entrant(name, (policy,), FAMILIES[-1]) for name, policy in published.items()]
     if base.policies:
         both = tuple(sorted([*(base.design or ()), *uniform_design(factors, medium)]))
         entrants += [
@@ -128,26 +123,11 @@ def known_entrants(factors: Sequence[Factor], base: Entrant, image_size: int) ->
     return entrants
 
 
-def found_entrants(
-    factors: Sequence[Factor], regression: Regression, tried: Sequence[Design], count: int
-) -> list[Entrant]:
-    """Return different designs for the race: predicted best, best of few ops, and best tried.
-
-    Args:
-        factors: what there is.
-        regression: of the trials so far.
-        tried: the designs that were trained, the best first.
-        count: how many designs, if there are so many.
-    """
-    starts = tried[:count]
-    predicted = [
-        best_design(factors, regression.mean, starts),
-        best_design(factors, regression.mean, most=FEW),
-    ]
-    distinct = [one for one in dict.fromkeys([*predicted, *tried]) if one][:count]
+def found_entrants(factors: Sequence[Factor], designs: Iterable[Design]) -> list[Entrant]:
+    """Return designs that the search found as entrants."""
     return [
         Entrant(_title(factors, design, number), (design_policy(factors, design),), design=design)
-        for number, design in enumerate(distinct, 1)
+        for number, design in enumerate(designs, 1)
     ]
 
 

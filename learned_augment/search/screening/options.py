@@ -17,7 +17,7 @@ class ScreeningOptions(Options):
         refinements: short trainings under changes of the best policies so far, six at a time.
         fraction: of the images, that a short training trains on.
         inclusion: fraction of the random policies that an op is in.
-        finals: rounds of the best found policies and the best other one, on half of the images.
+        finals: rounds, after the first, of the two best found policies and the two best others.
         workers: trials at once, each in a process with one thread; 1 trains in this process. 0 is
             one a core on a CPU, 1 on a GPU and for a network that the script itself defines. They
             do not change the result.
@@ -32,7 +32,7 @@ class ScreeningOptions(Options):
     refinements: int = 24
     fraction: float = 0.125
     inclusion: float = 0.15
-    finals: int = 4
+    finals: int = 3
     workers: int = 0
 
     def __post_init__(self) -> None:

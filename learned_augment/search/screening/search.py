@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import nn
 
 from learned_augment.builders import identity, in_sequence
-from learned_augment.evaluation.statistics import paired_difference
+from learned_augment.evaluation.statistics import paired_difference, percent_fewer
 from learned_augment.policy import Policy
 from learned_augment.runtime.distributed import rank, world_size
 from learned_augment.runtime.process_pool import Workers, core_count, needs_no_script
@@ -50,14 +50,11 @@ __all__ = ["Screening"]
 SPLITS = 2
 """Splits that short trainings alternate between."""
 
-TIMES = {"semifinals": 2, "finals": 4}
-"""How many times as many images as a short training those of a phase train on."""
-
-LARGEST_FRACTION = 0.5
-"""Of the images, that any trial trains on: the others validate it."""
+RACE_FRACTION = 0.5
+"""Of the images, that the trials of the race train on, and no trial more: the others validate."""
 
 FEWEST_IMAGES = 64
-FEWEST_STEPS = 150
+FEWEST_STEPS = 120
 """Of a short training, where there are so many."""
 
 AT_ONCE = 6
@@ -73,13 +70,13 @@ known of a design holds near it only."""
 STARTS = 3
 """Best designs that refinements start from, one after the other."""
 
-FOUND = 5
+FOUND = 4
 """Found policies in the semifinals."""
 
 FINALISTS = 2
-"""Found policies in the finals. One of them is the result if its lead is larger than the standard
-error of the lead: the one-standard-error rule, which prefers what is simpler, here what needs no
-search. Breiman et al., Classification and Regression Trees, 1984."""
+"""Found policies in the finals, and as many that need no search. A found one is the result if its
+lead is larger than the standard error of the lead: the one-standard-error rule, which prefers what
+is simpler, here what needs no search. Breiman et al., Classification and Regression Trees, 1984."""
 
 INTERVAL = 1.96
 """Standard errors on either side of an effect that hold it with a probability of 95 %."""
@@ -112,11 +109,11 @@ class Screening:
     """A screening under way; see `method.SearchMethod`.
 
     Short trainings under known, random and changed policies are measured by images they have not
-    seen; a regression tells what each op does to the loss. A short training takes an eighth of the
+    seen; a regression tells what each op does to the error. A short training takes an eighth of the
     images for as many epochs as the training that it stands for, in smaller batches. Fewer epochs
     would cost as little but favor weak policies: augmentation reduces overfitting, which needs many
-    epochs. The best found policies and the best of those that need no search then race: all of
-    them on a quarter of the images, and the best of these on one half and on the other.
+    epochs. The best found policies and the best of those that need no search then race on half
+    of the images: all of them once, and the best of these again, on one half and on the other.
 
     Nothing but the results of the trials decides what comes next, so processes that share out
     trials, and a search that is cut and resumed, give the same policy.
@@ -196,13 +193,14 @@ class Screening:
             "designs": self.options.designs,
             "refinements": self.options.refinements,
             "semifinals": planned.get("semifinals", len(families) + FOUND),
-            "finals": self.options.finals * (1 + FINALISTS),
+            "finals": self.options.finals * (min(len(families), FINALISTS) + FINALISTS),
         }
         if planned.get("known policies", 0) > len(self._bases) or "designs" in planned:
             counts["known policies"] = planned["known policies"]  # the bases come by themselves
         if "semifinals" in planned:
-            found = sum(entrant.found for entrant in self._by_phase()["semifinals"])
-            counts["finals"] = self.options.finals * (1 + min(found, FINALISTS))
+            found = [entrant.found for entrant in self._by_phase()["semifinals"]]
+            each = (min(found.count(kind), FINALISTS) for kind in (False, True))
+            counts["finals"] = self.options.finals * sum(each)
         for job in self._jobs[: self.done]:
             counts[job.phase] -= 1
         return counts
@@ -214,7 +212,7 @@ class Screening:
         self._results.append(measured)
         if self._jobs[-1].phase == "designs" and self.done == len(self._jobs):
             self._check_learning()
-        return {"log_loss": measured.log_loss, "val_accuracy": measured.accuracy}
+        return {"val_error": measured.error, "val_accuracy": measured.accuracy}
 
     def _plan(self) -> None:
         """Plan the next trials where all that are planned have ended."""
@@ -239,8 +237,9 @@ class Screening:
         if others and known == len(self._bases):
             return self._known_jobs(others)
         if "designs" not in planned:
+            base = self._best_base().design or ()
             drawn = random_designs(
-                self.factors, options.designs, options.inclusion, self._generator()
+                self.factors, options.designs, options.inclusion, self._generator(), base
             )
             return self._designed_jobs("designs", drawn)
         missing = options.refinements - len(planned.get("refinements", []))
@@ -251,7 +250,7 @@ class Screening:
         finalists = self._finalists()
         return [
             self._job("finals", one, number, self._seed + number)
-            for number in range(options.finals)
+            for number in range(1, options.finals + 1)
             for one in finalists
         ]
 
@@ -259,8 +258,8 @@ class Screening:
         return [self._job("known policies", one, 0, self._seed) for one in entrants]
 
     def _best_base(self) -> Entrant:
-        losses = self._losses("known policies")
-        return min(self._bases, key=lambda one: losses[one])
+        errors = self._log_errors("known policies")
+        return min(self._bases, key=lambda one: errors[one])
 
     def _refined(self, count: int) -> list[Design]:
         """Return changes of the best designs that are probably good."""
@@ -278,39 +277,41 @@ class Screening:
 
     def _semifinalists(self) -> list[Entrant]:
         """Return the best policy of each family that needs no search, and those found."""
-        losses = self._losses("known policies")
-        members = [[one for one in losses if one.family == family] for family in FAMILIES]
-        known = [min(family, key=lambda one: losses[one]) for family in members if family]
+        errors = self._log_errors("known policies")
+        members = [[one for one in errors if one.family == family] for family in FAMILIES]
+        known = [min(family, key=lambda one: errors[one]) for family in members if family]
         regression = self.regression()
-        taken = {one.design for one in losses}
-        tried = [design for design in self._tried(regression) if design not in taken]
-        return [*known, *found_entrants(self.factors, regression, tried, FOUND)]
+        taken = {one.design for one in errors}
+        tried = [design for design in self._tried(regression) if design and design not in taken]
+        predicted = best_design(self.factors, regression.mean, tried[:STARTS], steps=CHANGES)
+        found = list(dict.fromkeys([predicted, *tried]))[:FOUND]
+        return [*known, *found_entrants(self.factors, found)]
 
     def _tried(self, regression: Regression) -> list[Design]:
-        """Return designs, the best first, halfway between their measured and predicted losses."""
+        """Return designs, the best first, halfway between their measured and predicted errors."""
         tried = [
-            (job.entrant.design, job.trial.split, measured.log_loss)
+            (job.entrant.design, job.trial.split, measured.log_error)
             for job, measured in zip(self._jobs, self._results, strict=False)
             if job.phase not in RACE and job.entrant.design is not None
         ]
-        designs, splits, losses = zip(*tried, strict=True)
+        designs, splits, errors = zip(*tried, strict=True)
         predicted = regression.predict(variables(self.factors, designs))
-        measured = torch.tensor(losses, dtype=torch.float64)
+        measured = torch.tensor(errors, dtype=torch.float64)
         for split in range(SPLITS):
             inside = torch.tensor(splits) == split
             measured[inside] -= (measured - predicted)[inside].mean()
         order = (predicted + measured).argsort(stable=True).tolist()
         return list(dict.fromkeys(designs[place] for place in order))
 
-    def _rival(self) -> Entrant:
-        """Return the best policy of the semifinals that needs no search."""
-        losses = self._losses("semifinals")
-        return min((one for one in losses if not one.found), key=lambda one: losses[one])
-
     def _finalists(self) -> list[Entrant]:
-        losses = self._losses("semifinals")
-        found = sorted((one for one in losses if one.found), key=lambda one: losses[one])
-        return [self._rival(), *found[:FINALISTS]]
+        """Return the best of the semifinals that need no search, and the best found ones."""
+        errors = self._log_errors("semifinals")
+        ranked = sorted(errors, key=lambda one: errors[one])
+        return [
+            one
+            for found in (False, True)
+            for one in [one for one in ranked if one.found == found][:FINALISTS]
+        ]
 
     def _designed_jobs(self, phase: str, designs: Sequence[Design]) -> list[_Job]:
         jobs = []
@@ -323,8 +324,8 @@ class Screening:
     def _job(self, phase: str, entrant: Entrant, split: int, seed: int) -> _Job:
         """Return a training on a part of the images, of as many epochs and so fewer steps."""
         whole, epochs, given = len(self._labels), self.settings.epochs, self.settings
-        fraction = max(self.options.fraction, FEWEST_IMAGES / whole) * TIMES.get(phase, 1)
-        fraction = min(fraction, LARGEST_FRACTION)
+        fraction = max(self.options.fraction, FEWEST_IMAGES / whole)
+        fraction = RACE_FRACTION if phase in RACE else min(fraction, RACE_FRACTION)
         count = int(training_part(self._labels, fraction, split, self._seed).sum())
         recipe = Recipe(
             epochs=epochs,
@@ -399,37 +400,31 @@ class Screening:
     def regression(self) -> Regression:
         """Return the fit to all trials so far whose policy is a design."""
         found = [
-            (job.entrant.design, job.trial, measured.log_loss)
+            (job.entrant.design, job.trial, measured.log_error)
             for job, measured in zip(self._jobs, self._results, strict=False)
             if job.entrant.design is not None
         ]
-        designs, trials, losses = zip(*found, strict=True)
+        designs, trials, errors = zip(*found, strict=True)
         parts = list(dict.fromkeys((trial.fraction, trial.split) for trial in trials))
         groups = [parts.index((trial.fraction, trial.split)) for trial in trials]
         return fit_effects(
             variables(self.factors, designs),
             torch.tensor(groups),
-            torch.tensor(losses, dtype=torch.float64),
+            torch.tensor(errors, dtype=torch.float64),
         )
 
-    def _losses(self, phase: str) -> dict[Entrant, float]:
-        """Return the log losses of a phase in which every entrant trains once."""
+    def _log_errors(self, phase: str) -> dict[Entrant, float]:
+        """Return the log errors of a phase in which every entrant trains once."""
         pairs = zip(self._jobs, self._results, strict=False)
-        return {job.entrant: found.log_loss for job, found in pairs if job.phase == phase}
+        return {job.entrant: found.log_error for job, found in pairs if job.phase == phase}
 
     def _races(self) -> dict[Entrant, dict[int, float]]:
-        """Return each entrant's log losses by round of the race; the semifinals are round 0."""
+        """Return each entrant's log errors by round of the race; the semifinals are round 0."""
         races: dict[Entrant, dict[int, float]] = {}
         for job, measured in zip(self._jobs, self._results, strict=False):
             if job.phase in RACE:
-                number = 0 if job.phase == "semifinals" else 1 + job.trial.split
-                races.setdefault(job.entrant, {})[number] = measured.log_loss
+                races.setdefault(job.entrant, {})[job.trial.split] = measured.log_error
         return races
-
-    def _scores(self) -> dict[Entrant, float]:
-        """Return by how much each entrant's log loss exceeds the rival's, mean over its rounds."""
-        rival = self._rival()
-        return {one: -statistics.fmean(self._leads(one, rival)) for one in self._races()}
 
     def _finished_round(self) -> list[Entrant]:
         """Return who took part in the last round of the race that has ended."""
@@ -447,8 +442,9 @@ class Screening:
     def _leader(self) -> tuple[Entrant, str]:
         """Return who leads, and what is known of that, in a sentence."""
         if racing := self._finished_round():
-            scores = self._scores()
-            ranked = sorted(racing, key=lambda one: scores[one])
+            races = self._races()
+            rounds = set.intersection(*(set(races[one]) for one in racing))
+            ranked = sorted(racing, key=lambda one: sum(races[one][number] for number in rounds))
             best, other = ranked[0], next(one for one in ranked if one.found != ranked[0].found)
             leads = self._leads(best, other)
             if len(leads) < 2:
@@ -467,7 +463,7 @@ class Screening:
         return self._bases[0], "The search ended before it knew anything: the policy does nothing."
 
     def _leads(self, entrant: Entrant, other: Entrant) -> list[float]:
-        """Return how much less log loss an entrant has than another, in each common round."""
+        """Return how much less log error an entrant has than another, in each common round."""
         races = self._races()
         rounds = sorted(races[entrant].keys() & races[other].keys())
         return [races[other][number] - races[entrant][number] for number in rounds]
@@ -499,7 +495,7 @@ class Screening:
         counts = torch.bincount(self._labels)
         if counts.max() > UNEQUAL * counts.min():
             about["note"] = (
-                f"Classes have {int(counts.min())} to {int(counts.max())} images, and the loss "
+                f"Classes have {int(counts.min())} to {int(counts.max())} images, and the error "
                 "weighs images: large classes decide which ops help."
             )
         if not leader.found and leader.policies:
@@ -511,19 +507,19 @@ class Screening:
     def _metrics(self) -> dict[str, float]:
         if not self._results:
             return {}
-        return {"log_loss": self._results[-1].log_loss, "val_accuracy": self._results[-1].accuracy}
+        return {"val_error": self._results[-1].error, "val_accuracy": self._results[-1].accuracy}
 
     def _race_data(self) -> list[dict[str, Any]]:
-        """Return each entrant's log losses: short, in the semifinals, in each of the finals."""
-        short, races = self._losses("known policies"), self._races()
+        """Return each entrant's expected errors: short, and in each round of the race."""
+        short, races = self._log_errors("known policies"), self._races()
         return [
             {
                 "name": entrant.name,
                 "found": entrant.found,
-                "short": round(short[entrant], 4) if entrant in short else None,
-                "semifinal": round(races[entrant][0], 4) if entrant in races else None,
+                "short": round(math.exp(short[entrant]), 5) if entrant in short else None,
                 "full": {
-                    str(n - 1): round(loss, 4) for n, loss in races.get(entrant, {}).items() if n
+                    str(number): round(math.exp(log_error), 5)
+                    for number, log_error in races.get(entrant, {}).items()
                 },
             }
             for entrant in dict.fromkeys([*short, *races])
@@ -543,10 +539,10 @@ class Screening:
                 {
                     "op": factor.op,
                     "value": factor.value,
-                    "effect": round(effect, 4),
-                    "standard_error": round(error, 4),
-                    "low": round(effect - INTERVAL * error, 4),
-                    "high": round(effect + INTERVAL * error, 4),
+                    "effect": round(percent_fewer(effect), 2),
+                    "standard_error": round(100 * math.exp(-effect) * error, 2),
+                    "low": round(percent_fewer(effect - INTERVAL * error), 2),
+                    "high": round(percent_fewer(effect + INTERVAL * error), 2),
                     "trials": sum(place in design for design in designs),
                 }
             )
@@ -557,8 +553,8 @@ class Screening:
             "images": len(self._labels),
         }
         return {
-            "target": "log loss",
-            "unit": "nats",
+            "target": "errors",
+            "unit": "%",
             "rows": rows,
             "trainings": len(designs),
             "settings": settings,
@@ -599,14 +595,14 @@ def _standard_error(leads: Sequence[float]) -> float:
 
 
 def _words(best: Entrant, other: Entrant, leads: Sequence[float]) -> str:
-    """Say how much less loss the best entrant has than the best of the other kind."""
+    """Say how many fewer errors the best entrant makes than the best of the other kind."""
     lead = paired_difference(leads, [0.0] * len(leads))
+    mean, low, high = (percent_fewer(logarithm) for logarithm in lead[:3])
     kind = "the best policy that needs no search" if best.found else "the best policy found"
     shown = "" if lead.low > 0 else ", which may be chance"
     return (
-        f"{best.name} has less loss than {kind}, {other.name}{shown}: the log loss of validation "
-        f"images is lower by {lead.mean:.2f} (95 % interval {lead.low:.2f} to {lead.high:.2f}, "
-        f"{lead.pairs} paired trainings)."
+        f"{best.name} makes fewer errors than {kind}, {other.name}{shown}: {mean:.0f} % fewer on "
+        f"validation images (95 % interval {low:.0f} to {high:.0f}, {lead.pairs} paired trainings)."
     )
 
 

@@ -13,7 +13,7 @@ from learned_augment.policy import Policy
 from learned_augment.runtime.rng import isolated
 from learned_augment.training import Recipe, Trainer
 
-__all__ = ["Laboratory", "Measured", "Trial", "calibrated_loss", "training_part"]
+__all__ = ["Laboratory", "Measured", "Trial", "expected_error", "training_part"]
 
 _MOST_VALIDATION = 2000
 
@@ -42,12 +42,17 @@ class Measured:
     """Measurements of a trial.
 
     Attributes:
-        log_loss: logarithm of the calibrated validation loss, see `calibrated_loss`.
+        error: expected error rate, see `expected_error`.
         accuracy: fraction of the validation images.
     """
 
-    log_loss: float
+    error: float
     accuracy: float
+
+    @property
+    def log_error(self) -> float:
+        """The logarithm of the error: equal differences are equal ratios of errors."""
+        return math.log(self.error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,23 +98,26 @@ class Laboratory:
             given = (data, trial.policies, self.network, trial.recipe, trial.seed, self.device)
             logits, true = (part.cpu() for part in Trainer(*given).finish())
             right = (logits.argmax(1) == true).double().mean().item()
-            return Measured(math.log(calibrated_loss(logits, true)), right)
+            return Measured(expected_error(logits, true), right)
 
 
-def calibrated_loss(logits: Tensor, labels: Tensor) -> float:
-    """Return the mean cross entropy at the temperature that makes it smallest, half an error added.
+def expected_error(logits: Tensor, labels: Tensor) -> float:
+    """Return a smooth error rate: the mean probability of a wrong answer, half an error added.
 
-    The temperature takes out how certain a network is, and leaves how right it is. Half an error,
-    of log 2, is spread over the images: where all are named rightly, the loss says little more
-    than that, and so must its logarithm.
+    The probabilities are those of the temperature at which the cross entropy is smallest, squared
+    and scaled to a sum of 1. The temperature takes out how certain a network is, and leaves how
+    right it is. The squares count an image that is nearly decided more like an error rate does: a
+    cross entropy is largely made by images that no network names rightly. Half an error is spread
+    over the images, so that the logarithm stays finite where all are named rightly.
 
     Args:
         logits: (N, classes).
         labels: (N,).
     """
     temperatures = torch.logspace(-1, 1, 41)
-    losses = [cross_entropy(logits / t, labels).item() for t in temperatures]
-    return min(losses) + 0.5 * math.log(2) / len(labels)
+    best = min(temperatures, key=lambda t: cross_entropy(logits / t, labels).item())
+    right: float = (2 * logits / best).softmax(1).gather(1, labels[:, None]).double().mean().item()
+    return 1 - right + 0.5 / len(labels)
 
 
 def training_part(labels: Tensor, fraction: float, split: int, seed: int) -> Tensor:
