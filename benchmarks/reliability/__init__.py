@@ -6,6 +6,6 @@
     python -m benchmarks.reliability load --images 100000
     python -m benchmarks.reliability environment
 
-Each command replaces its own rows of results/reliability.json; `environment` replaces the row of
-the versions that are installed. A command ends with status 1 if a row shows a fault.
+Each command replaces its own rows of results/reliability.json. It ends with status 1 if a row shows
+a fault.
 """

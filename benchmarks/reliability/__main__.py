@@ -35,21 +35,26 @@ def is_faulty(row: dict[str, Any]) -> bool:
     return bool(row["identical_results"] < row.get("runs", row.get("failed_writes")))
 
 
-def save(part: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Replace the rows of one part, of the same versions where rows name them, in the result file.
+def identity(row: dict[str, Any]) -> str:
+    """Return what distinguishes a row from others, whatever was measured."""
+    return str([row.get(name) for name in _IDENTITY])
 
-    What they were measured with stands in the settings.
-    """
+
+_IDENTITY = (
+    *("part", "target", "job", "step", "failure", "versions"),
+    *("workers", "start", "persistent", "threads"),
+)
+
+
+def save(part: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Put rows of one part into the result file, in place of those of the same identity."""
     try:
         earlier = record.load_result("reliability")
     except FileNotFoundError:
         earlier = {"rows": [], "settings": {}}
-    measured = [row.get("versions") for row in rows]
-    kept = [
-        row for row in earlier["rows"] if row["part"] != part or row.get("versions") not in measured
-    ]
+    all_rows = {identity(row): row for row in [*earlier["rows"], *rows]}
     settings = {**earlier["settings"], part: record.circumstances()}
-    record.save_result("reliability", [*kept, *rows], seeds=[0, 1], settings=settings)
+    record.save_result("reliability", [*all_rows.values()], seeds=[0, 1], settings=settings)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parts = parser.add_subparsers(dest="part", required=True)
     fuzz = parts.add_parser("fuzz")
     fuzz.add_argument("--count", type=int, default=1_000_000, help="broken files")
+    fuzz.add_argument("--targets", nargs="+", help="what reads them; all by default")
     load = parts.add_parser("load")
     load.add_argument(
         "--images",
@@ -79,11 +85,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parts.add_parser("environment")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore", RuntimeWarning)  # small data, writes that fail
-    found: dict[Any, dict[str, Any]] = {}
-    for number, row in enumerate(rows_of(options)):
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows_of(options):
         print(row, flush=True)
-        found[row.get("target", number)] = row  # a later row of a target replaces its earlier one
-        save(options.part, list(found.values()))
+        found[identity(row)] = row  # a later row of a target replaces its earlier one
+        save(options.part, [row])
     return int(any(map(is_faulty, found.values())))
 
 
@@ -103,7 +109,11 @@ def rows_of(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
         with TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
             guard = Guard()
             guard.install()
-            yield from fuzz_rows(options.count, make_targets(Path(folder)), Path(folder), guard)
+            targets = make_targets(Path(folder))
+            chosen = [one for one in targets if one.name in (options.targets or [one.name])]
+            if len(chosen) < len(options.targets or ()):
+                raise SystemExit(f"Known targets: {', '.join(one.name for one in targets)}.")
+            yield from fuzz_rows(options.count, chosen, Path(folder), guard)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def serve(images: int, settings: LoaderSettings, seed: int, epochs: int = EPOCHS
     if settings.workers:
         context = multiprocessing.get_context(settings.start)
         if settings.start == "forkserver":
-            context.set_forkserver_preload(["learned_augment"])  # once, not in every worker
+            context.set_forkserver_preload([__name__])  # once, not in every worker
         more = {
             "multiprocessing_context": context,
             "persistent_workers": settings.persistent,
@@ -152,31 +152,34 @@ def slope(values: Sequence[float]) -> tuple[float, float]:
 def load_rows(images: int, settings: Iterable[LoaderSettings]) -> Iterator[dict[str, Any]]:
     """Yield a row for each way to load: are pixels repeated, do draws differ, does memory grow.
 
-    Workers that start by another method give the same pixels.
+    Workers that start by another method give the same pixels, so that a seed is tried again, and
+    another one, with the first method.
 
     Args:
         images: served by settings that are `LoaderSettings.long`; others serve a part.
         settings: ways to load.
     """
-    pixels: dict[tuple[int, bool], Served] = {}
+    pixels: dict[tuple[int, bool], tuple[Served, bool, bool]] = {}
     for chosen in settings:
         start = time.monotonic()
         total = images if chosen.long else images // PART
         served = serve(total, chosen, 0)
-        few = min(total // EPOCHS, CHECKED)
-        again, other = (serve(few, chosen, seed, epochs=1) for seed in (0, 1))
-        known = pixels.setdefault((chosen.workers, chosen.persistent), served)
-        count = len(again.epochs[0])
+        place = chosen.workers, chosen.persistent
+        if place not in pixels:
+            few = min(total // EPOCHS, CHECKED)
+            again, other = (serve(few, chosen, seed, epochs=1) for seed in (0, 1))
+            same = again.epochs[0] == served.epochs[0][: len(again.epochs[0])]
+            pixels[place] = served, same, not {*other.epochs[0]} & {*served.epochs[0]}
+        known, same, differ = pixels[place]
         per_batch, error = slope(served.memory)
         yield {
             "part": "load",
             **chosen._asdict(),
             "images": BATCH * sum(map(len, served.epochs)),
-            "same_seed_same_pixels": again.epochs[0] == served.epochs[0][:count]
-            and served.epochs == known.epochs,
+            "same_seed_same_pixels": same and served.epochs == known.epochs,
             "batches": sum(map(len, served.epochs)),
             "repeated_batches": served.repeated,
-            "seeds_differ": not {*other.epochs[0]} & {*served.epochs[0]},
+            "seeds_differ": differ,
             "memory_kib_per_1000_images": round(per_batch * 1000 / BATCH, 3),
             "memory_standard_error": round(error * 1000 / BATCH, 3),
             "memory_mib": round(max(served.memory) / 1024, 1),
