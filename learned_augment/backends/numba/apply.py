@@ -59,7 +59,8 @@ def apply_to_pil(image: Image.Image, plan: Plan, fill: Fill = None) -> Image.Ima
     image.load()
     (width, height), channels = image.size, len(image.mode)
     pixel = 4 if channels == 3 else 1
-    pixels, out = (np.empty((1, pixel * height * width), np.uint8) for _ in range(2))
+    flat = (1, pixel * height * width)
+    pixels, out = np.empty(flat, np.uint8), np.empty(flat, np.uint8)
     copied = _mapped(pixels, image)
     copied.paste(image.im, (0, 0, width, height))
     shape, outside = (channels, height, width), _colors(channels, fill, "u1")
