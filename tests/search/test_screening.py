@@ -130,6 +130,7 @@ def test_where_all_ops_hurt_the_policy_does_nothing_and_says_so():
     assert policy.about["chosen"] == "none"
     assert not policy.about["found"]
     assert policy.op_shares()["Identity"].sum() == 1
+    assert all("()" not in entry["name"] for entry in policy.about["race"])
     assert "none makes fewer errors than the best policy found" in policy.about["sentence"]
 
 

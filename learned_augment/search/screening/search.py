@@ -281,11 +281,11 @@ class Screening:
         members = [[one for one in errors if one.family == family] for family in FAMILIES]
         known = [min(family, key=lambda one: errors[one]) for family in members if family]
         regression = self.regression()
-        taken = {one.design for one in errors}
-        tried = [design for design in self._tried(regression) if design and design not in taken]
+        taken = {(), *(one.design for one in errors)}
+        tried = [design for design in self._tried(regression) if design not in taken]
         predicted = best_design(self.factors, regression.mean, tried[:STARTS], steps=CHANGES)
-        found = list(dict.fromkeys([predicted, *tried]))[:FOUND]
-        return [*known, *found_entrants(self.factors, found)]
+        found = [one for one in dict.fromkeys([predicted, *tried]) if one not in taken]
+        return [*known, *found_entrants(self.factors, found[:FOUND])]
 
     def _tried(self, regression: Regression) -> list[Design]:
         """Return designs, the best first, halfway between their measured and predicted errors."""
