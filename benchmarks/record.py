@@ -7,6 +7,7 @@ the measured rows. Tables are rendered from these files alone; see ``tables.py``
 import json
 import platform
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -126,7 +127,7 @@ def _command() -> str:
         module = module.removesuffix(".__main__")  # of a package, which runs by its own name
     except ValueError:
         module = script.stem
-    return " ".join(["python", "-m", module, *map(_placeless, sys.argv[1:])])
+    return shlex.join(["python", "-m", module, *map(_placeless, sys.argv[1:])])
 
 
 def _placeless(value: Any) -> Any:
