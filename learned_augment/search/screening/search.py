@@ -446,7 +446,8 @@ class Screening:
             rounds = set.intersection(*(set(races[one]) for one in racing))
             ranked = sorted(racing, key=lambda one: sum(races[one][number] for number in rounds))
             best, other = ranked[0], next(one for one in ranked if one.found != ranked[0].found)
-            leads = self._leads(best, other)
+            common = sorted(races[best].keys() & races[other].keys())
+            leads = [races[other][number] - races[best][number] for number in common]
             if len(leads) < 2:
                 return best, f"{best.name} leads the race, which is not over."
             if best.found and statistics.fmean(leads) <= _standard_error(leads):
@@ -461,12 +462,6 @@ class Screening:
             predicted = Entrant("predicted", policies, design=design)
             return predicted, "Short trainings predict this policy; no race has tested it."
         return self._bases[0], "The search ended before it knew anything: the policy does nothing."
-
-    def _leads(self, entrant: Entrant, other: Entrant) -> list[float]:
-        """Return how much less log error an entrant has than another, in each common round."""
-        races = self._races()
-        rounds = sorted(races[entrant].keys() & races[other].keys())
-        return [races[other][number] - races[entrant][number] for number in rounds]
 
     def policy(self) -> Policy:
         """Return the best policy so far: the leader of the race, or before it the predicted one."""
