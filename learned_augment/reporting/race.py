@@ -75,5 +75,6 @@ def _is_entry(entry: Any) -> bool:
         and isinstance(entry.get("name"), str)
         and isinstance(entry.get("found"), bool)
         and isinstance(entry.get("full"), dict)
-        and all(isinstance(n, float | int) and 0 < n < math.inf for n in entry["full"].values())
+        # Error rates; ratios of other numbers may be too large for a float.
+        and all(isinstance(n, float | int) and 1e-9 < n < 2 for n in entry["full"].values())
     )

@@ -152,8 +152,10 @@ def test_the_page_of_a_search_shows_its_race(tmp_path):
     assert texts[start + 8 : start + 10] == ["-115 %", "-197 % to -56 %"]
     assert texts[start + 10 : start + 14] == ["crop", "no", "1", "50.0 %"]
     assert "early" not in texts
-    unlike = dataclasses.replace(MEASURED, about={**about, "race": [{"name": 3}]})
-    assert "Against other policies" not in headings(policy_page(unlike))
+    none, *others = race
+    for other in ({"name": 3}, {**none, "full": {"0": 1e-300}}, {**none, "full": {"0": 10**400}}):
+        unlike = dataclasses.replace(MEASURED, about={**about, "race": [other, *others]})
+        assert "Against other policies" not in headings(policy_page(unlike))
 
 
 def test_examples_show_the_original_and_draws_with_the_names_of_their_ops():
