@@ -68,7 +68,7 @@ class LoaderSettings(NamedTuple):
 
     @property
     def long(self) -> bool:
-        """Whether all images are served: by no worker, and by two that persist."""
+        """True if all images are served: without workers, and with two that persist."""
         return self.workers == 0 or (self.workers == 2 and self.persistent)
 
 
