@@ -193,7 +193,7 @@ def _race(race: Sequence[Entrant]) -> dict[str, Any]:
         for entrant in race
     ]
     gains = [Interval(entrant.name, *entrant.gain[:3]) for entrant in race if entrant.gain]
-    label = f"fewer errors than {chosen}, % (above 0 is better)"
+    label = "fewer errors, % (above 0 is better)"
     alt = f"Percent fewer errors than {chosen}. {_in_words(gains)}"
     caption = f"Each policy against {chosen}, the one that was chosen, with 95 % intervals."
 

@@ -421,7 +421,7 @@ def _draw_intervals(
         axes.plot([], [], marker, color=COLORS[outcome], markersize=8, label=words[outcome])
     axes.set_yticks(range(len(rows)), [_shortened(_plain(row.label), 30) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlabel("\n".join(textwrap.wrap(_plain(label), int(width / 8))[:2]))
+    axes.set_xlabel("\n".join(textwrap.wrap(_plain(label), int(width / 12))[:2]))
     axes.spines["left"].set_visible(False)
     numbers = axes.secondary_yaxis("right")
     numbers.set_yticks(range(len(rows)), [_numbers(row, unit, width) for row in rows])
