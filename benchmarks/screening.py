@@ -1,11 +1,15 @@
 """Compare a policy that screening finds with policies that need no search, on test images.
 
     python -m benchmarks.screening digits sign_digits --data FOLDER [--seeds 5] [--cache FOLDER]
+    python -m benchmarks.screening cifar4000 --epochs 60 --data FOLDER
+    python -m benchmarks.screening cifar1000 --network wrn-40-2 --data FOLDER
 
 The search sees the training images of a data set only. The comparison then trains on all of them,
 for as long as `benchmarks.truth` does, and tests on the test images. The policy is written as
 results/found-screening-NAME.safetensors, the comparison as results/screening-NAME.json; a policy
-that is there already is not searched again.
+that is there already is not searched again. Other epochs than those, and another seed of the
+search than 0, are part of the names of results. So is another network of the comparison: does the
+policy of a small network help a larger one?
 """
 
 import argparse
@@ -25,6 +29,7 @@ from learned_augment.runtime.rng import isolated
 from learned_augment.training import Recipe, train_network
 
 NETWORK = "small-cnn"
+RANDOM = "random:found"
 RIVALS = (
     "none",
     "crop-flip",
@@ -35,20 +40,20 @@ RIVALS = (
     "crop-flip+randaugment",
     "dada-cifar10",
     "deepaa-cifar10",
+    RANDOM,
 )
-
 
 KEPT = ("chosen", "found", "sentence", "race", "effects")
 """Fields of the policy's ``about`` that the record of a search repeats."""
 
 
-def find(data: ImageData, name: str, seed: int) -> tuple[Path, dict[str, Any]]:
+def find(data: ImageData, name: str, epochs: int, seed: int) -> tuple[Path, dict[str, Any]]:
     """Search, unless the policy is there already; return its file and what the search took."""
     path = RESULTS / f"found-screening-{name}.safetensors"
     record = RESULTS / f"found-screening-{name}.json"
     if not path.is_file() or not record.is_file():
         begun, used = time.monotonic(), _cpu_seconds()
-        settings = {"model": NETWORK, "epochs": DATA[name].epochs, "seed": seed}
+        settings = {"model": NETWORK, "epochs": epochs, "seed": seed}
         policy = search(data, method="screening", progress=False, **settings)
         spent = {
             "cpu_s": round(_cpu_seconds() - used, 1),
@@ -61,9 +66,9 @@ def find(data: ImageData, name: str, seed: int) -> tuple[Path, dict[str, Any]]:
     return path, load_result(record.stem)["rows"][0]
 
 
-def plain_seconds(data: ImageData, name: str) -> float:
+def plain_seconds(data: ImageData, epochs: int) -> float:
     """Return processor time of one training without augmentation, as `search` trains."""
-    recipe = Recipe(epochs=DATA[name].epochs, channels_last=True)
+    recipe = Recipe(epochs=epochs, channels_last=True)
     begun = time.process_time()
     with isolated(0, threads=1):
         train_network(data, (), NETWORK, recipe, 0, CPU)
@@ -85,34 +90,41 @@ def main() -> None:
     parser.add_argument("--search-seed", type=int, default=0)
     parser.add_argument("--rivals", nargs="+", default=list(RIVALS))
     parser.add_argument("--cache", type=Path)
+    parser.add_argument("--epochs", type=int, help="default: those of benchmarks.truth")
+    parser.add_argument("--network", default=NETWORK, help="of the comparison")
     given = parser.parse_args()
     for name in given.names:
         data = load_data(name, given.data)
-        path, searched = find(data, name, given.search_seed)
-        print(name, searched["cpu_s"], "s:", searched["sentence"], flush=True)
+        epochs = given.epochs or DATA[name].epochs
+        task = name if epochs == DATA[name].epochs else f"{name}-{epochs}"
+        task += f"-seed-{given.search_seed}" if given.search_seed else ""
+        path, searched = find(data, task, epochs, given.search_seed)
+        print(task, searched["cpu_s"], "s:", searched["sentence"], flush=True)
         found = Policy.load(path)
-        rivals = {rival: rival for rival in given.rivals}
+        rivals = {rival: rival for rival in given.rivals if rival != RANDOM}
+        baseline = {RANDOM: random_baseline(found, 0)} if RANDOM in given.rivals else {}
         comparison = compare(
             data,
-            {"found": found, **rivals, "random:found": random_baseline(found, 0)},
+            {"found": found, **rivals, **baseline},
             base="none",
             seeds=given.seeds,
-            epochs=DATA[name].epochs,
-            network=NETWORK,
+            epochs=epochs,
+            network=given.network,
             precision="bfloat16",
             channels_last=True,
             cache=given.cache,
             progress=False,
         )
         print(comparison.table(), flush=True)
-        row = {"data": name, "comparison": json.loads(comparison.to_json())}
+        row = {"data": task, "comparison": json.loads(comparison.to_json())}
         settings = {
-            "network": NETWORK,
+            "network": given.network,
             "search_seed": given.search_seed,
-            "training_cpu_s": plain_seconds(data, name),
+            "training_cpu_s": plain_seconds(data, epochs),
             **{key: searched[key] for key in ("cpu_s", "wall_s", "processes", "sentence")},
         }
-        save_result(f"screening-{name}", [row], seeds=range(given.seeds), settings=settings)
+        result = task if given.network == NETWORK else f"{task}-{given.network}"
+        save_result(f"screening-{result}", [row], seeds=range(given.seeds), settings=settings)
 
 
 if __name__ == "__main__":

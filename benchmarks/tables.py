@@ -576,7 +576,7 @@ TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "screening-short": ("screening-digits", screening_short),
     **{
         f"screening-{name}": (f"screening-{name}", screening)
-        for name in ("digits", "sign_digits", "spoken_digits", "cifar1000", "cifar4000")
+        for name in (*_SCREENED, "cifar1000-seed-1", "cifar1000-wrn-40-2")
     },
     **{
         f"truth-{name}": (f"truth-{name}", truth)
