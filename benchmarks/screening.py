@@ -23,13 +23,13 @@ from benchmarks.record import RESULTS, load_result, save_result
 from benchmarks.truth.run import CPU, DATA, load_data
 from learned_augment import Policy, compare, search
 from learned_augment.datasets.image_data import ImageData
-from learned_augment.evaluation.random_baseline import random_baseline
+from learned_augment.evaluation.random_baseline import RANDOM, random_baseline
 from learned_augment.runtime.process_pool import core_count
 from learned_augment.runtime.rng import isolated
 from learned_augment.training import Recipe, train_network
 
 NETWORK = "small-cnn"
-RANDOM = "random:found"
+BASELINE = f"{RANDOM}found"
 RIVALS = (
     "none",
     "crop-flip",
@@ -40,8 +40,11 @@ RIVALS = (
     "crop-flip+randaugment",
     "dada-cifar10",
     "deepaa-cifar10",
-    RANDOM,
+    BASELINE,
 )
+
+SEARCHED = ("cpu_s", "wall_s", "processes", "training_cpu_s", "sentence")
+"""Fields of the record of a search that the comparison repeats."""
 
 KEPT = ("chosen", "found", "sentence", "race", "effects")
 """Fields of the policy's ``about`` that the record of a search repeats."""
@@ -61,6 +64,7 @@ def find(data: ImageData, name: str, epochs: int, seed: int) -> tuple[Path, dict
             "processes": core_count(),
         }
         policy.save(path)
+        spent["training_cpu_s"] = plain_seconds(data, epochs)
         row = {"data": name, **spent, **{key: policy.about[key] for key in KEPT}}
         save_result(record.stem, [row], seeds=[seed], settings=settings)
     return path, load_result(record.stem)["rows"][0]
@@ -101,11 +105,13 @@ def main() -> None:
         path, searched = find(data, task, epochs, given.search_seed)
         print(task, searched["cpu_s"], "s:", searched["sentence"], flush=True)
         found = Policy.load(path)
-        rivals = {rival: rival for rival in given.rivals if rival != RANDOM}
-        baseline = {RANDOM: random_baseline(found, 0)} if RANDOM in given.rivals else {}
+        rivals = {
+            rival: random_baseline(found, 0) if rival == BASELINE else rival
+            for rival in given.rivals
+        }
         comparison = compare(
             data,
-            {"found": found, **rivals, **baseline},
+            {"found": found, **rivals},
             base="none",
             seeds=given.seeds,
             epochs=epochs,
@@ -120,8 +126,7 @@ def main() -> None:
         settings = {
             "network": given.network,
             "search_seed": given.search_seed,
-            "training_cpu_s": plain_seconds(data, epochs),
-            **{key: searched[key] for key in ("cpu_s", "wall_s", "processes", "sentence")},
+            **{key: searched[key] for key in SEARCHED},
         }
         result = task if given.network == NETWORK else f"{task}-{given.network}"
         save_result(f"screening-{result}", [row], seeds=range(given.seeds), settings=settings)
