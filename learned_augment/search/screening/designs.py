@@ -1,6 +1,6 @@
 """Designs: which ops a policy applies, how strongly and how often; random ones, and the best one.
 
-Shapes: F factors, O ops, N designs, V = F + O + 3 variables of the regression.
+Shapes: F factors, O ops, N designs, V = F + O + 4 variables of the regression.
 """
 
 import itertools
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from learned_augment.builders import from_layers, identity
+from learned_augment.builders import Layer, from_layers, identity
 from learned_augment.ops import OPS
 from learned_augment.policy import Policy
 from learned_augment.search.screening.factors import MEDIUM, Factor
@@ -17,8 +17,10 @@ from learned_augment.search_spaces import SPACES
 
 __all__ = [
     "Design",
+    "Pool",
     "best_design",
     "design_policy",
+    "pool_layer",
     "random_designs",
     "uniform_design",
     "variables",
@@ -27,8 +29,15 @@ __all__ = [
 Design = tuple[tuple[int, float], ...]
 """Pairs (factor, probability), by factor; an op occurs once at most."""
 
+Pool = tuple[tuple[int, ...], ...]
+"""Ops to draw one from, each as its factors to draw one from."""
+
 UNIFORM = 0.125
 """The probability of each op in RandAugment, two of fourteen, to the nearest that is tried."""
+
+USUAL_BASE = ("PadCrop", "Flip")
+WIDE = 5.0
+"""How many times larger the effects of the usual base augmentation's ops may be."""
 
 USUAL = 0.5
 """The probability at which a factor's variable is 1."""
@@ -43,6 +52,16 @@ def design_policy(factors: Sequence[Factor], design: Design) -> Policy:
         rest = [("Identity", 1 - probability, 0.0)] if probability < 1 else []
         layers.append([*factors[place].candidates(probability), *rest])
     return from_layers(layers)
+
+
+def pool_layer(factors: Sequence[Factor], pool: Pool) -> Layer:
+    """Return the layer that applies one op of a pool, all with the same probability."""
+    return [
+        candidate
+        for op in pool
+        for place in op
+        for candidate in factors[place].candidates(1 / len(pool) / len(op))
+    ]
 
 
 def random_designs(
@@ -62,7 +81,7 @@ def random_designs(
         count: number of designs.
         inclusion: fraction of the ops in a design of the first half.
         generator: to draw from.
-        base: in half of the designs of each kind, but for the ops that are drawn.
+        base: in every design, but for the ops that are drawn.
     """
     chosen: list[list[tuple[int, float]]] = [[] for _ in range(count)]
     kinds = ((inclusion, USUAL), (min(2 * inclusion, 1.0), USUAL / 2))
@@ -75,9 +94,7 @@ def random_designs(
             for row in rows[order[: max(round(fraction * len(rows)), 1)]].tolist():
                 chosen[row].append((places[number % len(places)], probability))
                 number += 1
-    for number, design in enumerate(chosen):
-        if number // len(kinds) % 2:
-            continue
+    for design in chosen:
         drawn = {factors[place].op for place, _ in design}
         design += [pair for pair in base if factors[pair[0]].op not in drawn]
     return [tuple(sorted(design)) for design in chosen]
@@ -88,33 +105,36 @@ def variables(factors: Sequence[Factor], designs: Sequence[Design]) -> Tensor:
 
     A factor's variable is 1 where it is applied to half of the images, and grows as the root of
     the probability. Then comes the sum of each op over its strengths, which have much in common.
-    Last come the sum over all ops, the same weighted by magnitude, and a tenth of the square of
-    the sum: many ops together help less than their effects add up to.
+    Last come sums over all ops but those of the usual base augmentation, whose effects are large
+    and their own: over the geometric ops, over all, over all weighted by magnitude, and a tenth of
+    the square of the sum: many ops together help less than their effects add up to.
     """
     ops = _ops(factors)
-    found = torch.zeros(len(designs), len(factors) + len(ops) + 3, dtype=torch.float64)
+    found = torch.zeros(len(designs), len(factors) + len(ops) + 4, dtype=torch.float64)
     for row, design in zip(found, designs, strict=True):
         for place, probability in design:
             factor, amount = factors[place], (probability / USUAL) ** 0.5
+            if factor.op in USUAL_BASE:
+                row[place] = row[len(factors) + ops.index(factor.op)] = WIDE * amount
+                continue
             row[place] = row[len(factors) + ops.index(factor.op)] = amount
+            row[-4] += amount * _is_geometric(factor)
             row[-3] += amount
             row[-2] += amount * factor.magnitude
         row[-1] = row[-3].square() / 10
     return found
 
 
-def uniform_design(factors: Sequence[Factor], magnitude: float) -> Design:
-    """Return the design nearest to RandAugment: every op of its space, each now and then.
+def _is_geometric(factor: Factor) -> bool:
+    return OPS[factor.op].family == "geometric"
 
-    Args:
-        factors: what there is.
-        magnitude: of all ops that have several, one of `factors.MAGNITUDES`.
-    """
+
+def uniform_design(factors: Sequence[Factor]) -> Design:
+    """Return the design nearest to RandAugment: every op of its space, of medium strength."""
     return tuple(
         (place, UNIFORM)
         for place, factor in enumerate(factors)
-        if factor.op in SPACES["randaugment"]
-        and factor.magnitude == (magnitude if OPS[factor.op].unit else MEDIUM)
+        if factor.op in SPACES["randaugment"] and factor.magnitude == MEDIUM
     )
 
 
@@ -160,15 +180,18 @@ def _improved(
 def _predicted(factors: Sequence[Factor], coefficients: Sequence[float], design: Design) -> float:
     """Return ``variables(factors, [design]) @ coefficients``, fast enough to try thousands."""
     ops = _ops(factors)
-    direct = total = weighted = 0.0
+    geometric, linear, by_magnitude, square = coefficients[-4:]
+    error = total = 0.0
     for place, probability in design:
         factor, amount = factors[place], (probability / USUAL) ** 0.5
         own = coefficients[place] + coefficients[len(factors) + ops.index(factor.op)]
-        direct += amount * own
+        if factor.op in USUAL_BASE:
+            error += WIDE * amount * own
+            continue
+        error += amount * (own + linear + by_magnitude * factor.magnitude)
+        error += amount * geometric * _is_geometric(factor)
         total += amount
-        weighted += amount * factor.magnitude
-    linear, by_magnitude, square = coefficients[-3:]
-    return direct + linear * total + by_magnitude * weighted + square * total**2 / 10
+    return error + square * total**2 / 10
 
 
 def _neighbors(factors: Sequence[Factor], design: Design) -> list[Design]:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 __all__ = ["Regression", "fit_effects"]
 
-_SPREADS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
-_NOISES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+_SPREADS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+_NOISES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 _GROUP_SPREAD = 10.0
 
 

@@ -3,20 +3,19 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from torchvision.transforms import AutoAugmentPolicy
-
-from learned_augment.builders import from_layers, from_torchvision, rand_augment, trivial_augment
+from learned_augment.builders import from_layers, in_sequence, rand_augment, trivial_augment
 from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS
 from learned_augment.policy import Policy
 from learned_augment.search.screening.designs import (
     Design,
+    Pool,
     design_policy,
+    pool_layer,
     uniform_design,
 )
 from learned_augment.search.screening.factors import MAGNITUDES, Factor
 
 __all__ = [
-    "FAMILIES",
     "Entrant",
     "base_entrants",
     "found_entrants",
@@ -26,10 +25,8 @@ __all__ = [
 USUAL_CROP = ("PadCrop", MAGNITUDES[1])
 """The crop of `named_policies.BASE_AUGMENTATIONS` as an op of a design."""
 
-FAMILIES = ("base augmentation", "RandAugment", "TrivialAugment", "published")
-"""Of each, the best policy races."""
-
-PUBLISHED = ("dada-cifar10", "dada-svhn", "deepaa-cifar10")
+PUBLISHED = "dada-cifar10"
+"""Of the published policies, the one that races: the best of them on nearly all of our data."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +36,14 @@ class Entrant:
     Attributes:
         name: what it is called; no two have the same name.
         policies: applied to every training image, in this order.
-        family: what it is akin to, one of `FAMILIES`, or "" for what the search made.
+        found: whether the search made the policy.
         design: of a policy that the regression can predict.
     """
 
     name: str
     policies: tuple[Policy, ...] = field(compare=False)
-    family: str = ""
+    found: bool = True
     design: Design | None = None
-
-    @property
-    def found(self) -> bool:
-        """True if the search made the policy."""
-        return not self.family
 
     def allowed(self, ops: Collection[str] | None, exclude: Collection[str]) -> bool:
         """Return whether it applies only ops that a search may use.
@@ -73,14 +65,14 @@ def base_entrants(factors: Sequence[Factor]) -> list[Entrant]:
     """Return what people use by default: nothing, crop, and crop and flip, as far as allowed."""
     crop = [place for place, one in enumerate(factors) if (one.op, one.magnitude) == USUAL_CROP]
     flip = [place for place, one in enumerate(factors) if one.op == "Flip"]
-    entrants = [Entrant("none", (), FAMILIES[0], ())]
+    entrants = [Entrant("none", (), False, ())]
     if crop:
         policies, design = (from_layers(BASE_AUGMENTATIONS["crop"]),), [(crop[0], 1.0)]
-        entrants.append(Entrant("crop", policies, FAMILIES[0], tuple(design)))
+        entrants.append(Entrant("crop", policies, False, tuple(design)))
         if flip:
             both = (from_layers(BASE_AUGMENTATIONS["crop-flip"]),)
             pairs = tuple(sorted([*design, (flip[0], 0.5)]))
-            entrants.append(Entrant("crop and flip", both, FAMILIES[0], pairs))
+            entrants.append(Entrant("crop and flip", both, False, pairs))
     return entrants
 
 
@@ -92,44 +84,47 @@ def known_entrants(factors: Sequence[Factor], base: Entrant, image_size: int) ->
         base: the base augmentation to put before some of them; or "none".
         image_size: side of the images in pixels.
     """
-    weak, medium, _ = MAGNITUDES
+    uniform = uniform_design(factors)
     entrants = [
-        Entrant(
-            name, (rand_augment(2, m),), "RandAugment", uniform_design(factors, magnitude) or None
-        )
-        for name, m, magnitude in (
-            ("RandAugment", 9, medium),
-            ("weak RandAugment", 5, weak),
-            ("strong RandAugment", 14, medium),
-        )
+        Entrant("RandAugment", (rand_augment(2, 9),), False, uniform or None),
+        Entrant("TrivialAugment", (trivial_augment(image_size),), False),
+        Entrant(PUBLISHED, (Policy.load(PUBLISHED),), False),
     ]
-    entrants.append(Entrant("RandAugment of one op", (rand_augment(1, 9),), "RandAugment"))
-    trivial = trivial_augment(image_size)
-    entrants.append(Entrant("TrivialAugment", (trivial,), "TrivialAugment"))
-    published = {
-        "AutoAugment": from_torchvision(AutoAugmentPolicy.CIFAR10),
-        **{name: Policy.load(name) for name in PUBLISHED},
-    }
-    entrants += [Entrant(name, (policy,), FAMILIES[-1]) for name, policy in published.items()]
     if base.policies:
-        both = tuple(sorted([*(base.design or ()), *uniform_design(factors, medium)]))
-        entrants += [
-            Entrant(f"{base.name}, then {family}", (*base.policies, policy), family, design)
-            for family, policy, design in (
-                ("RandAugment", rand_augment(2, 9), both),
-                ("TrivialAugment", trivial, None),
-            )
-        ]
+        both = (*base.policies, rand_augment(2, 9))
+        design = tuple(sorted([*(base.design or ()), *uniform]))
+        entrants.append(Entrant(f"{base.name}, then RandAugment", both, False, design))
     return entrants
 
 
-def found_entrants(factors: Sequence[Factor], designs: Iterable[Design]) -> list[Entrant]:
-    """Return designs that the search found as entrants."""
+def found_entrants(
+    factors: Sequence[Factor],
+    designs: Iterable[Design],
+    base: Design = (),
+    pools: Iterable[tuple[Pool, int]] = (),
+) -> list[Entrant]:
+    """Return what the search found as entrants.
+
+    Args:
+        factors: what there is.
+        designs: policies that apply each of their ops.
+        base: applied before the ops of a pool.
+        pools: what to draw from, and how many ops of it to apply to an image.
+    """
+    found: list[tuple[str, Policy, Design | None]] = [
+        (_names(factors, design), design_policy(factors, design), design) for design in designs
+    ]
+    for pool, times in pools:
+        drawn = from_layers([pool_layer(factors, pool)] * times)
+        policy = in_sequence([design_policy(factors, base), drawn]) if base else drawn
+        first = f"{_names(factors, base)}, then " if base else ""
+        ops = ", ".join(factors[op[0]].op for op in pool)
+        found.append((f"{first}{times} of {ops}", policy, None))
     return [
-        Entrant(_title(factors, design, number), (design_policy(factors, design),), design=design)
-        for number, design in enumerate(designs, 1)
+        Entrant(f"found {number} ({names})", (policy,), design=design)
+        for number, (names, policy, design) in enumerate(found, 1)
     ]
 
 
-def _title(factors: Sequence[Factor], design: Design, number: int) -> str:
-    return f"found {number} ({', '.join(factors[place].op for place, _ in design)})"
+def _names(factors: Sequence[Factor], design: Design) -> str:
+    return ", ".join(factors[place].op for place, _ in design)

@@ -28,9 +28,9 @@ class ScreeningOptions(Options):
 
     minimum: ClassVar = {"designs": 4, "refinements": 0, "finals": 1, "workers": 0}
 
-    designs: int = 16
-    refinements: int = 24
-    fraction: float = 0.125
+    designs: int = 12
+    refinements: int = 12
+    fraction: float = 0.25
     inclusion: float = 0.15
     finals: int = 3
     workers: int = 0

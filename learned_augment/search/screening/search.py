@@ -1,6 +1,5 @@
 """A screening under way: which trial is next, and what all of them say so far."""
 
-import itertools
 import math
 import statistics
 import time
@@ -33,13 +32,12 @@ from learned_augment.search.screening.designs import (
 )
 from learned_augment.search.screening.effects import Regression, fit_effects
 from learned_augment.search.screening.entrants import (
-    FAMILIES,
     Entrant,
     base_entrants,
     found_entrants,
     known_entrants,
 )
-from learned_augment.search.screening.factors import SPACE, choose_factors
+from learned_augment.search.screening.factors import MAGNITUDES, SPACE, choose_factors
 from learned_augment.search.screening.options import ScreeningOptions
 from learned_augment.search.screening.trials import Laboratory, Measured, Trial, training_part
 from learned_augment.search.split import Split
@@ -50,12 +48,14 @@ __all__ = ["Screening"]
 SPLITS = 2
 """Splits that short trainings alternate between."""
 
-RACE_FRACTION = 0.5
-"""Of the images, that the trials of the race train on, and no trial more: the others validate."""
-
 FEWEST_IMAGES = 64
-FEWEST_STEPS = 120
-"""Of a short training, where there are so many."""
+"""Of a trial, unless that is more than `MOST` of them."""
+
+MOST = 0.5
+"""Fraction of the images that trains at most: the others validate."""
+
+SMALLEST_BATCH = 8
+"""Of a trial, unless the training that it stands for has smaller ones."""
 
 AT_ONCE = 6
 """Refinements that are chosen together, so that several processes can share them out."""
@@ -68,9 +68,17 @@ CHANGES = 2
 known of a design holds near it only."""
 
 STARTS = 3
-"""Best designs that refinements start from, one after the other."""
+"""Designs that refinements start from, one after the other: the best base augmentation and the best
+others."""
 
-FOUND = 4
+POOLS = ((4, 1), (8, 1), (8, 2))
+"""Of the policies that draw from a pool of ops: how many ops are in it, and how many are applied to
+an image. Which op is best is not known well, and a pool of good ones loses little."""
+
+STRONG = MAGNITUDES[-1]
+"""No op of a pool is so strong: on few images strong ops look better than they are."""
+
+FOUND = 2 + len(POOLS)
 """Found policies in the semifinals."""
 
 FINALISTS = 2
@@ -87,7 +95,9 @@ UNEQUAL = 5
 _FEWEST_TRIALS = 4
 
 PHASES = ("known policies", "designs", "refinements", "semifinals", "finals")
-RACE = PHASES[3:]
+SHORT = PHASES[1:3]
+"""Phases of short trainings. The others are the race: known policies and semifinals are its first
+round, on the same images."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +118,14 @@ class _Job:
 class Screening:
     """A screening under way; see `method.SearchMethod`.
 
-    Short trainings under known, random and changed policies are measured by images they have not
-    seen; a regression tells what each op does to the error. A short training takes an eighth of the
-    images for as many epochs as the training that it stands for, in smaller batches. Fewer epochs
-    would cost as little but favor weak policies: augmentation reduces overfitting, which needs many
-    epochs. The best found policies and the best of those that need no search then race on half
-    of the images: all of them once, and the best of these again, on one half and on the other.
+    Policies that need no search train on half of the images; the other half tells which is best.
+    Short trainings under random and changed policies, on top of the best base augmentation, are
+    measured by images they have not seen; a regression tells what each op does to the error. A
+    short training takes an eighth of the images, or 250, for as many epochs as the training that it
+    stands for, in smaller batches. Fewer epochs would cost as little but favor weak policies:
+    augmentation reduces overfitting, which needs many epochs. Policies of the best ops then race
+    against those that need no search: all of them once, and the best of these again, on one half
+    and on the other.
 
     Nothing but the results of the trials decides what comes next, so processes that share out
     trials, and a search that is cut and resumed, give the same policy.
@@ -187,20 +199,18 @@ class Screening:
     def remaining(self) -> dict[str, int]:
         """Trials still to come, by phase; of a phase that is not planned yet, at most so many."""
         planned = {phase: len(entrants) for phase, entrants in self._by_phase().items()}
-        families = {one.family for one in (*self._bases, *self._known[self._bases[0]])}
+        known = len(self._bases) + len(self._known[self._bases[-1]])
+        if planned.get("known policies", 0) > len(self._bases) or "designs" in planned:
+            known = planned["known policies"]  # the bases come by themselves
+        found = planned.get("semifinals", FOUND)
+        finalists = min(known, FINALISTS) + min(found, FINALISTS)
         counts = {
-            "known policies": len(self._bases) + len(self._known[self._bases[-1]]),
+            "known policies": known,
             "designs": self.options.designs,
             "refinements": self.options.refinements,
-            "semifinals": planned.get("semifinals", len(families) + FOUND),
-            "finals": self.options.finals * (min(len(families), FINALISTS) + FINALISTS),
+            "semifinals": found,
+            "finals": self.options.finals * finalists,
         }
-        if planned.get("known policies", 0) > len(self._bases) or "designs" in planned:
-            counts["known policies"] = planned["known policies"]  # the bases come by themselves
-        if "semifinals" in planned:
-            found = [entrant.found for entrant in self._by_phase()["semifinals"]]
-            each = (min(found.count(kind), FINALISTS) for kind in (False, True))
-            counts["finals"] = self.options.finals * sum(each)
         for job in self._jobs[: self.done]:
             counts[job.phase] -= 1
         return counts
@@ -264,48 +274,73 @@ class Screening:
     def _refined(self, count: int) -> list[Design]:
         """Return changes of the best designs that are probably good."""
         regression, generator = self.regression(), self._generator()
-        tried = self._tried(regression)[:STARTS]
+        base = self._best_base().design or ()
+        starts = list(dict.fromkeys([base, *self._tried(regression)]))[:STARTS]
         return [
             best_design(
                 self.factors,
                 regression.draw(generator, BOLDNESS),
-                [tried[number % len(tried)]],
+                [starts[number % len(starts)]],
                 steps=CHANGES,
             )
             for number in range(count)
         ]
 
     def _semifinalists(self) -> list[Entrant]:
-        """Return the best policy of each family that needs no search, and those found."""
-        errors = self._log_errors("known policies")
-        members = [[one for one in errors if one.family == family] for family in FAMILIES]
-        known = [min(family, key=lambda one: errors[one]) for family in members if family]
+        """Return the policies that the short trainings suggest.
+
+        One of them changes the best designs. The others put fewer ops on the base augmentation, as
+        few images prefer more augmentation than many do: the op that helps most, or some that are
+        drawn from a pool.
+        """
         regression = self.regression()
-        taken = {(), *(one.design for one in errors)}
-        tried = [design for design in self._tried(regression) if design not in taken]
-        predicted = best_design(self.factors, regression.mean, tried[:STARTS], steps=CHANGES)
-        found = [one for one in dict.fromkeys([predicted, *tried]) if one not in taken]
-        return [*known, *found_entrants(self.factors, found[:FOUND])]
+        base = self._best_base().design or ()
+        known = {(), *(one.design for one in self._log_errors("known policies"))}
+        tried = [design for design in self._tried(regression) if design not in known]
+        changed, one_more = (
+            best_design(self.factors, regression.mean, starts, steps)
+            for starts, steps in ((tried[:STARTS], CHANGES), ([base], 1))
+        )
+        designs = [one for one in dict.fromkeys([changed, one_more, *tried]) if one not in known]
+        pool = self._pool(regression, base)
+        spreads = dict.fromkeys(
+            (tuple(pool[:width]), times) for width, times in POOLS if len(pool) > times
+        )
+        return found_entrants(self.factors, designs[: FOUND - len(POOLS)], base, list(spreads))
+
+    def _pool(self, regression: Regression, base: Design) -> list[tuple[int, ...]]:
+        """Return each op that helps as its weak and medium factors that do, the best op first."""
+        alone = variables(self.factors, [((place, 0.5),) for place in range(len(self.factors))])
+        effects = dict(enumerate((-regression.predict(alone)).tolist()))
+        in_base = {self.factors[place].op for place, _ in base}
+        pool: dict[str, list[int]] = {}
+        for place, factor in enumerate(self.factors):
+            if factor.magnitude < STRONG and effects[place] > 0 and factor.op not in in_base:
+                pool.setdefault(factor.op, []).append(place)
+        best = sorted(pool.values(), key=lambda op: -max(effects[place] for place in op))
+        return [tuple(op) for op in best]
 
     def _tried(self, regression: Regression) -> list[Design]:
         """Return designs, the best first, halfway between their measured and predicted errors."""
         tried = [
             (job.entrant.design, job.trial.split, measured.log_error)
             for job, measured in zip(self._jobs, self._results, strict=False)
-            if job.phase not in RACE and job.entrant.design is not None
+            if job.phase in SHORT and job.entrant.design is not None
         ]
+        if not tried:
+            return []
         designs, splits, errors = zip(*tried, strict=True)
         predicted = regression.predict(variables(self.factors, designs))
         measured = torch.tensor(errors, dtype=torch.float64)
-        for split in range(SPLITS):
+        for split in set(splits):
             inside = torch.tensor(splits) == split
             measured[inside] -= (measured - predicted)[inside].mean()
         order = (predicted + measured).argsort(stable=True).tolist()
         return list(dict.fromkeys(designs[place] for place in order))
 
     def _finalists(self) -> list[Entrant]:
-        """Return the best of the semifinals that need no search, and the best found ones."""
-        errors = self._log_errors("semifinals")
+        """Return the best policies that need no search, and the best found ones."""
+        errors = {**self._log_errors("known policies"), **self._log_errors("semifinals")}
         ranked = sorted(errors, key=lambda one: errors[one])
         return [
             one
@@ -322,14 +357,14 @@ class Screening:
         return jobs
 
     def _job(self, phase: str, entrant: Entrant, split: int, seed: int) -> _Job:
-        """Return a training on a part of the images, of as many epochs and so fewer steps."""
-        whole, epochs, given = len(self._labels), self.settings.epochs, self.settings
-        fraction = max(self.options.fraction, FEWEST_IMAGES / whole)
-        fraction = RACE_FRACTION if phase in RACE else min(fraction, RACE_FRACTION)
+        """Return a training on a part of the images, of as many epochs and, if it can, steps."""
+        given, whole_batch = self.settings, self.settings.batch_size
+        fraction = max(self.options.fraction, FEWEST_IMAGES / len(self._labels))
+        fraction = min(fraction, MOST)
         count = int(training_part(self._labels, fraction, split, self._seed).sum())
         recipe = Recipe(
-            epochs=epochs,
-            batch_size=min(max(count * epochs // FEWEST_STEPS, 8), given.batch_size, count),
+            epochs=given.epochs,
+            batch_size=min(max(round(fraction * whole_batch), SMALLEST_BATCH), whole_batch, count),
             learning_rate=given.learning_rate,
             weight_decay=given.weight_decay,
             channels_last=True,
@@ -419,25 +454,23 @@ class Screening:
         return {job.entrant: found.log_error for job, found in pairs if job.phase == phase}
 
     def _races(self) -> dict[Entrant, dict[int, float]]:
-        """Return each entrant's log errors by round of the race; the semifinals are round 0."""
+        """Return each entrant's log errors by round of the race."""
         races: dict[Entrant, dict[int, float]] = {}
         for job, measured in zip(self._jobs, self._results, strict=False):
-            if job.phase in RACE:
+            if job.phase not in SHORT:
                 races.setdefault(job.entrant, {})[job.trial.split] = measured.log_error
         return races
 
     def _finished_round(self) -> list[Entrant]:
         """Return who took part in the last round of the race that has ended."""
-        last: list[Entrant] = []
-        places = [place for place, job in enumerate(self._jobs) if job.phase in RACE]
-        for _, group in itertools.groupby(
-            places, lambda at: (self._jobs[at].phase, self._jobs[at].trial.split)
-        ):
-            members = list(group)
-            if members[-1] >= self.done:
-                return last
-            last = [self._jobs[place].entrant for place in members]
-        return last
+        if "semifinals" not in self._by_phase():
+            return []  # no found policy races yet
+        rounds: dict[int, list[tuple[int, Entrant]]] = {}
+        for place, job in enumerate(self._jobs):
+            if job.phase not in SHORT:
+                rounds.setdefault(job.trial.split, []).append((place, job.entrant))
+        ended = [members for members in rounds.values() if members[-1][0] < self.done]
+        return [entrant for _, entrant in ended[-1]] if ended else []
 
     def _leader(self) -> tuple[Entrant, str]:
         """Return who leads, and what is known of that, in a sentence."""
@@ -456,7 +489,8 @@ class Screening:
             return best, _words(best, other, leads)
         if self.done >= _FEWEST_TRIALS:
             regression = self.regression()
-            starts = self._tried(regression)[:STARTS]
+            base = self._best_base().design or ()
+            starts = [base, *self._tried(regression)[:STARTS]]
             design = best_design(self.factors, regression.mean, starts)
             policies = (design_policy(self.factors, design),) if design else ()
             predicted = Entrant("predicted", policies, design=design)
@@ -505,19 +539,14 @@ class Screening:
         return {"val_error": self._results[-1].error, "val_accuracy": self._results[-1].accuracy}
 
     def _race_data(self) -> list[dict[str, Any]]:
-        """Return each entrant's expected errors: short, and in each round of the race."""
-        short, races = self._log_errors("known policies"), self._races()
+        """Return each entrant's expected errors in each round of the race."""
         return [
             {
                 "name": entrant.name,
                 "found": entrant.found,
-                "short": round(math.exp(short[entrant]), 5) if entrant in short else None,
-                "full": {
-                    str(number): round(math.exp(log_error), 5)
-                    for number, log_error in races.get(entrant, {}).items()
-                },
+                "full": {str(number): round(math.exp(one), 5) for number, one in errors.items()},
             }
-            for entrant in dict.fromkeys([*short, *races])
+            for entrant, errors in self._races().items()
         ]
 
     def _effects(self) -> dict[str, Any]:
