@@ -200,7 +200,7 @@ def test_before_it_knows_anything_the_policy_does_nothing():
     search_in_progress._laboratory = Planted({"Rotate": -0.9})
     for _ in range(25):
         search_in_progress.step()
-    assert "Short trainings predict" in search_in_progress.policy().about["sentence"]
+    assert "Trials of its ops predict" in search_in_progress.policy().about["sentence"]
     assert search_in_progress.policy().op_shares()["Rotate"].sum() > 0
 
 
@@ -209,7 +209,7 @@ def test_a_network_that_does_not_learn_is_told():
         def run(self, trial):
             return Measured(0.1, 0.34)
 
-    with pytest.raises(ValueError, match="does not learn: in short trainings it names 34"):
+    with pytest.raises(ValueError, match="does not learn: in trials it names 34"):
         finish(screening(FEW), Guessing({}))
 
 

@@ -1,1 +1,1 @@
-"""Screening: short trainings under designed policies, a regression on them, and a race."""
+"""Screening: small trainings under designed policies, a regression on them, and a race."""

@@ -13,9 +13,9 @@ class ScreeningOptions(Options):
     """Options of a screening; the defaults cost about 20 trainings of the user's data.
 
     Attributes:
-        designs: short trainings under random policies.
-        refinements: short trainings under changes of the best policies so far, six at a time.
-        fraction: of the images, that a short training trains on.
+        designs: trials under random policies.
+        refinements: trials under changes of the best policies so far, six at a time.
+        fraction: of the images, that a trial trains on; at least 64 of them, and at most half.
         inclusion: fraction of the random policies that an op is in.
         finals: rounds, after the first, of the two best found policies and the two best others.
         workers: trials at once, each in a process with one thread; 1 trains in this process. 0 is
@@ -29,7 +29,7 @@ class ScreeningOptions(Options):
     minimum: ClassVar = {"designs": 4, "refinements": 0, "finals": 1, "workers": 0}
 
     designs: int = 12
-    refinements: int = 12
+    refinements: int = 6
     fraction: float = 0.25
     inclusion: float = 0.15
     finals: int = 3

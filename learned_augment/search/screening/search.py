@@ -46,7 +46,7 @@ from learned_augment.training import Recipe
 __all__ = ["Screening"]
 
 SPLITS = 2
-"""Splits that short trainings alternate between."""
+"""Splits that designs and refinements alternate between."""
 
 FEWEST_IMAGES = 64
 """Of a trial, unless that is more than `MOST` of them."""
@@ -95,9 +95,9 @@ UNEQUAL = 5
 _FEWEST_TRIALS = 4
 
 PHASES = ("known policies", "designs", "refinements", "semifinals", "finals")
-SHORT = PHASES[1:3]
-"""Phases of short trainings. The others are the race: known policies and semifinals are its first
-round, on the same images."""
+EXPERIMENTS = PHASES[1:3]
+"""Phases that tell what ops do. The others are the race: known policies and semifinals are its
+first round, on the same images."""
 
 
 @dataclass(frozen=True)
@@ -118,14 +118,15 @@ class _Job:
 class Screening:
     """A screening under way; see `method.SearchMethod`.
 
-    Policies that need no search train on half of the images; the other half tells which is best.
-    Short trainings under random and changed policies, on top of the best base augmentation, are
-    measured by images they have not seen; a regression tells what each op does to the error. A
-    short training takes an eighth of the images, or 250, for as many epochs as the training that it
-    stands for, in smaller batches. Fewer epochs would cost as little but favor weak policies:
-    augmentation reduces overfitting, which needs many epochs. Policies of the best ops then race
-    against those that need no search: all of them once, and the best of these again, on one half
-    and on the other.
+    A trial is a small copy of the training that the policy is to serve: it takes a quarter of the
+    images for as many epochs, in batches a quarter as large, so for as many steps; images that it
+    has not seen measure it. Fewer epochs would cost as little but favor weak policies: augmentation
+    reduces overfitting, which needs many epochs.
+
+    Trials under policies that need no search tell which base augmentation is best. Trials under
+    random and changed policies on top of it follow; a regression tells what each op does to the
+    error. Policies of the best ops then race against those that need no search: all of them once,
+    and the best of these again on other images.
 
     Nothing but the results of the trials decides what comes next, so processes that share out
     trials, and a search that is cut and resumed, give the same policy.
@@ -287,7 +288,7 @@ class Screening:
         ]
 
     def _semifinalists(self) -> list[Entrant]:
-        """Return the policies that the short trainings suggest.
+        """Return the policies that the experiments suggest.
 
         One of them changes the best designs. The others put fewer ops on the base augmentation, as
         few images prefer more augmentation than many do: the op that helps most, or some that are
@@ -325,7 +326,7 @@ class Screening:
         tried = [
             (job.entrant.design, job.trial.split, measured.log_error)
             for job, measured in zip(self._jobs, self._results, strict=False)
-            if job.phase in SHORT and job.entrant.design is not None
+            if job.phase in EXPERIMENTS and job.entrant.design is not None
         ]
         if not tried:
             return []
@@ -425,7 +426,7 @@ class Screening:
         best = max(measured.accuracy for measured in self._results)
         if best <= certain:
             raise ValueError(
-                f"The network does not learn: in short trainings it names {best:.1%} of the "
+                f"The network does not learn: in trials it names {best:.1%} of the "
                 f"validation images rightly at best, and the largest class has {chance:.1%}. Give "
                 "more epochs or images, another learning rate, or another model."
             )
@@ -457,7 +458,7 @@ class Screening:
         """Return each entrant's log errors by round of the race."""
         races: dict[Entrant, dict[int, float]] = {}
         for job, measured in zip(self._jobs, self._results, strict=False):
-            if job.phase not in SHORT:
+            if job.phase not in EXPERIMENTS:
                 races.setdefault(job.entrant, {})[job.trial.split] = measured.log_error
         return races
 
@@ -467,7 +468,7 @@ class Screening:
             return []  # no found policy races yet
         rounds: dict[int, list[tuple[int, Entrant]]] = {}
         for place, job in enumerate(self._jobs):
-            if job.phase not in SHORT:
+            if job.phase not in EXPERIMENTS:
                 rounds.setdefault(job.trial.split, []).append((place, job.entrant))
         ended = [members for members in rounds.values() if members[-1][0] < self.done]
         return [entrant for _, entrant in ended[-1]] if ended else []
@@ -494,7 +495,7 @@ class Screening:
             design = best_design(self.factors, regression.mean, starts)
             policies = (design_policy(self.factors, design),) if design else ()
             predicted = Entrant("predicted", policies, design=design)
-            return predicted, "Short trainings predict this policy; no race has tested it."
+            return predicted, "Trials of its ops predict this policy; no race has tested it."
         return self._bases[0], "The search ended before it knew anything: the policy does nothing."
 
     def policy(self) -> Policy:
