@@ -173,7 +173,8 @@ _SCREENED = {
     "sign_digits": "photographs of hands, 1,029",
     "spoken_digits": "spectrograms, 1,500",
     "cifar1000": "CIFAR-10, 1,000",
-    "cifar4000": "CIFAR-10, 4,000",
+    "cifar4000": "CIFAR-10, 4,000, 30 epochs",
+    "cifar4000-60": "CIFAR-10, 4,000, 60 epochs",
 }
 _USUAL = {
     "none": "none",

@@ -105,6 +105,18 @@ def test_all_designs_stand_on_the_base_augmentation(factors):
         assert with_base == tuple(sorted(with_base))
 
 
+def test_sums_over_ops_leave_out_crop_and_flip_whose_effects_are_their_own(factors):
+    pairs = (("PadCrop", 0.4, 1.0), ("Flip", 0.4, 0.5), ("Rotate", 0.2, 0.5), ("Contrast", 0.4, 2))
+    design = [(place(factors, op, magnitude), p) for op, magnitude, p in pairs]
+    (row,) = variables(factors, [tuple(design)])
+    assert row[design[0][0]] == pytest.approx(5 * 2**0.5)
+    assert row[design[1][0]] == 5
+    assert row[design[2][0]] == 1
+    assert row[design[3][0]] == 2
+    # Geometric ops, all ops, all by magnitude, a tenth of the square of their sum.
+    assert row[-4:].tolist() == pytest.approx([1, 3, 0.2 + 2 * 0.4, 0.9])
+
+
 def test_a_pool_gives_every_op_the_same_probability_whatever_its_strengths(factors):
     rotate = (place(factors, "Rotate", 0.2), place(factors, "Rotate", 0.4))
     layer = pool_layer(factors, (rotate, (place(factors, "Equalize", 0.4),)))

@@ -16,6 +16,7 @@ from learned_augment.search.screening.factors import MEDIUM, Factor
 from learned_augment.search_spaces import SPACES
 
 __all__ = [
+    "USUAL_BASE",
     "Design",
     "Pool",
     "best_design",
@@ -36,6 +37,8 @@ UNIFORM = 0.125
 """The probability of each op in RandAugment, two of fourteen, to the nearest that is tried."""
 
 USUAL_BASE = ("PadCrop", "Flip")
+"""Ops of the usual base augmentation, crop and flip."""
+
 WIDE = 5.0
 """How many times larger the effects of the usual base augmentation's ops may be."""
 

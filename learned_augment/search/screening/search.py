@@ -24,6 +24,7 @@ from learned_augment.search.options import Options
 from learned_augment.search.peak_memory import peak_bytes
 from learned_augment.search.presets import MethodSettings
 from learned_augment.search.screening.designs import (
+    USUAL_BASE,
     Design,
     best_design,
     design_policy,
@@ -303,20 +304,24 @@ class Screening:
             for starts, steps in ((tried[:STARTS], CHANGES), ([base], 1))
         )
         designs = [one for one in dict.fromkeys([changed, one_more, *tried]) if one not in known]
-        pool = self._pool(regression, base)
+        pool = self._pool(regression)
         spreads = dict.fromkeys(
             (tuple(pool[:width]), times) for width, times in POOLS if len(pool) > times
         )
         return found_entrants(self.factors, designs[: FOUND - len(POOLS)], base, list(spreads))
 
-    def _pool(self, regression: Regression, base: Design) -> list[tuple[int, ...]]:
-        """Return each op that helps as its weak and medium factors that do, the best op first."""
+    def _pool(self, regression: Regression) -> list[tuple[int, ...]]:
+        """Return each op that helps as its weak and medium factors that do, the best op first.
+
+        Crop and flip are left out: the best base augmentation has those that help.
+        """
         alone = variables(self.factors, [((place, 0.5),) for place in range(len(self.factors))])
         effects = dict(enumerate((-regression.predict(alone)).tolist()))
-        in_base = {self.factors[place].op for place, _ in base}
         pool: dict[str, list[int]] = {}
         for place, factor in enumerate(self.factors):
-            if factor.magnitude < STRONG and effects[place] > 0 and factor.op not in in_base:
+            if factor.op in USUAL_BASE or factor.magnitude >= STRONG:
+                continue
+            if effects[place] > 0:
                 pool.setdefault(factor.op, []).append(place)
         best = sorted(pool.values(), key=lambda op: -max(effects[place] for place in op))
         return [tuple(op) for op in best]
