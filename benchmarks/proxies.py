@@ -45,7 +45,7 @@ from learned_augment.training.trainer import augment_batch
 
 SEED = 1
 FEWEST_STEPS = 200
-FEWEST_POLICIES = 15
+FEWEST_POLICIES = 20
 """For which a rank correlation is stated."""
 
 MOST_VALIDATION = 2000

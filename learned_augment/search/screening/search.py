@@ -249,7 +249,7 @@ class Screening:
         if others and known == len(self._bases):
             return self._known_jobs(others)
         if "designs" not in planned:
-            base = self._best_base().design or ()
+            base = self._base_design()
             drawn = random_designs(
                 self.factors, options.designs, options.inclusion, self._generator(), base
             )
@@ -273,10 +273,13 @@ class Screening:
         errors = self._log_errors("known policies")
         return min(self._bases, key=lambda one: errors[one])
 
+    def _base_design(self) -> Design:
+        return self._best_base().design or ()
+
     def _refined(self, count: int) -> list[Design]:
         """Return changes of the best designs that are probably good."""
         regression, generator = self.regression(), self._generator()
-        base = self._best_base().design or ()
+        base = self._base_design()
         starts = list(dict.fromkeys([base, *self._tried(regression)]))[:STARTS]
         return [
             best_design(
@@ -295,8 +298,7 @@ class Screening:
         few images prefer more augmentation than many do: the op that helps most, or some that are
         drawn from a pool.
         """
-        regression = self.regression()
-        base = self._best_base().design or ()
+        regression, base = self.regression(), self._base_design()
         known = {(), *(one.design for one in self._log_errors("known policies"))}
         tried = [design for design in self._tried(regression) if design not in known]
         changed, one_more = (
@@ -315,8 +317,7 @@ class Screening:
 
         Crop and flip are left out: the best base augmentation has those that help.
         """
-        alone = variables(self.factors, [((place, 0.5),) for place in range(len(self.factors))])
-        effects = dict(enumerate((-regression.predict(alone)).tolist()))
+        effects = (-regression.predict(self._alone())).tolist()
         pool: dict[str, list[int]] = {}
         for place, factor in enumerate(self.factors):
             if factor.op in USUAL_BASE or factor.magnitude >= STRONG:
@@ -325,6 +326,10 @@ class Screening:
                 pool.setdefault(factor.op, []).append(place)
         best = sorted(pool.values(), key=lambda op: -max(effects[place] for place in op))
         return [tuple(op) for op in best]
+
+    def _alone(self) -> torch.Tensor:
+        """Return the variables of each factor by itself, applied to half of the images, (F, V)."""
+        return variables(self.factors, [((place, 0.5),) for place in range(len(self.factors))])
 
     def _tried(self, regression: Regression) -> list[Design]:
         """Return designs, the best first, halfway between their measured and predicted errors."""
@@ -495,8 +500,7 @@ class Screening:
             return best, _words(best, other, leads)
         if self.done >= _FEWEST_TRIALS:
             regression = self.regression()
-            base = self._best_base().design or ()
-            starts = [base, *self._tried(regression)[:STARTS]]
+            starts = [self._base_design(), *self._tried(regression)[:STARTS]]
             design = best_design(self.factors, regression.mean, starts)
             policies = (design_policy(self.factors, design),) if design else ()
             predicted = Entrant("predicted", policies, design=design)
@@ -558,7 +562,7 @@ class Screening:
     def _effects(self) -> dict[str, Any]:
         """Return the effect of every factor by itself, in the form of `reporting.effects`."""
         regression = self.regression()
-        alone = variables(self.factors, [((place, 0.5),) for place in range(len(self.factors))])
+        alone = self._alone()
         effects, errors = -regression.predict(alone), regression.spread(alone)
         pairs = list(zip(self._jobs, self._results, strict=False))
         designs = [dict(job.entrant.design or ()) for job, _ in pairs if job.entrant.found]
