@@ -105,7 +105,8 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(**{**options, **fixed})
 
     def error(self, message: str) -> NoReturn:
-        self.exit(Exit.MISTAKE, f"{self.prog}: {message}. See {self.prog} --help.\n")
+        Output().error(f"{self.prog}: {message}. See {self.prog} --help.")
+        self.exit(Exit.MISTAKE)
 
 
 def build_parser() -> argparse.ArgumentParser:
