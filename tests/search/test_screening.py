@@ -13,7 +13,7 @@ from learned_augment.reporting.effects import policy_effects
 from learned_augment.search import MethodSettings, search
 from learned_augment.search.screening.factors import MAGNITUDES
 from learned_augment.search.screening.options import ScreeningOptions
-from learned_augment.search.screening.search import FOUND, PHASES, Screening
+from learned_augment.search.screening.search import EXPERIMENTS, FOUND, PHASES, Screening
 from learned_augment.search.screening.trials import Measured
 from learned_augment.search.split import Split
 from tests.search.test_methods import images, network
@@ -91,13 +91,26 @@ def test_every_trial_is_a_step_of_a_known_phase(planted):
     phases = [job.phase for job in search_in_progress._jobs]
     assert list(dict.fromkeys(phases)) == list(PHASES)
     assert 2 <= phases.count("semifinals") <= FOUND
-    assert phases.count("finals") == 3 * (2 + 2)
+    race = [job for job in search_in_progress._jobs if job.phase not in EXPERIMENTS]
+    for number in (1, 2, 3):
+        names = {job.entrant.name for job in race if job.trial.split == number}
+        assert len(names) >= 2 + 2  # the finalists, and in the second round every base augmentation
 
 
 def test_rounds_are_paired_by_images_and_seed(planted):
-    for phases, rounds in ((("known policies", "semifinals"), 1), (("finals",), 3)):
-        jobs = [job for job in planted[0]._jobs if job.phase in phases]
-        assert len({(job.trial.split, job.trial.seed) for job in jobs}) == rounds
+    race = [job for job in planted[0]._jobs if job.phase not in EXPERIMENTS]
+    assert len({(job.trial.split, job.trial.seed) for job in race}) == 1 + 3
+    assert len({(job.entrant, job.trial.split) for job in race}) == len(race)  # none trains twice
+
+
+def test_the_two_best_base_augmentations_train_twice(planted):
+    jobs = [job for job in planted[0]._jobs if job.phase == "base augmentations"]
+    errors = {
+        job.entrant: found.error for job, found in zip(jobs, planted[0]._results[:3], strict=False)
+    }
+    assert [entrant.name for entrant in errors] == ["none", "crop", "crop and flip"]
+    assert [job.entrant for job in jobs[3:]] == sorted(errors, key=lambda one: errors[one])[:2]
+    assert [job.trial.split for job in jobs] == [0, 0, 0, 1, 1]
 
 
 def test_refinements_differ_in_two_ops_at_most_from_a_design_before(planted):
@@ -181,7 +194,7 @@ def test_ops_that_are_left_out_are_in_no_policy_of_the_race():
     settings = replace(SETTINGS, exclude=("Flip", "Invert", "Solarize"))
     search_in_progress = screening(FEW, settings)
     finish(search_in_progress, Planted({"Rotate": -0.6}))
-    names = {job.entrant.name for job in search_in_progress._jobs if job.phase == "known policies"}
+    names = {job.entrant.name for job in search_in_progress._jobs if not job.entrant.found}
     assert names == {"none", "crop"}  # the others apply what is left out
     applied = {
         op

@@ -4,7 +4,8 @@ Shapes: F factors, O ops, N designs, V = F + O + 4 variables of the regression.
 """
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -112,24 +113,32 @@ def variables(factors: Sequence[Factor], designs: Sequence[Design]) -> Tensor:
     and their own: over the geometric ops, over all, over all weighted by magnitude, and a tenth of
     the square of the sum: many ops together help less than their effects add up to.
     """
-    ops = _ops(factors)
-    found = torch.zeros(len(designs), len(factors) + len(ops) + 4, dtype=torch.float64)
-    for row, design in zip(found, designs, strict=True):
+    amounts = torch.zeros(len(designs), len(factors), dtype=torch.float64)
+    for row, design in zip(amounts, designs, strict=True):
         for place, probability in design:
-            factor, amount = factors[place], (probability / USUAL) ** 0.5
-            if factor.op in USUAL_BASE:
-                row[place] = row[len(factors) + ops.index(factor.op)] = WIDE * amount
-                continue
-            row[place] = row[len(factors) + ops.index(factor.op)] = amount
-            row[-4] += amount * _is_geometric(factor)
-            row[-3] += amount
-            row[-2] += amount * factor.magnitude
-        row[-1] = row[-3].square() / 10
-    return found
+            row[place] = _amount(probability)
+    sums = amounts @ _units(factors)
+    return torch.cat([sums, sums[:, -2:-1].square() / 10], 1)
 
 
-def _is_geometric(factor: Factor) -> bool:
-    return OPS[factor.op].family == "geometric"
+def _amount(probability: float) -> float:
+    return math.sqrt(probability / USUAL)
+
+
+def _units(factors: Sequence[Factor]) -> Tensor:
+    """Return the variables of each factor, but for the square, for an amount of 1, (F, V - 1)."""
+    ops = _ops(factors)
+    units = torch.zeros(len(factors), len(factors) + len(ops) + 3, dtype=torch.float64)
+    for place, factor in enumerate(factors):
+        units[place, place] = 1.0
+        if factor.op in USUAL_BASE:
+            units[place, len(factors) + ops.index(factor.op)] = WIDE
+        else:
+            units[place, len(factors) + ops.index(factor.op)] = 1.0
+            units[place, -3] = OPS[factor.op].family == "geometric"
+            units[place, -2] = 1.0
+            units[place, -1] = factor.magnitude
+    return units
 
 
 def uniform_design(factors: Sequence[Factor]) -> Design:
@@ -155,46 +164,35 @@ def best_design(
         starts: designs to change.
         steps: changes of each at most; None for as many as lead to less.
     """
-    given = coefficients.tolist()
-    found = [_improved(factors, given, start, steps) for start in starts]
+    units, square = _units(factors), float(coefficients[-1])
+    own: list[float] = (units @ coefficients[:-1]).tolist()
+    counted: list[float] = units[:, -2].tolist()
+
+    def predicted(design: Design) -> float:
+        """Return ``variables(factors, [design]) @ coefficients``, fast enough to try thousands."""
+        amounts = [(place, _amount(probability)) for place, probability in design]
+        total = sum(amount * counted[place] for place, amount in amounts)
+        return sum(amount * own[place] for place, amount in amounts) + square * total**2 / 10
+
+    found = [_improved(factors, predicted, start, steps) for start in starts]
     return min(found, key=lambda pair: pair[0])[1]
 
 
 def _improved(
     factors: Sequence[Factor],
-    coefficients: Sequence[float],
+    predicted: Callable[[Design], float],
     best: Design,
     steps: int | None,
 ) -> tuple[float, Design]:
     """Return the log error of a changed design, and the design."""
-    least = _predicted(factors, coefficients, best)
+    least = predicted(best)
     for _ in itertools.count() if steps is None else range(steps):
-        errors = {
-            design: _predicted(factors, coefficients, design)
-            for design in _neighbors(factors, best)
-        }
+        errors = {design: predicted(design) for design in _neighbors(factors, best)}
         design = min(errors, key=lambda one: errors[one])
         if not errors[design] < least - 1e-9:
             break
         best, least = design, errors[design]
     return least, best
-
-
-def _predicted(factors: Sequence[Factor], coefficients: Sequence[float], design: Design) -> float:
-    """Return ``variables(factors, [design]) @ coefficients``, fast enough to try thousands."""
-    ops = _ops(factors)
-    geometric, linear, by_magnitude, square = coefficients[-4:]
-    error = total = 0.0
-    for place, probability in design:
-        factor, amount = factors[place], (probability / USUAL) ** 0.5
-        own = coefficients[place] + coefficients[len(factors) + ops.index(factor.op)]
-        if factor.op in USUAL_BASE:
-            error += WIDE * amount * own
-            continue
-        error += amount * (own + linear + by_magnitude * factor.magnitude)
-        error += amount * geometric * _is_geometric(factor)
-        total += amount
-    return error + square * total**2 / 10
 
 
 def _neighbors(factors: Sequence[Factor], design: Design) -> list[Design]:

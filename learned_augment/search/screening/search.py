@@ -4,7 +4,7 @@ import math
 import statistics
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
@@ -47,7 +47,8 @@ from learned_augment.training import Recipe
 __all__ = ["Screening"]
 
 SPLITS = 2
-"""Splits that designs and refinements alternate between."""
+"""Splits that designs and refinements alternate between, and on which the best base augmentations
+train."""
 
 FEWEST_IMAGES = 64
 """Of a trial, unless that is more than `MOST` of them."""
@@ -95,10 +96,17 @@ UNEQUAL = 5
 
 _FEWEST_TRIALS = 4
 
-PHASES = ("known policies", "designs", "refinements", "semifinals", "finals")
-EXPERIMENTS = PHASES[1:3]
-"""Phases that tell what ops do. The others are the race: known policies and semifinals are its
-first round, on the same images."""
+PHASES = (
+    "base augmentations",
+    "known policies",
+    "designs",
+    "refinements",
+    "semifinals",
+    "finals",
+)
+EXPERIMENTS = PHASES[2:4]
+"""Phases that tell what ops do. The others are the race: its first round is of all that races, its
+second of the base augmentations and the finalists."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +132,7 @@ class Screening:
     has not seen measure it. Fewer epochs would cost as little but favor weak policies: augmentation
     reduces overfitting, which needs many epochs.
 
-    Trials under policies that need no search tell which base augmentation is best. Trials under
+    Trials tell first which base augmentation is best: none, crop, or crop and flip. Trials under
     random and changed policies on top of it follow; a regression tells what each op does to the
     error. Policies of the best ops then race against those that need no search: all of them once,
     and the best of these again on other images.
@@ -201,17 +209,17 @@ class Screening:
     def remaining(self) -> dict[str, int]:
         """Trials still to come, by phase; of a phase that is not planned yet, at most so many."""
         planned = {phase: len(entrants) for phase, entrants in self._by_phase().items()}
-        known = len(self._bases) + len(self._known[self._bases[-1]])
-        if planned.get("known policies", 0) > len(self._bases) or "designs" in planned:
-            known = planned["known policies"]  # the bases come by themselves
+        most = 0 if "designs" in planned else len(self._known[self._bases[-1]])
+        known = planned.get("known policies", most)
         found = planned.get("semifinals", FOUND)
-        finalists = min(known, FINALISTS) + min(found, FINALISTS)
+        finalists = min(len(self._bases) + known, FINALISTS) + min(found, FINALISTS)
         counts = {
+            "base augmentations": len(self._bases) + min(len(self._bases), FINALISTS),
             "known policies": known,
             "designs": self.options.designs,
             "refinements": self.options.refinements,
             "semifinals": found,
-            "finals": self.options.finals * finalists,
+            "finals": planned.get("finals", self.options.finals * finalists),
         }
         for job in self._jobs[: self.done]:
             counts[job.phase] -= 1
@@ -242,12 +250,14 @@ class Screening:
 
     def _next_jobs(self) -> list[_Job]:
         options, planned = self.options, self._by_phase()
-        known = len(planned.get("known policies", []))
-        if known == 0:
-            return self._known_jobs(self._bases)
-        others = self._known[self._best_base()]
-        if others and known == len(self._bases):
-            return self._known_jobs(others)
+        bases = len(planned.get("base augmentations", []))
+        if bases == 0:
+            return [self._raced("base augmentations", one, 0) for one in self._bases]
+        if bases == len(self._bases):
+            return [self._raced("base augmentations", one, 1) for one in self._best(self._bases)]
+        known = self._known[self._best_base()]
+        if known and "known policies" not in planned:
+            return [self._raced("known policies", one, 0) for one in known]
         if "designs" not in planned:
             base = self._base_design()
             drawn = random_designs(
@@ -258,20 +268,27 @@ class Screening:
         if missing > 0:
             return self._designed_jobs("refinements", self._refined(min(AT_ONCE, missing)))
         if "semifinals" not in planned:
-            return [self._job("semifinals", one, 0, self._seed) for one in self._semifinalists()]
-        finalists = self._finalists()
+            return [self._raced("semifinals", one, 0) for one in self._semifinalists()]
+        races = self._races()
         return [
-            self._job("finals", one, number, self._seed + number)
+            self._raced("finals", one, number)
             for number in range(1, options.finals + 1)
-            for one in finalists
+            for one in self._finalists()
+            if number not in races[one]
         ]
 
-    def _known_jobs(self, entrants: Sequence[Entrant]) -> list[_Job]:
-        return [self._job("known policies", one, 0, self._seed) for one in entrants]
+    def _raced(self, phase: str, entrant: Entrant, number: int) -> _Job:
+        """Return a training for a round of the race: all of a round have the same images."""
+        return self._job(phase, entrant, number, self._seed + number)
+
+    def _best(self, entrants: Iterable[Entrant]) -> list[Entrant]:
+        """Return the best in the first round of the race."""
+        races = self._races()
+        return sorted(entrants, key=lambda one: races[one][0])[:FINALISTS]
 
     def _best_base(self) -> Entrant:
-        errors = self._log_errors("known policies")
-        return min(self._bases, key=lambda one: errors[one])
+        races = self._races()
+        return min(self._best(self._bases), key=lambda one: sum(races[one].values()))
 
     def _base_design(self) -> Design:
         return self._best_base().design or ()
@@ -299,7 +316,7 @@ class Screening:
         drawn from a pool.
         """
         regression, base = self.regression(), self._base_design()
-        known = {(), *(one.design for one in self._log_errors("known policies"))}
+        known = {(), *(one.design for one in self._races())}
         tried = [design for design in self._tried(regression) if design not in known]
         changed, one_more = (
             best_design(self.factors, regression.mean, starts, steps)
@@ -351,12 +368,10 @@ class Screening:
 
     def _finalists(self) -> list[Entrant]:
         """Return the best policies that need no search, and the best found ones."""
-        errors = {**self._log_errors("known policies"), **self._log_errors("semifinals")}
-        ranked = sorted(errors, key=lambda one: errors[one])
         return [
             one
             for found in (False, True)
-            for one in [one for one in ranked if one.found == found][:FINALISTS]
+            for one in self._best(one for one in self._races() if one.found == found)
         ]
 
     def _designed_jobs(self, phase: str, designs: Sequence[Design]) -> list[_Job]:
@@ -459,11 +474,6 @@ class Screening:
             torch.tensor(errors, dtype=torch.float64),
         )
 
-    def _log_errors(self, phase: str) -> dict[Entrant, float]:
-        """Return the log errors of a phase in which every entrant trains once."""
-        pairs = zip(self._jobs, self._results, strict=False)
-        return {job.entrant: found.log_error for job, found in pairs if job.phase == phase}
-
     def _races(self) -> dict[Entrant, dict[int, float]]:
         """Return each entrant's log errors by round of the race."""
         races: dict[Entrant, dict[int, float]] = {}
@@ -473,15 +483,18 @@ class Screening:
         return races
 
     def _finished_round(self) -> list[Entrant]:
-        """Return who took part in the last round of the race that has ended."""
-        if "semifinals" not in self._by_phase():
-            return []  # no found policy races yet
+        """Return who took part in the last round of the race that has ended and had found ones."""
         rounds: dict[int, list[tuple[int, Entrant]]] = {}
         for place, job in enumerate(self._jobs):
             if job.phase not in EXPERIMENTS:
                 rounds.setdefault(job.trial.split, []).append((place, job.entrant))
-        ended = [members for members in rounds.values() if members[-1][0] < self.done]
-        return [entrant for _, entrant in ended[-1]] if ended else []
+        ended = [
+            [entrant for _, entrant in members]
+            for members in rounds.values()
+            if members[-1][0] < self.done
+        ]
+        with_found = [members for members in ended if any(one.found for one in members)]
+        return with_found[-1] if with_found else []
 
     def _leader(self) -> tuple[Entrant, str]:
         """Return who leads, and what is known of that, in a sentence."""
