@@ -16,7 +16,7 @@ from benchmarks.reliability.faults import fault_rows
 from benchmarks.reliability.fuzz import Guard, fuzz_rows, make_targets
 from benchmarks.reliability.jobs import JOBS
 from benchmarks.reliability.kills import kill_rows
-from benchmarks.reliability.loaders import LoaderSettings, load_rows, loader_settings
+from benchmarks.reliability.loaders import load_rows, loader_settings
 
 MOST_MIB = 64
 """Memory that reading a broken file may take."""
@@ -29,9 +29,7 @@ def is_faulty(row: dict[str, Any]) -> bool:
     if row["part"] == "environment":
         return bool(row["status"] != 0)
     if row["part"] == "load":
-        growth = row["memory_kib_per_1000_images"] > 3 * row["memory_standard_error"] + 10
-        # A worker that serves fewer images has not loaded everything yet.
-        grows = growth and LoaderSettings(*(row[name] for name in LoaderSettings._fields)).long
+        grows = row["memory_kib_per_1000_images"] > 3 * row["memory_standard_error"] + 10
         same = row["same_seed_same_pixels"] and row["seeds_differ"]
         return grows or not same or row["repeated_batches"] > 0
     return bool(row["identical_results"] < row.get("runs", row.get("failed_writes")))
@@ -70,12 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fuzz.add_argument("--count", type=int, default=1_000_000, help="broken files")
     fuzz.add_argument("--targets", nargs="+", help="what reads them; all by default")
     load = parts.add_parser("load")
-    load.add_argument(
-        "--images",
-        type=int,
-        default=100_000,
-        help="with 0 workers and with 2 that persist; a fifth with others",
-    )
+    load.add_argument("--images", type=int, default=100_000, help="of each setting")
     starts = ["none", *multiprocessing.get_all_start_methods()]
     load.add_argument("--starts", nargs="+", choices=starts, default=starts, help="of workers")
     kills = parts.add_parser("kills")

@@ -26,9 +26,6 @@ EPOCHS = 2
 CHECKED = 512
 """Images of the runs that say whether a seed repeats its pixels."""
 
-PART = 5
-"""How many times fewer images settings serve that are not `LoaderSettings.long`."""
-
 
 class MixedImages(Dataset[tuple[int, int]]):
     """Images of mixed sizes and modes, augmented; an item is a checksum and the worker's memory.
@@ -65,11 +62,6 @@ class LoaderSettings(NamedTuple):
     start: str
     persistent: bool
     threads: int
-
-    @property
-    def long(self) -> bool:
-        """True if all images are served: without workers, and with two that persist."""
-        return self.workers == 0 or (self.workers == 2 and self.persistent)
 
 
 def loader_settings() -> Iterator[LoaderSettings]:
@@ -156,17 +148,16 @@ def load_rows(images: int, settings: Iterable[LoaderSettings]) -> Iterator[dict[
     another one, with the first method.
 
     Args:
-        images: served by settings that are `LoaderSettings.long`; others serve a part.
+        images: that each setting serves.
         settings: ways to load.
     """
     pixels: dict[tuple[int, bool], tuple[Served, bool, bool]] = {}
     for chosen in settings:
         start = time.monotonic()
-        total = images if chosen.long else images // PART
-        served = serve(total, chosen, 0)
+        served = serve(images, chosen, 0)
         place = chosen.workers, chosen.persistent
         if place not in pixels:
-            few = min(total // EPOCHS, CHECKED)
+            few = min(images // EPOCHS, CHECKED)
             again, other = (serve(few, chosen, seed, epochs=1) for seed in (0, 1))
             same = again.epochs[0] == served.epochs[0][: len(again.epochs[0])]
             pixels[place] = served, same, not {*other.epochs[0]} & {*served.epochs[0]}

@@ -25,7 +25,7 @@ from benchmarks.reliability.faults import FAULTS, Fault, failing_write, survives
 from benchmarks.reliability.fuzz import Guard, Target, fuzz_rows, make_targets, try_input
 from benchmarks.reliability.jobs import JOBS, START, phase_of, result_of, run_job
 from benchmarks.reliability.kills import Killer
-from benchmarks.reliability.loaders import PART, LoaderSettings, Served, load_rows, serve, slope
+from benchmarks.reliability.loaders import LoaderSettings, Served, load_rows, serve, slope
 from benchmarks.reliability.mutations import mutate_bytes, mutate_data, mutate_json
 from learned_augment._io import write_atomically
 
@@ -257,7 +257,7 @@ def test_a_loader_repeats_its_pixels_by_seed_and_never_otherwise(workers, start)
     if workers and start not in multiprocessing.get_all_start_methods():
         pytest.skip(f"no start method {start} here")
     settings = LoaderSettings(workers, start, False, 2)
-    (row,) = load_rows(512 if settings.long else 512 * PART, [settings])
+    (row,) = load_rows(512, [settings])
     assert row["same_seed_same_pixels"]
     assert row["seeds_differ"]
     assert (row["images"], row["batches"], row["repeated_batches"]) == (512, 8, 0)
