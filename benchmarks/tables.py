@@ -577,7 +577,7 @@ TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "screening-short": ("screening-digits", screening_short),
     **{
         f"screening-{name}": (f"screening-{name}", screening)
-        for name in (*_SCREENED, "cifar1000-seed-1", "cifar1000-wrn-40-2")
+        for name in (*_SCREENED, "cifar1000-seed-1", "cifar1000-seed-2", "cifar1000-wrn-40-2")
     },
     **{
         f"truth-{name}": (f"truth-{name}", truth)
