@@ -5,6 +5,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import os
 import torch
 from torch import Tensor
 
@@ -106,8 +107,9 @@ JOBS: dict[str, Callable[[Path], None]] = {
 
 
 def run_job(name: str, folder: Path) -> None:
-    """Run or resume a job with one thread."""
+    """Run or resume a job with one thread: what has computed with several cannot be forked."""
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # the number that a search takes
     (folder / "started").touch()
     JOBS[name](folder)
 
