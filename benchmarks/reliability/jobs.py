@@ -1,11 +1,11 @@
 """Small jobs of every kind that can be resumed; each writes its result into a folder of its own."""
 
+import os
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import os
 import torch
 from torch import Tensor
 

@@ -28,6 +28,7 @@ from benchmarks.reliability.kills import Killer
 from benchmarks.reliability.loaders import LoaderSettings, Served, load_rows, serve, slope
 from benchmarks.reliability.mutations import mutate_bytes, mutate_data, mutate_json
 from learned_augment._io import write_atomically
+from learned_augment.runtime.rng import default_threads
 
 KILLS = int(os.environ.get("LEARNED_AUGMENT_KILLS", "1"))
 FUZZ = int(os.environ.get("LEARNED_AUGMENT_FUZZ", "10000"))
@@ -224,6 +225,12 @@ def test_a_torn_write_leaves_one_byte_until_it_is_cleaned_up(tmp_path, monkeypat
     with failing_write(Fault("write", "disk full"), 1), pytest.raises(OSError, match="No space"):
         write_atomically(tmp_path / "a", b"12")
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"1"]
+
+
+def test_a_job_has_one_thread_whatever_the_machine_allows(tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    run_job("search deepaa", tmp_path)
+    assert default_threads() == 1
 
 
 def test_a_job_knows_the_phase_of_its_last_step(tmp_path):
