@@ -490,7 +490,7 @@ def kills(result: Result) -> list[str]:
         for row in _part(result, "kills")
     ]
     total = sum(row["kills"] for row in _part(result, "kills"))
-    heads = ["job", f"kills ({total})", "in these phases", "resumed runs", "identical results"]
+    heads = ["job", f"kills ({total})", "in these phases", "runs", "identical results"]
     return [*markdown(heads, rows), "", _measured(result, "kills")]
 
 
