@@ -1,6 +1,5 @@
 """Small jobs of every kind that can be resumed; each writes its result into a folder of its own."""
 
-import os
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -48,6 +47,7 @@ def _search(method: str, folder: Path, **settings: Any) -> None:
         model="small-cnn",
         batch_size=8,
         device="cpu",
+        threads=1,
         checkpoint=folder / "checkpoint",
         save_every=0,
         progress=False,
@@ -109,7 +109,6 @@ JOBS: dict[str, Callable[[Path], None]] = {
 def run_job(name: str, folder: Path) -> None:
     """Run or resume a job with one thread: what has computed with several cannot be forked."""
     torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"  # the number that a search takes
     (folder / "started").touch()
     JOBS[name](folder)
 

@@ -227,10 +227,14 @@ def test_a_torn_write_leaves_one_byte_until_it_is_cleaned_up(tmp_path, monkeypat
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"1"]
 
 
-def test_a_job_has_one_thread_whatever_the_machine_allows(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", [name for name in JOBS if "processes" not in name])
+def test_a_job_has_one_thread_whatever_the_machine_allows(tmp_path, monkeypatch, name):
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    run_job("search deepaa", tmp_path)
-    assert default_threads() == 1
+    assert default_threads() == 2
+    counts, set_count = [], torch.set_num_threads
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: (counts.append(n), set_count(n)))
+    run_job(name, tmp_path)
+    assert set(counts) == {1}
 
 
 def test_a_job_knows_the_phase_of_its_last_step(tmp_path):
