@@ -92,9 +92,11 @@ def test_every_trial_is_a_step_of_a_known_phase(planted):
     assert list(dict.fromkeys(phases)) == list(PHASES)
     assert 2 <= phases.count("semifinals") <= FOUND
     race = [job for job in search_in_progress._jobs if job.phase not in EXPERIMENTS]
-    for number in (1, 2, 3):
-        names = {job.entrant.name for job in race if job.trial.split == number}
-        assert len(names) >= 2 + 2  # the finalists, and in the second round every base augmentation
+    rounds = [{job.entrant for job in race if job.trial.split == number} for number in (1, 2, 3)]
+    bases = {job.entrant for job in race if (job.phase, job.trial.split) == (PHASES[0], 1)}
+    finalists = rounds[2]
+    assert [one.found for one in finalists].count(True) == len(finalists) / 2 == 2
+    assert rounds == [finalists | bases, finalists, finalists]
 
 
 def test_rounds_are_paired_by_images_and_seed(planted):

@@ -106,7 +106,7 @@ PHASES = (
 )
 EXPERIMENTS = PHASES[2:4]
 """Phases that tell what ops do. The others are the race: its first round is of all that races, its
-second of the base augmentations and the finalists."""
+second of the best base augmentations and the finalists."""
 
 
 @dataclass(frozen=True)
@@ -269,11 +269,11 @@ class Screening:
             return self._designed_jobs("refinements", self._refined(min(AT_ONCE, missing)))
         if "semifinals" not in planned:
             return [self._raced("semifinals", one, 0) for one in self._semifinalists()]
-        races = self._races()
+        races, finalists = self._races(), self._finalists()
         return [
             self._raced("finals", one, number)
             for number in range(1, options.finals + 1)
-            for one in self._finalists()
+            for one in finalists
             if number not in races[one]
         ]
 
