@@ -13,7 +13,10 @@ from learned_augment.reporting.effects import policy_effects
 from learned_augment.search import MethodSettings, search
 from learned_augment.search.screening.factors import MAGNITUDES
 from learned_augment.search.screening.options import ScreeningOptions
-from learned_augment.search.screening.search import EXPERIMENTS, FOUND, PHASES, Screening
+from learned_augment.search.screening.proposals import FOUND, helpful_ops
+from learned_augment.search.screening.race import best_base
+from learned_augment.search.screening.record import EXPERIMENTS, PHASES
+from learned_augment.search.screening.search import Screening
 from learned_augment.search.screening.trials import Measured
 from learned_augment.search.split import Split
 from tests.search.test_methods import images, network
@@ -88,10 +91,10 @@ def test_every_trial_is_a_step_of_a_known_phase(planted):
     search_in_progress, left = planted
     assert left == sorted(left, reverse=True)
     assert list(search_in_progress.remaining) == list(PHASES)
-    phases = [job.phase for job in search_in_progress._jobs]
+    phases = [job.phase for job in search_in_progress.record.jobs]
     assert list(dict.fromkeys(phases)) == list(PHASES)
     assert 2 <= phases.count("semifinals") <= FOUND
-    race = [job for job in search_in_progress._jobs if job.phase not in EXPERIMENTS]
+    race = [job for job in search_in_progress.record.jobs if job.phase not in EXPERIMENTS]
     rounds = [{job.entrant for job in race if job.trial.split == number} for number in (1, 2, 3)]
     bases = {job.entrant for job in race if (job.phase, job.trial.split) == (PHASES[0], 1)}
     finalists = rounds[2]
@@ -100,15 +103,16 @@ def test_every_trial_is_a_step_of_a_known_phase(planted):
 
 
 def test_rounds_are_paired_by_images_and_seed(planted):
-    race = [job for job in planted[0]._jobs if job.phase not in EXPERIMENTS]
+    race = [job for job in planted[0].record.jobs if job.phase not in EXPERIMENTS]
     assert len({(job.trial.split, job.trial.seed) for job in race}) == 1 + 3
     assert len({(job.entrant, job.trial.split) for job in race}) == len(race)  # none trains twice
 
 
 def test_the_two_best_base_augmentations_train_twice(planted):
-    jobs = [job for job in planted[0]._jobs if job.phase == "base augmentations"]
+    jobs = [job for job in planted[0].record.jobs if job.phase == "base augmentations"]
     errors = {
-        job.entrant: found.error for job, found in zip(jobs, planted[0]._results[:3], strict=False)
+        job.entrant: found.error
+        for job, found in zip(jobs, planted[0].record.results[:3], strict=False)
     }
     assert [entrant.name for entrant in errors] == ["none", "crop", "crop and flip"]
     assert [job.entrant for job in jobs[3:]] == sorted(errors, key=lambda one: errors[one])[:2]
@@ -116,7 +120,7 @@ def test_the_two_best_base_augmentations_train_twice(planted):
 
 
 def test_refinements_differ_in_two_ops_at_most_from_a_design_before(planted):
-    jobs = [job for job in planted[0]._jobs if job.entrant.design is not None]
+    jobs = [job for job in planted[0].record.jobs if job.entrant.design is not None]
     for job in jobs:
         if job.phase != "refinements":
             continue
@@ -129,7 +133,7 @@ def test_a_trial_is_a_small_copy_with_as_many_epochs_and_steps():
     settings = replace(SETTINGS, batch_size=64)
     search_in_progress = screening(settings=settings, data=images(per_class=200))
     finish(search_in_progress, Planted({"Rotate": -0.6}))
-    trials = [job.trial for job in search_in_progress._jobs]
+    trials = [job.trial for job in search_in_progress.record.jobs]
     assert {trial.fraction for trial in trials} == {0.25}
     assert {trial.recipe.batch_size for trial in trials} == {64 // 4}
     assert {trial.recipe.epochs for trial in trials} == {SETTINGS.epochs}
@@ -139,9 +143,9 @@ def test_found_policies_put_few_ops_on_the_base_augmentation():
     helpful = {"PadCrop": -2.0, "Rotate": -0.6, "Contrast": -0.5, "ShearX": -0.4, "ShearY": -0.4}
     search_in_progress = screening({"designs": 40})
     finish(search_in_progress, Planted({**helpful, "TranslateX": -0.4}, rest=0.6))
-    base = search_in_progress._best_base()
+    base = best_base(search_in_progress.record, search_in_progress.planner.bases)
     assert base.name == "crop"
-    jobs = [job for job in search_in_progress._jobs if job.phase == "semifinals"]
+    jobs = [job for job in search_in_progress.record.jobs if job.phase == "semifinals"]
     one_more, drawn, *others = [job.entrant for job in jobs[1:]]
     assert len(set(one_more.design) - set(base.design)) == 1
     assert drawn.name.startswith("found 3 (PadCrop, then 1 of ")
@@ -156,7 +160,7 @@ def test_found_policies_put_few_ops_on_the_base_augmentation():
 
 def test_no_op_of_a_pool_is_strong(planted):
     search_in_progress = planted[0]
-    pool = search_in_progress._pool(search_in_progress.regression())
+    pool = helpful_ops(search_in_progress.record, search_in_progress.record.regression())
     places = [place for op in pool for place in op]
     assert places
     assert all(search_in_progress.factors[place].magnitude < MAGNITUDES[-1] for place in places)
@@ -196,11 +200,11 @@ def test_ops_that_are_left_out_are_in_no_policy_of_the_race():
     settings = replace(SETTINGS, exclude=("Flip", "Invert", "Solarize"))
     search_in_progress = screening(FEW, settings)
     finish(search_in_progress, Planted({"Rotate": -0.6}))
-    names = {job.entrant.name for job in search_in_progress._jobs if not job.entrant.found}
+    names = {job.entrant.name for job in search_in_progress.record.jobs if not job.entrant.found}
     assert names == {"none", "crop"}  # the others apply what is left out
     applied = {
         op
-        for job in search_in_progress._jobs
+        for job in search_in_progress.record.jobs
         for policy in job.trial.policies
         for op, layers in policy.op_shares().items()
         if layers.sum() > 0
@@ -242,8 +246,9 @@ def test_classes_of_very_different_size_are_told():
 def test_few_images_are_split_in_half():
     settings = MethodSettings("small-cnn", None, 30, 8, 0.1, 5e-4, "nothing")
     search_in_progress = screening(settings=settings)
+    planner = search_in_progress.planner
     for phase in PHASES:
-        trial = search_in_progress._job(phase, search_in_progress._bases[0], 0, 0).trial
+        trial = planner.job(phase, planner.bases[0], 0, 0).trial
         assert trial.recipe.epochs == 30
         assert trial.fraction == 0.5  # of 60 images; of many, a quarter
 

@@ -10,9 +10,9 @@ from learned_augment.search.screening.designs import (
     random_designs,
     variables,
 )
-from learned_augment.search.screening.effects import fit_effects
 from learned_augment.search.screening.factors import choose_factors
 from learned_augment.search.screening.options import ScreeningOptions
+from learned_augment.search.screening.regression import fit_regression
 from learned_augment.search.screening.trials import (
     Laboratory,
     Trial,
@@ -186,7 +186,7 @@ EFFECTS = {
 
 
 def test_the_regression_recovers_planted_effects(factors):
-    fit = fit_effects(*trials(factors, EFFECTS, noise=0.05))
+    fit = fit_regression(*trials(factors, EFFECTS, noise=0.05))
     alone = variables(factors, [((n, 0.5),) for n in range(len(factors))])
     found = dict(zip(range(len(factors)), fit.predict(alone).tolist(), strict=True))
     for (op, magnitude), effect in EFFECTS.items():
@@ -198,7 +198,7 @@ def test_the_regression_recovers_planted_effects(factors):
 def test_intervals_cover_the_truth(factors):
     covered = []
     for seed in range(8):
-        fit = fit_effects(*trials(factors, EFFECTS, noise=0.2, seed=seed))
+        fit = fit_regression(*trials(factors, EFFECTS, noise=0.2, seed=seed))
         alone = variables(factors, [((n, 0.5),) for n in range(len(factors))])
         truth = torch.tensor([EFFECTS.get((f.op, f.magnitude), 0.0) for f in factors])
         covered.append(((fit.predict(alone) - truth).abs() < 1.96 * fit.spread(alone)).double())
@@ -208,7 +208,7 @@ def test_intervals_cover_the_truth(factors):
 def test_other_images_shift_no_effect(factors):
     x, groups, y = trials(factors, EFFECTS, noise=0.1)
     shifted = y + 3.0 * groups
-    before, after = fit_effects(x, groups, y), fit_effects(x, groups, shifted)
+    before, after = (fit_regression(x, groups, target) for target in (y, shifted))
     torch.testing.assert_close(before.mean, after.mean, atol=0.02, rtol=0)
 
 

@@ -17,6 +17,7 @@ from learned_augment.search.screening.factors import MEDIUM, Factor
 from learned_augment.search_spaces import SPACES
 
 __all__ = [
+    "USUAL",
     "USUAL_BASE",
     "Design",
     "Pool",

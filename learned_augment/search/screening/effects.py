@@ -1,86 +1,53 @@
-"""Bayesian regression of log error on what policies do: effects with errors, and predictions.
+"""The effects of ops that a screening has measured, in the form of `reporting.effects`."""
 
-Shapes: N trials, V variables, G groups of trials with the same images. All float64.
-"""
+import math
+from typing import Any
 
-import itertools
-from dataclasses import dataclass
+from learned_augment.evaluation.statistics import percent_fewer
+from learned_augment.search.screening.designs import USUAL
+from learned_augment.search.screening.record import Record
 
-import torch
-from torch import Tensor
+__all__ = ["effects_data"]
 
-__all__ = ["Regression", "fit_effects"]
-
-_SPREADS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
-_NOISES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
-_GROUP_SPREAD = 10.0
+INTERVAL = 1.96
+"""Standard errors on either side of an effect that hold it with a probability of 95 %."""
 
 
-@dataclass(frozen=True, eq=False)
-class Regression:
-    """The posterior of the coefficients.
-
-    Attributes:
-        mean: (V,), change of the log error by one unit of each variable.
-        covariance: (V, V).
-        noise: standard deviation of a trial's log error about its prediction.
-    """
-
-    mean: Tensor
-    covariance: Tensor
-    noise: float
-
-    def predict(self, variables: Tensor) -> Tensor:
-        """Return the predicted log error relative to the empty policy's, (N,)."""
-        return variables @ self.mean
-
-    def spread(self, variables: Tensor) -> Tensor:
-        """Return the standard deviation of the predictions, (N,)."""
-        return ((variables @ self.covariance) * variables).sum(1).clamp_min(0).sqrt()
-
-    def draw(self, generator: torch.Generator, boldness: float = 1.0) -> Tensor:
-        """Return coefficients drawn from the posterior, (V,).
-
-        Args:
-            generator: to draw from.
-            boldness: factor of the deviations from the mean.
-        """
-        values, vectors = torch.linalg.eigh(self.covariance)
-        normal = torch.randn(len(values), generator=generator, dtype=torch.float64)
-        drawn: Tensor = vectors @ (values.clamp_min(0).sqrt() * normal)
-        return self.mean + boldness * drawn
-
-
-def fit_effects(variables: Tensor, groups: Tensor, target: Tensor) -> Regression:
-    """Fit the log errors of trials; the prior's width and the noise are those of most evidence.
+def effects_data(record: Record, epochs: int, images: int) -> dict[str, Any]:
+    """Return by how many percent each factor reduces errors, as JSON.
 
     Args:
-        variables: (N, V).
-        groups: (N,), trials of one number share their images and their length.
-        target: (N,), log errors.
+        record: trials so far.
+        epochs: of the training that the policy is to serve.
+        images: of that training.
     """
-    count = int(groups.max()) + 1
-    levels = torch.nn.functional.one_hot(groups, count).double()
-    whole = torch.cat([variables, levels], 1)  # (N, V + G)
-    center = target.mean()
-
-    def evidence(pair: tuple[float, float]) -> float:
-        spread, noise = pair
-        kernel = (whole * _prior(variables, count, spread)) @ whole.T
-        kernel = kernel + noise**2 * torch.eye(len(target), dtype=torch.float64)
-        root = torch.linalg.cholesky(kernel)
-        white = torch.linalg.solve_triangular(root, (target - center)[:, None], upper=False)
-        return float(-0.5 * white.square().sum() - root.diagonal().log().sum())
-
-    spread, noise = max(itertools.product(_SPREADS, _NOISES), key=evidence)
-    precision = whole.T @ whole / noise**2 + torch.diag(1 / _prior(variables, count, spread))
-    covariance = torch.linalg.inv(precision)
-    mean = covariance @ (whole.T @ (target - center)) / noise**2
-    wide = variables.shape[1]
-    return Regression(mean[:wide], covariance[:wide, :wide], noise)
-
-
-def _prior(variables: Tensor, groups: int, spread: float) -> Tensor:
-    """Return the prior variances, (V + G,)."""
-    widths = torch.full((variables.shape[1],), spread, dtype=torch.float64)
-    return torch.cat([widths, torch.full((groups,), _GROUP_SPREAD, dtype=torch.float64)]).square()
+    regression, alone = record.regression(), record.alone()
+    effects, errors = -regression.predict(alone), regression.spread(alone)
+    designs = [dict(job.entrant.design or ()) for job, _ in record.ended if job.entrant.found]
+    rows = []
+    for place, factor in enumerate(record.factors):
+        effect, error = float(effects[place]), float(errors[place])
+        rows.append(
+            {
+                "op": factor.op,
+                "value": factor.value,
+                "effect": round(percent_fewer(effect), 2),
+                "standard_error": round(100 * math.exp(-effect) * error, 2),
+                "low": round(percent_fewer(effect - INTERVAL * error), 2),
+                "high": round(percent_fewer(effect + INTERVAL * error), 2),
+                "trials": sum(place in design for design in designs),
+            }
+        )
+    settings = {
+        "probability": USUAL,
+        "noise": regression.noise,
+        "train_epochs": epochs,
+        "images": images,
+    }
+    return {
+        "target": "errors",
+        "unit": "%",
+        "rows": rows,
+        "trainings": len(designs),
+        "settings": settings,
+    }

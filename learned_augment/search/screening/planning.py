@@ -1,0 +1,146 @@
+"""The plan of a screening: which trials come next, and how each of them trains."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from learned_augment.search.presets import MethodSettings
+from learned_augment.search.screening.designs import Design, design_policy, random_designs
+from learned_augment.search.screening.entrants import Entrant
+from learned_augment.search.screening.options import ScreeningOptions
+from learned_augment.search.screening.proposals import FOUND, refined, semifinalists
+from learned_augment.search.screening.race import FINALISTS, best, best_base, finalists
+from learned_augment.search.screening.record import Job, Record
+from learned_augment.search.screening.trials import Trial, training_part
+from learned_augment.training import Recipe
+
+__all__ = ["Planner"]
+
+SPLITS = 2
+"""Splits that designs and refinements alternate between."""
+
+FEWEST_IMAGES = 64
+"""Training images of a trial at least, as far as `MOST` allows."""
+
+MOST = 0.5
+"""Fraction of the images that a trial trains on at most: the others validate."""
+
+SMALLEST_BATCH = 8
+"""Images in a batch of a trial at least, or as many as the training has that it stands for."""
+
+AT_ONCE = 6
+"""Refinements that are chosen together, so that several processes can share them out."""
+
+
+@dataclass(frozen=True, eq=False)
+class Planner:
+    """Plans the trials of a screening; the results of those before decide everything.
+
+    Attributes:
+        options: how many trials.
+        settings: the training that the policy is to serve.
+        bases: the base augmentations.
+        known: policies that need no search, for each base augmentation that may be the best.
+        labels: (N,) of all images.
+        seed: fixes everything random.
+    """
+
+    options: ScreeningOptions
+    settings: MethodSettings
+    bases: Sequence[Entrant]
+    known: Mapping[Entrant, Sequence[Entrant]]
+    labels: Tensor
+    seed: int
+
+    def next_jobs(self, record: Record) -> list[Job]:
+        """Return the next trials, once all that were planned have ended."""
+        planned = record.entrants()
+        bases = len(planned.get("base augmentations", []))
+        if bases == 0:
+            return [self._raced("base augmentations", one, 0) for one in self.bases]
+        if bases == len(self.bases):
+            return [self._raced("base augmentations", one, 1) for one in best(record, self.bases)]
+        base = best_base(record, self.bases)
+        if self.known[base] and "known policies" not in planned:
+            return [self._raced("known policies", one, 0) for one in self.known[base]]
+        if "designs" not in planned:
+            return self._designs(record)
+        missing = self.options.refinements - len(planned.get("refinements", []))
+        if missing > 0:
+            drawn = refined(
+                record, base.design or (), min(AT_ONCE, missing), self._generator(record)
+            )
+            return self._designed("refinements", drawn, record)
+        if "semifinals" not in planned:
+            found = semifinalists(record, base.design or ())
+            return [self._raced("semifinals", one, 0) for one in found]
+        races, last = record.races(), finalists(record)
+        return [
+            self._raced("finals", one, number)
+            for number in range(1, self.options.finals + 1)
+            for one in last
+            if number not in races[one]
+        ]
+
+    def remaining(self, record: Record) -> dict[str, int]:
+        """Return the trials still to come, by phase; at most so many of one without a plan yet."""
+        planned = {phase: len(entrants) for phase, entrants in record.entrants().items()}
+        most = 0 if "designs" in planned else len(self.known[self.bases[-1]])
+        known = planned.get("known policies", most)
+        found = planned.get("semifinals", FOUND)
+        last = min(len(self.bases) + known, FINALISTS) + min(found, FINALISTS)
+        counts = {
+            "base augmentations": len(self.bases) + min(len(self.bases), FINALISTS),
+            "known policies": known,
+            "designs": self.options.designs,
+            "refinements": self.options.refinements,
+            "semifinals": found,
+            "finals": planned.get("finals", self.options.finals * last),
+        }
+        for job, _ in record.ended:
+            counts[job.phase] -= 1
+        return counts
+
+    def job(self, phase: str, entrant: Entrant, split: int, seed: int) -> Job:
+        """Return a training on a part of the images, with as many epochs and, if it can, steps."""
+        given, whole_batch = self.settings, self.settings.batch_size
+        fraction = max(self.options.fraction, FEWEST_IMAGES / len(self.labels))
+        fraction = min(fraction, MOST)
+        count = int(training_part(self.labels, fraction, split, self.seed).sum())
+        recipe = Recipe(
+            epochs=given.epochs,
+            batch_size=min(max(round(fraction * whole_batch), SMALLEST_BATCH), whole_batch, count),
+            learning_rate=given.learning_rate,
+            weight_decay=given.weight_decay,
+            channels_last=True,
+        )
+        return Job(phase, Trial(entrant.policies, fraction, split, seed, recipe), entrant)
+
+    def _raced(self, phase: str, entrant: Entrant, number: int) -> Job:
+        """Return a training for a round of the race: all of a round have the same images."""
+        return self.job(phase, entrant, number, self.seed + number)
+
+    def _designs(self, record: Record) -> list[Job]:
+        base = best_base(record, self.bases).design or ()
+        drawn = random_designs(
+            record.factors,
+            self.options.designs,
+            self.options.inclusion,
+            self._generator(record),
+            base,
+        )
+        return self._designed("designs", drawn, record)
+
+    def _designed(self, phase: str, designs: Sequence[Design], record: Record) -> list[Job]:
+        jobs = []
+        for place, design in enumerate(designs, len(record.jobs)):
+            policies = (design_policy(record.factors, design),)
+            entrant = Entrant(f"design {place}", policies, design=design)
+            jobs.append(self.job(phase, entrant, place % SPLITS, self.seed + place))
+        return jobs
+
+    def _generator(self, record: Record) -> torch.Generator:
+        """Return a generator that is seeded by the seed and the number of trials so far."""
+        return torch.Generator().manual_seed(self.seed + (len(record.jobs) << 32))

@@ -1,0 +1,121 @@
+"""Policies that the trials so far suggest: changes of good ones, and pools of ops that help."""
+
+from collections.abc import Sequence
+
+import torch
+
+from learned_augment.search.screening.designs import USUAL_BASE, Design, best_design, variables
+from learned_augment.search.screening.entrants import Entrant, found_entrants
+from learned_augment.search.screening.factors import MAGNITUDES
+from learned_augment.search.screening.record import EXPERIMENTS, Record
+from learned_augment.search.screening.regression import Regression
+
+__all__ = ["FOUND", "helpful_ops", "predicted", "refined", "semifinalists"]
+
+STARTS = 3
+"""Designs that are changed, one after the other: the base augmentation and the best others."""
+
+CHANGES = 2
+"""Ops in which a changed design differs at most from the one that it starts from. Ops interact, so
+what is known of a design holds only near it."""
+
+BOLDNESS = 0.5
+"""Factor of the deviations when effects are drawn for a refinement. With full deviations the best
+of many uncertain ops is always one that was overestimated."""
+
+POOLS = ((4, 1), (8, 1), (8, 2))
+"""The pools that race: (ops in the pool, ops of it that are applied to an image). Which op is best
+is not known well, and a pool of good ones loses little."""
+
+STRONG = MAGNITUDES[-1]
+"""The strength that no op of a pool has: on few images strong ops look better than they are."""
+
+FOUND = 2 + len(POOLS)
+"""Found policies in the semifinals, at most."""
+
+
+def refined(record: Record, base: Design, count: int, generator: torch.Generator) -> list[Design]:
+    """Return changes of the best designs, each the best for effects drawn from the posterior.
+
+    Args:
+        record: trials so far.
+        base: the best base augmentation.
+        count: number of designs.
+        generator: to draw from.
+    """
+    regression = record.regression()
+    starts = list(dict.fromkeys([base, *_tried(record, regression)]))[:STARTS]
+    return [
+        best_design(
+            record.factors,
+            regression.draw(generator, BOLDNESS),
+            [starts[number % len(starts)]],
+            steps=CHANGES,
+        )
+        for number in range(count)
+    ]
+
+
+def predicted(record: Record, base: Design) -> Design:
+    """Return the design that is predicted to make the fewest errors."""
+    regression = record.regression()
+    starts = [base, *_tried(record, regression)[:STARTS]]
+    return best_design(record.factors, regression.mean, starts)
+
+
+def semifinalists(record: Record, base: Design) -> list[Entrant]:
+    """Return found policies for the race.
+
+    One changes the best designs. The others put fewer ops on the base augmentation, as small copies
+    of a training prefer more augmentation than the training does: the one op that helps most, or
+    some that are drawn from a pool.
+    """
+    regression = record.regression()
+    known = {(), *(one.design for one in record.races())}
+    tried = [design for design in _tried(record, regression) if design not in known]
+    changed = best_design(record.factors, regression.mean, tried[:STARTS], CHANGES)
+    one_more = best_design(record.factors, regression.mean, [base], 1)
+    designs = [one for one in dict.fromkeys([changed, one_more, *tried]) if one not in known]
+    pool = helpful_ops(record, regression)
+    pools = dict.fromkeys(
+        (tuple(pool[:width]), times) for width, times in POOLS if len(pool) > times
+    )
+    return found_entrants(record.factors, designs[: FOUND - len(POOLS)], base, list(pools))
+
+
+def helpful_ops(record: Record, regression: Regression) -> list[tuple[int, ...]]:
+    """Return each op that helps as its weak and medium factors that do, the best op first.
+
+    Crop and flip are left out: the best base augmentation has those that help.
+    """
+    effects = (-regression.predict(record.alone())).tolist()
+    pool: dict[str, list[int]] = {}
+    for place, factor in enumerate(record.factors):
+        if factor.op in USUAL_BASE or factor.magnitude >= STRONG:
+            continue
+        if effects[place] > 0:
+            pool.setdefault(factor.op, []).append(place)
+    best = sorted(pool.values(), key=lambda op: -max(effects[place] for place in op))
+    return [tuple(op) for op in best]
+
+
+def _tried(record: Record, regression: Regression) -> Sequence[Design]:
+    """Return the designs of the experiments, the best first.
+
+    Their order is by errors halfway between measured and predicted ones.
+    """
+    tried = [
+        (job.entrant.design, job.trial.split, measured.log_error)
+        for job, measured in record.ended
+        if job.phase in EXPERIMENTS and job.entrant.design is not None
+    ]
+    if not tried:
+        return []
+    designs, splits, errors = zip(*tried, strict=True)
+    expected = regression.predict(variables(record.factors, designs))
+    measured = torch.tensor(errors, dtype=torch.float64)
+    for split in set(splits):
+        inside = torch.tensor(splits) == split
+        measured[inside] -= (measured - expected)[inside].mean()
+    order = (expected + measured).argsort(stable=True).tolist()
+    return list(dict.fromkeys(designs[place] for place in order))

@@ -1,0 +1,104 @@
+"""The race: which policies are the best in the same rounds, and by how much.
+
+A round trains every policy that takes part on the same images, with the same seed. The first round
+is of all policies, the second of the best base augmentations and the finalists.
+"""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from learned_augment.evaluation.statistics import paired_difference, percent_fewer
+from learned_augment.search.screening.entrants import Entrant
+from learned_augment.search.screening.record import EXPERIMENTS, Record
+
+__all__ = ["FINALISTS", "best", "best_base", "finalists", "leader", "race_data"]
+
+FINALISTS = 2
+"""Found policies in the finals, and as many that need no search."""
+
+
+def best(record: Record, entrants: Iterable[Entrant]) -> list[Entrant]:
+    """Return the best entrants of the first round, the best first."""
+    races = record.races()
+    return sorted(entrants, key=lambda one: races[one][0])[:FINALISTS]
+
+
+def best_base(record: Record, bases: Iterable[Entrant]) -> Entrant:
+    """Return the best base augmentation: the better of the best two in their two rounds."""
+    races = record.races()
+    return min(best(record, bases), key=lambda one: sum(races[one].values()))
+
+
+def finalists(record: Record) -> list[Entrant]:
+    """Return the best policies that need no search, then the best found ones."""
+    racing = record.races()
+    return [
+        one
+        for found in (False, True)
+        for one in best(record, (one for one in racing if one.found == found))
+    ]
+
+
+def leader(record: Record) -> tuple[Entrant, str] | None:
+    """Return who leads, with a sentence on how sure that is; None before a found policy has raced.
+
+    A found policy is the result only if its lead is larger than the standard error of the lead.
+    This is the one-standard-error rule, which prefers the simpler choice: here a policy that needs
+    no search. Breiman et al., Classification and Regression Trees, 1984.
+    """
+    racing = _last_round(record)
+    if not racing:
+        return None
+    races = record.races()
+    rounds = set.intersection(*(set(races[one]) for one in racing))
+    ranked = sorted(racing, key=lambda one: sum(races[one][number] for number in rounds))
+    first, other = ranked[0], next(one for one in ranked if one.found != ranked[0].found)
+    common = sorted(races[first].keys() & races[other].keys())
+    leads = [races[other][number] - races[first][number] for number in common]
+    if len(leads) < 2:
+        return first, f"{first.name} leads the race, which is not over."
+    if first.found and statistics.fmean(leads) <= statistics.stdev(leads) / math.sqrt(len(leads)):
+        chosen = f"{other.name} is the result, as it needs no search."
+        return other, f"{chosen} {_words(first, other, leads)}"
+    return first, _words(first, other, leads)
+
+
+def _last_round(record: Record) -> list[Entrant]:
+    """Return who took part in the last round that has ended and had found policies."""
+    rounds: dict[int, list[tuple[int, Entrant]]] = {}
+    for place, job in enumerate(record.jobs):
+        if job.phase not in EXPERIMENTS:
+            rounds.setdefault(job.trial.split, []).append((place, job.entrant))
+    ended = [
+        [entrant for _, entrant in members]
+        for members in rounds.values()
+        if members[-1][0] < len(record.results)
+    ]
+    with_found = [members for members in ended if any(one.found for one in members)]
+    return with_found[-1] if with_found else []
+
+
+def _words(first: Entrant, other: Entrant, leads: Sequence[float]) -> str:
+    """Say how many fewer errors the first makes than the best of the other kind."""
+    lead = paired_difference(leads, [0.0] * len(leads))
+    mean, low, high = (percent_fewer(logarithm) for logarithm in lead[:3])
+    kind = "the best policy that needs no search" if first.found else "the best policy found"
+    shown = "" if lead.low > 0 else ", which may be chance"
+    return (
+        f"{first.name} makes fewer errors than {kind}, {other.name}{shown}: {mean:.0f} % fewer on "
+        f"validation images (95 % interval {low:.0f} to {high:.0f}, {lead.pairs} paired trainings)."
+    )
+
+
+def race_data(record: Record) -> list[dict[str, Any]]:
+    """Return the expected errors of each entrant in each round, as JSON."""
+    return [
+        {
+            "name": entrant.name,
+            "found": entrant.found,
+            "full": {str(number): round(math.exp(one), 5) for number, one in errors.items()},
+        }
+        for entrant, errors in record.races().items()
+    ]

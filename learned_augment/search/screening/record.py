@@ -1,0 +1,96 @@
+"""The record of a screening: its trials, planned and ended, and what they say together."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from learned_augment.search.screening.designs import USUAL, variables
+from learned_augment.search.screening.entrants import Entrant
+from learned_augment.search.screening.factors import Factor
+from learned_augment.search.screening.regression import Regression, fit_regression
+from learned_augment.search.screening.trials import Measured, Trial
+
+__all__ = ["EXPERIMENTS", "PHASES", "Job", "Record"]
+
+PHASES = (
+    "base augmentations",
+    "known policies",
+    "designs",
+    "refinements",
+    "semifinals",
+    "finals",
+)
+EXPERIMENTS = PHASES[2:4]
+"""The phases that tell what ops do; the others are the race."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial and its purpose.
+
+    Attributes:
+        phase: a name of `PHASES`.
+        trial: what to train.
+        entrant: whose policies it trains under.
+    """
+
+    phase: str
+    trial: Trial
+    entrant: Entrant
+
+
+@dataclass
+class Record:
+    """The trials of a screening, in their order.
+
+    Attributes:
+        factors: the ops and strengths that are tried.
+        jobs: all trials that are planned.
+        results: the measurements of those that have ended, which are the first ones.
+    """
+
+    factors: Sequence[Factor]
+    jobs: list[Job] = field(default_factory=list)
+    results: list[Measured] = field(default_factory=list)
+
+    @property
+    def ended(self) -> list[tuple[Job, Measured]]:
+        """The trials that have ended, with their measurements."""
+        return list(zip(self.jobs, self.results, strict=False))
+
+    def entrants(self) -> dict[str, list[Entrant]]:
+        """Return whose trials are planned, by phase; a phase without plans is left out."""
+        entrants: dict[str, list[Entrant]] = {}
+        for job in self.jobs:
+            entrants.setdefault(job.phase, []).append(job.entrant)
+        return entrants
+
+    def races(self) -> dict[Entrant, dict[int, float]]:
+        """Return the log errors of each entrant of the race, by round."""
+        races: dict[Entrant, dict[int, float]] = {}
+        for job, measured in self.ended:
+            if job.phase not in EXPERIMENTS:
+                races.setdefault(job.entrant, {})[job.trial.split] = measured.log_error
+        return races
+
+    def regression(self) -> Regression:
+        """Return the fit to all trials so far whose policy is a design."""
+        found = [
+            (job.entrant.design, job.trial, measured.log_error)
+            for job, measured in self.ended
+            if job.entrant.design is not None
+        ]
+        designs, trials, errors = zip(*found, strict=True)
+        parts = list(dict.fromkeys((trial.fraction, trial.split) for trial in trials))
+        groups = [parts.index((trial.fraction, trial.split)) for trial in trials]
+        return fit_regression(
+            variables(self.factors, designs),
+            torch.tensor(groups),
+            torch.tensor(errors, dtype=torch.float64),
+        )
+
+    def alone(self) -> Tensor:
+        """Return the variables of each factor by itself, with the usual probability, (F, V)."""
+        return variables(self.factors, [((place, USUAL),) for place in range(len(self.factors))])
