@@ -244,7 +244,8 @@ def _erase(images: Tensor, group: Group, size: int | None) -> Tensor:
         return erased
     kind = group.op.kind
     assert isinstance(kind, Erase)
-    edges = torch.stack(kind.box(group.value, group.noise.unbind(1), width, height, side), 1)
+    box = kind.box(group.value, group.noise.unbind(1), width, height, side)
+    edges = torch.stack([edge + 0 * group.value for edge in box], 1)  # an edge may be a number
     cover = _soft_inside(edges.to(images, non_blocking=True), width, height)
     twin = cover * (gray - images.detach())
     return erased + (twin - twin.detach())

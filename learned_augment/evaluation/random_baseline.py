@@ -2,7 +2,8 @@
 
 A policy that is no better than its random baseline owes its gain to augmentation, not to learning.
 The strength of a value is its distance from the identity value, as a fraction of the distance to
-the end of the op's range in the policy's search space: 0 changes nothing, 1 is the end.
+the end of the op's range in the policy's search space: 0 changes nothing, 1 is the end. An op that
+is not in that space has the range of `search_spaces.with_all_ops`.
 """
 
 from collections import defaultdict
@@ -14,7 +15,7 @@ from torch import Tensor
 from learned_augment.ops import OPS
 from learned_augment.policy import Policy
 from learned_augment.sampling import HOST
-from learned_augment.search_spaces import SPACES, Range, mirror
+from learned_augment.search_spaces import SPACES, Range, mirror, with_all_ops
 
 __all__ = ["RANDOM", "random_baseline"]
 
@@ -37,7 +38,7 @@ def random_baseline(policy: Policy, seed: int = 0) -> Policy:
         seed: chooses the permutations and sides.
 
     Raises:
-        ValueError: if the policy names no search space, or has an op that is not in it.
+        ValueError: if the policy names no search space.
 
     Example:
         >>> from learned_augment import Policy
@@ -133,9 +134,7 @@ def _span(policy: Policy, name: str) -> Range:
             f"A random baseline needs to know the ranges of {policy.name}'s ops: expected "
             f"about['space'] to be one of {', '.join(SPACES)}, got {policy.about.get('space')!r}."
         )
-    if name not in SPACES[space]:
-        raise ValueError(f"{policy.name} has {name}, which is not in its space {space!r}.")
-    return SPACES[space][name]
+    return with_all_ops(SPACES[space])[name]
 
 
 def _row(name: str, span: Range) -> tuple[float, float, float]:

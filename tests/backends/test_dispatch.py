@@ -107,7 +107,7 @@ TOYS = {
     "geometric": Geometric(lambda value, noise, width, height: (1.0, 0.0, value, 0.0, 1.0, 0.0)),
     "pointwise": Pointwise(lambda value, level, statistics: level // 2 + 0 * value),
     "pointwise with a histogram": Pointwise(
-        lambda value, level, counts: level * (counts > 0) + 0 * value, statistics="histogram"
+        lambda value, level, counts: level * (counts > 1) + 0 * value, statistics="histogram"
     ),
     "pointwise with a mean": Pointwise(
         lambda value, level, mean: level * (level < mean) + 0 * value, statistics="mean luma"

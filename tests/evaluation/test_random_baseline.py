@@ -123,9 +123,16 @@ def test_a_baseline_is_named_after_its_policy():
 def test_without_ranges_there_is_no_strength():
     with pytest.raises(ValueError, match=r"about\['space'\] to be one of dada, .* got None"):
         random_baseline(trivial_augment())
-    foreign = from_layers([[("CutoutClipped", 1.0, 0.5)]], {"space": "dada", "name": "mine"})
-    with pytest.raises(ValueError, match="mine has CutoutClipped, which is not in its space"):
-        random_baseline(foreign)
+
+
+def test_an_op_beyond_the_space_has_its_usual_range():
+    layers = [[("CutoutClipped", 1.0, 0.25), ("Rotate", 0.0, 3.0)]]
+    policy = from_layers(layers, {"space": "dada", "name": "mine"})
+    found = {drawn(random_baseline(policy, seed))[0][:2] for seed in range(40)}
+    assert found == {("CutoutClipped", 0.25), ("Rotate", 15.0), ("Rotate", -15.0)}
+
+
+def test_whole_values_stay_whole():
     whole = dataclasses.replace(
         from_layers([[("Posterize", 1.0, 5.0), ("Color", 1.0, 1.3)]]),
         about={"space": "autoaugment"},

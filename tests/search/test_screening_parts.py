@@ -1,8 +1,11 @@
 """Screening piece by piece: factors, designs, regression, trials."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from learned_augment.ops import OPS
 from learned_augment.search.screening.designs import (
     best_design,
     design_policy,
@@ -46,11 +49,23 @@ def test_ops_that_change_no_image_are_left_out(photos, factors):
     } == {"Color"}
     with pytest.raises(ValueError, match="changes these images"):
         choose_factors(["Color"], (), gray)
-    with pytest.raises(ValueError, match=r"no strengths for ResizedCrop\. Available: PadCrop"):
-        choose_factors(["ResizedCrop"], (), photos)
     assert {factor.op for factor in choose_factors(["Flip", "Rotate"], ["Flip"], photos)} == {
         "Rotate"
     }
+
+
+def test_ops_beyond_the_space_start_at_their_identity_value(photos, monkeypatch):
+    crops = choose_factors(["ResizedCrop", "Rotate"], (), photos)
+    assert [factor.op for factor in crops] == ["Rotate"] * 3 + ["ResizedCrop"] * 3
+    assert [factor.value for factor in crops[3:]] == pytest.approx([0.816, 0.632, 0.264])
+    # Its legal values are -90 to 45; those that have a mirror image reach 45.
+    turn = replace(OPS["Rotate"], name="Turn", low=-90.0, high=45.0)
+    monkeypatch.setitem(OPS, "Turn", turn)
+    turns = choose_factors(["Turn"], (), photos)
+    assert [factor.value for factor in turns] == pytest.approx([9.0, 18.0, 36.0])
+    assert all(factor.mirrored for factor in turns)
+    with pytest.raises(ValueError, match="changes these images"):
+        choose_factors(["Identity"], (), photos)
 
 
 def test_strengths_grow_on_both_sides_and_a_flip_leaves_half_as_they_are(factors):

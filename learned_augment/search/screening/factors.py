@@ -9,7 +9,7 @@ from torch import Tensor
 from learned_augment.backends.dispatch import apply_batch
 from learned_augment.builders import from_layers
 from learned_augment.ops import OPS, check_ops
-from learned_augment.search_spaces import SPACES, mirror
+from learned_augment.search_spaces import SPACES, Range, mirror, with_all_ops
 
 __all__ = ["MAGNITUDES", "SPACE", "Factor", "choose_factors"]
 
@@ -65,20 +65,16 @@ def choose_factors(
     """Return every strength of the ops that change the images.
 
     Args:
-        ops: among which to choose; None for all of the space.
+        ops: among which to choose, also ops beyond the space; None for all of the space.
         exclude: ops to leave out.
         images: (N, C, H, W) uint8; the first of them show what changes nothing.
 
     Raises:
-        ValueError: if an op is unknown or not of the space, or no op is left.
+        ValueError: if an op is unknown, or no op is left that changes the images.
     """
-    space = SPACES[SPACE]
     check_ops([*(ops or ()), *exclude])
-    unknown = [op for op in ops or () if op not in space]
-    if unknown:
-        raise ValueError(
-            f"Screening has no strengths for {', '.join(unknown)}. Available: {', '.join(space)}."
-        )
+    known = {**{op: _range(op) for op in with_all_ops({})}, **SPACES[SPACE]}
+    space = {op: known[op] for op in (*SPACES[SPACE], *(ops or ())) if op in known}
     wanted = [op for op in space if (ops is None or op in ops) and op not in exclude]
     factors = [
         Factor(op, space[op].value(magnitude), magnitude, space[op].mirrored)
@@ -92,6 +88,18 @@ def choose_factors(
             "others, or exclude fewer."
         )
     return useful
+
+
+def _range(op: str) -> Range:
+    """Return the range of an op beyond the space, so that magnitude 0 changes nothing.
+
+    It is that of `with_all_ops`, or from the identity value as far as to both of its sides.
+    """
+    usual, identity = with_all_ops({})[op], OPS[op].identity_value
+    if identity is None or not usual.low < identity < usual.high:
+        return usual
+    reach = min(identity - usual.low, usual.high - identity)
+    return Range(identity, identity + reach, mirrored=True)
 
 
 def _changes(factor: Factor, images: Tensor) -> bool:

@@ -1,15 +1,25 @@
-"""An op that is added to the table of ops can be searched by every method."""
+"""An op that is added to the table of ops is known everywhere, without a change of another file.
+
+Backends and files of policies are tested in tests/backends/test_dispatch.py, on the same ops.
+"""
 
 from dataclasses import replace
 
 import pytest
 
+from learned_augment.builders import from_layers
+from learned_augment.evaluation.random_baseline import random_baseline
 from learned_augment.ops import OPS
-from learned_augment.search import search
+from learned_augment.reporting.example_images import op_example
+from learned_augment.reporting.html import policy_page
+from learned_augment.search import METHODS, search
 from learned_augment.search.dada.space import choose_pairs
 from learned_augment.search.deepaa.candidates import find_candidates
 from learned_augment.search_spaces import SPACES
+from tests.backends.test_dispatch import toy
 from tests.search.test_methods import ITS_OWN, SMALL, images
+
+__all__ = ["toy"]
 
 
 @pytest.fixture
@@ -45,8 +55,30 @@ def test_a_random_op_is_a_candidate_of_its_own(monkeypatch):
 
 
 @pytest.mark.usefixtures("halved")
-@pytest.mark.parametrize("method", ["dada", "deepaa"])
+@pytest.mark.parametrize("method", METHODS)
 def test_a_search_ends_with_it(method):
     given = {**SMALL, **ITS_OWN[method], "epochs": 1}
     policy = search(images(), method=method, ops=["Halved", "Rotate"], progress=False, **given)
-    assert "Halved" in policy.ops
+    assert "Halved" in policy.about["ops"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_kind_of_op_can_be_searched(toy, method):
+    given = {**SMALL, **ITS_OWN[method], "epochs": 1}
+    policy = search(images(), method=method, ops=[toy.name, "Rotate"], progress=False, **given)
+    assert toy.name in policy.about["ops"]
+
+
+def test_every_kind_of_op_has_a_random_baseline(toy):
+    policy = from_layers([[(toy.name, 0.7, 3.0), ("Rotate", 0.3, 9.0)]], {"space": "dada"})
+    baselines = [random_baseline(policy, seed) for seed in range(8)]
+    assert len({int(baseline.op[0, 0, 0]) for baseline in baselines}) == 2
+    for baseline in baselines:
+        values = baseline.value[baseline.op == baseline.ops.index(toy.name)].tolist()
+        assert values
+        assert all(toy.low <= value <= toy.high for value in values)
+
+
+def test_every_kind_of_op_is_in_pictures_and_pages(toy):
+    assert op_example(toy.name, 3.0).size == op_example("Rotate", 30.0).size
+    assert toy.name in policy_page(from_layers([[(toy.name, 1.0, 3.0)]]))
