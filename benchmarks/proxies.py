@@ -38,7 +38,14 @@ from learned_augment import Policy
 from learned_augment.builders import from_layers
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.runtime.rng import isolated
+from learned_augment.search.presets import MethodSettings
+from learned_augment.search.screening.designs import Design, variables
+from learned_augment.search.screening.factors import Factor
+from learned_augment.search.screening.options import ScreeningOptions
+from learned_augment.search.screening.record import EXPERIMENTS, Record
+from learned_augment.search.screening.search import Screening
 from learned_augment.search.screening.trials import expected_error, training_part
+from learned_augment.search.split import split_images
 from learned_augment.training import Recipe, Trainer
 from learned_augment.training.normalize import Normalize, level_statistics
 from learned_augment.training.trainer import augment_batch
@@ -59,12 +66,13 @@ class Bench:
     Attributes:
         name: a row of `truth.run.DATA`.
         images: training images; test images are not looked at.
-        shared: trained networks by what they were trained under, with the CPU seconds it took.
+        shared: what all policies of a proxy share, by name, with the CPU seconds it took: networks
+            by what they were trained under, and a screening.
     """
 
     name: str
     images: ImageData
-    shared: dict[str, tuple[torch.nn.Module, float]] = field(default_factory=dict)
+    shared: dict[str, tuple[Any, float]] = field(default_factory=dict)
 
     def part(self, fraction: float) -> ImageData:
         """Return data that train on a fraction of the training images; others validate."""
@@ -77,12 +85,24 @@ class Bench:
 
     def weights(self, under: str) -> torch.nn.Module:
         """Return a network trained in full on half of the images, under "none" or "all ops"."""
-        if under not in self.shared:
-            start = time.process_time()
+
+        def trained() -> torch.nn.Module:
             policies = () if under == "none" else (_all_ops(),)
-            trainer = _trainer(self.part(0.5), policies, self.settings(1.0), NETWORK)
-            self.shared[under] = trainer.network, time.process_time() - start
-        return self.shared[under][0]
+            return _trainer(self.part(0.5), policies, self.settings(1.0), NETWORK).network
+
+        return self._once(under, trained)
+
+    def record(self, designs: int) -> Record:
+        """Return the trials of a screening, up to its last experiment."""
+        options = ScreeningOptions(designs=designs, workers=1)
+        return self._once(f"{designs} designs", lambda: _experiments(self, options))
+
+    def _once(self, name: str, make: Callable[[], Any]) -> Any:
+        """Make what is shared when it is first asked for, and count the time."""
+        if name not in self.shared:
+            start = time.process_time()
+            self.shared[name] = make(), time.process_time() - start
+        return self.shared[name][0]
 
     def settings(self, fraction: float) -> Recipe:
         """Return the recipe of a training on half of the images with a fraction of its steps."""
@@ -91,6 +111,57 @@ class Bench:
         steps = fraction * plain.epochs * (whole // plain.batch_size)
         epochs = max(1, round(steps / (half // plain.batch_size)))
         return Recipe(epochs=epochs, precision=plain.precision, channels_last=True)
+
+
+def _experiments(bench: Bench, options: ScreeningOptions) -> Record:
+    """Run the trials of a screening that tell what ops do, and those before them."""
+    split = split_images(bench.images, None, None, SEED, CPU)
+    plain = recipe(bench.name)
+    settings = MethodSettings(
+        NETWORK,
+        None,
+        plain.epochs,
+        plain.batch_size,
+        plain.learning_rate,
+        plain.weight_decay,
+        "nothing",
+    )
+    generator = torch.Generator().manual_seed(SEED)
+    with isolated(SEED):
+        screening = Screening(split, torch.nn.Identity(), settings, options, generator)
+        while any(screening.remaining[phase] for phase in EXPERIMENTS):
+            screening.step()
+    return screening.record
+
+
+def _as_design(factors: Sequence[Factor], policies: Policies) -> Design | None:
+    """Return policies as a design with the nearest strengths; None if a layer has several ops."""
+    found: dict[str, tuple[int, float]] = {}
+    for policy in policies:
+        if len(policy.mixture) > 1:
+            return None
+        layers = zip(policy.weights[0], policy.op[0], policy.value[0], strict=True)
+        for weights, ops, values in layers:
+            drawn = [
+                (policy.ops[op], weight, value)
+                for op, weight, value in zip(
+                    ops.tolist(), weights.tolist(), values.tolist(), strict=True
+                )
+                if weight > 0 and policy.ops[op] != "Identity"
+            ]
+            names = {op for op, _, _ in drawn}
+            if len(names) > 1 or names & set(found):
+                return None
+            for op in names:
+                probability = sum(weight for _, weight, _ in drawn)
+                value = max(value for _, _, value in drawn)
+                if op == "Flip":  # its value is a probability, too
+                    probability, value = probability * value, 1.0
+                places = [place for place, factor in enumerate(factors) if factor.op == op]
+                if places:  # an op that changes these images
+                    nearest = min(places, key=lambda place: abs(factors[place].value - value))
+                    found[op] = nearest, probability
+    return tuple(sorted(found.values()))
 
 
 def _all_ops() -> Policy:
@@ -140,6 +211,23 @@ def small_copy(fraction: float) -> Callable[[Bench, Policies], dict[str, float]]
         settings = Recipe(plain.epochs, round(fraction * plain.batch_size), channels_last=True)
         trainer = _trainer(bench.part(fraction), policies, settings, NETWORK)
         return {"": math.log(expected_error(*trainer.finish()))}
+
+    return proxy
+
+
+def predicted(designs: int) -> Callable[[Bench, Policies], dict[str, float]]:
+    """Return a proxy: what the regression of a screening predicts, for policies that are designs.
+
+    It tells what ops do on top of the base augmentation that is best.
+    """
+
+    def proxy(bench: Bench, policies: Policies) -> dict[str, float]:
+        record = bench.record(designs)
+        design = _as_design(record.factors, policies)
+        if design is None:
+            return {}
+        regression = record.regression()
+        return {"": float(regression.predict(variables(record.factors, [design])))}
 
     return proxy
 
@@ -230,8 +318,10 @@ PROXIES: dict[str, Callable[[Bench, Policies], dict[str, float]]] = {
     "fine-tuned, a quarter": fine_tuned(1 / 4),
     "density matching": density_matching,
     "gradients": gradients,
+    "regression of a screening, 12 designs": predicted(12),
+    "regression of a screening, 48 designs": predicted(48),
 }
-"""Proxies by name: each returns an expected loss for every policy; less is better."""
+"""Proxies by name: each returns an expected loss of a policy; less is better, {} is no answer."""
 
 
 def truth(name: str) -> dict[str, dict[str, float]]:
