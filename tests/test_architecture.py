@@ -30,6 +30,12 @@ LAYERS = [
     ["runtime", "datasets", "models"],
     ["evaluation.random_baseline", "evaluation.named_policies", "evaluation.statistics"],
     ["training"],
+    ["search.options", "search.presets", "search.split", "search.callbacks"],
+    ["search.alignment", "search.batches", "search.peak_memory"],
+    ["search.config", "search.cost", "search.proxy_network"],
+    ["search.method"],
+    ["search.dada", "search.deepaa", "search.screening"],
+    ["search.api"],
     ["search"],
     ["evaluation"],
     ["reporting"],
@@ -93,6 +99,15 @@ def test_imports_only_go_up(path):
     name = name_of(path)
     for target in imports(path):
         assert layer_of(target) <= layer_of(name), f"{name} imports {target} of a higher layer"
+
+
+@pytest.mark.parametrize("method", ["dada", "deepaa", "screening"])
+def test_no_search_method_knows_another(method):
+    targets = {
+        target for path in (PACKAGE / "search" / method).glob("*.py") for target in imports(path)
+    }
+    others = {name for name in targets if layer_of(name) == LAYER["search.dada"]}
+    assert all(name.startswith(f"search.{method}") for name in others), others
 
 
 def test_no_imports_in_circles():
