@@ -125,9 +125,10 @@ class Policy:
         weights: (S, L, C) float64, probability of each candidate of a layer; sums to 1 over C.
         op: (S, L, C) int64, which op a candidate applies.
         value: (S, L, C) float64, at which value, in the op's own unit.
-        about: Where the policy comes from: name, method, paper, source, licence, placement
-            ("replaces" the base augmentation of crop, flip and cutout, or comes "after" it), ...;
-            plain JSON data.
+        about: Where the policy comes from, as plain JSON data. Its keys are "name", "method",
+            "paper", "source", "licence" (the license; the files spell it so), "placement", and
+            more. The placement is "replaces" or "after": the policy replaces the base augmentation
+            of crop, flip and cutout, or comes after it.
 
     Raises:
         ValueError: If the figures are not a policy; the message names the first fault.

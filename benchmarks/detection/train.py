@@ -5,8 +5,8 @@
 
 The recipe is that of torchvision's reference: 26 epochs of 16 images at a learning rate of 0.02
 (RetinaNet 0.01) after 1,000 steps of warm-up, a tenth of it from epoch 16 and a hundredth from 22,
-flips, and a shorter side of 800 pixels. The learning rate follows the batch size. AP is COCO's,
-computed here; pycocotools is not needed.
+flips, and a shorter side of 800 pixels. The learning rate follows the batch size. pycocotools
+computes COCO's average precision.
 
 Results: results/detect-NAME.json. A run that is cut short goes on from its checkpoint when the same
 command is given again. Exit status: 0 it is measured, 3 the time budget is over, 130 interrupted,

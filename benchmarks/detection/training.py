@@ -131,7 +131,7 @@ class Training:
     """A detector in training.
 
     Args:
-        model: A detector of ``detect_models``.
+        model: A detector of ``models.build_detector``.
         split: What to train on; images without objects are expected to be left out.
         schedule: How to train.
         policy: Augments the training images; ``builders.identity()`` leaves them at the flip.

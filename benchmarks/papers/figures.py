@@ -1,7 +1,7 @@
 """The result tables of the two papers, figure by figure.
 
-A row is a recipe of ``train_presets.PRESETS`` (or a detector) and its figures, one a column, "-"
-where the paper has none. Figures are as printed; a spread is the paper's 95 % interval.
+A row is a recipe of ``presets.PRESETS`` (or a detector) and its figures, one a column, "-" where
+the paper has none. Figures are as printed; a spread is the paper's 95 % interval.
 
 Li et al., DADA, ECCV 2020, arXiv:2003.03780. Zheng et al., DeepAA, ICLR 2022, arXiv:2203.06172.
 """

@@ -98,7 +98,11 @@ def _prepare(data: Source, config: CompareConfig) -> Comparison:
 
 
 def _place(config: CompareConfig, base: str, image_size: int, seed: int) -> dict[str, NamedPolicy]:
-    """Return the policies by name, those that may follow the base augmentation also after it."""
+    """Return by name the policies to train.
+
+    The base augmentation is one of them. A policy that does not replace it is listed twice: alone,
+    and after it.
+    """
     build = partial(named_policy, image_size=image_size, seed=seed)
     listed = [build(choice, name=name) for name, choice in config.choices]
     names = {policy.name for policy in listed}
@@ -132,7 +136,7 @@ def _check_whole(planned: ComparisonResult, earlier: ComparisonResult) -> None:
 
 
 def _completed(result: ComparisonResult, earlier: ComparisonResult) -> ComparisonResult:
-    """Return an interrupted result with the trainings that an earlier one has and it misses."""
+    """Return an interrupted result, completed by the trainings of an earlier one."""
     missing = set(result.missing())
     kept = [run for run in earlier.runs if (run.policy, run.seed) in missing]
     return replace(result, runs=(*result.runs, *kept))

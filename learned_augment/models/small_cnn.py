@@ -6,7 +6,7 @@ __all__ = ["small_cnn"]
 
 
 def _conv_bn_relu(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    # A convolution bias before batch norm is cancelled by it, so there is none.
+    # Batch normalization cancels the bias of a convolution before it, so there is none.
     conv = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
 

@@ -63,8 +63,8 @@ def wide_resnet(
 ) -> WideResNet:
     """Build a Wide-ResNet as the DADA and DeepAA codes train it.
 
-    No dropout, convolution biases, PyTorch's initialisation. The original Wide-ResNet has no
-    convolution biases: `conv_bias=False`.
+    It has no dropout, biases in its convolutions, and PyTorch's initialization. The original
+    Wide-ResNet has no such biases: `conv_bias=False`.
 
     Args:
         depth: number of layers, 6 n + 4: 16, 22, 28, 40.

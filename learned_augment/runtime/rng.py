@@ -1,4 +1,4 @@
-"""Long work runs under torch settings of its own, and restores the caller's after."""
+"""Seeds and torch settings of a long job, which leave the caller's as they were."""
 
 import os
 import random
@@ -18,16 +18,17 @@ _AUTOCAST_DEVICES = ("cpu", "cuda", "mps", "xpu")
 
 @contextmanager
 def isolated(seed: int, *, precise: bool = False, threads: int | None = None) -> Iterator[None]:
-    """Seed the global generators, and set what else decides numbers; restore all of it after.
+    """Return a context with seeded global generators and fixed settings of torch.
 
-    Gradients are on, inference mode and autocast off, the default dtype is float32 and the default
-    device the CPU, whatever the caller has set.
+    Inside it gradients are on, inference mode and autocast are off, the default dtype is float32,
+    and the default device is the CPU. At its end all of this is as the caller had it.
 
     Args:
-        seed: of the global generators of torch, Python and NumPy, for initial weights and dropout.
-        precise: Compute float32 products in float32 meanwhile, not in TF32 or bfloat16.
-        threads: Number of CPU threads meanwhile; None keeps the caller's. Sums on another number
-            of threads differ by rounding.
+        seed: Seed of the global generators of torch, Python and NumPy, which initial weights and
+            dropout draw from.
+        precise: Whether products of float32 are computed in float32, not in TF32 or bfloat16.
+        threads: Number of CPU threads; None keeps the caller's. Sums on another number of threads
+            differ by rounding.
     """
     gpus = range(torch.cuda.device_count())
     with (
@@ -64,7 +65,7 @@ def default_threads() -> int:
 
 
 def thread_count(count: int) -> AbstractContextManager[None]:
-    """Let torch compute with so many CPU threads, and restore the caller's number after."""
+    """Return a context in which torch computes with ``count`` CPU threads."""
     return _changed(torch.get_num_threads, torch.set_num_threads, count)
 
 

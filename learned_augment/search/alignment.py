@@ -1,12 +1,7 @@
 """Gradient alignment: how much a training step along one image's gradient helps validation.
 
-Weights, gradients and tangents are dictionaries of tensors by parameter name. A *losses* function
-turns weights into one loss per image, (B,). The directional derivative of an image's loss along a
-tangent, <grad loss_i, tangent>, is a small difference of large numbers: float32 at least.
-
-Random layers draw one set of masks for a derivative. Where a shake's backward factors differ from
-its forward ones, as in `models.shakes`, the exact derivative uses the former, a difference the
-latter.
+The derivative of an image's loss along a tangent is written <grad loss_i, tangent>. It is a small
+difference of large numbers, so it needs float32 or better.
 """
 
 import warnings
@@ -35,17 +30,22 @@ __all__ = [
 ]
 
 Tensors: TypeAlias = dict[str, Tensor]
+"""Weights, gradients or tangents: tensors by parameter name."""
+
 Losses: TypeAlias = Callable[[Tensors], Tensor]
+"""A function from weights to one loss per image, (B,)."""
+
 ImageLosses: TypeAlias = Callable[[Tensors, Tensor], Tensor]
+"""A function from weights and images to one loss per image, (B,)."""
 
 
 def norm(tensors: Tensors) -> Tensor:
-    """Return the Euclidean norm of all entries together, a scalar in float64."""
+    """Return the Euclidean norm over all entries, a scalar in float64."""
     return torch.stack([t.detach().double().square().sum() for t in tensors.values()]).sum().sqrt()
 
 
 def inner_product(one: Tensors, other: Tensors) -> Tensor:
-    """Return the inner_product product of all entries together, a scalar, summed in float64."""
+    """Return the inner product over all entries, a scalar, summed in float64."""
     products = [(one[n].detach().double() * t.detach().double()).sum() for n, t in other.items()]
     return torch.stack(products).sum()
 
@@ -86,7 +86,10 @@ def cosine_and_tangent(
 
 
 def gradient(losses: Losses, weights: Tensors) -> tuple[Tensors, Tensor]:
-    """Return the gradient of the summed losses and the losses (B,): a forward and a backward."""
+    """Return the gradient of the summed losses, and the losses (B,).
+
+    It takes a forward and a backward pass.
+    """
     leaves = {name: w.detach().requires_grad_() for name, w in weights.items()}
     values = losses(leaves)
     # A network may have weights that a pass does not use.
@@ -114,16 +117,22 @@ def _moved(weights: Tensors, tangent: Tensors, step: Tensor) -> Tensors:
 
 
 def _repeated_draws(weights: Tensors) -> AbstractContextManager[None]:
-    """Return a context after which random layers repeat the draws made inside it.
+    """Return a context at whose end torch's random generators are as they were before it.
 
-    With different masks at both sides, a difference would be that of the masks.
+    A pass inside it and a pass after it then draw the same dropout masks. With different masks,
+    their difference would be that of the masks.
     """
     devices = {w.device for w in weights.values() if w.is_cuda}
     return torch.random.fork_rng(devices=list(devices))
 
 
 def directional_exact(losses: Losses, weights: Tensors, tangent: Tensors) -> Tensor:
-    """Return <grad loss_i, tangent> for every image, (B,), in one forward-mode pass (3F)."""
+    """Return <grad loss_i, tangent> for every image, (B,), in one forward-mode pass.
+
+    The pass costs about three forward passes. A layer that scales its gradient in another way than
+    its output (Shake-Shake) has the derivative of its backward pass here, and that of its forward
+    pass in `directional_difference`.
+    """
     with torch.no_grad(), warnings.catch_warnings():
         # Torch 2.15 warns of a function that its own forward mode calls.
         warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)
@@ -134,10 +143,10 @@ def directional_exact(losses: Losses, weights: Tensors, tangent: Tensors) -> Ten
 def directional_difference(
     losses: Losses, weights: Tensors, tangent: Tensors, length: float = 0.01
 ) -> Tensor:
-    """Return <grad loss_i, tangent> for every image, (B,), from two forwards without graph (2F).
+    """Return <grad loss_i, tangent> for every image, (B,), from two forward passes without a graph.
 
     Args:
-        losses: weights -> one loss per image (B,).
+        losses: From weights to one loss per image, (B,).
         weights: Where the derivative is taken.
         tangent: The direction, of any length.
         length: Euclidean length of the step to either side; the papers use 0.01.
@@ -157,13 +166,13 @@ def mixed_difference(
     images: Tensor,
     length: float = 0.01,
 ) -> tuple[Tensor, Tensor]:
-    """Return the directional derivatives (B,), and the gradient of their sum by the images.
+    """Return the derivatives along a tangent, (B,), and the gradient of their sum by the images.
 
-    Two forwards and two backwards to the input only (4F). Batch normalization couples the images,
+    It takes two forward passes, and two backward passes to the input only. Batch normalization couples the images,
     so the gradient (B, C, H, W) includes a pixel's effect on the derivatives of other images.
 
     Args:
-        losses: (weights, images) -> one loss per image (B,).
+        losses: From weights and images to one loss per image, (B,).
         weights: Where the derivatives are taken.
         tangent: The direction in weight space, of any length.
         images: The network's input (B, C, H, W).
@@ -186,10 +195,12 @@ def mixed_difference(
 def mixed_exact(
     losses: ImageLosses, weights: Tensors, tangent: Tensors, images: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return the limit of `mixed_difference`, by forward mode over reverse mode (about 6F).
+    """Return the limit of `mixed_difference`, by forward mode over reverse mode.
 
-    Reverse over forward mode would be wrong: through batch normalization in training mode it takes
-    the batch's statistics for constants, without a warning (relative errors of 4 to 94 % in torch
+    It costs about six forward passes.
+
+    Reverse over forward mode would be wrong: through batch normalization in training mode it
+    silently takes the batch's statistics for constants (relative errors of 4 to 94 % in torch
     2.15).
     """
 

@@ -46,8 +46,8 @@ class DADAOptions(Options):
         validation: Mode of the network for validation images: "eval", as it will be used, batch
             normalization by the statistics of the step's training batch; or "train", by their own
             statistics, which hides what all of them have in common.
-        memory: Weight of the past in the running average of the validation gradient, in [0, 1); 0
-            uses only the gradient of the step's own batch.
+        memory: Decay of the running average of the validation gradient, in [0, 1); 0 uses only the
+            gradient of the step's own batch.
         policy_rate: Adam's rate for all parameters of the policy. None is 0.03, but 6 divided by
             the number of steps in a search of more than 200: Adam moves a logit by no more than
             its rate a step, so a longer search weighs more evidence instead of moving further by

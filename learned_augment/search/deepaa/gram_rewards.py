@@ -151,7 +151,10 @@ class GramRewards:
 
     @property
     def memory(self) -> int:
-        """Bytes that the pairs of a whole layer take, at most: twice, while new ones join them."""
+        """Most bytes that the pairs of a layer take.
+
+        While new pairs are added, the old tensors and the new ones exist together.
+        """
         pairs, distinct = self.options.steps * self.options.pairs, len(self.candidates.distinct)
         return 2 * pairs * distinct * distinct * torch.float64.itemsize
 
