@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and contents are compared by hash."""
+"""Files that are written whole or not at all, and hashes of contents."""
 
 import hashlib
 import secrets
@@ -15,12 +15,12 @@ __all__ = ["check_output_path", "check_outputs", "content_hash", "module_hash", 
 def write_atomically(path: Path, data: bytes) -> Path:
     """Write ``data`` to a temporary file in the same folder and rename it to ``path``.
 
-    A process that is killed meanwhile may leave the temporary file; ``path`` holds either the old
-    or the new contents.
+    If the process is killed meanwhile, ``path`` holds either the old or the new contents. The
+    temporary file may be left.
 
     Raises:
-        ValueError: If ``path`` has no folder or is one.
-        OSError: If the disk refuses; what was at ``path`` is then still there.
+        ValueError: If the folder of ``path`` does not exist, or ``path`` is a folder.
+        OSError: If the file cannot be written; an old file at ``path`` is then still there.
     """
     _check_is_file(path)
     temporary = _temporary(path)
@@ -59,7 +59,7 @@ def check_output_path(path: Path) -> Path:
 def check_outputs(
     files: Mapping[str, Path | None], folders: Mapping[str, Path | None] | None = None
 ) -> None:
-    """Try to write every output, and refuse two at one path, before any long work.
+    """Check before any long work that every output can be written, and no two have one path.
 
     Raises:
         ValueError: If a path cannot be written, or two are the same.
@@ -78,7 +78,7 @@ def check_outputs(
 
 
 def content_hash(parts: Iterable[str | Tensor]) -> str:
-    """Return a hash of texts and of tensors' types, shapes and bits, in order: 32 hex digits."""
+    """Return a hash of texts, and of the types, shapes and bits of tensors: 32 hex digits."""
     found = hashlib.sha256()
     for part in parts:
         if isinstance(part, Tensor):
@@ -90,7 +90,7 @@ def content_hash(parts: Iterable[str | Tensor]) -> str:
 
 
 def module_hash(module: nn.Module) -> str:
-    """Return a hash of a module's structure and state; the code of its ``forward`` is not seen."""
+    """Return a hash of a module's structure and state, without the code of ``forward``."""
     named = [part for name, state in module.state_dict().items() for part in (name, state)]
     return content_hash([repr(module), *named])
 

@@ -1,4 +1,4 @@
-"""Short texts for messages: aligned tables, first lines of errors, long lists cut short, times."""
+"""Short texts for messages: tables, first lines of errors, shortened lists, times."""
 
 from collections.abc import Iterable, Sequence
 
@@ -23,17 +23,17 @@ def align(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]
 
 
 def encodable(text: str) -> str:
-    """Return a text that UTF-8 can encode, the bytes of a file's name that are no text escaped."""
+    """Return a text that UTF-8 can encode; bytes of a file's name that are no text are escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def printable(text: str) -> str:
-    """Return a text of a file without characters that command a terminal."""
+    """Return a text of a file without control characters, which a terminal would act on."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or the error's kind if it says nothing."""
+    """Return the first line of an error's message, or the name of its class if it has none."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 

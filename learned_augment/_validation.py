@@ -1,7 +1,4 @@
-"""Checks of LearnedAugment's arguments and inputs, before anything is drawn.
-
-An input is accepted with every draw or refused with every draw.
-"""
+"""Checks of LearnedAugment's arguments and inputs, before anything is drawn."""
 
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -218,6 +215,8 @@ def _check_fits(fill: Numbers, channels: int, levels: bool, alpha: bool = False)
 
 def check_sample(items: list[Any], fill: FillValue | dict[type | str, FillValue] = None) -> None:
     """Check that a sample holds one image that is supported, and that targets and ``fill`` fit.
+
+    The draw does not matter: a sample is accepted with every draw or refused with every draw.
 
     Raises:
         TypeError: If there is no image or more than one, or a mode, dtype or layout is not

@@ -1,9 +1,4 @@
-"""Functions that build policies: from layers, from sub-policies, and the known uniform ones.
-
-The probability of applying an op and its random sign are no mechanisms of their own. A triple (op,
-probability, value) becomes the layer {op at value: p, Identity: 1 - p}; a mirrored one becomes
-{value: p/2, its mirror: p/2, Identity: 1 - p}.
-"""
+"""Functions that build policies: from layers, from sub-policies, and the known uniform ones."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
@@ -48,7 +43,8 @@ def from_layers(layers: Sequence[Layer], about: Mapping[str, Any] | None = None)
         about: The policy's provenance.
 
     Raises:
-        ValueError: If a candidate is not such a triple, or its op or figures are no policy's.
+        ValueError: If a candidate is not such a triple, its op is unknown, or its weight or value
+            is not allowed.
 
     Example:
         >>> from_layers([[("Rotate", 0.5, 10.0), ("Identity", 0.5, 0.0)], [("Flip", 1.0, 0.5)]])
@@ -65,6 +61,10 @@ def from_sub_policies(
     about: Mapping[str, Any] | None = None,
 ) -> Policy:
     """Build an equal mixture of sub-policies (the form of AutoAugment, Fast AutoAugment, DADA).
+
+    An (op, probability p, value) becomes a layer of two candidates: the op with weight p, and
+    Identity with weight 1 - p. A mirrored op becomes two candidates with weight p / 2 each: one at
+    the value, one at its mirror image.
 
     Args:
         sub_policies: Each a sequence of (op, probability of applying it, value).
@@ -87,14 +87,14 @@ def from_sub_policies(
 
 
 def in_sequence(policies: Sequence[Policy], about: Mapping[str, Any] | None = None) -> Policy:
-    """Return the policy that applies policies one after another.
+    """Return one policy that applies several policies one after another.
 
     Args:
-        policies: At least one; all but one of them of a single sub-policy.
+        policies: At least one. At most one of them has more than one sub-policy.
         about: The policy's provenance.
 
     Raises:
-        ValueError: If there is no policy, or two are mixtures.
+        ValueError: If there is no policy, or two have more than one sub-policy.
 
     Example:
         >>> in_sequence([from_layers([[("PadCrop", 1.0, 0.125)]]), trivial_augment(32)]).depth
@@ -128,7 +128,7 @@ def as_policy(policy: str | Path | Policy | AutoAugmentPolicy) -> Policy:
     """Return the policy that a ``Policy``, a name, a path or an ``AutoAugmentPolicy`` stands for.
 
     Raises:
-        ValueError: For anything else, and as ``Policy.load`` does.
+        ValueError: If ``policy`` is none of these, or ``Policy.load`` refuses it.
     """
     if isinstance(policy, Policy):
         return policy
@@ -156,8 +156,8 @@ def trivial_augment(image_size: int = 224) -> Policy:
     """Return TrivialAugment-Wide: one op, one of 31 strengths, both uniform.
 
     Args:
-        image_size: Side in pixels of the images, to which the paper's 32 pixels of translation
-            are a fraction (at most the whole side).
+        image_size: Side of the images in pixels. It turns the paper's translation of 32 pixels into
+            a fraction of the side, at most 1.
 
     Müller and Hutter, TrivialAugment, ICCV 2021, arXiv:2103.10158.
 

@@ -1,7 +1,4 @@
-"""The command line, learned-augment: its arguments, exit codes and error messages.
-
-A user's mistake is one sentence on standard error and exit code 2, never a traceback.
-"""
+"""The command line, learned-augment: its arguments, exit codes and error messages."""
 
 import argparse
 import os
@@ -38,6 +35,8 @@ _MISTAKES = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
+
+    A user's mistake is one sentence on standard error and exit code 2, never a traceback.
 
     Args:
         arguments: The words after the program's name; ``sys.argv`` by default.

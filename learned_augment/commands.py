@@ -1,9 +1,4 @@
-"""The commands: one function each, from given arguments to output.
-
-Arguments that were not given are absent, so that every default is stated once, in the function
-that acts on it. A user's mistake raises ValueError, OSError or ModuleNotFoundError, before any long
-work starts.
-"""
+"""The commands: one function each, from given arguments to output."""
 
 import json
 import re
@@ -41,6 +36,8 @@ __all__ = [
 ]
 
 Given = dict[str, Any]
+"""Arguments by name. Those that were not given are absent, so that a default is stated only once:
+by the function that acts on it."""
 
 
 class Exit(IntEnum):
@@ -63,7 +60,9 @@ class Exit(IntEnum):
 
 
 class Output:
-    """Writes results to standard output, notes and errors to standard error, where there are any.
+    """Writes results to standard output, and notes and errors to standard error.
+
+    Nothing is written to a stream that is missing.
 
     Args:
         as_json: Write results as JSON, not as text.
@@ -90,13 +89,13 @@ class Output:
             print(text, file=sys.stderr)
 
     def flush(self) -> None:
-        """Write what is left to standard output, to notice here that it cannot be written."""
+        """Write what is left to standard output, so that a failure shows here and not at exit."""
         if sys.stdout is not None:
             sys.stdout.flush()
 
 
 def run_list(given: Given, output: Output) -> Exit:
-    """Print the shipped policies, and under the table their license statements."""
+    """Print the shipped policies, with their license statements under the table."""
     rows = [["name", "method", "data set", "image size", "crop and flip", "license"]]
     licenses: list[str] = []
     abouts = [Policy.load(name).about for name in list_policies()]
@@ -170,7 +169,10 @@ def run_compare(given: Given, output: Output) -> Exit:
 
 
 def _earlier(path: Path | None) -> ComparisonResult | None:
-    """Return the result that a file holds, if there is one: hours of work are not overwritten."""
+    """Return the result that a file holds, or None if there is no file.
+
+    A new comparison extends this result instead of overwriting hours of work.
+    """
     if path is None or not path.exists():
         return None
     try:

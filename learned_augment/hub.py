@@ -1,8 +1,4 @@
-"""Policy files on the Hugging Face Hub (the ``hub`` extra).
-
-A policy's address is ``hf://OWNER/REPO/FILE.safetensors``, or ``hf://OWNER/REPO@REVISION/FILE...``
-for a branch, a tag or a commit.
-"""
+"""Policy files on the Hugging Face Hub (the ``hub`` extra)."""
 
 import re
 from collections.abc import Mapping
@@ -24,13 +20,14 @@ _ADDRESS = re.compile(
 
 
 def download(address: str) -> Path:
-    """Return the local copy of a policy file of the Hub; it is downloaded unless it is there.
+    """Return the path of the local copy of a policy file of the Hub; download it if there is none.
 
     Args:
-        address: ``hf://OWNER/REPO/FILE.safetensors``, with ``@REVISION`` after REPO if wanted.
+        address: ``hf://OWNER/REPO/FILE.safetensors``, with ``@REVISION`` after REPO for a branch,
+            a tag or a commit.
 
     Raises:
-        ValueError: If the address is of another form, or the file cannot be had.
+        ValueError: If the address has another form, or the file cannot be downloaded.
         ModuleNotFoundError: If huggingface_hub is not installed.
     """
     repository, revision, file = check_address(address)

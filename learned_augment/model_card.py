@@ -1,4 +1,4 @@
-"""The model card of a policy: the README beside its file in a repository."""
+"""The model card of a policy: the README next to its file in a repository."""
 
 import json
 import re

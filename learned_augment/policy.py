@@ -1,7 +1,4 @@
-"""The policy: a mixture of sub-policies, as four tensors.
-
-Shapes: S sub-policies, L layers, C candidates, O ops, B images.
-"""
+"""The policy, a mixture of sub-policies as four tensors, and the plan, a draw from it."""
 
 import json
 import re
@@ -34,8 +31,10 @@ class Step(NamedTuple):
 class Plan:
     """The ops of each image of a batch, as CPU tensors.
 
+    Shapes: B images, L layers.
+
     Args:
-        ops: Names that ``op`` counts through.
+        ops: Names of the ops; ``op`` holds positions in this list.
         op: (B, L) int64, which op.
         value: (B, L) float64, at which value, in the op's unit. May require a gradient.
         noise: (B, L, 4) float32 in [0, 1), for the ops that choose a place.
@@ -43,7 +42,8 @@ class Plan:
     Attributes:
         ops: As given.
         draw: The random numbers of a plan that ``Policy.sample`` drew, else None. Compiled code
-            looks them up itself; ``op``, ``value`` and ``noise`` are looked up when first read.
+            turns them into ops itself; ``op``, ``value`` and ``noise`` are computed when first
+            read.
     """
 
     def __init__(self, ops: tuple[str, ...], op: Tensor, value: Tensor, noise: Tensor) -> None:
@@ -53,7 +53,7 @@ class Plan:
 
     @classmethod
     def drawn(cls, ops: tuple[str, ...], draw: Draw) -> "Plan":
-        """Return the plan that random numbers choose from a policy's tables."""
+        """Return the plan for random numbers and the tables of a policy."""
         plan = cls.__new__(cls)
         plan.ops, plan.draw = ops, draw
         return plan
@@ -69,22 +69,22 @@ class Plan:
 
     @property
     def op(self) -> Tensor:
-        """(B, L) int64: which of ``ops``."""
+        """The op of each image and layer, (B, L) int64: a position in ``ops``."""
         return self._tensors[0]
 
     @property
     def value(self) -> Tensor:
-        """(B, L) float64: at which value, in the op's unit."""
+        """The value of each image and layer in the op's unit, (B, L) float64."""
         return self._tensors[1]
 
     @property
     def noise(self) -> Tensor:
-        """(B, L, 4) float32 in [0, 1)."""
+        """Four numbers for each image and layer, for ops that choose a place: (B, L, 4) float32."""
         return self._tensors[2]
 
     @property
     def op_rows(self) -> tuple[Op, ...]:
-        """Rows of the op table under the names of ``ops``, as the table is now."""
+        """Rows of the op table for the names in ``ops``, as the table is now."""
         return tuple(map(OPS.__getitem__, self.ops))
 
     @property
@@ -96,11 +96,11 @@ class Plan:
         return len(self.draw.numbers) if self.draw is not None else len(self.op)
 
     def rows(self, index: Sequence[int] | Tensor | slice) -> "Plan":
-        """Return the plan of the images that ``index`` picks, in its order."""
+        """Return the plan of the images that ``index`` chooses, in its order."""
         return Plan(self.ops, self.op[index], self.value[index], self.noise[index])
 
     def steps(self, image: int) -> list[Step]:
-        """Return the steps of one image, without those that change nothing."""
+        """Return the ops of one image, with values and noise, except those that change nothing."""
         rows = zip(
             self.op[image].tolist(),
             self.value[image].tolist(),
@@ -119,19 +119,21 @@ class Plan:
 class Policy:
     """A mixture of sub-policies, each a sequence of layers of candidates: an immutable value.
 
+    Shapes: S sub-policies, L layers, C candidates, O ops.
+
     Attributes:
-        ops: (O,) names that ``op`` counts through.
+        ops: (O,) names of the ops; ``op`` holds positions in this list.
         mixture: (S,) float64, probability of each sub-policy; sums to 1.
         weights: (S, L, C) float64, probability of each candidate of a layer; sums to 1 over C.
-        op: (S, L, C) int64, which op a candidate applies.
-        value: (S, L, C) float64, at which value, in the op's own unit.
+        op: (S, L, C) int64, op of each candidate.
+        value: (S, L, C) float64, value of each candidate, in the op's unit.
         about: Where the policy comes from, as plain JSON data. Its keys are "name", "method",
             "paper", "source", "licence" (the license; the files spell it so), "placement", and
             more. The placement is "replaces" or "after": the policy replaces the base augmentation
             of crop, flip and cutout, or comes after it.
 
     Raises:
-        ValueError: If the figures are not a policy; the message names the first fault.
+        ValueError: If the tensors are not a policy; the message names the first fault.
 
     Example:
         >>> policy = Policy.load("dada-cifar10")
@@ -177,9 +179,9 @@ class Policy:
                 file of the Hugging Face Hub is downloaded once (needs the ``hub`` extra).
 
         Raises:
-            ValueError: If there is no such policy (the message lists the shipped ones), or the
-                file cannot be downloaded, is not a policy file, truncated, of another format
-                version, or holds figures that are no policy.
+            ValueError: If there is no such policy (the message lists the shipped ones), or if the
+                file cannot be downloaded, is truncated, has another format version, or holds no
+                policy.
             ModuleNotFoundError: For an address on the Hub, if huggingface_hub is not installed.
 
         Example:
@@ -197,7 +199,7 @@ class Policy:
         """Return the policy that ``encode`` wrote as bytes.
 
         Raises:
-            ValueError: As ``load``.
+            ValueError: If the bytes are no policy file, as for ``load``.
         """
         ops, tensors, about = serialization.decode(data)
         return cls(ops, **tensors, about=about)
@@ -220,12 +222,13 @@ class Policy:
     ) -> str:
         """Publish the policy with a model card on the Hugging Face Hub (needs the ``hub`` extra).
 
-        Both are written in one commit, over what has their names; ``Policy.load`` then takes
-        ``hf://OWNER/REPO/FILE``.
+        One commit writes both files, and replaces files of the same names. ``Policy.load`` then
+        accepts ``hf://OWNER/REPO/FILE``.
 
         Args:
             repository: OWNER/REPO; it is created if there is none.
-            file: The policy's file there; None is its name with ``.safetensors``.
+            file: Name of the file in the repository; None is the policy's name with
+                ``.safetensors``.
             private: Whether a new repository is private; None is the owner's default.
             token: An access token; None is the one that ``hf auth login`` keeps.
 
@@ -255,7 +258,7 @@ class Policy:
         return serialization.encode(self.ops, tensors, self.about)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Plan:
-        """Draw a plan for ``n`` images, independently for each.
+        """Draw a plan for ``n`` images; the draws of the images are independent.
 
         Args:
             n: Number of images B; 0 gives an empty plan.
@@ -287,7 +290,7 @@ class Policy:
         return same and self.ops == other.ops and dict(self.about) == dict(other.about)
 
     def __hash__(self) -> int:
-        # Adding 0 makes -0.0, which equals 0.0, the same bytes.
+        # Adding 0 turns -0.0 into 0.0, so that equal policies have equal bytes.
         return hash((self.ops, *((t + 0.0).numpy().tobytes() for t in (self.value, self.weights))))
 
     def __repr__(self) -> str:

@@ -1,7 +1,6 @@
-"""The sampler: random numbers to the candidates that they choose from a policy.
+"""The sampler, which turns random numbers into candidates of a policy.
 
-Shapes: S sub-policies, L layers, C candidates, B images. One image takes 1 + 5 L numbers in [0, 1)
-of 24 bits: one for the sub-policy, one for each layer's candidate, four for each layer's noise.
+Shapes: S sub-policies, L layers, C candidates, B images.
 """
 
 from typing import Any, NamedTuple, TypeAlias
@@ -24,15 +23,15 @@ Singles: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
 
 class Tables(NamedTuple):
-    """A policy as the arrays that the sampler looks numbers up in.
+    """A policy as the arrays in which the sampler looks numbers up.
 
     Attributes:
         mixture: (S,) cumulative probabilities of the sub-policies.
         weights: (S * L * C,) cumulative probabilities of each layer; those of layer r are shifted
             by r, so that all layers together are one sorted array.
-        op: (S * L * C,) which op a candidate applies.
-        value: (S * L * C,) at which value.
-        layers: L.
+        op: (S * L * C,) op of each candidate.
+        value: (S * L * C,) value of each candidate.
+        layers: Number of layers L.
     """
 
     mixture: Floats
@@ -59,14 +58,18 @@ def tables(mixture: Tensor, weights: Tensor, op: Tensor, value: Tensor) -> Table
 
 
 def random_numbers(count: int, layers: int, generator: torch.Generator | None = None) -> Singles:
-    """Draw the numbers (B, 1 + 5 L) of B images with torch, on the CPU."""
+    """Draw the numbers (B, 1 + 5 L) of B images with torch, on the CPU.
+
+    They are in [0, 1), with 24 bits. Each image has one for the sub-policy, then one for the
+    candidate of each layer, then four for the noise of each layer.
+    """
     numbers = np.empty((count, 1 + (1 + NOISE) * layers), np.float32)
     torch.from_numpy(numbers).uniform_(generator=generator)
     return numbers
 
 
 def choose(numbers: Singles, mixture: Floats, weights: Floats, layers: int) -> Integers:
-    """Return the candidates that numbers (B, 1 + 5 L) choose, (B, L), counted through (S, L, C).
+    """Return the candidates that numbers (B, 1 + 5 L) choose: (B, L) flat indices into (S, L, C).
 
     The Numba backend compiles this function as it stands.
     """

@@ -1,8 +1,4 @@
-"""Each paper's search space: from a magnitude in [0, 1] to an op's value in its own unit.
-
-A magnitude means nothing without its space. In a ``mirrored`` range the paper mirrors the value
-about the op's identity value with probability one half, whenever the op is applied.
-"""
+"""Search spaces: the ranges that turn a magnitude in [0, 1] into an op's value, for each paper."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +16,8 @@ class Range:
     Attributes:
         low: Value at magnitude 0, in the op's unit.
         high: Value at magnitude 1.
-        mirrored: Whether application draws a random side of the identity value.
+        mirrored: Whether the paper replaces the value by its mirror image about the op's identity
+            value with probability one half, each time that the op is applied.
         whole: Whether values are rounded to whole numbers.
 
     Example:

@@ -1,8 +1,4 @@
-"""The file format of policies: one safetensors file, found by name or by path.
-
-A file holds the four tensors of a policy and one metadata key with a JSON document: the format
-version, the ops with their units, and ``about``. Reading executes nothing.
-"""
+"""The file format of policies: one safetensors file, found by name or by path."""
 
 import json
 from collections.abc import Mapping
@@ -25,7 +21,7 @@ KEY = "learned_augment"
 TENSORS = {"mixture": "F64", "weights": "F64", "op": "I64", "value": "F64"}
 MAX_BYTES = 256 * 2**20
 DEEPEST = 100
-"""Levels that JSON in a file may have, far under what writing it out can bear."""
+"""Most levels of nested JSON in a file; Python could write far more."""
 
 Contents: TypeAlias = tuple[tuple[str, ...], dict[str, Tensor], dict[str, Any]]
 """Op names, tensors by name, and ``about``."""
@@ -77,6 +73,9 @@ def write(path: str | Path, data: bytes) -> Path:
 def encode(ops: tuple[str, ...], tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> bytes:
     """Return a policy's file as bytes; equal policies give equal bytes.
 
+    The file holds the four tensors and one metadata key with a JSON document: the format version,
+    the ops with their units, and ``about``.
+
     Raises:
         ValueError: If ``about`` is nested deeper than a file may be.
     """
@@ -96,6 +95,8 @@ def encode(ops: tuple[str, ...], tensors: Mapping[str, Tensor], about: Mapping[s
 def decode(data: bytes) -> Contents:
     """Return the ops, tensors and ``about`` that ``encode`` wrote; the tensors are unchecked.
 
+    Nothing in the file is executed.
+
     Raises:
         ValueError: If the bytes are no policy file, truncated, or of another format version.
     """
@@ -112,7 +113,7 @@ def decode(data: bytes) -> Contents:
 
 
 def _folder() -> Path:
-    """Return the shipped policies: inside an installed package, beside an editable one."""
+    """Return the folder of the shipped policies: in the package, or next to an editable one."""
     inside = Path(__file__).parent / "pretrained_policies"
     return inside if inside.is_dir() else Path(__file__).parent.parent / "pretrained_policies"
 

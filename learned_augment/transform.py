@@ -1,4 +1,4 @@
-"""LearnedAugment: a torchvision v2 transform that draws a plan and hands it to a backend."""
+"""LearnedAugment, a torchvision v2 transform that draws a plan and applies it with a backend."""
 
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,11 @@ from learned_augment.sampling import HOST
 __all__ = ["LearnedAugment"]
 
 DEFAULT_POLICY = "dada-cifar10"
-"""The shipped policy that helps most in the comparison on the documentation's page of evidence."""
+"""The default, which helps most of the shipped policies in the documentation's comparison."""
 
 
 class LearnedAugment(v2.Transform):
-    """Augment images with a learned policy, where ``AutoAugment(...)`` stood.
+    """Augment images with a learned policy, in the place of ``AutoAugment(...)``.
 
     Policies that *replace* the base augmentation (DeepAA) contain crop, flip and cutout: use them
     alone. Other policies (DADA, Fast AutoAugment) go *after* crop and flip.
@@ -42,14 +42,14 @@ class LearnedAugment(v2.Transform):
         interpolation: Nearest (the papers'), bilinear or bicubic, for geometric ops; the enum,
             its name, or Pillow's number.
         fill: Color outside the image in the image's own scale (0 to 255, or 0 to 1 for floats):
-            a number, one for each color channel, or {type or "others": either}. PIL images with
-            alpha take one number more, for alpha, which is otherwise 0 there. None is 0, except
-            that crop padding is the papers' gray. Masks get 0 unless the dict names
-            ``tv_tensors.Mask``.
+            a number, one number for each color channel, or a dict from a type, or "others", to
+            one of these. PIL images with alpha accept one more number, for alpha, which is
+            otherwise 0 there. None is 0, but the papers' gray for crop padding. Masks get 0 unless
+            the dict names ``tv_tensors.Mask``.
         same_on_batch: Draw once for a whole batch, as torchvision does.
-        size: Side of the output in pixels: resized crops come out at it, anything else is
-            center-cropped to it, as DeepAA does on ImageNet with 224, a smaller image padded with
-            0. None keeps the input's size.
+        size: Side of the output in pixels, as DeepAA's 224 on ImageNet. Resized crops get this
+            size. Other images are cropped to it at the center; smaller ones are padded with 0.
+            None keeps the input's size.
         generator: CPU generator to draw from instead of the global one. In a DataLoader's worker
             its seed is combined with the worker's, so that workers draw differently.
 
@@ -124,7 +124,7 @@ class LearnedAugment(v2.Transform):
         _validation.check_sample(flat_inputs, self.fill)
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        """Draw everything: a plan with one row an image of the batch.
+        """Draw everything: a plan with one row for each image of the batch.
 
         Passing the result to ``transform`` replays the draw on any input of the same shape.
         """

@@ -18,7 +18,7 @@ class Table(NamedTuple):
     Attributes:
         source: Paper and number of the table.
         unit: What the figures are.
-        heads: A method of ``papers_methods.METHODS`` per column.
+        heads: A method of ``methods.METHODS`` per column.
         rows: Recipe -> figures, separated by spaces.
         note: What a reader of the figures has to know.
     """

@@ -1,8 +1,4 @@
-"""Image files: found in folders, read upright, decoded into one uint8 tensor.
-
-Files are read by threads (Pillow decodes outside the interpreter lock), always in the order of
-their names. Nothing is cached on disk and nothing is random.
-"""
+"""Image files: found in folders, read upright, decoded into one uint8 tensor."""
 
 import os
 import struct
@@ -120,9 +116,9 @@ def rgb_pixels(image: Image.Image, image_size: int | None = None) -> NDArray[np.
 
 
 def image_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Return the files under a folder whose names end so, sorted.
+    """Return the files under a folder whose names end with one of ``suffixes``, sorted.
 
-    Hidden files and folders are left out, links to folders are followed.
+    Hidden files and folders are left out. Links to folders are followed.
     """
     return sorted(_files_under(folder, suffixes, frozenset()))
 
@@ -131,7 +127,7 @@ def class_files(folder: Path) -> dict[str, list[Path]]:
     """Return the image files of each class folder of `folder`, sorted by name.
 
     A class folder may have sub-folders, whose images belong to the class. Hidden files and folders
-    are left out, and files that do not end like an image.
+    are left out, as are files without the suffix of an image.
 
     Raises:
         FileNotFoundError: if `folder` is no folder or has no class folders, or if one of these has
@@ -169,13 +165,14 @@ def class_files(folder: Path) -> dict[str, list[Path]]:
 
 
 def find_parts(folder: Path) -> dict[str, Path]:
-    """Return the sub-folders of `folder` that are parts of a data set, by "train", "test", "val".
+    """Return the sub-folders of `folder` that are parts of a data set, by part.
 
-    "Training", "testing", "valid" and "validation" are other names of them, in upper or lower
-    case. A part has sub-folders of its own, unless `folder` holds nothing but parts.
+    The parts are "train", "test" and "val". The folders may also be named "training", "testing",
+    "valid" or "validation", in upper or lower case. A part has sub-folders of its own, unless
+    `folder` holds nothing but parts.
 
     Raises:
-        ValueError: if two sub-folders have names of the same part.
+        ValueError: if two sub-folders are the same part.
     """
     folders = _sub_folders(folder) if folder.is_dir() else []
     named = [
@@ -201,7 +198,10 @@ def find_parts(folder: Path) -> dict[str, Path]:
 def decode_files(
     files: Sequence[Path], image_size: int | None = None, skip_unreadable: bool = False
 ) -> Decoded:
-    """Decode image files to one tensor.
+    """Decode image files to one tensor, in their order.
+
+    Several threads read the files, as Pillow decodes outside the interpreter lock. Nothing is
+    cached on disk.
 
     Args:
         files: at least one path.
@@ -291,7 +291,7 @@ def _decode_all(files: Sequence[Path], image_size: int | None) -> Iterator[NDArr
     threads = min(_THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(threads) as pool:
         starts = range(0, len(files), _FILES_PER_TASK)
-        # Round by round, so that a failure at the start does not wait for the whole folder.
+        # In rounds, so that an error in the first files shows before the whole folder is read.
         for first in range(0, len(starts), 4 * threads):
             for piece in pool.map(decode, starts[first : first + 4 * threads]):
                 yield from piece

@@ -1,8 +1,4 @@
-"""Labeled images in memory, with stratified splits and subsets.
-
-Images are (N, C, H, W) uint8 with levels 0 to 255, labels (N,) int64. Splits and subsets depend on
-nothing but their seed.
-"""
+"""Labeled images in memory, with stratified splits and subsets."""
 
 from __future__ import annotations
 
@@ -95,7 +91,7 @@ class ImageData:
 
     @classmethod
     def from_parts(cls, train: LabeledImages, test: LabeledImages) -> ImageData:
-        """Return data of a training and a test part, which have the same classes."""
+        """Return the data that a training part and a test part with the same classes make."""
         return cls(
             train.name,
             train.classes,
@@ -166,10 +162,10 @@ def split_images(whole: LabeledImages, test_fraction: float, seed: int) -> Image
 
 
 def stratified_order(labels: Tensor, seed: int) -> Tensor:
-    """Return a seeded order (N,) of `labels` (N,) whose every beginning is stratified.
+    """Return a random order (N,) of `labels` (N,); its first n places are stratified for every n.
 
-    The first n places hold each class in proportion to its size, up to one image, and one image
-    of each class before a second of any.
+    They hold each class in proportion to its size, up to one image. No class has a second image in
+    them before every class has one.
     """
     generator = torch.Generator().manual_seed(seed)
     place = torch.empty(len(labels), dtype=torch.float64)  # (N,) in [0, 1): rank inside the class

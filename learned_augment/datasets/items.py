@@ -29,7 +29,7 @@ class Items(Protocol):
 
 
 def is_dataset(part: object) -> bool:
-    """Return whether `part` has a length and items by number, as torch's and other data sets."""
+    """Return whether `part` has a length and items by number, like a data set of torch."""
     sized = hasattr(part, "__len__") and hasattr(part, "__getitem__")
     return sized and not isinstance(part, _NO_DATASETS)
 
@@ -179,7 +179,7 @@ def _labeled(item: Any, where: str) -> tuple[object, int]:
 
 
 def _from_mapping(item: Mapping[str, Any]) -> tuple[object, Any]:
-    """Return image and class: of the usual keys, or the only ones of their kind."""
+    """Return image and class: those under the usual keys, or the only ones of their kind."""
     images = [key for key, value in item.items() if isinstance(value, Image.Image)]
     labels = [key for key, value in item.items() if isinstance(value, int)]
     return item[_key(item, _IMAGE_KEYS, images)], item[_key(item, _LABEL_KEYS, labels)]

@@ -1,7 +1,4 @@
-"""The one way to load labeled images, from every source that compare and search accept.
-
-Images are RGB, (N, 3, H, W) uint8, and are held in memory. Nothing is downloaded.
-"""
+"""The one way to load labeled images, from every source that compare and search accept."""
 
 from __future__ import annotations
 
@@ -46,6 +43,8 @@ def load_images(
 ) -> ImageData:
     """Load labeled images into memory, as a training and a test part.
 
+    Images are RGB, (N, 3, H, W) uint8. Nothing is downloaded.
+
     Args:
         source: one of
 
@@ -64,11 +63,11 @@ def load_images(
         image_size: side in pixels to which every image of a folder or data set is brought, by
             resizing its shorter side and cropping the center.
         skip_unreadable: whether to leave out files of a folder that cannot be read, and list them.
-        seed: chooses the split where there is none.
+        seed: chooses the split, where the source has no test part.
 
     Raises:
         ValueError: if the source is not one of these forms, or its images do not make a data set.
-        FileNotFoundError: if files are missing, with what was expected where.
+        FileNotFoundError: if files are missing, naming them and their place.
         TypeError: if a data set has items of another form.
         ModuleNotFoundError: if scikit-learn (digits) or SciPy (SVHN) is missing.
 

@@ -1,8 +1,4 @@
-"""compare() trains one network on one data set under several policies and says which help.
-
-Seeds are paired: at one seed all policies share initial weights, batch order and training images,
-and each training draws its augmentation from its own generator.
-"""
+"""compare() trains one network on one data set under several policies and says which help."""
 
 from dataclasses import replace
 from functools import partial
@@ -24,15 +20,18 @@ def compare(
 ) -> ComparisonResult:
     """Train one network on one data set under several policies, and say which help.
 
-    Every policy gets the same training, `training.Recipe`, at the same seeds. A policy's name
-    alone trains it alone, "crop-flip+NAME" after crop and flip, "none" trains without
-    augmentation. Unless the policies name a base augmentation themselves or
-    `base` is "none", the base augmentation takes part by itself, and each policy that
-    does not replace it takes part both alone and after it: crop and flip help on most photographs
-    and hurt where position or side matters.
+    Every policy gets the same training, `training.Recipe`, at the same seeds. At one seed all
+    policies share initial weights, batch order and training images; each training draws its
+    augmentation from its own generator.
 
-    An interrupt (Ctrl-C) ends the comparison with the trainings finished so far; with a cache the
-    same call later goes on from there.
+    A policy's name trains it alone, "crop-flip+NAME" trains it after crop and flip, and "none"
+    trains without augmentation. The base augmentation is compared as well, and each policy that
+    does not replace it is trained both alone and after it: crop and flip help on most photographs,
+    and hurt where position or side matters. This is not done if the policies name a base
+    augmentation themselves, or `base` is "none".
+
+    An interrupt (Ctrl-C) ends the comparison with the trainings finished so far. With a cache, the
+    same call continues from there.
 
     Args:
         data: "digits", "cifar10:ROOT", "folder:PATH", ...; see `datasets.load_images`.
@@ -41,7 +40,7 @@ def compare(
         **fields: `seeds`, `epochs`, `network`, ...; see `CompareConfig`.
 
     Returns:
-        Accuracies, differences and sentences; `print(result.table())` shows them.
+        The result: accuracies, differences and sentences. `print(result.table())` shows them.
 
     Raises:
         TypeError: if there is no such argument, or one is of another type.

@@ -1,8 +1,4 @@
-"""The names of policies, as the command line, files and tables use them.
-
-A name is "none", a base augmentation, a policy, or both: "crop-flip+trivialaugment" applies
-"crop-flip", then "trivialaugment". A policy's name alone applies the policy alone.
-"""
+"""The names of policies, as the command line, files and tables use them."""
 
 import re
 from collections.abc import Callable
@@ -49,7 +45,7 @@ _BUILT: dict[str, Callable[[int], Policy]] = {
     "randaugment": lambda image_size: builders.rand_augment(),
     "autoaugment": lambda image_size: builders.from_torchvision(AutoAugmentPolicy.CIFAR10),
 }
-"""Policies that are built, not loaded, by name: from the side of the images in pixels."""
+"""Policies that are built, not loaded: functions of the images' side in pixels, by name."""
 
 _RAND_AUGMENT = re.compile(r"randaugment-(\d+)-(\d+(?:\.\d+)?)")
 _DEPTH = 6  # as many layers as DeepAA's published policy for CIFAR
@@ -57,7 +53,7 @@ _DEPTH = 6  # as many layers as DeepAA's published policy for CIFAR
 
 @dataclass(frozen=True)
 class NamedPolicy:
-    """A policy as it is trained with, base augmentation included.
+    """A policy with its base augmentation, as a training uses it.
 
     Attributes:
         name: its name in tables and files.
@@ -85,20 +81,28 @@ def named_policy(
 ) -> NamedPolicy:
     """Return the policies that a name, a path or a policy means, base augmentation included.
 
+    "crop-flip+trivialaugment" means "crop-flip", then "trivialaugment". "trivialaugment" means that
+    policy alone.
+
     Args:
-        choice: "none"; a name of `BASE_AUGMENTATIONS`; "identity"; "cutout" (a square of half the
-            side, wholly or partly inside); "trivialaugment"; "deeptrivialaugment" (six layers of
-            it); "randaugment" (n = 2, m = 9) or "randaugment-N-M"; "autoaugment" (CIFAR-10's); a
-            shipped policy's name; a path; "random:" before any of the last three (its
-            `random_baseline.random_baseline`); a base augmentation, "+" and one of these policies;
-            a policy, or one of torchvision's.
-        base: a base augmentation that comes before the policy, as "BASE+" in `choice` says it.
-        name: its name, if not that of `choice`.
+        choice: one of
+
+            * "none";
+            * a name of `BASE_AUGMENTATIONS`;
+            * "identity", "cutout" (a square of half the side, wholly or partly inside the image),
+              "trivialaugment", "deeptrivialaugment" (six layers of it), "randaugment" (n = 2,
+              m = 9) or "randaugment-N-M";
+            * "autoaugment" (that of CIFAR-10), the name of a shipped policy, or a path;
+            * "random:" and one of the previous line, for its `random_baseline.random_baseline`;
+            * a base augmentation, "+", and one of these policies;
+            * a policy, or one of torchvision's.
+        base: a base augmentation that comes before the policy, as "BASE+" in `choice` does.
+        name: the name to use; None is that of `choice`.
         image_size: side of the images in pixels, by which TrivialAugment measures translations.
-        seed: chooses a random baseline; decides nothing else.
+        seed: chooses a random baseline, and nothing else.
 
     Raises:
-        ValueError: if there is no such policy or base augmentation, listing those there are.
+        ValueError: if there is no such policy or base augmentation; the message lists them.
         TypeError: if `choice` is of another type.
 
     Example:
@@ -143,7 +147,7 @@ def baseline_name(name: str) -> str:
 
 
 def _split(name: str) -> tuple[str, str | None]:
-    """Return the base augmentation, "" for none named, and the policy, None for none named."""
+    """Return the base augmentation of a name, or "", and its policy, or None."""
     base, plus, policy = name.partition("+")
     if base not in BASE_AUGMENTATIONS:
         return "", name
@@ -187,7 +191,7 @@ def _cutout() -> Policy:
     """Return cutout as on CIFAR: a square of 16 in 32 pixels, its center anywhere in the image.
 
     DeVries and Taylor, Improved Regularization of Convolutional Neural Networks with Cutout,
-    arXiv:1708.04552; gray like the papers' cutout, which is CIFAR-10's mean.
+    arXiv:1708.04552. The square is gray, CIFAR-10's mean, as in the papers.
     """
     about = {"name": "cutout", "paper": "arXiv:1708.04552", "placement": "after"}
     return builders.from_layers([[("CutoutClipped", 1.0, 0.5)]], about)

@@ -1,7 +1,4 @@
-"""The results of a comparison as a value, with their statistics, in words and as JSON.
-
-Accuracies are of the test images after the last epoch, in percent; differences are in points.
-"""
+"""The results of a comparison as a value, with their statistics, in words and as JSON."""
 
 import json
 import math
@@ -26,7 +23,7 @@ __all__ = ["LEAST_INTEREST", "ComparisonResult", "Run"]
 FORMAT = 2
 _READABLE = (1, FORMAT)  # format 1 has no learning curves and no figures of policies
 LEAST_INTEREST = 1e-4
-"""The smallest difference in points that can be asked for: one of a million test images."""
+"""The smallest difference in points that can be asked for: one image of a million."""
 
 _ENOUGH_SEEDS = 5
 _MANY_COMPARISONS = 5
@@ -81,6 +78,9 @@ class Run:
 class ComparisonResult:
     """Accuracies of every policy at every seed, an immutable value.
 
+    Accuracies are those of the test images after the last epoch, in percent. Differences are in
+    points.
+
     Attributes:
         data: name of the data.
         placements: for each policy, in order, how it was placed: "nothing", "alone",
@@ -120,8 +120,8 @@ class ComparisonResult:
     def difference(self, policy: str, reference: str | None = None) -> Difference | None:
         """Return the mean lead of `policy` in points, with its 95 % t interval over seeds.
 
-        The interval covers the randomness of seeds, not of test images. None means fewer than two
-        seeds that both have finished.
+        The interval covers the randomness of seeds, not of test images. None means that fewer
+        than two seeds of both policies have finished.
         """
         ours, theirs = self.accuracies(policy), self.accuracies(reference or self.reference)
         both = [seed for seed in self.seeds if seed in ours and seed in theirs]
@@ -139,7 +139,8 @@ class ComparisonResult:
     def deviation(self) -> float | None:
         """Return the standard deviation of the paired differences to the reference, in points.
 
-        Pooled over the policies; None where fewer than two seeds of any policy are paired.
+        It is pooled over the policies. None means that no policy has two seeds in common with the
+        reference.
         """
         reference, variances = self.accuracies(self.reference), []
         for policy in self.placements:
@@ -173,7 +174,7 @@ class ComparisonResult:
         return f"{policy}: {word} than {against} by {abs(found.mean):.2f} points {interval}."
 
     def check_same(self, other: "ComparisonResult") -> None:
-        """Accept a result of the same configuration, whatever its policies and seeds.
+        """Check that a result has the same configuration; its policies and seeds may differ.
 
         Raises:
             ValueError: if the settings differ, or a policy of one name has other figures.
@@ -196,7 +197,7 @@ class ComparisonResult:
         return tuple(pair for pair in pairs if pair not in done)
 
     def notes(self) -> tuple[str, ...]:
-        """Return the notes to read before believing the table, a sentence or two each."""
+        """Return the cautions that belong to the table, a sentence or two each."""
         return tuple(_notes(self))
 
     def headline(self) -> str:
@@ -341,7 +342,7 @@ def _power_notes(result: ComparisonResult) -> Iterator[str]:
 
 
 def _check(result: ComparisonResult) -> None:
-    """Refuse a document whose parts are not of the kind that tables and pages expect."""
+    """Refuse a document whose parts have another type than tables and pages expect."""
     seeds = set(result.seeds)
     wholes = {"train_images": 1, "test_images": 1, "classes": 1, "epochs": 1, "skipped": 0}
     checks = {

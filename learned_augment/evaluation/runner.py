@@ -1,10 +1,4 @@
-"""Run the trainings of a comparison that are not in its cache, in one process or several.
-
-The cache is a folder of finished trainings, one small JSON file each, named by the hash of its
-configuration, which is in the file as well. A configuration is all that decides the numbers of a
-training; it leaves out the names of policies, the model of the processor, and the code of a
-network's `forward`, beyond the names of its modules.
-"""
+"""Run the trainings of a comparison that are not in its cache, in one process or several."""
 
 import hashlib
 import json
@@ -44,14 +38,16 @@ __all__ = [
 ]
 
 ARITHMETIC = 1
-"""Counts the changes of ops, backends and training that change the numbers of a training."""
+"""Version of the numbers; it rises when ops, backends or training change them."""
 
 _Job: TypeAlias = tuple[int, str]
 """Seed and name of the policy."""
 
 
 class RunCache:
-    """A folder of finished trainings.
+    """A folder of finished trainings, a small JSON file for each.
+
+    A file holds the configuration of its training and is named by the configuration's hash.
 
     Args:
         folder: made if it does not exist.
@@ -115,12 +111,15 @@ def configuration(
 ) -> dict[str, Any]:
     """Return everything that decides the numbers of a training, as plain JSON data.
 
+    Not part of it are the names of policies, the model of the processor, and the code of a
+    network's `forward` beyond the names of its modules.
+
     Args:
         data: `data_hash` of the images.
         named_policy: the policies that augment them.
         network: `network_hash` at the seed.
         recipe: the training.
-        seed: of everything random.
+        seed: the seed of everything random.
         hardware: kind of device and number of threads, which decide the order of sums.
     """
     found = {
@@ -193,7 +192,9 @@ class Comparison:
         workers: int | None = None,
         progress: bool | None = None,
     ) -> ComparisonResult:
-        """Run the trainings that are not in the cache, seed by seed, so that most pairs are whole.
+        """Run the trainings that are not in the cache.
+
+        All policies of a seed come before the next seed, so that an interrupt leaves whole pairs.
 
         Args:
             cache_folder: folder of finished trainings, or None.
@@ -363,7 +364,7 @@ def _figures(named_policy: NamedPolicy) -> dict[str, Any]:
 
 
 def _one_thread(device: torch.device) -> AbstractContextManager[None]:
-    """Compute with one thread on a CPU, and restore the caller's number after."""
+    """Return a context in which a CPU computes with one thread."""
     return thread_count(1) if device.type == "cpu" else nullcontext()
 
 

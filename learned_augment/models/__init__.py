@@ -1,8 +1,4 @@
-"""Networks that compare and search can train.
-
-Input is a normalized float batch (B, 3, H, W) of at least 16 x 16 pixels, output one row of logits
-per image, (B, num_classes). No layer works in place, so that `torch.func.jvp` works.
-"""
+"""Networks that compare and search can train."""
 
 from collections.abc import Callable
 from functools import partial
@@ -32,7 +28,11 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "wrn-28-10": partial(wide_resnet, 28, 10),
     "resnet50": resnet50,
 }
-"""Networks by name; each turns a number of classes into an untrained network."""
+"""Networks by name: functions from a number of classes to an untrained network.
+
+A network turns a normalized float batch (B, 3, H, W) of at least 16 x 16 pixels into logits
+(B, num_classes). No layer works in place, so that `torch.func.jvp` works.
+"""
 
 
 def build_network(network: NetworkChoice, num_classes: int) -> nn.Module:

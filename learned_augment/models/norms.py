@@ -25,7 +25,7 @@ def norm_parameters(network: nn.Module) -> set[str]:
 
 @contextmanager
 def remembering_one_batch(network: nn.Module) -> Iterator[None]:
-    """Let the running statistics of batch normalizations become those of the next batch alone."""
+    """Return a context in which running statistics become those of the next batch alone."""
     norms = [m for m in network.modules() if isinstance(m, _BatchNorm | SyncedBatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

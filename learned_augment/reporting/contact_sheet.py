@@ -33,7 +33,7 @@ LONGEST = 200
 GAP = 6
 TEXT = 12
 LETTER = 7
-"""Largest width in pixels of a letter of a label."""
+"""Largest width of a label's letter in pixels."""
 
 
 class ImageFile(NamedTuple):
@@ -99,10 +99,10 @@ def read_images(
 def copy_paths(files: Sequence[ImageFile], folder: Path, label: str, variants: int) -> list[Path]:
     """Return the paths of the copies, FOLDER/NAME-LABEL-1.png and so on, ``variants`` an image.
 
-    Two images whose names differ only in the suffix keep it in the names of their copies.
+    If the names of two images differ only in the suffix, their copies keep it in their names.
 
     Raises:
-        ValueError: If copies of two images have the same path, or a copy has that of an image.
+        ValueError: If two copies have the same path, or a copy has the path of an image.
     """
     stems = [file.name.with_suffix("") for file in files]
     shared = Counter(stems)

@@ -1,25 +1,4 @@
-"""Measured effects of ops on a training, as ``policy.about["effects"]`` holds them.
-
-The JSON form, which a search writes and this module reads and checks::
-
-    {
-        "target": "accuracy" or "errors",
-        "unit": "points" or "%",
-        "rows": [
-            {
-                "op": "Rotate",
-                "value": 8.0,              # in the op's unit
-                "effect": 0.9,             # above 0 helps, whatever the target
-                "standard_error": 0.2,
-                "low": 0.5, "high": 1.3,   # 95 % interval of the effect
-                "trials": 18               # trainings that used this op at this value
-            },
-            ...
-        ],
-        "trainings": 60,                   # all trainings of the experiment
-        "settings": {...}                  # what was trained, plain JSON
-    }
-"""
+"""Measured effects of ops on a training, as ``policy.about["effects"]`` holds them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +38,7 @@ class Effect:
 
     @property
     def outcome(self) -> Literal["helps", "hurts", "unclear"]:
-        """The side of 0 that holds the interval; "unclear" if the interval contains 0."""
+        """Return "helps" for an interval above 0, "hurts" for one below 0, else "unclear"."""
         return "helps" if self.low > 0 else "hurts" if self.high < 0 else "unclear"
 
     @property
@@ -89,10 +68,30 @@ class Effects:
 
     @classmethod
     def from_data(cls, data: Any) -> "Effects":
-        """Read the JSON form of this module's docstring.
+        """Read the JSON form, which a search writes.
+
+        The form is::
+
+            {
+                "target": "accuracy" or "errors",
+                "unit": "points" or "%",
+                "rows": [
+                    {
+                        "op": "Rotate",
+                        "value": 8.0,              # in the op's unit
+                        "effect": 0.9,             # above 0 helps, whatever the target
+                        "standard_error": 0.2,
+                        "low": 0.5, "high": 1.3,   # 95 % interval of the effect
+                        "trials": 18               # trainings that used this op at this value
+                    },
+                    ...
+                ],
+                "trainings": 60,                   # all trainings of the experiment
+                "settings": {...}                  # what was trained, plain JSON
+            }
 
         Raises:
-            ValueError: If the data are not of this form; the message names the first fault.
+            ValueError: If the data do not have this form; the message names the first fault.
         """
         if not isinstance(data, Mapping):
             raise ValueError(f"Expected effects as a mapping, got {data!r:.80}.")
@@ -123,7 +122,7 @@ def effects_sentences(effects: Effects, count: int = 5) -> list[str]:
 
     Args:
         effects: The measured effects.
-        count: Sentences of each kind at most.
+        count: Most sentences about good ops, and most about bad ops.
 
     Example:
         >>> row = {"op": "Flip", "value": 0.5, "effect": -3.1, "standard_error": 0.4}
@@ -152,7 +151,7 @@ def _sentence(row: Effect, unit: str) -> str:
 
 
 def signed(number: float, unit: str) -> str:
-    """Return an effect with its sign, in the digits that its unit ("points" or "%") is worth."""
+    """Return an effect as text: with its sign, and as many digits as suit its unit."""
     places = 1 if unit == "points" else 0
     return f"{number:+.{places}f}"
 

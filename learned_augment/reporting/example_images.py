@@ -22,7 +22,7 @@ _TRIES = 20
 
 
 class Example(NamedTuple):
-    """An image with what it shows and whose it is."""
+    """An image, with its content and its author in words."""
 
     name: str
     credit: str
@@ -30,7 +30,7 @@ class Example(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """An augmented image with the ops that made it, in words."""
+    """An augmented image, with the ops that made it in words."""
 
     image: Image.Image
     ops: str
@@ -38,9 +38,9 @@ class Draw(NamedTuple):
 
 @cache
 def example_images() -> tuple[Example, ...]:
-    """Return RGB images of `SIDE` pixels: those of scikit-learn if it is installed, or a drawing.
+    """Return RGB images of `SIDE` pixels: those of scikit-learn, or a drawing without it.
 
-    They are two photographs and a scan of a handwritten digit.
+    Those of scikit-learn are two photographs and a scan of a handwritten digit.
     """
     try:
         from sklearn.datasets import load_digits, load_sample_image
@@ -74,7 +74,7 @@ def op_example(op: str, value: float) -> Image.Image:
 
 
 def draw_examples(policy: Policy, count: int) -> list[tuple[Example, list[Draw]]]:
-    """Return each example image with ``count`` draws of a policy; every call draws the same."""
+    """Return ``count`` draws of a policy for each example image; every call draws the same."""
     generator = _generator()
     return [
         (example, [_draw(policy, example.image, generator) for _ in range(count)])

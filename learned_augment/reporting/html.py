@@ -1,7 +1,4 @@
-"""A policy or a comparison as one HTML page that stands alone.
-
-The page loads nothing and runs no script; everything that comes from a file is escaped.
-"""
+"""A policy or a comparison as one HTML page that stands alone."""
 
 import base64
 import io
@@ -73,6 +70,8 @@ _SECTIONS = (
 
 def write_report(source: str | Path, out: str | Path) -> Path:
     """Write the page of a policy or of a comparison, replacing what is there in one step.
+
+    The page loads nothing and runs no script. Every text from a file is escaped.
 
     Args:
         source: A policy's ``.safetensors`` file, the name of a shipped policy, or the JSON file

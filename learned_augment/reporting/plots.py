@@ -1,8 +1,4 @@
-"""Figures of policies and comparisons, drawn with matplotlib (the ``plot`` extra).
-
-Lengths are CSS pixels, which matplotlib counts as points. Matplotlib is imported when a figure is
-drawn, not before, and its global state stays as it is.
-"""
+"""Figures of policies and comparisons, drawn with matplotlib (the ``plot`` extra)."""
 
 import io
 import math
@@ -47,7 +43,10 @@ __all__ = [
 ]
 
 WIDE, NARROW = 860, 340
-"""Widths of figures on a desktop's page and on a phone's."""
+"""Widths of figures on the page of a desktop and of a phone, in CSS pixels.
+
+All lengths of figures are CSS pixels, which matplotlib counts as points.
+"""
 
 COLORS = {
     "ink": "#1c2430",
@@ -67,10 +66,10 @@ BINS = 13
 FORMATS = (".png", ".pdf", ".svg")
 
 _IMAGE = 27
-"""Side of the image beside a row."""
+"""Side of the image to the left of a row."""
 
 _LETTER = 0.6
-"""Mean width of a letter over the font size."""
+"""Mean width of a letter, as a fraction of the font size."""
 
 _MAP_NOTE = (
     "probability of each value: a row runs from its op's lowest to its highest value; "
@@ -98,7 +97,11 @@ _Arguments = ParamSpec("_Arguments")
 
 
 def _styled(draw: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Return a function that draws with the settings of `_STYLE` and asks for matplotlib."""
+    """Return a function that draws with the settings of `_STYLE`.
+
+    It imports matplotlib when it is called, not before, and leaves matplotlib's settings as they
+    were.
+    """
 
     @wraps(draw)
     def styled(*arguments: _Arguments.args, **keywords: _Arguments.kwargs) -> _Result:
@@ -124,7 +127,7 @@ class Interval(NamedTuple):
 
     @property
     def outcome(self) -> str:
-        """The side of 0 that holds the interval: "helps", "hurts", or "unclear"."""
+        """Return "helps" for an interval above 0, "hurts" for one below 0, else "unclear"."""
         return "helps" if self.low > 0 else "hurts" if self.high < 0 else "unclear"
 
 
@@ -492,7 +495,7 @@ def _draw_ops(figure: "FigureBase", ops: Mapping[str, Sequence[float]], width: f
 
 
 def _colors(names: Iterable[str]) -> dict[str, Any]:
-    """Return a color for each op, families together: a hue for a family, a shade for an op.
+    """Return a color for each op: a hue for its family, a shade for the op.
 
     An op has the same color in every figure.
     """
@@ -543,7 +546,7 @@ def _draw_maps(
 def _draw_map(axes: "Axes", percents: np.ndarray[Any, Any], largest: float) -> Any:
     from matplotlib.colors import PowerNorm
 
-    # The square root keeps one layer's rare values visible beside another's only one.
+    # The square root keeps the rare values of one layer visible next to the only value of another.
     norm = PowerNorm(0.5, 0, largest)
     image = axes.pcolormesh(percents, cmap="Blues", norm=norm, edgecolors="white", linewidth=0.4)
     axes.invert_yaxis()

@@ -1,4 +1,4 @@
-"""The longest trainings at the end of a search, as ``about["race"]`` holds them."""
+"""The race at the end of a screening, as ``about["race"]`` holds it."""
 
 import math
 import statistics
@@ -18,10 +18,9 @@ class Entrant:
     Attributes:
         name: Its name.
         found: Whether the search found it.
-        errors: Expected error rate on validation images of each training, by the number of its
-            round.
-        gain: How many percent fewer errors it makes than the chosen policy, paired by round; None
-            for the chosen one, and with fewer than two rounds in common.
+        errors: Expected error rate on validation images, by number of the round.
+        gain: How many percent fewer errors it makes than the chosen policy, paired by round. None
+            for the chosen policy itself, and if they have fewer than two rounds in common.
     """
 
     name: str
@@ -38,7 +37,7 @@ class Entrant:
 def read_race(about: Mapping[str, Any]) -> list[Entrant]:
     """Return the policies of the last rounds, the chosen one first, then by mean error.
 
-    The list is empty if ``about`` holds no race, or one of another form.
+    The list is empty if ``about`` holds no race of the known form.
     """
     race, chosen = about.get("race"), about.get("chosen")
     if not isinstance(race, list) or not all(map(_is_entry, race)):

@@ -1,8 +1,4 @@
-"""Policies in words and as plain data.
-
-Probabilities are in percent where people read them and in [0, 1] in data; values are in the op's
-unit.
-"""
+"""Policies in words and as plain data."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -28,16 +24,16 @@ __all__ = [
 ]
 
 LARGEST_MIXTURE = 30
-"""A policy of more sub-policies than this is condensed to one table."""
+"""The most sub-policies that are printed one by one; more become one table."""
 
 SMALLEST = 0.01
-"""One line sums up the ops of a layer whose probability is smaller."""
+"""Ops of a layer with a smaller probability are summed up in one line."""
 
 NAMED_VALUES = 4
 
 
 class Candidate(NamedTuple):
-    """An op at a value; ``mirrored``: at the value or its mirror image, equally likely."""
+    """An op at a value; if ``mirrored``, at the value or its mirror image, equally likely."""
 
     op: str
     value: float
@@ -61,8 +57,9 @@ def candidates(policy: Policy, sub_policy: int, layer: int) -> list[Candidate]:
 def policy_data(policy: Policy) -> dict[str, Any]:
     """Return a policy as JSON data: ``about``, probabilities of ops, every candidate.
 
-    ``ops`` maps each op to its unit, its probability in each layer (the mean over sub-policies)
-    and ``per_image``, how often an image meets it on average.
+    Probabilities are in [0, 1], values in the op's unit. ``ops`` maps each op to its unit, its
+    probability in each layer (the mean over sub-policies) and ``per_image``, the mean number of
+    times that an image gets it.
     """
     ops = {
         name: {"unit": OPS[name].unit, "layers": layers.tolist(), "per_image": float(layers.sum())}
@@ -86,6 +83,8 @@ def policy_data(policy: Policy) -> dict[str, Any]:
 
 def policy_text(policy: Policy) -> str:
     """Return a policy as text: provenance, measured effects, ops, layers or sub-policies.
+
+    Probabilities are in percent, values in the op's unit.
 
     Raises:
         ValueError: If ``policy.about["effects"]`` is not of the form that `Effects` reads.
@@ -117,7 +116,7 @@ def policy_summary(policy: Policy) -> list[str]:
 
 
 def op_rows(policy: Policy) -> list[list[str]]:
-    """Return a table of the ops that a policy draws, its head first.
+    """Return a table of the ops that a policy draws, with its head as the first row.
 
     The columns are the op, its probability in each layer in percent, the mean number of uses per
     image, the values that 80 % of its draws lie between, and their unit.
@@ -143,7 +142,7 @@ def percent(probability: float) -> str:
 
 
 def _drawable(policy: Policy, sub_policy: int, layer: int) -> list[tuple[str, float, float]]:
-    """Return (op, value, weight) of each candidate of a layer whose weight is above 0."""
+    """Return (op, value, weight) of the candidates of a layer that have a weight above 0."""
     at = sub_policy, layer
     columns = (tensor[at].tolist() for tensor in (policy.op, policy.value, policy.weights))
     rows = zip(*columns, strict=True)
@@ -185,7 +184,7 @@ def _placement(policy: Policy) -> list[str]:
 
 
 def _outcome(policy: Policy) -> list[str]:
-    """Return the sentence in which a search says how good its policy is shown to be."""
+    """Return the sentence of a search that says how good its policy is."""
     sentence = policy.about.get("sentence")
     return [printable(sentence)] if isinstance(sentence, str) else []
 
@@ -220,7 +219,7 @@ def _middle(policy: Policy, name: str) -> str:
 
 
 def _is_even(offsets: np.ndarray[Any, Any], weights: np.ndarray[Any, Any]) -> bool:
-    """Return whether values lie alike on both sides of zero, and not all at zero."""
+    """Return whether values are equally likely on both sides of zero, and not all zero."""
     sides: dict[float, float] = defaultdict(float)
     for offset, weight in zip(offsets.round(9).tolist(), weights.tolist(), strict=True):
         sides[abs(offset)] += weight if offset > 0 else -weight if offset < 0 else 0.0

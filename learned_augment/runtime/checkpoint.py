@@ -17,18 +17,20 @@ from learned_augment._text import first_line
 __all__ = ["differences", "encode", "load_checkpoint", "read", "save_checkpoint"]
 
 FORMAT = 5
-"""Counts the changes of what a state holds, so that an older one is refused, not misread."""
+"""Version of the contents of a state. A checkpoint of another version is refused, not misread."""
 
 
 def encode(contents: Mapping[str, Any]) -> bytes:
-    """Return plain contents (tensors, numbers, texts, containers) as a file, with their hash."""
+    """Return tensors, numbers, texts and containers as the bytes of a file, with a hash."""
     buffer = io.BytesIO()
     torch.save({**contents, "sha256": content_hash(_parts(contents))}, buffer)
     return buffer.getvalue()
 
 
 def read(path: Path, *names: str) -> tuple[Any, ...]:
-    """Return the named contents of a file of `encode`, tensors on the CPU; nothing is executed.
+    """Return the named contents of a file that `encode` wrote, tensors on the CPU.
+
+    Nothing in the file is executed.
 
     Raises:
         ValueError: If the file is broken in any bit, or lacks a name.
@@ -73,8 +75,8 @@ def _parts(value: Any) -> Iterator[str | Tensor]:
 def save_checkpoint(path: Path, config: Mapping[str, Any], state: Mapping[str, Any]) -> bool:
     """Write a checkpoint; return whether it was written.
 
-    If the disk refuses, the old file is still there, and a warning gives the reason: a full disk
-    must not end a job of hours.
+    If that fails, the old file is still there, and a warning gives the reason: a full disk must not
+    end a job of hours.
     """
     data = encode({"format": FORMAT, "config": dict(config), "state": dict(state)})
     try:
@@ -95,7 +97,7 @@ def load_checkpoint(path: Path, config: Mapping[str, Any], job: str = "search") 
 
     Args:
         path: An existing file.
-        config: What the job is called with now.
+        config: The configuration of the present call.
         job: The name of the job in messages.
 
     Raises:
@@ -123,7 +125,7 @@ def load_checkpoint(path: Path, config: Mapping[str, Any], job: str = "search") 
 
 
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return a phrase for each setting that is another now."""
+    """Return a phrase for each setting that has changed."""
     names = [*saved, *(name for name in now if name not in saved)]
     return [
         f"{name} is {saved.get(name)!r:.100} there and {now.get(name)!r:.100} here"

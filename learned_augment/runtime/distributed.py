@@ -1,8 +1,4 @@
-"""Collective operations over the processes that ``torchrun`` started.
-
-Every process draws the same random numbers and holds the same data, weights and policy; each
-computes on its own part of a batch. In a single process a sum over processes is the tensor itself.
-"""
+"""Collective operations over the processes that ``torchrun`` started."""
 
 import os
 from typing import Any
@@ -29,7 +25,9 @@ TorchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 def init_processes(device: torch.device) -> None:
     """Initialize communication between the processes of ``torchrun``; a single process needs none.
 
-    Under ``torchrun``, device "cuda" becomes the GPU of this process.
+    All processes draw the same random numbers and hold the same data, weights and policy; each
+    computes on its own part of a batch. Under ``torchrun``, device "cuda" becomes the GPU of this
+    process.
 
     Raises:
         ValueError: If a machine has fewer GPUs than processes.
@@ -58,7 +56,7 @@ def rank() -> int:
 
 
 def shard(count: int) -> slice:
-    """Return which of ``count`` images this process computes on."""
+    """Return the rows, of a batch of ``count`` images, that this process computes on."""
     return slice(count * rank() // world_size(), count * (rank() + 1) // world_size())
 
 
@@ -85,7 +83,10 @@ class _AllReduceSum(torch.autograd.Function):
 
 
 def all_reduce_sum(tensor: Tensor) -> Tensor:
-    """Return the sum of ``tensor`` over all processes, the same bits on each; differentiable."""
+    """Return the sum of ``tensor`` over all processes, the same bits on each; differentiable.
+
+    With a single process it is the tensor itself.
+    """
     if world_size() == 1:
         return tensor
     out: Tensor = _AllReduceSum.apply(tensor)
@@ -161,7 +162,7 @@ def _broadcast(channels: Tensor, like: Tensor) -> Tensor:
 
 
 def sync_batch_norms(network: nn.Module) -> nn.Module:
-    """Replace the batch normalizations of ``network`` in place by `BatchNormOverAll`."""
+    """Replace the batch normalizations of ``network`` in place by `SyncedBatchNorm`."""
     for name, child in network.named_children():
         if isinstance(child, TorchNorm):
             setattr(network, name, SyncedBatchNorm(child))

@@ -23,7 +23,7 @@ Stop = Literal["finished", "interrupted", "time budget"]
 
 
 class Job(Protocol):
-    """Long work that proceeds in steps and can be saved between any two of them."""
+    """A long job that proceeds in steps and can be saved between any two of them."""
 
     @property
     def done(self) -> int:
@@ -58,8 +58,7 @@ class StepReport:
         seconds: Time since this run of the job started.
         phase: The phase that the step belongs to.
         seconds_left: Estimated seconds to the end of all phases that have started.
-        all_phases_timed: Whether ``seconds_left`` covers every phase; one that has not started yet
-            is not covered.
+        all_phases_timed: Whether all phases have started, so that ``seconds_left`` covers them.
         metrics: The metrics of the step, by name.
     """
 
@@ -84,9 +83,10 @@ def run_steps(
     on_step: Callable[[StepReport], None] = lambda report: None,
     save_before: tuple[type[Exception], ...] = (),
 ) -> Stop:
-    """Step a job until it is done, interrupted, or out of time; return which.
+    """Step a job until it is done, interrupted, or out of time; return which of these.
 
-    An existing checkpoint is resumed, with torch's global random generators. A checkpoint is
+    The job continues from its checkpoint if there is one, with the state of torch's global random
+    generators. A checkpoint is
     written every ``save_every`` seconds and whenever the loop stops. Process 0 writes, all
     processes read. Ctrl-C and SIGTERM end the loop after the current step.
 
@@ -95,7 +95,7 @@ def run_steps(
         name: What error messages call the job.
         config: Everything that decides the result; a checkpoint of another configuration is
             refused.
-        device: Where the job runs.
+        device: The device that the job runs on.
         checkpoint: Path to read and write; None for neither.
         save_every: Seconds between checkpoints.
         time_budget: Seconds after which to stop; None for no limit. The loop also stops when
@@ -163,7 +163,7 @@ def run_steps(
 def resume(
     job: Job, checkpoint: Path, config: Mapping[str, Any], name: str, device: torch.device
 ) -> None:
-    """Put a job, and torch's generators, where its checkpoint was written; see `run_steps`.
+    """Put a job and torch's random generators into the state of a checkpoint; see `run_steps`.
 
     Raises:
         ValueError: If the file is broken, of another configuration, or holds no state of the job.

@@ -1,7 +1,4 @@
-"""Jobs run in processes of one thread each, by concurrent.futures.
-
-Processes are spawned, not forked: torch's threads do not survive a fork.
-"""
+"""Jobs run in processes of one thread each, by concurrent.futures."""
 
 import multiprocessing
 import os
@@ -39,10 +36,11 @@ class WorkerError(RuntimeError):
 
 
 class Workers:
-    """Processes that stay for job after job, each computing with one thread.
+    """Processes that run one job after another, each with one thread.
 
-    They leave Ctrl-C to the caller. Use as a context manager, which ends them all at once; so does
-    the end of this process.
+    They are spawned, not forked, as torch's threads do not survive a fork. They ignore Ctrl-C and
+    leave it to the caller. Use the object as a context manager, which ends all processes; they also
+    end with this process.
 
     Args:
         function: what to run; sent to each process once.
@@ -73,8 +71,8 @@ class Workers:
     def run(self, jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
         """Run `function(*job)` for every job; yield (place of the job, result) as they finish.
 
-        Jobs are taken in their order. An iterator that is left before its end leaves the workers
-        unusable: close them.
+        Jobs start in their order. After an iterator that was not read to its end, the workers
+        cannot be used again: close them.
 
         Raises:
             ValueError: if a job cannot be sent to another process.
@@ -107,13 +105,13 @@ class Workers:
 def in_processes(
     function: Callable[..., _Result], jobs: Sequence[tuple[Any, ...]], workers: int
 ) -> Iterator[tuple[int, _Result]]:
-    """Run jobs in processes of their own, see `Workers`; closing the iterator ends them all."""
+    """Run jobs in several processes; see `Workers`. Closing the iterator ends the processes."""
     with Workers(function, workers) as processes:
         yield from processes.run(jobs)
 
 
 def needs_no_script(thing: object) -> bool:
-    """Return whether other processes can use `thing` without running the caller's script again."""
+    """Return whether another process can load `thing` without running the caller's script."""
     try:
         return not _names_script(pickle.dumps(thing))
     except _NOT_PICKLED:
@@ -135,10 +133,10 @@ def _names_script(payload: bytes) -> bool:
 
 @contextmanager
 def _script_hidden() -> Iterator[None]:
-    """Keep processes that start now from running the caller's script.
+    """Return a context in which new processes do not run the caller's script.
 
-    They would run all of it for nothing, which ends in an error where it lacks the line
-    `if __name__ == "__main__":`.
+    They do not need it. A script without the line `if __name__ == "__main__":` would even fail
+    in them.
     """
     script = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
@@ -150,7 +148,7 @@ def _script_hidden() -> Iterator[None]:
 
 @contextmanager
 def _interrupts_ignored() -> Iterator[None]:
-    """Have processes that start now ignore Ctrl-C from their first instruction on."""
+    """Return a context in which new processes ignore Ctrl-C from their start on."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -34,7 +34,7 @@ class Pace:
         """Estimate the time of the steps ``ahead``, given by phase.
 
         Returns:
-            Seconds of all phases with a finished step, and whether these are all phases ahead.
+            The seconds of all phases with a finished step, and whether every phase ahead has one.
         """
         seconds = sum(self.seconds(phase) * steps for phase, steps in ahead.items())
         return seconds, all(phase in self._seconds for phase, steps in ahead.items() if steps)
@@ -46,7 +46,7 @@ class Progress:
     Nothing is shown where standard error is missing or closed.
 
     Args:
-        total: number of steps of the whole job; for `step`.
+        total: number of steps of the whole job, which `step` needs.
         shown: True shows the line, False does not; None shows it on a terminal.
     """
 
@@ -63,7 +63,7 @@ class Progress:
         self.show(text, *self._pace.left({"": self._left}))
 
     def show(self, text: str, seconds: float, whole: bool = True) -> None:
-        """Show ``text`` with the time left: ``seconds``, or if not ``whole`` at least as many."""
+        """Show ``text`` with the time left: ``seconds``, or more if not ``whole``."""
         left = f", {'' if whole else 'at least '}{duration(seconds)} left"
         # A line that wraps could not be rewritten; the end of the text matters least.
         room = shutil.get_terminal_size().columns - 1 if self._terminal else len(text + left)

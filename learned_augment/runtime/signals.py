@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM let a long job finish the step that it is in."""
+"""Handling of Ctrl-C and SIGTERM: a long job finishes its current step."""
 
 import signal
 import threading
@@ -12,7 +12,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; what kill, batch systems a
 
 @contextmanager
 def interrupts() -> Iterator[Callable[[], bool]]:
-    """Let a first Ctrl-C or SIGTERM finish the step under way; a second one acts at once."""
+    """Return a context in which a first Ctrl-C or SIGTERM waits for the end of the current step.
+
+    A second one acts at once.
+    """
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield pressed.is_set  # only the main thread may handle signals
@@ -38,7 +41,7 @@ def interrupts() -> Iterator[Callable[[], bool]]:
 
 
 def ignore_interrupts(worker: int = 0) -> None:
-    """Leave Ctrl-C and SIGTERM, which reach all processes of a group, to the one that trains.
+    """Ignore Ctrl-C and SIGTERM in a worker: they reach all processes, and one handles them.
 
     Args:
         worker: its number, which a ``DataLoader`` tells its ``worker_init_fn``.

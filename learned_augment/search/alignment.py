@@ -168,8 +168,9 @@ def mixed_difference(
 ) -> tuple[Tensor, Tensor]:
     """Return the derivatives along a tangent, (B,), and the gradient of their sum by the images.
 
-    It takes two forward passes, and two backward passes to the input only. Batch normalization couples the images,
-    so the gradient (B, C, H, W) includes a pixel's effect on the derivatives of other images.
+    It takes two forward passes, and two backward passes to the input only. Batch normalization
+    couples the images, so the gradient (B, C, H, W) includes a pixel's effect on the derivatives of
+    other images.
 
     Args:
         losses: From weights and images to one loss per image, (B,).

@@ -54,7 +54,7 @@ class PreparedSearch:
         name: The name of the policy to be found.
         method: The search method, before its first step.
         split: Its images.
-        settings: What it was given.
+        settings: The settings of the method.
         record: Everything that decides the result, as plain data; a checkpoint must agree with it.
         skipped: Files left out because they could not be read.
         device: Where it runs.
@@ -139,7 +139,7 @@ def prepare(
 ) -> PreparedSearch:
     """Load and split the data, build the network and start the method, without taking a step.
 
-    Arguments and errors are those of `search`; outputs are not looked at.
+    Arguments and errors are those of `search`; outputs are not checked.
     """
     config = SearchConfig.of(config, settings)
     _options(config, config.for_data("", True)[1])  # wrong settings fail before the data load
@@ -182,7 +182,7 @@ def estimate(
 
 
 def _surroundings(config: SearchConfig) -> AbstractContextManager[None]:
-    """Return the context in which all work of a search runs, whatever the caller has set."""
+    """Return the context of seeds and torch settings in which all work of a search runs."""
     return isolated(config.seed, precise=True, threads=config.threads or default_threads())
 
 

@@ -1,8 +1,4 @@
-"""Training batches: shuffled indices, base augmentation and normalization around the policy.
-
-Images are uint8 (B, C, H, W) until they are normalized. Random numbers are drawn for the whole
-batch of all processes; each process then keeps its own rows.
-"""
+"""Training batches: shuffled indices, base augmentation and normalization around the policy."""
 
 from typing import Any
 
@@ -49,6 +45,9 @@ class Indices:
 
 class BaseAugmentation:
     """The base augmentation: crop and flip before the policy, cutout after it.
+
+    Random numbers are drawn for the whole batch of all processes; each process then keeps its own
+    rows.
 
     Args:
         name: A name of `named_policies.BASE_AUGMENTATIONS`; acts on uint8 images.

@@ -34,7 +34,7 @@ Callback: TypeAlias = Callable[[SearchReport], None]
 
 
 def most_applied(policy: Policy, count: int = 3) -> list[tuple[str, float]]:
-    """Return the ops that a policy applies most often, with the mean number of times per image."""
+    """Return the ops that a policy applies most often, with their mean number per image."""
     applied = {name: float(layers.sum()) for name, layers in policy.op_shares().items()}
     applied.pop("Identity", None)
     return sorted(applied.items(), key=lambda item: -item[1])[:count]

@@ -31,10 +31,10 @@ class SearchConfig:
         epochs: Passes over the training images that the network learns from.
         batch_size: Images per step.
         learning_rate: The highest learning rate of the network.
-        weight_decay: The network's.
+        weight_decay: Weight decay of the network.
         reduce: Number of images to search on, training and validation together.
         base: The base augmentation: "none", "crop", "crop-flip" or "resized-crop-flip". If None,
-            the preset's; its flip is left out for data whose mirror images mean something else.
+            that of the preset, without its flip for data whose mirror images mean something else.
         cutout: Side of the base augmentation's cutout as a fraction of the image's shorter side;
             0 switches it off.
         ops: Names of the ops to search among; None for the method's own.
@@ -44,7 +44,7 @@ class SearchConfig:
         image_size: Side in pixels to which the images of a folder or data set are resized.
         skip_unreadable: Whether to leave out files that cannot be read; their names are in the
             policy's ``about``.
-        seed: Fixes everything random.
+        seed: Number that fixes everything random.
         device: "cpu", "cuda", ...; None is a GPU if there is one.
         threads: Number of CPU threads; None is what OMP_NUM_THREADS or else the machine allows.
             Policies found with another number differ by rounding.
@@ -117,7 +117,7 @@ class SearchConfig:
         """Return ``config``, or the defaults, with ``settings`` changed.
 
         Raises:
-            TypeError: If there is no such setting; lists those there are.
+            TypeError: If there is no such setting; the message lists the settings.
         """
         known = [f.name for f in fields(cls)]
         unknown = [name for name in settings if name not in known]
@@ -131,7 +131,7 @@ class SearchConfig:
         """Return the preset's name and the settings of the method for some data.
 
         Args:
-            name: Of the data.
+            name: Name of the data.
             mirrors: Whether mirror images keep their meaning.
 
         Raises:

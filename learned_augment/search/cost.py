@@ -18,8 +18,8 @@ class Phase(NamedTuple):
     """Steps of a search that all cost the same.
 
     Attributes:
-        name: What they do.
-        steps: How many there are.
+        name: What the steps do.
+        steps: Number of steps.
         seconds: Time of one step.
         memory: The most bytes that tensors take at once beyond the images of the split.
         passes: Images that a step sends through the network, by purpose; empty if not counted.
@@ -62,8 +62,8 @@ class CostEstimate(NamedTuple):
         memory_bytes: The most that tensors take at once: the images, all copies of the weights,
             and what a step keeps for its backward passes. Kernels need working memory in addition:
             measured on CPUs, 0 to 28 % of the growth of the process.
-        seconds: Of the whole search.
-        base: Its name, with its cutout.
+        seconds: Time of the whole search.
+        base: Name of the base augmentation, with its cutout.
         phases: Steps that cost the same, in order.
         skipped: Files left out because they could not be read.
     """

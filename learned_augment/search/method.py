@@ -1,25 +1,4 @@
-"""The interface of a search method: one step at a time, a policy at any time.
-
-To add a method, write a package ``search/<name>/`` with
-
-* a frozen dataclass of its own options, a subclass of `options.Options`;
-* a class with the members of `SearchMethod` below;
-
-and add one row to `api.METHODS`. The rest is shared: `api.search` checks all settings, loads and
-splits the images, builds the network, runs the loop with its checkpoints, callbacks and time
-budget, and writes the policy. ``tests/search/test_methods.py`` holds every row to the rules below.
-
-Rules for a method:
-
-* It draws random numbers only from ``generator`` (CPU), from generators that this one seeds, and
-  from torch's global generators (dropout, initial weights). The loop saves the global ones; the
-  others belong to `state_dict`. A search that is cut and resumed then gives the policy of an
-  uninterrupted one, bit for bit.
-* All processes of a `torchrun` draw the same numbers; each works on its own rows of a batch
-  (`runtime.distributed`).
-* It trains on ``split.train_images`` and evaluates on ``split.val_images``. Test images are not
-  part of the split.
-"""
+"""The interface of a search method: one step at a time, a policy at any time."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
@@ -38,6 +17,21 @@ __all__ = ["SearchMethod"]
 
 class SearchMethod(Protocol):
     """A search in progress.
+
+    To add a method, write a package ``search/<name>/`` with two classes: a frozen dataclass of its
+    options, derived from `options.Options`, and a class with the members of this one. Then add one
+    row to `api.METHODS`. All else is shared: `api.search` checks all settings, loads and splits the
+    images, builds the network, runs the loop with checkpoints, callbacks and time budget, and
+    writes the policy. ``tests/search/test_methods.py`` holds every row to these rules:
+
+    * A method draws random numbers only from ``generator`` (CPU), from generators that this one
+      seeds, and from torch's global generators (dropout, initial weights). The loop saves the
+      global ones; the others belong to `state_dict`. So a search that is stopped and resumed gives
+      the policy of an uninterrupted one, bit for bit.
+    * All processes of a `torchrun` draw the same numbers. Each works on its own rows of a batch
+      (`runtime.distributed`).
+    * A method trains on ``split.train_images`` and evaluates on ``split.val_images``. Test images
+      are not part of the split.
 
     Args:
         split: Images and labels on the search's device.

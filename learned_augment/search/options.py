@@ -34,7 +34,7 @@ class Options:
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Self:
-        """Return the options that ``given`` names; texts become numbers where these are expected.
+        """Return the options that ``given`` names; texts become numbers where numbers are expected.
 
         Raises:
             ValueError: If there is no such option, or its value is wrong; lists the options.

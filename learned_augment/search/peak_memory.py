@@ -1,4 +1,4 @@
-"""The peak memory of all tensors while something runs, on any device."""
+"""The peak memory of all tensors while a function runs, on any device."""
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping

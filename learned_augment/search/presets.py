@@ -22,7 +22,7 @@ class MethodSettings:
         epochs: Passes over the training images.
         batch_size: Images per step, of all processes together.
         learning_rate: The highest learning rate of the network.
-        weight_decay: The network's.
+        weight_decay: Weight decay of the network.
         base: A name of `named_policies.BASE_AUGMENTATIONS`.
         cutout: Side of the base augmentation's cutout as a fraction of the shorter side; 0 for
             none.
@@ -183,9 +183,9 @@ PRESETS = MappingProxyType(
 
 
 def find_preset(name: str | None, data: str, method: str) -> tuple[str, MethodSettings]:
-    """Return a preset and its name; None chooses the method's own, where there is one of its name.
+    """Return a preset and its name; None chooses the preset named like the method.
 
-    For other methods it is "digits" for digits and "quick" for other data.
+    If there is none, it is "digits" for digits and "quick" for other data.
 
     Raises:
         ValueError: If there is no such preset, or it is for another method.

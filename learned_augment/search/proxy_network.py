@@ -1,8 +1,4 @@
-"""The network that a search trains, with weights, velocity and buffers as plain dictionaries.
-
-No weight is changed in place and there is no second network: every pass is given its weights.
-Images are normalized float batches (B, C, H, W) on the network's device, this process's own rows.
-"""
+"""The network that a search trains, with weights, velocity and buffers as plain dictionaries."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +24,9 @@ __all__ = ["ProxyNetwork", "cosine_rate"]
 
 class ProxyNetwork:
     """A network under SGD with momentum and gradient clipping.
+
+    Every pass takes its weights as an argument; no weight is changed in place. Images are the rows
+    of this process, normalized float batches (B, C, H, W) on the network's device.
 
     Args:
         network: Its parameters and buffers are copied; the module itself stays as it is, except

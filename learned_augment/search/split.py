@@ -21,8 +21,8 @@ class Split(NamedTuple):
         val_images: (M, C, H, W) uint8; the policy is evaluated on them. They are never augmented.
         val_labels: (M,) int64.
         classes: Class names, indexed by label.
-        given: Whether the validation images were given separately; those of one origin may be
-            split anew.
+        given: Whether the validation images were given separately. If not, a method may split all
+            images anew.
     """
 
     train_images: Tensor

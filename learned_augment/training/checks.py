@@ -1,4 +1,4 @@
-"""Checks of device and network before hours of training."""
+"""Checks of device and network before a training."""
 
 from copy import deepcopy
 
@@ -34,7 +34,7 @@ def find_device(device: str | torch.device | None) -> torch.device:
 
 
 def check_network(network: NetworkChoice, data: ImageData, device: torch.device) -> None:
-    """Push two images through a copy of a network, and ask for the gradient.
+    """Check a network by a forward and a backward pass of two images through a copy.
 
     Raises:
         ValueError: if the network does not turn the images into one logit per class, has no weight

@@ -1,4 +1,4 @@
-"""Images of gray levels 0 to 255 become network input of mean 0 and standard deviation 1."""
+"""Normalization of gray levels 0 to 255 to network input of mean 0 and standard deviation 1."""
 
 import torch
 from torch import Tensor, nn

@@ -1,8 +1,4 @@
-"""Training of one network on images in memory, on CPU or GPU, one step at a time.
-
-A seed fixes initial weights, batch order and augmentation, each from its own generator, so that two
-policies at one seed differ in nothing else.
-"""
+"""Training of one network on images in memory, on CPU or GPU, one step at a time."""
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
@@ -33,7 +29,7 @@ class Trained(NamedTuple):
         accuracy: test accuracy after the last epoch, in percent.
         best: the highest test accuracy of any tested epoch; it was chosen by the test images.
         loss: mean training loss of the last epoch, on augmented images.
-        losses: the same of every epoch.
+        losses: mean training loss of every epoch.
         accuracies: (epoch, test accuracy) of every tested epoch; epochs count from 1.
     """
 
@@ -54,6 +50,9 @@ def train_network(
     on_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> Trained:
     """Train a network, and test it after the last epoch and where the recipe asks for it.
+
+    The seed fixes initial weights, batch order and augmentation, each by its own generator. So at
+    one seed two trainings differ in nothing but their policies.
 
     Args:
         data: what to train and test on.
@@ -84,7 +83,7 @@ class Trainer:
         policies: applied to every training image, in this order.
         network: name, factory or module; a module is copied, and starts from its own weights.
         recipe: how to train.
-        seed: of batch order and augmentation.
+        seed: seed of batch order and augmentation.
         device: where to train.
 
     Attributes:
@@ -197,7 +196,7 @@ def augment_batch(images: Tensor, policies: Sequence[Policy], generator: torch.G
     Args:
         images: uint8.
         policies: applied in this order.
-        generator: to draw from.
+        generator: source of the draws.
     """
     for policy in policies:
         images = apply_batch(images, policy.sample(len(images), generator))

@@ -1,4 +1,4 @@
-"""Gradient estimators of an expected cost through discrete choices of a pair and of its ops.
+"""Gradient estimators for the expected cost of a random pair and of its randomly applied ops.
 
 Shapes: B draws, S pairs (sub-policies), K = 2 ops a pair. Parameters are logits: ``alpha`` (S,) of
 the categorical choice, ``beta`` (S, K) of the Bernoulli bits. Costs (B,) are to be minimized.

@@ -39,21 +39,22 @@ class DADAOptions(Options):
             "gumbel", "none" (plain score function) or "released".
         magnitude: Gradient of an image by a magnitude: "true", "one" (the paper) or "none".
         draw: A pair and bits for every "image", or one for the "batch".
-        derivative: Directional derivatives by central "difference", or "exact" in forward mode: a
-            step then takes two forwards more, 11.9 instead of 9.9 (without magnitudes one more,
-            8.9 instead of 7.9), and more memory.
-        tangent: Validation gradient one training step "ahead" or "here", at the present weights.
-        validation: Mode of the network for validation images: "eval", as it will be used, batch
-            normalization by the statistics of the step's training batch; or "train", by their own
-            statistics, which hides what all of them have in common.
+        derivative: Directional derivatives by central "difference", or "exact" in forward mode. A
+            step then costs 11.9 forward passes instead of 9.9 (without magnitudes 8.9 instead of
+            7.9), and more memory.
+        tangent: Where the validation gradient is taken: one training step "ahead", or "here", at
+            the present weights.
+        validation: Mode of the network for validation images. "eval" is the mode in which it will
+            be used, with the batch statistics of the step's training batch. "train" normalizes by
+            the statistics of the validation images, which hides what these have in common.
         memory: Decay of the running average of the validation gradient, in [0, 1); 0 uses only the
             gradient of the step's own batch.
-        policy_rate: Adam's rate for all parameters of the policy. None is 0.03, but 6 divided by
-            the number of steps in a search of more than 200: Adam moves a logit by no more than
-            its rate a step, so a longer search weighs more evidence instead of moving further by
-            chance. It is 0.005 in mode "released".
+        policy_rate: Adam's rate for all parameters of the policy. None is 0.03 in a search of up to
+            200 steps, and 6 divided by the number of steps in a longer one. Adam moves a logit by
+            at most about its rate in each step, so the logits of a longer search do not drift
+            further by chance. It is 0.005 in mode "released".
         temperature: Temperature of the relaxed samples of "relax" and "gumbel".
-        keep: Most pairs in the exported policy, of which there are at most a quarter.
+        keep: Most pairs in the exported policy, which never has more than a quarter of all pairs.
 
     Raises:
         ValueError: If a value is not among those named, or options contradict each other.

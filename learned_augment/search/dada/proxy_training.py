@@ -1,9 +1,6 @@
 """The network's part of a DADA step: train on augmented images and measure their alignment.
 
-The alignment of an image is the directional derivative of its loss along the validation gradient.
-Costs in network passes, F a forward: training gradient 3F, validation gradient 3F, directional
-derivatives 2F or, with their gradient by the pixels, 4F. The training gradient serves both the
-look-ahead and the training step. Shapes: B images of all processes, b of this one.
+Shapes: B images of all processes, b images of this one.
 """
 
 import math
@@ -58,6 +55,11 @@ class Alignment(NamedTuple):
 class ProxyTraining:
     """A network that trains on augmented images and measures how these help validation.
 
+    The alignment of an image is the directional derivative of its loss along the validation
+    gradient. A step costs about eight forward passes: three each for the training gradient and the
+    validation gradient, and two for the directional derivatives (four with their gradient by the
+    pixels).
+
     Args:
         split: The data.
         network: Trained from its present weights.
@@ -109,7 +111,7 @@ class ProxyTraining:
         return self.base.after(images, self.batch, rows), self.split.train_labels[index][rows]
 
     def train(self, images: Tensor, labels: Tensor, *, by_pixel: bool) -> Alignment:
-        """Train by one batch, and measure for each image whether that helped validation.
+        """Train with one batch, and measure for each image whether it helps validation.
 
         Args:
             images: From `augmented`, detached.
@@ -138,7 +140,7 @@ class ProxyTraining:
         return Alignment(derivatives, pixels, metrics)
 
     def of_all(self, own: Tensor) -> Tensor:
-        """Return the numbers of all processes' images, (B,) float64 on the CPU, from own (b,)."""
+        """Return the numbers of all processes, (B,) float64 on the CPU, from own ones (b,)."""
         everyone = own.new_zeros(self.batch)
         everyone[shard(self.batch)] = own
         return all_reduce_sum(everyone).cpu().double()
@@ -170,7 +172,7 @@ class ProxyTraining:
         return cosine_rate(progress, self.settings.learning_rate, _FINAL_RATE)
 
     def _validation_gradient(self, weights: Tensors) -> tuple[Tensors, float]:
-        # The release restarts its loader every step in a fixed order: always the same first batch.
+        # The released code restarts its loader at every step: it always gets the same first batch.
         order = torch.arange(self.val_batch) if self.released else None
         index = self.validation.take(self.val_batch) if order is None else order
         index = index[shard(self.val_batch)].to(self.split.val_images.device)
@@ -180,7 +182,7 @@ class ProxyTraining:
             return self.network.gradient(weights, images, labels, self.val_batch)
 
     def _average(self, grads: Tensors) -> None:
-        """Average the validation gradient over the last steps: one batch's is mostly noise."""
+        """Average the validation gradient over the last steps, as that of one batch is noisy."""
         weight = self.options.memory
         past = self.tangent or grads
         self.tangent = {n: weight * past[n] + (1 - weight) * g for n, g in grads.items()}

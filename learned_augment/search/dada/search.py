@@ -1,8 +1,6 @@
 """DADA: learn the probability and magnitude of pairs of ops by gradient alignment.
 
-Every image of a training batch draws a pair of ops and whether to apply each. A draw becomes more
-likely if the gradient of its image has a positive inner product with the validation gradient.
-Shapes: B images, S pairs, K = 2 slots. The policy's parameters are on the CPU in float64.
+Shapes: B images, S pairs, K = 2 slots.
 """
 
 import math
@@ -40,6 +38,10 @@ _PHASE = "network and policy"
 
 class DADA:
     """A DADA search in progress; see `method.SearchMethod` for its arguments.
+
+    Each image of a training batch draws a pair of ops, and whether each of the two is applied. A
+    draw becomes more likely if the gradient of its image has a positive inner product with the
+    validation gradient. The policy's parameters are on the CPU in float64.
 
     Li et al., DADA: Differentiable Automatic Data Augmentation, ECCV 2020, arXiv:2003.03780.
     """
@@ -109,7 +111,7 @@ class DADA:
         return self.metrics
 
     def _of_images(self, drawn: Draw) -> tuple[Tensor, Tensor]:
-        """Return pair (B,) and bits (B, K) of every image, also if all have one draw in common."""
+        """Return the pair (B,) and the bits (B, K) of every image, also if all share one draw."""
         batch = self.proxy.batch
         return drawn.choice.expand(batch), drawn.chosen_bits().expand(batch, -1)
 
@@ -160,7 +162,7 @@ class DADA:
         self.adam.step()
 
     def _cost_scale(self, cost: Tensor) -> float:
-        """Return the running root mean square of costs, by which the surrogate's are divided."""
+        """Return the running root mean square of the costs, by which the surrogate divides them."""
         now = float(cost.square().mean())
         self.cost_square = 0.9 * (self.cost_square or now) + 0.1 * now
         return math.sqrt(self.cost_square) or 1.0
@@ -200,13 +202,13 @@ class DADA:
         )
 
     def _by_preference(self, alpha: Tensor) -> Tensor:
-        """Return all pairs, best first; ties, as of pairs never drawn, in an order of the seed."""
+        """Return all pairs, best first; the seed orders ties, as of pairs that were not drawn."""
         generator = torch.Generator().manual_seed(self.generator.initial_seed() ^ _TIE_SEED)
         order = torch.randperm(len(alpha), generator=generator)
         return order[alpha[order].argsort(descending=True, stable=True)]
 
     def phases(self) -> list[Phase]:
-        """Return the cost of a step, of which all are alike; takes trial steps."""
+        """Return the cost of the steps, which are all alike; takes trial steps."""
         return [measured_phase(_PHASE, self.steps, self.step, self, self.proxy.split.nbytes)]
 
     def state_dict(self) -> dict[str, Any]:

@@ -229,7 +229,7 @@ def new_parameters(pairs: Pairs, mode: str, generator: torch.Generator) -> Param
 
 
 def _near_either_end(pairs: Pairs, generator: torch.Generator) -> Tensor:
-    """Return magnitudes (S, K): for each op half of its pairs near either end, at random."""
+    """Return magnitudes (S, K): a random half of each op's pairs near 0, the others near 1."""
     start = torch.empty(pairs.index.shape, dtype=torch.float64)
     for op in range(len(pairs.ops)):
         slots = pairs.index == op
@@ -239,5 +239,5 @@ def _near_either_end(pairs: Pairs, generator: torch.Generator) -> Tensor:
 
 
 def _in_domain(name: str, value: float) -> float:
-    """Keep rounding from carrying a value over the end of its op's domain."""
+    """Return a value clamped to the range of its op, which rounding may have left."""
     return min(max(value, OPS[name].low), OPS[name].high)

@@ -1,4 +1,4 @@
-"""DeepAA's candidates: every op of a space at every level, applied to a batch all at once.
+"""DeepAA's candidates: every op of a space at every level, all applied to a batch at once.
 
 Shapes: N candidates, M distinct ones among them, B images. Identity is candidate 0.
 """

@@ -106,7 +106,7 @@ class ClassPairs:
         return sum(len(self.val_by_class[label]) for label in self.classes)
 
     def target(self, network: FrozenNetwork, pair: Pair) -> Tensors:
-        """Return the validation gradient of a pair; that of a whole class is computed once."""
+        """Return the validation gradient of a pair; for a whole class it is computed only once."""
         if pair.val_indices is not None:
             return self._gradient(network, pair.label, pair.val_indices)
         if pair.label not in self.cached:

@@ -1,4 +1,4 @@
-"""The published rewards: forward mode along the cosine's tangent, pair by pair.
+"""DeepAA's published rewards, by forward mode along the gradient of the cosine, pair by pair.
 
 Shapes: P pairs, N candidates, M distinct ones, R prefixes, A copies for the training gradient.
 """
@@ -41,7 +41,7 @@ class ForwardRewards:
         generator: Source of the augmented copies; CPU.
 
     Raises:
-        ValueError: If option subset is more than the number of distinct candidates.
+        ValueError: If the option ``subset`` is larger than the number of distinct candidates.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class ForwardRewards:
         """Do nothing: no pairs are kept."""
 
     def cosine_rise(self) -> float:
-        """Return infinity: a step's own pairs are too few to see that the cosine stops rising."""
+        """Return infinity, so that no layer ends early: the pairs of one step are too few."""
         return float("inf")
 
     def state_dict(self) -> dict[str, Any]:

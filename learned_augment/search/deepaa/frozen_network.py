@@ -1,9 +1,4 @@
-"""A trained network that no longer changes, and the gradients of its losses.
-
-It runs in inference mode, with the running statistics of batch normalization, so that the images
-of a batch do not affect each other. Gradients, norms and inner products are over the weights of
-convolutions and linear layers; scale and shift of normalizations are constants.
-"""
+"""A trained network that no longer changes, and the gradients of its losses."""
 
 from collections.abc import Iterator
 
@@ -31,6 +26,10 @@ _MEMORY_FACTOR = 4
 
 class FrozenNetwork:
     """A network with its weights, and the derivatives of its losses.
+
+    The network runs in inference mode, with the running statistics of batch normalization, so the
+    images of a batch do not affect each other. Gradients are those of the weights of convolutions
+    and linear layers. Scale and shift of normalizations are constants.
 
     Args:
         network: Parameters and buffers are taken as they are; the module is put in inference mode.
@@ -93,7 +92,7 @@ class FrozenNetwork:
         return torch.cat(found)
 
     def per_image_gradients(self, images: Tensor, labels: Tensor) -> Iterator[GradientRows]:
-        """Yield every image's own gradient, a few rows of a layer at a time."""
+        """Yield the gradient of each image, a few rows of a layer at a time."""
         parts = [
             recorded_calls(self.network, self.layers, x, y) for x, y in self._chunks(images, labels)
         ]

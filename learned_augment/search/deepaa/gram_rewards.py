@@ -1,21 +1,6 @@
-"""The fast rewards: all inner products of the candidates' gradients, measured once a pair.
+"""DeepAA's fast rewards, from inner products of gradients that are measured once for each pair.
 
-The layers before are fixed, so a candidate's gradient G_n on an image does not depend on the layer
-under search. For probabilities p the training gradient is g = sum_n p_n G_n. With K = <G, G> and
-b = <G, v>, every p then has its cosine and rewards without another pass through the network:
-
-    |g|^2 = p K p
-    cosine = <p, b> / (|v| |g|)
-    reward_n = (b_n - (K p)_n <p, b> / |g|^2) / (|v| |g|)
-
-which are the rewards of forward mode up to rounding. A step measures a few new pairs and then moves
-the layer by the rewards of all of its pairs so far. Shapes: P pairs so far, M distinct candidates,
-R prefixes.
-
-G_n is a mean over all draws of the layers before, of which R are seen. The noise of that mean adds
-to the length in its own K, as if the direction were less certain. Products of different draws have
-no such noise, but are too uncertain for one image; so K is that of the mean, scaled by the ratio of
-both over all pairs of the layer.
+Shapes: P pairs so far, M distinct candidates, R prefixes.
 """
 
 from collections.abc import Sequence
@@ -48,11 +33,26 @@ _WINDOW = 8
 class Grams:
     """Inner products of pairs, all divided by the mean squared length of an image's gradients.
 
+    The layers before are fixed, so a candidate's gradient G_n on an image does not depend on the
+    layer under search. For probabilities p the training gradient is g = sum_n p_n G_n. Let v be
+    the validation gradient, K = <G, G> and b = <G, v>. Then every p has its cosine and rewards
+    without another pass through the network, equal to those of forward mode up to rounding::
+
+        |g|^2 = p K p
+        cosine = <p, b> / (|v| |g|)
+        reward_n = (b_n - (K p)_n <p, b> / |g|^2) / (|v| |g|)
+
+    G_n is the mean over all draws of the layers before, but only R draws are seen. The noise of
+    their mean makes K too large, and the cosine too small. Products of different draws have no
+    such noise, but they are too uncertain for one image. So K is that of the mean, scaled by the
+    ratio of both over all pairs of the layer.
+
     Attributes:
-        means: Among the mean gradients over the draws, (P, M, M) float64.
-        cross_draw: Among gradients of different draws, summed over the pairs, (M, M): the sum of
-            ``means`` without their noise.
-        with_target: Of the mean gradients with the validation gradient over its length, (P, M).
+        means: Products among the mean gradients over the draws, (P, M, M) float64.
+        cross_draw: Products among gradients of different draws, summed over the pairs, (M, M): the
+            sum of ``means`` without their noise.
+        with_target: Products of the mean gradients with the validation gradient, which is divided
+            by its length, (P, M).
     """
 
     def __init__(self, means: Tensor, cross_draw: Tensor, with_target: Tensor) -> None:
@@ -103,8 +103,8 @@ def products(gradients: Tensor) -> tuple[Tensor, Tensor]:
     """Return inner products among M gradients from R noisy draws of each, (R, M, d).
 
     Returns:
-        Those of the means over the draws; and the average of those of different draws, to which
-        noise adds no length. Both (M, M); the same for a single draw.
+        The products of the means over the draws, and the average of the products of different
+        draws, which have no noise. Both are (M, M); with a single draw they are equal.
     """
     draws = list(gradients)
     summed = draws.pop()
@@ -130,6 +130,8 @@ def _zero_grams(count: int, distinct: int) -> Grams:
 
 class GramRewards:
     """Rewards of all pairs of the layer so far, several updates a step.
+
+    A step measures a few new pairs, then moves the layer by the rewards of all its pairs.
 
     Args:
         pairs: Draws the pairs.

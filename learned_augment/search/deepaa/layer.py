@@ -1,7 +1,6 @@
 """The distribution of one layer over the candidates, learned with Adam from their rewards.
 
-It is Keras's form of Adam, whose epsilon is added to the uncorrected deviation: it decides how fast
-small probabilities vanish. Everything is on the CPU in float64. Shapes: N candidates, P pairs.
+Shapes: N candidates, M distinct ones, P pairs.
 """
 
 import math
@@ -33,7 +32,10 @@ def penalized(rewards: Tensor, penalty: float, probability: float = 1.0) -> Tens
 
 
 class LayerDistribution:
-    """The distribution of the layer under search.
+    """The distribution of the layer under search, on the CPU in float64.
+
+    Adam has Keras's form: epsilon is added to the uncorrected deviation, and so decides how fast
+    small probabilities vanish.
 
     Args:
         count: Number of candidates N.

@@ -1,9 +1,4 @@
-"""Checks that DeepAA can compute a network's per-image derivatives, and that they are correct.
-
-The layers are looked at, and the derivatives are compared on two images with those of the whole
-network: a module may use a layer's weights without calling it, a subclass may use them in its own
-way, an operation may overwrite a tensor that a derivative needs.
-"""
+"""Checks that DeepAA can compute a network's per-image derivatives, and that they are correct."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +27,10 @@ _UNLIMITED = 2**62
 def check_derivatives(network: nn.Module, images: Tensor, *, gram: bool) -> None:
     """Refuse a network whose gradients DeepAA cannot use.
 
+    The types of the layers are not enough: a module may use a layer's weights without calling it, a
+    subclass may use them in its own way, and an operation may overwrite a tensor that a derivative
+    needs. So the derivatives are also compared on two images with those of the whole network.
+
     Args:
         network: In either mode; left unchanged.
         images: (2, C, H, W) network input.
@@ -39,7 +38,8 @@ def check_derivatives(network: nn.Module, images: Tensor, *, gram: bool) -> None
 
     Raises:
         ValueError: If there is dropout, another random layer or no normalization, or if the
-            derivatives cannot be computed; names the way out and, where known, the layer.
+            derivatives cannot be computed. The message says what to change and, if known, in which
+            layer.
     """
     if not any(isinstance(layer, NORMS) for layer in network.modules()):
         kinds = sorted({type(m).__name__ for m in network.modules() if not any(m.children())})
@@ -149,7 +149,7 @@ def _check_per_image(network: nn.Module, images: Tensor) -> None:
         expected = _own_gradients(frozen, images)
         try:
             reason = _difference(frozen, images, expected)
-        except Exception as error:  # a forward of the user's may raise anything under the hooks
+        except Exception as error:  # the user's forward may raise anything under the hooks
             kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
             reason = kind + first_line(error)
     if reason:

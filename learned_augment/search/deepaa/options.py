@@ -19,36 +19,39 @@ class DeepAAOptions(Options):
     """Options of DeepAA; the defaults are the fast mode, sized for two CPU cores.
 
     Attributes:
-        rewards: "gram" keeps, of every pair of training image and validation gradient, all inner
-            products among the candidates' gradients, and learns from all pairs of the layer so far;
-            "forward" is the published way: forward-mode rewards of the step's own pairs.
+        rewards: "gram" keeps all inner products among the candidates' gradients for every pair of a
+            training image and a validation gradient, and learns from all pairs of the layer so
+            far. "forward" is the published way: forward-mode rewards of the step's own pairs.
+            Some options below belong to one of these; their text ends with its name.
         depth: Layers to search, or "auto": until a layer's Identity holds 0.9 or more, and no less
             than it started with; 8 at most.
         variant: "deep", or "simple": one layer, to be used after the base augmentation.
         steps: Steps a layer.
         pairs: Pairs a step.
         val_batch: Validation images of a pair's class for its gradient; 0 is all of the class.
-        prefixes: Draws from the layers before, to each of which all candidates are applied. Two or
-            more with "gram", which tells noise from length by different draws.
+        prefixes: Number of draws from the layers before; all candidates are applied to each. "gram"
+            needs two or more, to separate noise from length.
         copies: Augmented copies a candidate for the training gradient, from layer 2 on; "forward".
         subset: Candidates a pair for the rewards, drawn with equal probabilities; 0 is all;
             "forward".
         policy_rate: Adam's rate for the logits.
         updates: Adam's steps per step; "gram".
-        penalty: How many standard deviations over the pairs a reward loses, from layer 2 on. The
-            paper has 1, at which layers learned on few images and a small network stay Identity.
-        identity: Logit at which Identity starts above all others.
+        penalty: How many standard deviations over the pairs are subtracted from a reward, from
+            layer 2 on. The paper has 1; with few images and a small network, layers then stay
+            Identity.
+        identity: How far the logit of Identity is above all others at the start.
         tolerance: A layer ends early once eight steps have raised the mean cosine of all pairs by
             less than this; 0 is never; "gram".
         distinct: Whether candidates that change images in the same way are evaluated once.
         space: A name of `search_spaces.SPACES`; "auto" is "deepaa" up to 64 pixels, else
             "deepaa-imagenet".
-        levels: Evenly spaced values an op, the one that changes nothing left out.
-        pretrain: Whether to train the network first; without, it is used as it comes, and pairs are
-            made of all training images.
+        levels: Number of evenly spaced values for each op, of which the identity value is left out.
+        pretrain: Whether to train the network first. If not, it is used with the weights that it
+            has, and pairs are made of all training images.
         pretrain_images: How many of the training images it is trained on; 0 is half. Pairs are made
             of the others.
-        network_file: Where the trained network is kept; read instead of training if it exists.
+        network_file: File that keeps the trained network. If it exists, it is read, and nothing is
+            trained.
         memory: MiB that the network's intermediate results may take.
 
     Raises:

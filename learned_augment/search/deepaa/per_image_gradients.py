@@ -1,9 +1,7 @@
-"""Every image's own gradient from one backward pass, for convolutions and linear layers.
+"""The gradient of each image from one backward pass, for convolutions and linear layers.
 
-In inference mode images do not affect each other, so the gradients at a layer's output are the
-images' own, and the gradient of its weights is the product of these with the layer's input. A
-layer's weights are a matrix with one row per output and the bias as last column; gradients come in
-blocks of rows, so that they never exist all at once. Shapes: B images, r rows, c columns, L places.
+Shapes: B images, r rows, c columns, L places. A layer's weights are a matrix with one row for each
+output, and the bias as its last column.
 """
 
 from collections.abc import Iterator
@@ -45,7 +43,7 @@ class GradientRows(NamedTuple):
 
 
 def check_layer(name: str, layer: nn.Module) -> None:
-    """Raise ValueError if this module cannot take the images' own gradients of a layer."""
+    """Raise ValueError if this module cannot compute the gradient of each image for a layer."""
     plain = isinstance(layer, nn.Linear) or (
         isinstance(layer, nn.Conv2d)
         and layer.padding_mode == "zeros"
@@ -100,6 +98,10 @@ def recorded_calls(
 
 def gradient_rows(layer: nn.Module, calls: list[LayerCall]) -> Iterator[GradientRows]:
     """Yield the images' gradients of one layer, a block of rows at a time.
+
+    In inference mode images do not affect each other. So the gradient at a layer's output belongs
+    to one image, and its product with the layer's input is that image's gradient of the weights.
+    In blocks of rows, the gradients never exist all at once.
 
     Args:
         layer: A convolution or linear layer.

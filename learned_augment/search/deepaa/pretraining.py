@@ -1,7 +1,4 @@
-"""Train DeepAA's network once, on images that no policy is learned from, and keep it in a file.
-
-SGD with Nesterov momentum, a cosine learning rate, and no weight decay on normalizations.
-"""
+"""The training of DeepAA's network, before the search, and the file that keeps it."""
 
 from pathlib import Path
 from typing import Any
@@ -26,7 +23,9 @@ _FORMAT = 3
 
 
 class Pretraining:
-    """The training in progress.
+    """The training in progress, on images that no policy is learned from.
+
+    It is SGD with Nesterov momentum, a cosine learning rate, and no weight decay on normalizations.
 
     Args:
         network: Trained from its present weights.
@@ -194,9 +193,9 @@ def read_network(path: Path, pretraining: Pretraining, images: str) -> None:
 
 
 def divide(labels: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return which images train the network and which the policy is learned from, (n,) and (m,).
+    """Return the images that train the network, (n,), and those that train the policy, (m,).
 
-    Every class is in both.
+    Both are indices. Every class is in both parts.
 
     Args:
         labels: Labels of all training images, (N,).

@@ -1,8 +1,4 @@
-"""DeepAA: layers of ops, each learned to align the training gradient with the validation gradient.
-
-A network is trained once and frozen. Then every layer is a distribution over the same candidates,
-started at Identity and learned on images that went through the layers before.
-"""
+"""DeepAA: layers of ops, learned to align training gradients with validation gradients."""
 
 import time
 from collections.abc import Callable
@@ -47,8 +43,10 @@ _TRIAL_IMAGES = {"gram": 256, "forward": 64}
 class DeepAA:
     """A DeepAA search in progress; see `method.SearchMethod` for its arguments.
 
-    The network is trained on some of the training images; the policy is learned from pairs of one
-    of the others and validation images.
+    The network is trained once, on some of the training images, and frozen. Then layer after layer
+    is learned: a distribution over the candidates that starts at Identity. The search learns it
+    from pairs of another training image, which went through the layers before, and validation
+    images.
 
     Zheng et al., Deep AutoAugment, ICLR 2022, arXiv:2203.06172.
     """
@@ -117,7 +115,7 @@ class DeepAA:
 
     @property
     def remaining(self) -> dict[str, int]:
-        """Steps still to take if no layer ends early: of the network's training, of the layers."""
+        """Steps still to take, by phase, if no layer ends early."""
         layers = 0 if self.finished else self.options.most_layers - len(self.layers)
         network = self.pretraining.steps - self.pretraining.done
         return {"network": network, "policy": layers * self.options.steps - self.layer_steps}
@@ -143,7 +141,7 @@ class DeepAA:
         return self.metrics
 
     def freeze(self) -> FrozenNetwork:
-        """Return the network as it was trained; it does not change any more."""
+        """Return the trained network, which does not change any more."""
         if self.frozen is None:
             sample = self.normalize(self.split.train_images[:2])
             network = self.pretraining.trained()
@@ -172,7 +170,7 @@ class DeepAA:
         return LayerDistribution(len(self.candidates), options.identity, options.policy_rate)
 
     def policy(self) -> Policy:
-        """Return the layers so far, the one under search included."""
+        """Return the policy of the layers so far, including the one under search."""
         layers = list(self.layers)
         if not self.finished and (self.layer_steps or not self.layers):
             layers.append(self.layer.probabilities())
