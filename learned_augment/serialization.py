@@ -179,7 +179,7 @@ def check_depth(document: Any, name: str) -> None:
 
     Args:
         document: JSON data.
-        name: what the message calls it.
+        name: What the message calls it.
     """
     level: list[Any] = [document]
     for _ in range(DEEPEST):

@@ -44,8 +44,8 @@ class Decoded(NamedTuple):
 
     Attributes:
         images: uint8, (N, 3, H, W).
-        kept: for each image its place in the list of files.
-        skipped: the unreadable files, each with the reason.
+        kept: For each image its place in the list of files.
+        skipped: The unreadable files, each with the reason.
     """
 
     images: Tensor
@@ -57,12 +57,12 @@ def read_image(path: Path, at_least: int | None = None) -> Image.Image:
     """Return the pixels of an image file, turned upright as its EXIF orientation says.
 
     Args:
-        path: the file.
-        at_least: shorter side in pixels that is enough; a large JPEG then decodes faster, at a
+        path: The file.
+        at_least: Shorter side in pixels that is enough; a large JPEG then decodes faster, at a
             fraction of its size. None decodes every pixel.
 
     Raises:
-        ValueError: if the file cannot be read as an image; the message is without its period.
+        ValueError: If the file cannot be read as an image; the message is without its period.
     """
     try:
         with Image.open(path) as image:
@@ -82,7 +82,7 @@ def read_rgb(path: Path, at_least: int | None = None) -> Image.Image:
     """Return the pixels of an image file as RGB; see `read_image`.
 
     Raises:
-        ValueError: as `read_image`, and if the file has more than 8 bits per channel.
+        ValueError: As `read_image`, and if the file has more than 8 bits per channel.
     """
     image = read_image(path, at_least)
     try:
@@ -95,7 +95,7 @@ def rgb_image(image: Image.Image) -> Image.Image:
     """Return an image as RGB.
 
     Raises:
-        ValueError: if the image has more than 8 bits per channel.
+        ValueError: If the image has more than 8 bits per channel.
     """
     if image.mode.startswith(("I", "F")):
         # Pillow would clip these to 255, which turns most of a 16-bit image white.
@@ -107,7 +107,7 @@ def rgb_pixels(image: Image.Image, image_size: int | None = None) -> NDArray[np.
     """Return an image as RGB levels, (3, H, W), resized to `image_size` if that is given.
 
     Raises:
-        ValueError: if the image has more than 8 bits per channel.
+        ValueError: If the image has more than 8 bits per channel.
     """
     image = rgb_image(image)
     if image_size is not None:
@@ -130,7 +130,7 @@ def class_files(folder: Path) -> dict[str, list[Path]]:
     are left out, as are files without the suffix of an image.
 
     Raises:
-        FileNotFoundError: if `folder` is no folder or has no class folders, or if one of these has
+        FileNotFoundError: If `folder` is no folder or has no class folders, or if one of these has
             no image of its own.
     """
     if not folder.is_dir():
@@ -172,7 +172,7 @@ def find_parts(folder: Path) -> dict[str, Path]:
     `folder` holds nothing but parts.
 
     Raises:
-        ValueError: if two sub-folders are the same part.
+        ValueError: If two sub-folders are the same part.
     """
     folders = _sub_folders(folder) if folder.is_dir() else []
     named = [
@@ -204,13 +204,13 @@ def decode_files(
     cached on disk.
 
     Args:
-        files: at least one path.
-        image_size: side in pixels; resizes the shorter side and crops the center. None expects
+        files: At least one path.
+        image_size: Side in pixels; resizes the shorter side and crops the center. None expects
             files that all have the size of the first.
-        skip_unreadable: leave unreadable files out and list them in the result.
+        skip_unreadable: Leave unreadable files out and list them in the result.
 
     Raises:
-        ValueError: if sizes differ, files are unreadable, or the images do not fit in memory.
+        ValueError: If sizes differ, files are unreadable, or the images do not fit in memory.
     """
     images: NDArray[np.uint8] | None = None
     kept: list[int] = []
@@ -240,7 +240,7 @@ def empty_images(count: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """Return memory for `count` images of `shape` (C, H, W).
 
     Raises:
-        ValueError: if there is too little memory.
+        ValueError: If there is too little memory.
     """
     try:
         return np.empty((count, *shape), np.uint8)

@@ -17,12 +17,12 @@ class LabeledImages(NamedTuple):
     """Images with their labels, not split.
 
     Attributes:
-        name: where the images come from.
-        classes: class names; a label is a position in this list.
+        name: Where the images come from.
+        classes: Class names; a label is a position in this list.
         images: uint8, (N, C, H, W).
         labels: int64, (N,).
-        mirrors: whether a mirrored image keeps its class.
-        skipped: files left out because they could not be read.
+        mirrors: Whether a mirrored image keeps its class.
+        skipped: Files left out because they could not be read.
     """
 
     name: str
@@ -38,17 +38,17 @@ class ImageData:
     """Training and test images with their labels, an immutable value.
 
     Attributes:
-        name: where the images come from.
-        classes: class names; a label is a position in this list.
+        name: Where the images come from.
+        classes: Class names; a label is a position in this list.
         train_images: uint8, (N, C, H, W).
         train_labels: int64, (N,).
         test_images: uint8, (M, C, H, W), of the same size.
         test_labels: int64, (M,).
-        mirrors: whether a mirrored image keeps its class: true of photographs, false of digits.
-        skipped: files left out because they could not be read.
+        mirrors: Whether a mirrored image keeps its class: true of photographs, false of digits.
+        skipped: Files left out because they could not be read.
 
     Raises:
-        ValueError: if shapes, types or labels do not fit, or a class has no training image.
+        ValueError: If shapes, types or labels do not fit, or a class has no training image.
     """
 
     name: str
@@ -113,11 +113,11 @@ class ImageData:
         """Return the same data with `n` of the training images, every class in proportion.
 
         Args:
-            n: number of training images, from one per class up to all.
-            seed: chooses the images.
+            n: Number of training images, from one per class up to all.
+            seed: Chooses the images.
 
         Raises:
-            ValueError: if `n` is out of range.
+            ValueError: If `n` is out of range.
         """
         if not len(self.classes) <= n <= len(self.train_labels):
             raise ValueError(
@@ -134,13 +134,13 @@ def split_images(whole: LabeledImages, test_fraction: float, seed: int) -> Image
     """Split images into a training part and a stratified test part.
 
     Args:
-        whole: what to split.
-        test_fraction: fraction of the images to test on, in (0, 0.5]; every class gets at least
+        whole: What to split.
+        test_fraction: Fraction of the images to test on, in (0, 0.5]; every class gets at least
             one image.
-        seed: chooses the split.
+        seed: Chooses the split.
 
     Raises:
-        ValueError: if a class has fewer than two images.
+        ValueError: If a class has fewer than two images.
     """
     name, classes, labels = whole.name, whole.classes, whole.labels
     _check_part(name, "", whole.images, labels, classes)

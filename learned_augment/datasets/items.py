@@ -51,7 +51,7 @@ def class_names(dataset: Any) -> tuple[str, ...] | None:
     `ConcatDataset` of torch.
 
     Raises:
-        ValueError: if the parts of a `ConcatDataset` have different classes.
+        ValueError: If the parts of a `ConcatDataset` have different classes.
     """
     if isinstance(dataset, Subset):
         return class_names(dataset.dataset)
@@ -74,14 +74,14 @@ def read_items(dataset: Any, size: int | None) -> tuple[Tensor, Tensor]:
     """Return uint8 images (N, 3, H, W) and int64 labels (N,) of every item, in order.
 
     Args:
-        dataset: has a length and items (image, class), or mappings of an image and a class. An
+        dataset: Has a length and items (image, class), or mappings of an image and a class. An
             image is a PIL image, or uint8 as a tensor (1 or 3, H, W) or an array (H, W) or
             (H, W, 1 or 3).
-        size: side in pixels to bring every image to, or None.
+        size: Side in pixels to bring every image to, or None.
 
     Raises:
-        TypeError: if an item is something else.
-        ValueError: if there are no items, one cannot be read, their sizes differ, or a class is
+        TypeError: If an item is something else.
+        ValueError: If there are no items, one cannot be read, their sizes differ, or a class is
             below 0.
     """
     images: NDArray[np.uint8] | None = None
@@ -117,13 +117,13 @@ def read_arrays(arrays: Any, size: int | None) -> tuple[Tensor, Tensor]:
     """Return uint8 images (N, 3, H, W) and int64 labels (N,) of arrays or tensors.
 
     Args:
-        arrays: images, uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels, and
+        arrays: Images, uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels, and
             labels (N,).
-        size: as in `read_items`.
+        size: As in `read_items`.
 
     Raises:
-        TypeError: if images or labels have another type or shape.
-        ValueError: as `read_items`.
+        TypeError: If images or labels have another type or shape.
+        ValueError: As `read_items`.
     """
     images, labels = (torch.as_tensor(array) for array in arrays)
     if images.dtype != torch.uint8 or images.ndim not in (3, 4):

@@ -46,7 +46,7 @@ def load_images(
     Images are RGB, (N, 3, H, W) uint8. Nothing is downloaded.
 
     Args:
-        source: one of
+        source: One of
 
             * "digits": scikit-learn's 1,797 scans (needs the `demo` extra), half of them to test;
             * "cifar10:ROOT", "cifar100:ROOT", "svhn:ROOT" as torchvision stores them;
@@ -60,16 +60,16 @@ def load_images(
             * a pair (train, test) of data sets or of arrays, or a mapping with the keys "train"
               and "test" (or "validation");
             * an `ImageData`, returned as it is.
-        image_size: side in pixels to which every image of a folder or data set is brought, by
+        image_size: Side in pixels to which every image of a folder or data set is brought, by
             resizing its shorter side and cropping the center.
-        skip_unreadable: whether to leave out files of a folder that cannot be read, and list them.
-        seed: chooses the split, where the source has no test part.
+        skip_unreadable: Whether to leave out files of a folder that cannot be read, and list them.
+        seed: Chooses the split, where the source has no test part.
 
     Raises:
-        ValueError: if the source is not one of these forms, or its images do not make a data set.
-        FileNotFoundError: if files are missing, naming them and their place.
-        TypeError: if a data set has items of another form.
-        ModuleNotFoundError: if scikit-learn (digits) or SciPy (SVHN) is missing.
+        ValueError: If the source is not one of these forms, or its images do not make a data set.
+        FileNotFoundError: If files are missing, naming them and their place.
+        TypeError: If a data set has items of another form.
+        ModuleNotFoundError: If scikit-learn (digits) or SciPy (SVHN) is missing.
 
     Example:
         >>> load_images("digits")

@@ -35,7 +35,7 @@ def compare(
 
     Args:
         data: "digits", "cifar10:ROOT", "folder:PATH", ...; see `datasets.load_images`.
-        policies: two or more names, paths or policies, or a mapping that names them; see
+        policies: Two or more names, paths or policies, or a mapping that names them; see
             `named_policies.named_policy`.
         **fields: `seeds`, `epochs`, `network`, ...; see `CompareConfig`.
 
@@ -43,10 +43,10 @@ def compare(
         The result: accuracies, differences and sentences. `print(result.table())` shows them.
 
     Raises:
-        TypeError: if there is no such argument, or one is of another type.
-        ValueError: if an argument is wrong; before any training starts.
-        FileNotFoundError: if the data are missing.
-        KeyboardInterrupt: if interrupted before the first training has finished.
+        TypeError: If there is no such argument, or one is of another type.
+        ValueError: If an argument is wrong; before any training starts.
+        FileNotFoundError: If the data are missing.
+        KeyboardInterrupt: If interrupted before the first training has finished.
 
     Example:
         >>> result = compare(

@@ -30,43 +30,43 @@ class CompareConfig:
     Numbers may be NumPy's.
 
     Attributes:
-        policies: two or more names, paths or policies, or a mapping from names to them; see
+        policies: Two or more names, paths or policies, or a mapping from names to them; see
             `named_policies.named_policy`.
-        seeds: how many trainings each policy gets, 2 or more.
-        epochs: passes over the training images.
-        network: a name of `models.NETWORKS`, a callable from number of classes to module, or a
+        seeds: How many trainings each policy gets, 2 or more.
+        epochs: Passes over the training images.
+        network: A name of `models.NETWORKS`, a callable from number of classes to module, or a
             module, which starts every training from its own weights.
-        batch_size: images per step.
-        learning_rate: the highest learning rate.
+        batch_size: Images per step.
+        learning_rate: The highest learning rate.
         precision: "float32", or "bfloat16" for torch's autocast to it.
-        channels_last: whether the channels of a pixel are neighbors in memory.
-        test_every: epochs between tests, for the learning curves; 0 tests after the last one only.
-        train_size: train on this many images only, drawn anew for each seed.
-        image_size: side in pixels to bring the images of a folder or data set to.
-        skip_unreadable: leave out files that cannot be read.
-        base: a name of `BASE_AUGMENTATIONS`. It is trained by itself, and every policy that does
+        channels_last: Whether the channels of a pixel are neighbors in memory.
+        test_every: Epochs between tests, for the learning curves; 0 tests after the last one only.
+        train_size: Train on this many images only, drawn anew for each seed.
+        image_size: Side in pixels to bring the images of a folder or data set to.
+        skip_unreadable: Leave out files that cannot be read.
+        base: A name of `BASE_AUGMENTATIONS`. It is trained by itself, and every policy that does
             not replace it is trained both alone and after it. "none" trains the policies as they
             are listed. None is "none" if a listed policy names a base augmentation, "crop" for
             data whose mirror images mean something else, and "crop-flip" for all other data.
-        reference: name of the policy to compare with; None is "none" if that is listed, else the
+        reference: Name of the policy to compare with; None is "none" if that is listed, else the
             first one.
-        interest: the smallest difference in points that matters to you. The result says whether the
+        interest: The smallest difference in points that matters to you. The result says whether the
             seeds are enough to show it, and which differences they are likely to miss.
         device: "cpu", "cuda", ...; None is a GPU if there is one.
-        cache: folder that keeps every finished training; a training that is in it is not repeated.
+        cache: Folder that keeps every finished training; a training that is in it is not repeated.
             Its file is named by a hash of all that decides its numbers. None keeps nothing.
-        extends: an earlier result to extend with more seeds or policies. It is refused if it has
+        extends: An earlier result to extend with more seeds or policies. It is refused if it has
             another configuration, or trainings that this comparison leaves out.
-        workers: number of trainings that run at once, each in a process of its own; 1 trains in
+        workers: Number of trainings that run at once, each in a process of its own; 1 trains in
             this process. None is one for each core on a CPU, and 1 on a GPU or for a network that
             the script itself defines. On a CPU every training has one thread, so the number does
             not change the result. A script that sends a network of its own to several processes
             needs `if __name__ == "__main__":`.
-        progress: whether to show a line on standard error; None shows it on a terminal.
+        progress: Whether to show a line on standard error; None shows it on a terminal.
 
     Raises:
-        TypeError: if a field is of another type.
-        ValueError: if it is out of range.
+        TypeError: If a field is of another type.
+        ValueError: If it is out of range.
     """
 
     policies: Policies = ("none", "trivialaugment", "randaugment")
@@ -95,7 +95,7 @@ class CompareConfig:
         """Return the config with these fields.
 
         Raises:
-            TypeError: if there is no such field; the message lists the fields.
+            TypeError: If there is no such field; the message lists the fields.
         """
         known = [field.name for field in fields(cls)]
         if unknown := [name for name in given if name not in known]:

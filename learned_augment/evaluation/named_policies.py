@@ -56,9 +56,9 @@ class NamedPolicy:
     """A policy with its base augmentation, as a training uses it.
 
     Attributes:
-        name: its name in tables and files.
+        name: Its name in tables and files.
         placement: "nothing", "alone", "crop-flip only" or "after crop-flip".
-        policies: applied to every training image, in this order.
+        policies: Applied to every training image, in this order.
     """
 
     name: str
@@ -85,7 +85,7 @@ def named_policy(
     policy alone.
 
     Args:
-        choice: one of
+        choice: One of
 
             * "none";
             * a name of `BASE_AUGMENTATIONS`;
@@ -96,14 +96,14 @@ def named_policy(
             * "random:" and one of the previous line, for its `random_baseline.random_baseline`;
             * a base augmentation, "+", and one of these policies;
             * a policy, or one of torchvision's.
-        base: a base augmentation that comes before the policy, as "BASE+" in `choice` does.
-        name: the name to use; None is that of `choice`.
-        image_size: side of the images in pixels, by which TrivialAugment measures translations.
-        seed: chooses a random baseline, and nothing else.
+        base: A base augmentation that comes before the policy, as "BASE+" in `choice` does.
+        name: The name to use; None is that of `choice`.
+        image_size: Side of the images in pixels, by which TrivialAugment measures translations.
+        seed: Chooses a random baseline, and nothing else.
 
     Raises:
-        ValueError: if there is no such policy or base augmentation; the message lists them.
-        TypeError: if `choice` is of another type.
+        ValueError: If there is no such policy or base augmentation; the message lists them.
+        TypeError: If `choice` is of another type.
 
     Example:
         >>> named = named_policy("crop-flip+randaugment-1-5")

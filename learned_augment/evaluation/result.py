@@ -34,12 +34,12 @@ class Run:
     """One finished training.
 
     Attributes:
-        policy: name of the policy.
-        seed: its seed.
-        accuracy: of the test images, in percent.
-        loss: mean training loss of the last epoch; None if the training diverged.
-        best: accuracy of the best tested epoch, in percent; it was chosen on the test images.
-        losses: mean training loss of every epoch, None where it is not finite.
+        policy: Name of the policy.
+        seed: Its seed.
+        accuracy: Of the test images, in percent.
+        loss: Mean training loss of the last epoch; None if the training diverged.
+        best: Accuracy of the best tested epoch, in percent; it was chosen on the test images.
+        losses: Mean training loss of every epoch, None where it is not finite.
         accuracies: (epoch, accuracy in percent) of every tested epoch.
     """
 
@@ -56,8 +56,8 @@ class Run:
         """Read what `asdict` and JSON made of a run.
 
         Raises:
-            ValueError: if a number is missing, not finite or not a number.
-            AttributeError, TypeError: if the data are of another form.
+            ValueError: If a number is missing, not finite or not a number.
+            AttributeError, TypeError: If the data are of another form.
         """
         curves = {"losses": tuple(data.get("losses", ()))}
         curves["accuracies"] = tuple((epoch, value) for epoch, value in data.get("accuracies", ()))
@@ -82,17 +82,17 @@ class ComparisonResult:
     points.
 
     Attributes:
-        data: name of the data.
-        placements: for each policy, in order, how it was placed: "nothing", "alone",
+        data: Name of the data.
+        placements: For each policy, in order, how it was placed: "nothing", "alone",
             "crop-flip only" or "after crop-flip".
-        reference: the policy that the others are compared with.
-        seeds: the seeds asked for.
-        runs: the finished trainings.
-        settings: data and their sizes, network, recipe and device; plain JSON data.
-        policies: for each policy the hash of its figures ("sha256") and the probability of each op
+        reference: The policy that the others are compared with.
+        seeds: The seeds asked for.
+        runs: The finished trainings.
+        settings: Data and their sizes, network, recipe and device; plain JSON data.
+        policies: For each policy the hash of its figures ("sha256") and the probability of each op
             in each layer ("ops"), the base augmentation's layers first; a random baseline's at
             seed 0.
-        interest: the difference in points that the seeds should be enough to show.
+        interest: The difference in points that the seeds should be enough to show.
     """
 
     data: str
@@ -111,7 +111,7 @@ class ComparisonResult:
         """Return the policy's accuracy in percent for each finished seed.
 
         Raises:
-            KeyError: if the result has no such policy.
+            KeyError: If the result has no such policy.
         """
         if policy not in self.placements:
             raise KeyError(f"No policy {policy!r} here. Compared: {', '.join(self.placements)}.")
@@ -177,7 +177,7 @@ class ComparisonResult:
         """Check that a result has the same configuration; its policies and seeds may differ.
 
         Raises:
-            ValueError: if the settings differ, or a policy of one name has other figures.
+            ValueError: If the settings differ, or a policy of one name has other figures.
         """
         keys = sorted({*self.settings, *other.settings})
         pairs = [(key, other.settings.get(key), self.settings.get(key)) for key in keys]
@@ -225,7 +225,7 @@ class ComparisonResult:
         """Read what `to_json` wrote.
 
         Raises:
-            ValueError: if the text is not such a document.
+            ValueError: If the text is not such a document.
         """
         try:
             document = json.loads(text)
@@ -253,8 +253,8 @@ class ComparisonResult:
         """Read a file that holds what `to_json` wrote.
 
         Raises:
-            ValueError: if the file holds no such document.
-            OSError: if it cannot be read.
+            ValueError: If the file holds no such document.
+            OSError: If it cannot be read.
         """
         try:
             return cls.from_json(Path(path).read_text(encoding="utf-8"))

@@ -50,10 +50,10 @@ class RunCache:
     A file holds the configuration of its training and is named by the configuration's hash.
 
     Args:
-        folder: made if it does not exist.
+        folder: Made if it does not exist.
 
     Raises:
-        ValueError: if the folder cannot be made, or takes no file.
+        ValueError: If the folder cannot be made, or takes no file.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -71,7 +71,7 @@ class RunCache:
         """Return the measurements of a training of this configuration, None if there is none.
 
         Raises:
-            ValueError: if the file is broken or of another configuration.
+            ValueError: If the file is broken or of another configuration.
         """
         path = self._path(wanted)
         try:
@@ -116,11 +116,11 @@ def configuration(
 
     Args:
         data: `data_hash` of the images.
-        named_policy: the policies that augment them.
+        named_policy: The policies that augment them.
         network: `network_hash` at the seed.
-        recipe: the training.
-        seed: the seed of everything random.
-        hardware: kind of device and number of threads, which decide the order of sums.
+        recipe: The training.
+        seed: The seed of everything random.
+        hardware: Kind of device and number of threads, which decide the order of sums.
     """
     found = {
         "arithmetic": ARITHMETIC,
@@ -159,14 +159,14 @@ class Comparison:
     """Everything that decides the numbers of a comparison.
 
     Attributes:
-        images: the training and test images.
-        named_policies: for each seed the policies by name; only random baselines differ.
-        network: name, factory or module.
-        recipe: the training that every policy gets.
-        device: the device that trains.
-        train_size: number of training images, drawn anew for each seed; None is all.
-        reference: name of the policy that the others are compared with.
-        interest: the difference in points that the seeds should be enough to show.
+        images: The training and test images.
+        named_policies: For each seed the policies by name; only random baselines differ.
+        network: Name, factory or module.
+        recipe: The training that every policy gets.
+        device: The device that trains.
+        train_size: Number of training images, drawn anew for each seed; None is all.
+        reference: Name of the policy that the others are compared with.
+        interest: The difference in points that the seeds should be enough to show.
     """
 
     images: ImageData
@@ -197,12 +197,12 @@ class Comparison:
         All policies of a seed come before the next seed, so that an interrupt leaves whole pairs.
 
         Args:
-            cache_folder: folder of finished trainings, or None.
-            workers: processes of one training each; see `CompareConfig`.
-            progress: whether to show a line on standard error; None shows it on a terminal.
+            cache_folder: Folder of finished trainings, or None.
+            workers: Processes of one training each; see `CompareConfig`.
+            progress: Whether to show a line on standard error; None shows it on a terminal.
 
         Raises:
-            KeyboardInterrupt: if interrupted before any training has finished.
+            KeyboardInterrupt: If interrupted before any training has finished.
         """
         cache = None if cache_folder is None else RunCache(cache_folder)
         wanted = self._configurations() if cache else {}
@@ -321,7 +321,7 @@ def cached_runs(
     """Yield those of the wanted trainings, by seed and policy, that a cache holds.
 
     Raises:
-        ValueError: if a file is broken or of another configuration.
+        ValueError: If a file is broken or of another configuration.
     """
     for (seed, name), configured in wanted.items():
         measured = cache.find(configured)

@@ -21,10 +21,10 @@ class Difference(NamedTuple):
     """A mean difference with its confidence interval, in the unit of the measurements.
 
     Attributes:
-        mean: mean over the pairs.
-        low: lower end of the interval.
-        high: upper end of the interval.
-        pairs: number of pairs.
+        mean: Mean over the pairs.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        pairs: Number of pairs.
     """
 
     mean: float
@@ -39,14 +39,14 @@ def paired_difference(
     """Return the mean of `values - reference` with its t interval.
 
     Args:
-        values: measurements, one per pair.
-        reference: the measurements to compare with, in the same order.
-        level: confidence level, in (0, 1).
-        step: resolution of the measurements. Differences that agree by luck look certain; the
+        values: Measurements, one per pair.
+        reference: The measurements to compare with, in the same order.
+        level: Confidence level, in (0, 1).
+        step: Resolution of the measurements. Differences that agree by luck look certain; the
             deviation is taken to be no less than rounding to this step would cause.
 
     Raises:
-        ValueError: if there are fewer than two pairs, or the lengths differ.
+        ValueError: If there are fewer than two pairs, or the lengths differ.
 
     Example:
         >>> found = paired_difference([91.0, 92.5, 93.0], [90.0, 90.5, 92.0])
@@ -86,11 +86,11 @@ def smallest_difference(deviation: float, pairs: int) -> float:
     shifted t: too small by 1 % for 5 pairs, 5 % for 3, 14 % for 2.
 
     Args:
-        deviation: standard deviation of the differences within pairs, in any unit.
-        pairs: number of pairs, 2 or more.
+        deviation: Standard deviation of the differences within pairs, in any unit.
+        pairs: Number of pairs, 2 or more.
 
     Raises:
-        ValueError: if `deviation` is negative or there are fewer than two pairs.
+        ValueError: If `deviation` is negative or there are fewer than two pairs.
     """
     if pairs < 2 or not 0 <= deviation < math.inf:
         raise ValueError(
@@ -105,11 +105,11 @@ def pairs_needed(difference: float, deviation: float) -> int:
     """Return the smallest number of pairs whose `smallest_difference` is `difference` or less.
 
     Args:
-        difference: the true mean difference to show, above 0.
-        deviation: standard deviation of the differences within pairs, in the same unit.
+        difference: The true mean difference to show, above 0.
+        deviation: Standard deviation of the differences within pairs, in the same unit.
 
     Raises:
-        ValueError: if `difference` is not above 0 or `deviation` is negative.
+        ValueError: If `difference` is not above 0 or `deviation` is negative.
 
     Example:
         >>> pairs_needed(difference=1.0, deviation=0.9)
@@ -135,11 +135,11 @@ def t_quantile(level: float, freedom: int) -> float:
     The relative error is below 1e-9 for levels up to 0.999.
 
     Args:
-        level: probability, in (0, 1).
-        freedom: degrees of freedom, 1 or more.
+        level: Probability, in (0, 1).
+        freedom: Degrees of freedom, 1 or more.
 
     Raises:
-        ValueError: if `level` or `freedom` is out of range.
+        ValueError: If `level` or `freedom` is out of range.
 
     Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.3 to 26.7.5.
     """

@@ -39,13 +39,13 @@ def build_network(network: NetworkChoice, num_classes: int) -> nn.Module:
     """Return a network for `num_classes`, from a name, a factory or a finished module.
 
     Args:
-        network: a name of `NETWORKS`, a callable that takes the number of classes, or a module,
+        network: A name of `NETWORKS`, a callable that takes the number of classes, or a module,
             which is returned as it is.
-        num_classes: length of a row of logits.
+        num_classes: Length of a row of logits.
 
     Raises:
-        ValueError: if no network has this name.
-        TypeError: if `network` is of another kind, or a factory returned no module.
+        ValueError: If no network has this name.
+        TypeError: If `network` is of another kind, or a factory returned no module.
     """
     if isinstance(network, nn.Module):
         return network

@@ -17,8 +17,8 @@ def bottleneck_resnet(blocks: Sequence[int], num_classes: int) -> nn.Module:
     """Build an untrained ResNet of bottleneck blocks, without in-place activations.
 
     Args:
-        blocks: number of blocks in each of the four stages.
-        num_classes: length of a row of logits.
+        blocks: Number of blocks in each of the four stages.
+        num_classes: Length of a row of logits.
     """
     network: nn.Module = ResNet(Bottleneck, list(blocks), num_classes=num_classes)
     for module in network.modules():

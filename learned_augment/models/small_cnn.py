@@ -17,8 +17,8 @@ def small_cnn(num_classes: int, channels: int = 3) -> nn.Module:
     Every convolution but the last halves the side; 2.8 million multiply-adds at 32 x 32 pixels.
 
     Args:
-        num_classes: length of a row of logits.
-        channels: channels of the images.
+        num_classes: Length of a row of logits.
+        channels: Channels of the images.
     """
     return nn.Sequential(
         _conv_bn_relu(channels, 24, stride=2),

@@ -67,14 +67,14 @@ def wide_resnet(
     Wide-ResNet has no such biases: `conv_bias=False`.
 
     Args:
-        depth: number of layers, 6 n + 4: 16, 22, 28, 40.
-        width: factor on the 16, 32 and 64 channels of the stages.
-        num_classes: length of a row of logits.
-        channels: channels of the images.
-        conv_bias: whether convolutions have biases.
+        depth: Number of layers, 6 n + 4: 16, 22, 28, 40.
+        width: Factor on the 16, 32 and 64 channels of the stages.
+        num_classes: Length of a row of logits.
+        channels: Channels of the images.
+        conv_bias: Whether convolutions have biases.
 
     Raises:
-        ValueError: if `depth` is not 6 n + 4 with n >= 1, or `width` is below 1.
+        ValueError: If `depth` is not 6 n + 4 with n >= 1, or `width` is below 1.
 
     Zagoruyko and Komodakis, Wide Residual Networks, arXiv:1605.07146.
     """

@@ -43,11 +43,11 @@ class Workers:
     end with this process.
 
     Args:
-        function: what to run; sent to each process once.
-        count: how many processes, 1 or more; each starts with its first job.
+        function: What to run; sent to each process once.
+        count: How many processes, 1 or more; each starts with its first job.
 
     Raises:
-        ValueError: if `function` cannot be sent to another process.
+        ValueError: If `function` cannot be sent to another process.
     """
 
     def __init__(self, function: Callable[..., Any], count: int) -> None:
@@ -75,8 +75,8 @@ class Workers:
         cannot be used again: close them.
 
         Raises:
-            ValueError: if a job cannot be sent to another process.
-            WorkerError: if a process ended before its job did.
+            ValueError: If a job cannot be sent to another process.
+            WorkerError: If a process ended before its job did.
         """
         messages = list(map(_pickled, jobs))
         names_script = self._names_script or any(map(_names_script, messages))

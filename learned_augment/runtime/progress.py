@@ -46,7 +46,7 @@ class Progress:
     Nothing is shown where standard error is missing or closed.
 
     Args:
-        total: number of steps of the whole job, which `step` needs.
+        total: Number of steps of the whole job, which `step` needs.
         shown: True shows the line, False does not; None shows it on a terminal.
     """
 

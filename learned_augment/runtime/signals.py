@@ -44,7 +44,7 @@ def ignore_interrupts(worker: int = 0) -> None:
     """Ignore Ctrl-C and SIGTERM in a worker: they reach all processes, and one handles them.
 
     Args:
-        worker: its number, which a ``DataLoader`` tells its ``worker_init_fn``.
+        worker: Its number, which a ``DataLoader`` tells its ``worker_init_fn``.
     """
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)

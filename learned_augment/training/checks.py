@@ -18,7 +18,7 @@ def find_device(device: str | torch.device | None) -> torch.device:
     """Return the device to train on; None is the first GPU, or the CPU where there is none.
 
     Raises:
-        ValueError: if there is no such device here.
+        ValueError: If there is no such device here.
     """
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -37,7 +37,7 @@ def check_network(network: NetworkChoice, data: ImageData, device: torch.device)
     """Check a network by a forward and a backward pass of two images through a copy.
 
     Raises:
-        ValueError: if the network does not turn the images into one logit per class, has no weight
+        ValueError: If the network does not turn the images into one logit per class, has no weight
             to train, or has weights that are not initialized.
     """
     images = data.train_images[:2]

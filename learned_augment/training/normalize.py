@@ -26,8 +26,8 @@ class Normalize(nn.Module):
     """Subtracts the mean of each channel and divides by its standard deviation.
 
     Args:
-        levels: mean and standard deviation.
-        layout: memory layout of the result.
+        levels: Mean and standard deviation.
+        layout: Memory layout of the result.
     """
 
     mean: Tensor

@@ -16,16 +16,16 @@ class Recipe:
     clipped at norm 5. An epoch leaves out the last, incomplete batch.
 
     Attributes:
-        epochs: passes over the training images.
-        batch_size: images per step.
-        learning_rate: the highest learning rate.
+        epochs: Passes over the training images.
+        batch_size: Images per step.
+        learning_rate: The highest learning rate.
         weight_decay: L2 penalty on every parameter.
         precision: "float32", or "bfloat16" for torch's autocast to it.
-        channels_last: whether images and weights are stored channels last.
-        test_every: epochs between tests; 0 tests only after the last epoch, which is always tested.
+        channels_last: Whether images and weights are stored channels last.
+        test_every: Epochs between tests; 0 tests only after the last epoch, which is always tested.
 
     Raises:
-        ValueError: if a setting is out of range.
+        ValueError: If a setting is out of range.
     """
 
     epochs: int = 30

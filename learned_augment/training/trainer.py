@@ -26,10 +26,10 @@ class Trained(NamedTuple):
     """Measurements of a training.
 
     Attributes:
-        accuracy: test accuracy after the last epoch, in percent.
-        best: the highest test accuracy of any tested epoch; it was chosen by the test images.
-        loss: mean training loss of the last epoch, on augmented images.
-        losses: mean training loss of every epoch.
+        accuracy: Test accuracy after the last epoch, in percent.
+        best: The highest test accuracy of any tested epoch; it was chosen by the test images.
+        loss: Mean training loss of the last epoch, on augmented images.
+        losses: Mean training loss of every epoch.
         accuracies: (epoch, test accuracy) of every tested epoch; epochs count from 1.
     """
 
@@ -55,13 +55,13 @@ def train_network(
     one seed two trainings differ in nothing but their policies.
 
     Args:
-        data: what to train and test on.
-        policies: applied to every training image, in this order.
-        network: name, factory or module; a module is copied, and starts from its own weights.
-        recipe: how to train.
-        seed: fixes everything random.
-        device: where to train.
-        on_epoch: called with the number of each finished epoch, from 1.
+        data: What to train and test on.
+        policies: Applied to every training image, in this order.
+        network: Name, factory or module; a module is copied, and starts from its own weights.
+        recipe: How to train.
+        seed: Fixes everything random.
+        device: Where to train.
+        on_epoch: Called with the number of each finished epoch, from 1.
     """
     with isolated(seed):
         trainer = Trainer(data, policies, network, recipe, seed, device)
@@ -79,19 +79,19 @@ class Trainer:
     them before building a trainer, as `train_network` does. The images stay uint8 on the device.
 
     Args:
-        data: what to train and test on.
-        policies: applied to every training image, in this order.
-        network: name, factory or module; a module is copied, and starts from its own weights.
-        recipe: how to train.
-        seed: seed of batch order and augmentation.
-        device: where to train.
+        data: What to train and test on.
+        policies: Applied to every training image, in this order.
+        network: Name, factory or module; a module is copied, and starts from its own weights.
+        recipe: How to train.
+        seed: Seed of batch order and augmentation.
+        device: Where to train.
 
     Attributes:
-        network: the network.
-        steps: number of steps of the whole training.
-        done: number of steps taken.
-        epoch_steps: number of steps of an epoch.
-        losses: mean training loss of each finished epoch.
+        network: The network.
+        steps: Number of steps of the whole training.
+        done: Number of steps taken.
+        epoch_steps: Number of steps of an epoch.
+        losses: Mean training loss of each finished epoch.
         accuracies: (epoch, test accuracy in percent) of each test.
     """
 
@@ -169,7 +169,7 @@ class Trainer:
         """Return the measurements of the finished epochs.
 
         Raises:
-            ValueError: if no epoch has been tested.
+            ValueError: If no epoch has been tested.
         """
         if not self.accuracies:
             raise ValueError(f"No epoch has been tested after {self.done} of {self.steps} steps.")
@@ -195,8 +195,8 @@ def augment_batch(images: Tensor, policies: Sequence[Policy], generator: torch.G
 
     Args:
         images: uint8.
-        policies: applied in this order.
-        generator: source of the draws.
+        policies: Applied in this order.
+        generator: Source of the draws.
     """
     for policy in policies:
         images = apply_batch(images, policy.sample(len(images), generator))
@@ -209,9 +209,9 @@ def sgd(
     """Return SGD with Nesterov momentum 0.9; its learning rate is 0 until it is set.
 
     Args:
-        network: what to train.
+        network: What to train.
         weight_decay: L2 penalty.
-        undecayed: names of parameters without the penalty.
+        undecayed: Names of parameters without the penalty.
     """
     named = list(network.named_parameters())
     groups: list[dict[str, Any]] = [
