@@ -34,11 +34,11 @@ def random_baseline(policy: Policy, seed: int = 0) -> Policy:
     the new op's side is random.
 
     Args:
-        policy: a policy whose ``about`` names its search space.
-        seed: chooses the permutations and sides.
+        policy: A policy whose ``about`` names its search space.
+        seed: Chooses the permutations and sides.
 
     Raises:
-        ValueError: if the policy names no search space.
+        ValueError: If the policy names no search space.
 
     Example:
         >>> from learned_augment import Policy
@@ -79,10 +79,10 @@ class _Table(NamedTuple):
     """The ranges of a policy's ops, each field (O,).
 
     Attributes:
-        identity_value: the value that changes nothing, or the only value.
-        below: distance from it to the low end.
-        above: distance from it to the high end.
-        whole: whether its values are whole numbers.
+        identity_value: The value that changes nothing, or the only value.
+        below: Distance from it to the low end.
+        above: Distance from it to the high end.
+        whole: Whether its values are whole numbers.
     """
 
     identity_value: Tensor

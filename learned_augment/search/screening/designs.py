@@ -1,4 +1,4 @@
-"""Designs: which ops a policy applies, how strongly and how often; random ones, and the best one.
+"""Designs say which ops a policy applies, how strongly and how often.
 
 Shapes: F factors, O ops, N designs, V = F + O + 4 variables of the regression.
 """
@@ -30,22 +30,23 @@ __all__ = [
 ]
 
 Design = tuple[tuple[int, float], ...]
-"""Pairs (factor, probability), by factor; an op occurs once at most."""
+"""Pairs (factor, probability), sorted by factor; a factor is a position in the list of factors, and
+an op occurs at most once."""
 
 Pool = tuple[tuple[int, ...], ...]
-"""Ops to draw one from, each as its factors to draw one from."""
+"""Ops of which one is drawn for an image, then one of the factors that stand for the op."""
 
 UNIFORM = 0.125
-"""The probability of each op in RandAugment, two of fourteen, to the nearest that is tried."""
+"""The probability that is tried and is nearest to that of an op in RandAugment, 2 in 14."""
 
 USUAL_BASE = ("PadCrop", "Flip")
 """Ops of the usual base augmentation, crop and flip."""
 
 WIDE = 5.0
-"""How many times larger the effects of the usual base augmentation's ops may be."""
+"""How many times larger the effects of crop and flip may be than those of other ops."""
 
 USUAL = 0.5
-"""The probability at which a factor's variable is 1."""
+"""The probability at which the variable of a factor is 1."""
 
 
 def design_policy(factors: Sequence[Factor], design: Design) -> Policy:
@@ -82,11 +83,11 @@ def random_designs(
     a quarter.
 
     Args:
-        factors: what there is.
-        count: number of designs.
-        inclusion: fraction of the ops in a design of the first half.
-        generator: to draw from.
-        base: in every design, but for the ops that are drawn.
+        factors: All ops and strengths.
+        count: Number of designs.
+        inclusion: Fraction of the ops that a design of the first half applies.
+        generator: The source of random numbers.
+        base: A design that every other contains, except for ops that are drawn at another strength.
     """
     chosen: list[list[tuple[int, float]]] = [[] for _ in range(count)]
     kinds = ((inclusion, USUAL), (min(2 * inclusion, 1.0), USUAL / 2))
@@ -106,13 +107,14 @@ def random_designs(
 
 
 def variables(factors: Sequence[Factor], designs: Sequence[Design]) -> Tensor:
-    """Return what the regression sees of designs, (N, V) float64.
+    """Return the variables of the regression, (N, V) float64.
 
-    A factor's variable is 1 where it is applied to half of the images, and grows as the root of
-    the probability. Then comes the sum of each op over its strengths, which have much in common.
-    Last come sums over all ops but those of the usual base augmentation, whose effects are large
-    and their own: over the geometric ops, over all, over all weighted by magnitude, and a tenth of
-    the square of the sum: many ops together help less than their effects add up to.
+    The first F variables are the amounts of the factors: 1 where a factor is applied to half of the
+    images; an amount grows as the root of the probability. The next O are sums of these over the
+    strengths of an op, which have much in common. The last four leave out crop and flip, whose
+    effects are large and their own: the sum over geometric ops, over all ops, over all ops weighted
+    by magnitude, and a tenth of the square of the sum over all, as many ops together help less than
+    their effects add up to.
     """
     amounts = torch.zeros(len(designs), len(factors), dtype=torch.float64)
     for row, design in zip(amounts, designs, strict=True):
@@ -160,10 +162,10 @@ def best_design(
     """Return the design of the smallest predicted error, found by changing one op at a time.
 
     Args:
-        factors: what there is.
+        factors: All ops and strengths.
         coefficients: (V,) of the variables.
-        starts: designs to change.
-        steps: changes of each at most; None for as many as lead to less.
+        starts: The designs that are changed.
+        steps: Most changes of each; None for as many as reduce the predicted error.
     """
     units, square = _units(factors), float(coefficients[-1])
     own: list[float] = (units @ coefficients[:-1]).tolist()

@@ -17,9 +17,9 @@ def effects_data(record: Record, epochs: int, images: int) -> dict[str, Any]:
     """Return by how many percent each factor reduces errors, as JSON.
 
     Args:
-        record: trials so far.
-        epochs: of the training that the policy is to serve.
-        images: of that training.
+        record: Trials so far.
+        epochs: Epochs of the training that the policy is to serve.
+        images: Number of its images.
     """
     regression, alone = record.regression(), record.alone()
     effects, errors = -regression.predict(alone), regression.spread(alone)

@@ -1,4 +1,4 @@
-"""Who takes part in the race: policies that need no search, and those that the regression finds."""
+"""Policies that take part in the race: those that need no search, and those that it finds."""
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -34,10 +34,10 @@ class Entrant:
     """A policy in the race.
 
     Attributes:
-        name: what it is called; no two have the same name.
-        policies: applied to every training image, in this order.
-        found: whether the search made the policy.
-        design: of a policy that the regression can predict.
+        name: What it is called; no two have the same name.
+        policies: Applied to every training image, in this order.
+        found: Whether the search made the policy.
+        design: The policy as a design; None if the regression cannot predict it.
     """
 
     name: str
@@ -49,8 +49,8 @@ class Entrant:
         """Return whether it applies only ops that a search may use.
 
         Args:
-            ops: those to use; None for any.
-            exclude: those to leave out.
+            ops: Names of the ops that may be used; None for any.
+            exclude: Names of the ops to leave out.
         """
         applied = {
             op
@@ -80,9 +80,9 @@ def known_entrants(factors: Sequence[Factor], base: Entrant, image_size: int) ->
     """Return the policies that need no search.
 
     Args:
-        factors: what the regression knows; it sees RandAugment as the design nearest to it.
-        base: the base augmentation to put before some of them; or "none".
-        image_size: side of the images in pixels.
+        factors: What the regression knows; it sees RandAugment as the design nearest to it.
+        base: The base augmentation to put before some of them; or "none".
+        image_size: Side of the images in pixels.
     """
     uniform = uniform_design(factors)
     entrants = [
@@ -106,10 +106,10 @@ def found_entrants(
     """Return what the search found as entrants.
 
     Args:
-        factors: what there is.
-        designs: policies that apply each of their ops.
-        base: applied before the ops of a pool.
-        pools: what to draw from, and how many ops of it to apply to an image.
+        factors: What there is.
+        designs: Policies that apply each of their ops.
+        base: Applied before the ops of a pool.
+        pools: What to draw from, and how many ops of it to apply to an image.
     """
     found: list[tuple[str, Policy, Design | None]] = [
         (_names(factors, design), design_policy(factors, design), design) for design in designs

@@ -18,7 +18,7 @@ MAGNITUDES = (0.2, 0.4, 0.8)
 """Weak, medium, strong."""
 
 MEDIUM = MAGNITUDES[1]
-"""That of an op with one value."""
+"""The magnitude of an op that has a single value."""
 
 _SAMPLE = 64
 
@@ -28,10 +28,10 @@ class Factor:
     """An op at a strength.
 
     Attributes:
-        op: its name.
-        value: in the op's unit.
-        magnitude: of the value, in the space; medium for an op with one value.
-        mirrored: whether values on both sides of the identity are equally likely: this one, its
+        op: Its name.
+        value: In the op's unit.
+        magnitude: The magnitude in the search space that the value stands for.
+        mirrored: Whether values on both sides of the identity are equally likely: this one, its
             mirror image, and both at half the strength.
     """
 
@@ -65,12 +65,12 @@ def choose_factors(
     """Return every strength of the ops that change the images.
 
     Args:
-        ops: among which to choose, also ops beyond the space; None for all of the space.
-        exclude: ops to leave out.
+        ops: Among which to choose, also ops beyond the space; None for all of the space.
+        exclude: Ops to leave out.
         images: (N, C, H, W) uint8; the first of them show what changes nothing.
 
     Raises:
-        ValueError: if an op is unknown, or no op is left that changes the images.
+        ValueError: If an op is unknown, or no op is left that changes the images.
     """
     check_ops([*(ops or ()), *exclude])
     known = {**{op: _range(op) for op in with_all_ops({})}, **SPACES[SPACE]}

@@ -13,17 +13,17 @@ class ScreeningOptions(Options):
     """Options of a screening; the defaults cost about 20 trainings of the user's data.
 
     Attributes:
-        designs: trials under random policies.
-        refinements: trials under changes of the best policies so far, six at a time.
-        fraction: of the images, that a trial trains on; at least 64 of them, and at most half.
-        inclusion: fraction of the random policies that an op is in.
-        finals: rounds, after the first, of the two best found policies and the two best others.
-        workers: trials at once, each in a process with one thread; 1 trains in this process. 0 is
+        designs: Trials under random policies.
+        refinements: Trials under changes of the best policies so far, six at a time.
+        fraction: Fraction of the images that a trial trains on; at least 64 images, at most half.
+        inclusion: Fraction of the random policies that an op is in.
+        finals: Rounds, after the first, of the two best found policies and the two best others.
+        workers: Trials at once, each in a process with one thread; 1 trains in this process. 0 is
             one a core on a CPU, 1 on a GPU and for a network that the script itself defines. They
             do not change the result.
 
     Raises:
-        ValueError: if a number is out of range.
+        ValueError: If a number is out of range.
     """
 
     minimum: ClassVar = {"designs": 4, "refinements": 0, "finals": 1, "workers": 0}

@@ -39,12 +39,12 @@ class Planner:
     """Plans the trials of a screening; the results of those before decide everything.
 
     Attributes:
-        options: how many trials.
-        settings: the training that the policy is to serve.
-        bases: the base augmentations.
-        known: policies that need no search, for each base augmentation that may be the best.
+        options: How many trials.
+        settings: The training that the policy is to serve.
+        bases: The base augmentations.
+        known: Policies that need no search, for each base augmentation that may be the best.
         labels: (N,) of all images.
-        seed: fixes everything random.
+        seed: Fixes everything random.
     """
 
     options: ScreeningOptions

@@ -38,10 +38,10 @@ def refined(record: Record, base: Design, count: int, generator: torch.Generator
     """Return changes of the best designs, each the best for effects drawn from the posterior.
 
     Args:
-        record: trials so far.
-        base: the best base augmentation.
-        count: number of designs.
-        generator: to draw from.
+        record: Trials so far.
+        base: The best base augmentation.
+        count: Number of designs.
+        generator: The source of random numbers.
     """
     regression = record.regression()
     starts = list(dict.fromkeys([base, *_tried(record, regression)]))[:STARTS]

@@ -31,9 +31,9 @@ class Job:
     """A trial and its purpose.
 
     Attributes:
-        phase: a name of `PHASES`.
-        trial: what to train.
-        entrant: whose policies it trains under.
+        phase: A name of `PHASES`.
+        trial: What to train.
+        entrant: Whose policies it trains under.
     """
 
     phase: str
@@ -46,9 +46,9 @@ class Record:
     """The trials of a screening, in their order.
 
     Attributes:
-        factors: the ops and strengths that are tried.
-        jobs: all trials that are planned.
-        results: the measurements of those that have ended, which are the first ones.
+        factors: The ops and strengths that are tried.
+        jobs: All trials that are planned.
+        results: The measurements of those that have ended, which are the first ones.
     """
 
     factors: Sequence[Factor]

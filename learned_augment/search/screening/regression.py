@@ -23,7 +23,7 @@ class Regression:
     Attributes:
         mean: (V,), change of the log error by one unit of each variable.
         covariance: (V, V).
-        noise: standard deviation of a trial's log error about its prediction.
+        noise: Standard deviation of a trial's log error about its prediction.
     """
 
     mean: Tensor
@@ -42,8 +42,8 @@ class Regression:
         """Return coefficients drawn from the posterior, (V,).
 
         Args:
-            generator: to draw from.
-            boldness: factor of the deviations from the mean.
+            generator: The source of random numbers.
+            boldness: Factor of the deviations from the mean.
         """
         values, vectors = torch.linalg.eigh(self.covariance)
         normal = torch.randn(len(values), generator=generator, dtype=torch.float64)
@@ -52,7 +52,7 @@ class Regression:
 
 
 def fit_regression(variables: Tensor, groups: Tensor, target: Tensor) -> Regression:
-    """Fit the log errors of trials; the prior's width and the noise are those of most evidence.
+    """Fit the log errors of trials, with the prior's width and noise that have most evidence.
 
     Args:
         variables: (N, V).

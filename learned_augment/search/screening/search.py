@@ -185,7 +185,7 @@ class Screening:
         """Check that some trial does better than to guess the largest class.
 
         Raises:
-            ValueError: if none does.
+            ValueError: If none does.
         """
         counts = torch.bincount(self.planner.labels).double()
         chance = float(counts.max() / counts.sum())
@@ -283,5 +283,5 @@ class Screening:
 
 
 def _one_thread() -> AbstractContextManager[None]:
-    """Let sums be rounded as in every other process, whatever else the machine does."""
+    """Compute with one thread, so that sums are rounded as in every other process."""
     return isolated(0, precise=True, threads=1)

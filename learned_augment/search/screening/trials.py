@@ -23,11 +23,11 @@ class Trial:
     """A training to be done.
 
     Attributes:
-        policies: applied to every training image, in this order.
-        fraction: of the images to train on.
-        split: which of them, counted from 0.
-        seed: of everything else that is random.
-        recipe: how to train.
+        policies: Applied to every training image, in this order.
+        fraction: Fraction of the images that train.
+        split: Number of the split that chooses them, from 0.
+        seed: Seed of everything else that is random.
+        recipe: Epochs, batches and rates of the training.
     """
 
     policies: tuple[Policy, ...]
@@ -42,8 +42,8 @@ class Measured:
     """Measurements of a trial.
 
     Attributes:
-        error: expected error rate, see `expected_error`.
-        accuracy: fraction of the validation images.
+        error: Expected error rate, see `expected_error`.
+        accuracy: Fraction of the validation images.
     """
 
     error: float
@@ -62,12 +62,12 @@ class Laboratory:
     Attributes:
         images: (N, C, H, W) uint8, to train on.
         labels: (N,).
-        validation: images and labels that validate all trials; None for those of the former that
+        validation: Images and labels that validate all trials; None for those of the former that
             a trial does not train on.
-        classes: class names.
-        network: name, factory or module.
-        device: where to train.
-        seed: of the splits.
+        classes: Class names.
+        network: Name, factory or module.
+        device: Where to train.
+        seed: Seed of the splits.
     """
 
     images: Tensor
@@ -129,9 +129,9 @@ def training_part(labels: Tensor, fraction: float, split: int, seed: int) -> Ten
 
     Args:
         labels: (N,).
-        fraction: of the images, in (0, 1).
-        split: which split, counted from 0.
-        seed: of the order.
+        fraction: Fraction of the images that train, in (0, 1).
+        split: Which split, counted from 0.
+        seed: Seed of the order.
     """
     generator = torch.Generator().manual_seed(seed)
     inside = torch.zeros(len(labels), dtype=torch.bool)
