@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 
 import torch
-from torchvision.transforms import AutoAugmentPolicy
 
 from learned_augment import Policy
-from learned_augment.builders import from_layers, from_torchvision, rand_augment, trivial_augment
+from learned_augment.builders import from_layers
+from learned_augment.evaluation.named_policies import named_policy
 
 __all__ = ["BASELINES", "STRENGTHS", "Design", "baseline", "design", "design_policy", "job_names"]
 
@@ -58,11 +58,6 @@ def design_policy(chosen: Design) -> tuple[Policy, ...]:
     return (from_layers(layers, {"name": "random"}),) if layers else ()
 
 
-_CROP = from_layers([[("PadCrop", 1.0, 0.125)]], {"name": "crop"})
-_FLIP = from_layers([[("Flip", 1.0, 0.5)]], {"name": "flip"})
-
-_BASES = {"": (), "crop": (_CROP,), "flip": (_FLIP,), "crop-flip": (_CROP, _FLIP)}
-
 _FIRST = (
     "none",
     "crop-flip",
@@ -101,23 +96,10 @@ BASELINES = (*_FIRST, *_REST)
 
 def baseline(name: str, image_size: int) -> tuple[Policy, ...]:
     """Return the policies of a baseline, in their order."""
-    base, _, policy = name.rpartition("+")
-    return (*_BASES[base], *_alone(policy, image_size))
-
-
-def _alone(name: str, image_size: int) -> tuple[Policy, ...]:
-    if name == "none":
-        return ()
-    if name in _BASES:
-        return _BASES[name]
-    if name == "trivialaugment":
-        return (trivial_augment(image_size),)
-    if name == "autoaugment":
-        return (from_torchvision(AutoAugmentPolicy.CIFAR10),)
-    if name.startswith("randaugment-"):
-        n, m = map(int, name.split("-")[1:])
-        return (rand_augment(n, m),)
-    return (Policy.load(name),)
+    # Two policies, as the table was measured; "crop-flip" as one policy would draw otherwise.
+    parts = name.replace("crop-flip", "crop+flip").split("+")
+    named = [named_policy(part, image_size=image_size) for part in parts]
+    return tuple(policy for one in named for policy in one.policies)
 
 
 def job_names(policies: int) -> Iterator[str]:
