@@ -22,6 +22,7 @@ from torchvision.transforms import v2
 from benchmarks.detection.coco import Photo, Split
 from benchmarks.detection.masks import outline_mask
 from learned_augment import LearnedAugment, Policy
+from learned_augment._validation import check_at_least
 
 __all__ = ["Schedule", "Training", "augmentation", "sample"]
 
@@ -50,9 +51,7 @@ class Schedule:
     warm_up: int = 1000
 
     def __post_init__(self) -> None:
-        for name, low in (("epochs", 1), ("batch_size", 1), ("warm_up", 0)):
-            if getattr(self, name) < low:
-                raise ValueError(f"{name} must be {low} or more, got {getattr(self, name)}.")
+        check_at_least(self, epochs=1, batch_size=1, warm_up=0)
         if not 0 < self.learning_rate < float("inf"):
             raise ValueError(f"Expected learning_rate > 0, got {self.learning_rate}.")
 

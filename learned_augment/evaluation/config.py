@@ -1,7 +1,6 @@
 """The settings of a comparison, checked."""
 
 import math
-import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any, TypeAlias
 
 import torch
 
-from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS, PolicyChoice
+from learned_augment._validation import whole_number
+from learned_augment.evaluation.named_policies import PolicyChoice, check_base
 from learned_augment.evaluation.result import LEAST_INTEREST, ComparisonResult
 from learned_augment.models import NetworkChoice
 from learned_augment.training import Recipe
@@ -105,7 +105,7 @@ class CompareConfig:
         return cls(**given)
 
     def __post_init__(self) -> None:
-        for names, convert in ((_WHOLE, _whole), (_REAL, _real), (_FLAGS, _flag)):
+        for names, convert in ((_WHOLE, whole_number), (_REAL, _real), (_FLAGS, _flag)):
             for name in names:
                 if (value := getattr(self, name)) is not None:
                     object.__setattr__(self, name, convert(name, value))
@@ -121,11 +121,8 @@ class CompareConfig:
             )
         if self.workers is not None and self.workers < 1:
             raise ValueError(f"workers must be 1 or more, or None, got {self.workers}.")
-        if self.base is not None and self.base not in BASE_AUGMENTATIONS:
-            raise ValueError(
-                f"No base augmentation named {self.base!r}. Available: "
-                f"{', '.join(BASE_AUGMENTATIONS)}."
-            )
+        if self.base is not None:
+            check_base(self.base)
         _ = self.recipe  # its own checks
 
     def _check_policies(self) -> None:
@@ -153,15 +150,6 @@ class CompareConfig:
         if isinstance(self.policies, Mapping):
             return list(self.policies.items())
         return [(None, choice) for choice in self.policies]
-
-
-def _whole(name: str, value: Any) -> int:
-    try:
-        if type(value).__name__ in ("bool", "bool_"):
-            raise TypeError
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"Expected {name} as a whole number, got {value!r}.") from None
 
 
 def _real(name: str, value: Any) -> float:

@@ -17,6 +17,7 @@ __all__ = [
     "NamedPolicy",
     "PolicyChoice",
     "baseline_name",
+    "check_base",
     "named_policy",
     "names_base",
     "policy_names",
@@ -110,10 +111,7 @@ def named_policy(
         >>> named.placement, [policy.name for policy in named.policies]
         ('after crop-flip', ['crop-flip', 'randaugment'])
     """
-    if base not in BASE_AUGMENTATIONS:
-        raise ValueError(
-            f"No base augmentation named {base!r}. Available: {', '.join(BASE_AUGMENTATIONS)}."
-        )
+    check_base(base)
     wanted: PolicyChoice | None = choice
     if isinstance(choice, str):
         named, wanted = _split(choice)
@@ -128,6 +126,14 @@ def named_policy(
     if base == "none":
         return NamedPolicy(name or called, "alone", (policy,))
     return NamedPolicy(name or f"{base}+{called}", f"after {base}", (*_base_policies(base), policy))
+
+
+def check_base(name: str) -> None:
+    """Check that a base augmentation has this name; ValueError, listing those there are, if not."""
+    if name not in [*BASE_AUGMENTATIONS]:  # a mapping would not take what has no hash
+        raise ValueError(
+            f"No base augmentation named {name!r}. Available: {', '.join(BASE_AUGMENTATIONS)}."
+        )
 
 
 def policy_names() -> list[str]:

@@ -2,13 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS
+from learned_augment._validation import whole_number
+from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS, check_base
 from learned_augment.models import NetworkChoice
 from learned_augment.runtime.loop import check_schedule
 from learned_augment.search.callbacks import Callback
@@ -91,12 +91,8 @@ class SearchConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "reduce", "seed", "threads"):
-            number = getattr(self, name)
-            if number is None:
-                continue
-            if isinstance(number, bool) or not isinstance(number, Integral):
-                raise TypeError(f"Expected {name} as a whole number, got {number!r}.")
-            object.__setattr__(self, name, int(number))  # NumPy's numbers too
+            if (number := getattr(self, name)) is not None:
+                object.__setattr__(self, name, whole_number(name, number))
         for name in ("ops", "exclude"):
             names = getattr(self, name)
             if isinstance(names, str):
@@ -105,11 +101,8 @@ class SearchConfig:
             raise ValueError(f"Expected seed from 0 to 2**63 - 1, got {self.seed}.")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"Expected threads to be 1 or more, got {self.threads}.")
-        if self.base not in (None, *BASE_AUGMENTATIONS):
-            raise ValueError(
-                f"No base augmentation named {self.base!r}. Available: "
-                f"{', '.join(BASE_AUGMENTATIONS)}."
-            )
+        if self.base is not None:
+            check_base(self.base)
         check_schedule(None, self.save_every, self.time_budget)
 
     @classmethod

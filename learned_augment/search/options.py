@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from learned_augment._validation import check_at_least
+
 __all__ = ["Options"]
 
 
@@ -28,9 +30,7 @@ class Options:
                 raise ValueError(
                     f"Expected {name} to be one of {', '.join(known)}, got {getattr(self, name)!r}."
                 )
-        for name, low in self.minimum.items():
-            if not low <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be {low:g} or more, got {getattr(self, name)}.")
+        check_at_least(self, **self.minimum)
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Self:

@@ -1,11 +1,11 @@
 """Settings of the papers' searches and of two small ones, by name."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from learned_augment._validation import check_at_least, check_rates
 from learned_augment.models import NetworkChoice
 from learned_augment.training import Recipe
 
@@ -49,15 +49,10 @@ class MethodSettings:
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name, low in (("reduce", 4), ("epochs", 1), ("batch_size", 2)):
-            number = getattr(self, name)
-            if number is not None and number < low:
-                raise ValueError(f"{name} must be {low} or more, got {number}.")
-        if not 0 < self.learning_rate < math.inf or not 0 <= self.weight_decay < math.inf:
-            raise ValueError(
-                "Expected learning_rate > 0 and weight_decay >= 0, got "
-                f"{self.learning_rate} and {self.weight_decay}."
-            )
+        if self.reduce is not None:
+            check_at_least(self, reduce=4)
+        check_at_least(self, epochs=1, batch_size=2)
+        check_rates(self.learning_rate, self.weight_decay)
         if not 0 <= self.cutout < 1:
             raise ValueError(
                 f"Expected cutout as a fraction of the side in [0, 1), got {self.cutout}."

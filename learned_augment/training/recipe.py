@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from learned_augment._validation import check_at_least, check_rates
+
 __all__ = ["PRECISIONS", "Recipe", "cosine"]
 
 PRECISIONS = ("float32", "bfloat16")
@@ -39,14 +41,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {PRECISIONS}, got {self.precision!r}.")
-        for name, low in (("epochs", 1), ("batch_size", 2), ("test_every", 0)):
-            if not low <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be {low} or more, got {getattr(self, name)}.")
-        if not 0 < self.learning_rate < math.inf or not 0 <= self.weight_decay < math.inf:
-            raise ValueError(
-                "Expected learning_rate > 0 and weight_decay >= 0, got "
-                f"{self.learning_rate} and {self.weight_decay}."
-            )
+        check_at_least(self, epochs=1, batch_size=2, test_every=0)
+        check_rates(self.learning_rate, self.weight_decay)
 
     def rate(self, progress: float) -> float:
         """Return the learning rate at ``progress`` in [0, 1] through the training."""
