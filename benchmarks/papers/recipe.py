@@ -4,30 +4,21 @@ Lengths within a training are shares of it, in [0, 1], so that a recipe keeps it
 epochs are fewer.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from learned_augment.training.recipe import PRECISIONS, cosine
+from learned_augment._validation import check_at_least
+from learned_augment.training import Recipe
+from learned_augment.training.recipe import cosine
 
 __all__ = ["SCHEDULES", "PaperRecipe"]
 
 
 @dataclass(frozen=True)
-class PaperRecipe:
-    """SGD with Nesterov momentum 0.9 on the cross-entropy, and everything around it.
-
-    By default the learning rate rises for a tenth of the steps, then falls to zero as a cosine,
-    and gradients are clipped at norm 5. An epoch leaves out the last, incomplete batch.
+class PaperRecipe(Recipe):
+    """A training as the package does it, by default, and what the papers do otherwise.
 
     Attributes:
-        epochs: passes over the training images.
-        batch_size: images per step.
-        learning_rate: the highest one.
-        weight_decay: on every parameter; see `decay_norms`.
-        precision: "float32", or "bfloat16" for torch's autocast to it.
-        channels_last: whether images and weights lie in memory channel by channel of each pixel.
-        test_every: epochs between tests; 0 tests only after the last epoch, which always is.
         schedule: a name of `SCHEDULES`.
         start: learning rate at the start of the warm-up.
         warm_up: share of the training in which the learning rate rises.
@@ -44,13 +35,6 @@ class PaperRecipe:
         ValueError: if a setting is out of range.
     """
 
-    epochs: int = 30
-    batch_size: int = 64
-    learning_rate: float = 0.1
-    weight_decay: float = 5e-4
-    precision: str = "float32"
-    channels_last: bool = False
-    test_every: int = 0
     schedule: str = "cosine"
     start: float = 0.0
     warm_up: float = 0.1
@@ -63,28 +47,10 @@ class PaperRecipe:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        for name, known in (("precision", PRECISIONS), ("schedule", tuple(SCHEDULES))):
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}.")
-        for name, low in (
-            ("epochs", 1),
-            ("batch_size", 2),
-            ("test_every", 0),
-            ("clip", 0),
-            ("copies", 1),
-            ("cutout", 0),
-            ("lighting", 0),
-        ):
-            if not low <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be {low} or more, got {getattr(self, name)}.")
-        self._check_rates()
-
-    def _check_rates(self) -> None:
-        if not 0 < self.learning_rate < math.inf or not 0 <= self.weight_decay < math.inf:
-            raise ValueError(
-                "Expected learning_rate > 0 and weight_decay >= 0, got "
-                f"{self.learning_rate} and {self.weight_decay}."
-            )
+        super().__post_init__()
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {tuple(SCHEDULES)}, got {self.schedule!r}.")
+        check_at_least(self, clip=0, copies=1, cutout=0, lighting=0)
         if not 0 <= self.start <= self.learning_rate:
             raise ValueError(
                 f"start must be from 0 to the learning rate, {self.learning_rate}, got "
@@ -102,10 +68,6 @@ class PaperRecipe:
     def rate(self, progress: float) -> float:
         """Return the learning rate at `progress` in [0, 1] through the training."""
         return SCHEDULES[self.schedule](self, progress)
-
-    def tests(self, epoch: int) -> bool:
-        """Return whether the network is tested after `epoch`, from 1."""
-        return epoch == self.epochs or (self.test_every > 0 and epoch % self.test_every == 0)
 
 
 def _cosine(recipe: PaperRecipe, progress: float) -> float:
