@@ -13,11 +13,12 @@ import json
 import re
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from benchmarks.record import RESULTS, ROOT, load_result
 from learned_augment._io import write_atomically
+from learned_augment._text import markdown
 from learned_augment.evaluation.random_baseline import RANDOM
 from learned_augment.evaluation.result import ComparisonResult
 from learned_augment.evaluation.statistics import Difference
@@ -592,12 +593,6 @@ TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "environment": ("reliability", environment),
 }
 """Every table by its name: the result that it is made of, and how."""
-
-
-def markdown(heads: Sequence[object], rows: Iterable[Sequence[object]]) -> list[str]:
-    """Return the lines of a markdown table."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return ["| " + " | ".join(map(str, line)) + " |" for line in lines]
 
 
 def measured(result: Result) -> str:

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from learned_augment import Policy, list_policies
+from learned_augment._text import markdown
 from learned_augment.backends.dispatch import TABLE, Row
 from learned_augment.cli import build_parser
 from learned_augment.commands import Exit
@@ -116,8 +117,7 @@ def dispatch() -> str:
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a markdown table."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join(markdown(heads, rows))
 
 
 PRINTED: dict[str, Callable[[], str]] = {

@@ -1,8 +1,8 @@
-"""Short texts for messages: tables, first lines of errors, shortened lists, times."""
+"""Short texts: aligned and markdown tables, first lines of errors, lists cut short, times."""
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["align", "duration", "encodable", "first_line", "leading"]
+__all__ = ["align", "duration", "encodable", "first_line", "leading", "markdown", "printable"]
 
 
 def align(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
@@ -20,6 +20,21 @@ def align(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]
         ).rstrip()
         for row in rows
     ]
+
+
+def markdown(
+    heads: Sequence[object], rows: Iterable[Sequence[object]], right: Iterable[int] = ()
+) -> list[str]:
+    """Return the lines of a markdown table.
+
+    Args:
+        heads: One for each column.
+        rows: The cells of each row.
+        right: Columns to align to the right.
+    """
+    numbers = set(right)
+    rule = ["--:" if place in numbers else "---" for place in range(len(heads))]
+    return ["| " + " | ".join(map(str, line)) + " |" for line in (heads, rule, *rows)]
 
 
 def encodable(text: str) -> str:

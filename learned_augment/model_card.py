@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from learned_augment._text import markdown
+
 __all__ = ["model_card", "provenance"]
 
 _TAGS = ["data-augmentation", "image-classification", "computer-vision", "learned-augment"]
@@ -94,9 +96,9 @@ def provenance(about: Mapping[str, Any]) -> dict[str, str]:
 def _table(ops: Mapping[str, Sequence[float]]) -> str:
     drawn = sorted((op for op in ops if sum(ops[op]) > 0), key=lambda op: -sum(ops[op]))
     layers = range(len(ops[drawn[0]]))
-    rows = [["op", *(f"layer {layer + 1}" for layer in layers)], ["---", *("--:" for _ in layers)]]
-    rows += [[op, *(f"{100 * probability:.1f}" for probability in ops[op])] for op in drawn]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    heads = ["op", *(f"layer {layer + 1}" for layer in layers)]
+    rows = [[op, *(f"{100 * probability:.1f}" for probability in ops[op])] for op in drawn]
+    return "\n".join(markdown(heads, rows, right=range(1, len(heads))))
 
 
 def _escaped(text: str) -> str:

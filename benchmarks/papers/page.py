@@ -21,8 +21,8 @@ from benchmarks.papers.figures import DETECTION, SEARCHES, TABLES, Table
 from benchmarks.papers.methods import METHODS
 from benchmarks.papers.policies import placed_policy
 from benchmarks.papers.presets import PRESETS, Preset
-from benchmarks.tables import markdown
 from learned_augment._io import write_atomically
+from learned_augment._text import markdown
 
 __all__ = ["COCO_IMAGES", "hours", "kept", "page", "processes", "short", "train_command"]
 
