@@ -10,11 +10,17 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
+from learned_augment.commands import Exit
 from learned_augment.runtime.loop import Job, StepReport, Stop, run_steps
 
-__all__ = ["OVER", "Stop", "add_training_options", "exit_status", "run_training"]
+__all__ = ["STATUS", "add_training_options", "exit_status", "run_training"]
 
-OVER, INTERRUPTED, WRONG = 3, 130, 2
+STATUS: Mapping[Stop, int] = {
+    "finished": Exit.DONE,
+    "interrupted": Exit.INTERRUPTED,
+    "time budget": 3,
+}
+"""Exit statuses of a training, by what stopped it."""
 # Torch has a class of its own for a GPU's memory only.
 _NO_MEMORY = re.compile(
     "out of (shared )?memory|can('t|not) allocate memory|enough memory|killed by signal: K", re.I
@@ -96,7 +102,7 @@ def exit_status(work: Callable[[], int], smaller: str) -> int:
         return work()
     except KeyboardInterrupt:
         print("Interrupted. The same command goes on from its checkpoint.", file=sys.stderr)
-        return INTERRUPTED
+        return Exit.INTERRUPTED
     except (OSError, ValueError, ModuleNotFoundError, ArithmeticError) as error:
         text = str(error)
         # A worker's error carries its traceback; its last line is the message.
@@ -105,4 +111,4 @@ def exit_status(work: Callable[[], int], smaller: str) -> int:
         if not isinstance(error, MemoryError) and not _NO_MEMORY.search(str(error)):
             raise
         print(f"error: out of memory; give a smaller {smaller}.", file=sys.stderr)
-    return WRONG
+    return Exit.MISTAKE

@@ -28,13 +28,7 @@ from benchmarks.detection.coco import Split, annotations_sha256, read_split, wit
 from benchmarks.detection.evaluation import check_readable, evaluate
 from benchmarks.detection.models import MODELS, build_detector, load_backbone
 from benchmarks.detection.training import Schedule, Training
-from benchmarks.training_loop import (
-    INTERRUPTED,
-    OVER,
-    add_training_options,
-    exit_status,
-    run_training,
-)
+from benchmarks.training_loop import STATUS, add_training_options, exit_status, run_training
 from learned_augment import Policy, builders
 from learned_augment.evaluation.named_policies import named_policy
 from learned_augment.runtime.checkpoint import differences
@@ -93,7 +87,7 @@ def _run(options: argparse.Namespace) -> int:
             f"Stopped ({stop}) at step {training.done} of {training.steps}; {checkpoint} is kept."
         )
         print("The same command goes on from there.")
-        return OVER if stop == "time budget" else INTERRUPTED
+        return STATUS[stop]
     result = evaluate(training.model, val, masks=masks, device=device)
     row = {"model": options.model, "policy": options.policy, "seed": options.seed, **result}
     print(json.dumps(row, indent=1))

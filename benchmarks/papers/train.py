@@ -31,9 +31,10 @@ from benchmarks.papers.job import Job, parser, preset_table, read_job
 from benchmarks.papers.recipe import PaperRecipe
 from benchmarks.papers.records import Record
 from benchmarks.papers.trainer import PaperTrainer
-from benchmarks.training_loop import INTERRUPTED, OVER, Stop, exit_status, run_training
+from benchmarks.training_loop import STATUS, exit_status, run_training
 from learned_augment._text import duration
 from learned_augment.runtime.distributed import init_processes, rank, world_size
+from learned_augment.runtime.loop import Stop
 from learned_augment.runtime.rng import isolated
 from learned_augment.training import find_device
 
@@ -69,8 +70,7 @@ def _run(options: argparse.Namespace) -> int:
     for seed in [seed for seed in options.seeds if seed not in record.seeds]:
         stop = _train(job, data, seed, device, record, start + 60 * options.time_budget)
         if stop != "finished":
-            code = OVER if stop == "time budget" else INTERRUPTED
-            return 0 if world_size() > 1 else code
+            return 0 if world_size() > 1 else STATUS[stop]
     if rank() == 0:
         print(record.summary())
     return 0
