@@ -13,22 +13,24 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from os import cpu_count, sched_getaffinity
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from learned_augment._io import write_atomically
+from learned_augment.runtime.rng import usable_cores
 
 __all__ = [
     "CHECKPOINTS",
+    "PACKAGES",
     "RESULTS",
     "ROOT",
     "before_and_after",
     "circumstances",
     "load_result",
     "save_result",
+    "versions",
 ]
 
 ROOT = Path(__file__).parent.parent
@@ -104,9 +106,8 @@ def load_result(name: str) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """Return processor, cores that may be used, graphics card (or None) and system."""
-    cores = len(sched_getaffinity(0)) if sys.platform == "linux" else cpu_count()
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"cpu": _cpu(), "cores": cores, "gpu": gpu, "system": platform.system()}
+    return {"cpu": _cpu(), "cores": usable_cores(), "gpu": gpu, "system": platform.system()}
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from learned_augment.runtime.rng import usable_cores
 from learned_augment.runtime.signals import ignore_interrupts
 
 __all__ = ["WorkerError", "Workers", "core_count", "in_processes", "needs_no_script"]
@@ -120,11 +121,7 @@ def needs_no_script(thing: object) -> bool:
 
 def core_count() -> int:
     """Return the number of cores that this process may use, 1 if it may not start processes."""
-    if multiprocessing.current_process().daemon:
-        return 1
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return 1 if multiprocessing.current_process().daemon else usable_cores()
 
 
 def _names_script(payload: bytes) -> bool:

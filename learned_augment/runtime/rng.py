@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import TypeVar
@@ -9,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-__all__ = ["default_threads", "isolated", "thread_count"]
+__all__ = ["default_threads", "isolated", "thread_count", "usable_cores"]
 
 T = TypeVar("T")
 
@@ -59,7 +60,12 @@ def default_threads() -> int:
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     if first.isdecimal() and int(first) > 0:
         return int(first)
-    if hasattr(os, "sched_getaffinity"):  # not on every system
+    return usable_cores()
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
