@@ -227,8 +227,10 @@ def test_true_magnitude_gradients_follow_the_op_and_leave_unused_pairs_alone():
     for image, pair in enumerate(seen["drawn"].choice.tolist()):
         used[pair] |= bits[image]
     assert (seen["by_magnitude"][~used] == 0).all()
-    assert (seen["by_magnitude"][used & one.pairs.has_magnitude] != 0).any()
-    assert (seen["by_magnitude"][~one.pairs.has_magnitude] == 0).all()
+    ends = [one.pairs.values(torch.full((105, 2), end)) for end in (0.0, 1.0)]
+    has_magnitude = ends[0] != ends[1]
+    assert (seen["by_magnitude"][used & has_magnitude] != 0).any()
+    assert (seen["by_magnitude"][~has_magnitude] == 0).all()
 
 
 def test_the_graph_of_the_magnitudes_does_not_change_the_images():

@@ -65,11 +65,6 @@ class Pairs:
         """Which slots take a random side of their identity value, (S, K) bool."""
         return self._by_slot([float(span.mirrored) for span in self.space.values()]) > 0
 
-    @property
-    def has_magnitude(self) -> Tensor:
-        """Which slots have a magnitude that matters, (S, K) bool."""
-        return self._by_slot([span.high - span.low for span in self.space.values()]) != 0
-
     def values(self, magnitude: Tensor) -> Tensor:
         """Return the values (S, K), in units, of magnitudes (S, K); differentiable."""
         low = self._by_slot([span.low for span in self.space.values()])
