@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from benchmarks.record import RESULTS, save_result
-from learned_augment.datasets.load import ImageData, load_images
+from learned_augment.datasets.image_data import ImageData
+from learned_augment.datasets.load import load_images
 from learned_augment.search import SearchReport, search
 
 # DADA's published CIFAR-10 settings with a network of the same family that ten minutes of one core

@@ -26,7 +26,8 @@ from benchmarks.record import RESULTS, save_result
 from learned_augment import Policy
 from learned_augment.backends.dispatch import apply_batch
 from learned_augment.builders import deep_trivial_augment
-from learned_augment.datasets.load import ImageData, load_images
+from learned_augment.datasets.image_data import ImageData
+from learned_augment.datasets.load import load_images
 from learned_augment.evaluation.statistics import paired_difference
 from learned_augment.runtime.rng import isolated
 from learned_augment.search import PreparedSearch, prepare

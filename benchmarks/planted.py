@@ -34,7 +34,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from benchmarks.record import RESULTS, save_result
 from learned_augment.backends.dispatch import apply_batch
-from learned_augment.datasets.load import ImageData, load_images
+from learned_augment.datasets.image_data import ImageData
+from learned_augment.datasets.load import load_images
 from learned_augment.policy import Plan, Policy
 from learned_augment.search import search
 from learned_augment.search_spaces import SPACES

@@ -19,7 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks.record import save_result
-from learned_augment.datasets.load import ImageData, load_images
+from learned_augment.datasets.image_data import ImageData
+from learned_augment.datasets.load import load_images
 from learned_augment.evaluation.named_policies import named_policy
 from learned_augment.search import PreparedSearch, prepare
 from learned_augment.training import Recipe, train_network

@@ -44,7 +44,7 @@ from benchmarks.throughput_cases import (
 )
 from learned_augment import LearnedAugment
 
-__all__ = ["run_cases", "time_cases"]
+__all__ = ["run_cases", "seed", "time_cases"]
 
 BATCHES = {32: 128, 224: 64}
 VARYING = (32, 224, 640)

@@ -28,6 +28,7 @@ from learned_augment import LearnedAugment, Policy
 from learned_augment.builders import from_torchvision, trivial_augment
 
 __all__ = [
+    "SEED",
     "Case",
     "Images",
     "Input",

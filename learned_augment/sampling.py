@@ -9,7 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["HOST", "NOISE", "Draw", "Tables", "choose", "random_numbers", "tables"]
+__all__ = [
+    "HOST",
+    "NOISE",
+    "Draw",
+    "Integers",
+    "Singles",
+    "Tables",
+    "choose",
+    "random_numbers",
+    "tables",
+]
 
 HOST = torch.device("cpu")
 """Where policies and plans live, whatever the user's default device is."""

@@ -14,7 +14,7 @@ from learned_augment._io import write_atomically
 from learned_augment._text import encodable
 from learned_augment.ops import OPS
 
-__all__ = ["TENSORS", "check_depth", "decode", "encode", "list_policies", "read", "write"]
+__all__ = ["KEY", "TENSORS", "check_depth", "decode", "encode", "list_policies", "read", "write"]
 
 FORMAT = 2
 KEY = "learned_augment"

@@ -24,7 +24,7 @@ from benchmarks.detection.masks import outline_mask
 from learned_augment import LearnedAugment, Policy
 from learned_augment._validation import check_at_least
 
-__all__ = ["Schedule", "Training", "augmentation", "sample"]
+__all__ = ["Schedule", "Training", "augmentation", "photo_masks", "sample"]
 
 Sample = tuple[Tensor, dict[str, Tensor]]
 

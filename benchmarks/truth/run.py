@@ -36,7 +36,17 @@ from learned_augment.datasets.load import load_images
 from learned_augment.runtime.rng import isolated
 from learned_augment.training import Recipe, Trainer
 
-__all__ = ["DATA", "calibrated", "load_data", "policies_and_seed", "read_rows", "recipe"]
+__all__ = [
+    "CPU",
+    "DATA",
+    "NETWORK",
+    "append_row",
+    "calibrated",
+    "load_data",
+    "policies_and_seed",
+    "read_rows",
+    "recipe",
+]
 
 
 @dataclass(frozen=True)

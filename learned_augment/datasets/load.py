@@ -24,7 +24,7 @@ from learned_augment.datasets.items import (
     read_items,
 )
 
-__all__ = ["ImageData", "LabeledImages", "Source", "load_all_images", "load_images"]
+__all__ = ["Source", "load_all_images", "load_images"]
 
 _Stored = TypeVar("_Stored")
 

@@ -7,12 +7,12 @@ from typing import Any
 from learned_augment.datasets.load import Source, load_images
 from learned_augment.evaluation.config import CompareConfig, Policies
 from learned_augment.evaluation.named_policies import NamedPolicy, named_policy, names_base
-from learned_augment.evaluation.result import ComparisonResult, Run
+from learned_augment.evaluation.result import ComparisonResult
 from learned_augment.evaluation.runner import Comparison
 from learned_augment.runtime.rng import isolated
 from learned_augment.training import find_device
 
-__all__ = ["CompareConfig", "ComparisonResult", "Run", "compare"]
+__all__ = ["compare"]
 
 
 def compare(

@@ -9,7 +9,8 @@ import torch
 
 from learned_augment.builders import from_layers
 from learned_augment.evaluation import runner as rooms
-from learned_augment.evaluation.compare import ComparisonResult, compare
+from learned_augment.evaluation.compare import compare
+from learned_augment.evaluation.result import ComparisonResult
 from tests.training.test_training import linear, made_data
 
 INVERT = from_layers([[("Invert", 1.0, 0.0)]], {"name": "invert", "placement": "replaces"})
