@@ -9,7 +9,7 @@ What differs from the reference: images are not grouped by aspect ratio, which s
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from benchmarks.detection.coco import Photo, Split
 from benchmarks.detection.masks import outline_mask
 from learned_augment import LearnedAugment, Policy
 from learned_augment._validation import check_at_least
+from learned_augment.runtime.signals import ignore_interrupts
 
 __all__ = ["Schedule", "Training", "augmentation", "photo_masks", "sample"]
 
@@ -199,6 +200,8 @@ class Training:
         if self.done % self.epoch_steps == 0:
             self.losses.append(statistics.fmean(self._running))
             self._running = []
+        if self.done == self.steps:
+            self._stream.close()  # ends its workers
         return {"loss": loss}
 
     def _learn(self, losses: dict[str, Tensor]) -> float:
@@ -230,7 +233,7 @@ class Training:
         self.losses, self._running = list(state["losses"]), list(state["running"])
         self._stream = self._batches()
 
-    def _batches(self) -> Iterator[list[Sample]]:
+    def _batches(self) -> Generator[list[Sample], None, None]:
         """Yield what is left of this epoch, then the epochs after it."""
         for epoch in range(self.epoch, self._schedule.epochs):
             yield from DataLoader(
@@ -238,6 +241,7 @@ class Training:
                 batch_sampler=self._keys(epoch)[self.done % self.epoch_steps :],
                 num_workers=self._workers,
                 collate_fn=list,
+                worker_init_fn=ignore_interrupts,
                 generator=torch.Generator(),
             )
 

@@ -2,7 +2,10 @@
 
 import json
 import math
+import multiprocessing
+import os
 import re
+import signal
 
 import numpy as np
 import pytest
@@ -304,6 +307,22 @@ def test_processes_that_read_images_change_nothing(coco, tmp_path):
     here, there = new_training(coco, epochs=1), new_training(coco, epochs=1, workers=1)
     run(here, tmp_path / "here.pt")
     run(there, tmp_path / "there.pt")
+    assert_same(weights(here), weights(there))
+
+
+def test_processes_that_read_images_leave_signals_alone_and_end_with_the_last_step(coco):
+    here, there = new_training(coco, epochs=1), new_training(coco, epochs=1, workers=1)
+    others = multiprocessing.active_children()  # of tests that ran before in this process
+    there.step()
+    workers = [worker for worker in multiprocessing.active_children() if worker not in others]
+    assert workers
+    for number in (signal.SIGINT, signal.SIGTERM):
+        os.kill(workers[0].pid, number)
+    there.step()
+    assert there.done == there.steps
+    assert not {*workers} & {*multiprocessing.active_children()}
+    for _ in range(here.steps):
+        here.step()
     assert_same(weights(here), weights(there))
 
 
