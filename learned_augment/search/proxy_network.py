@@ -103,9 +103,13 @@ class ProxyNetwork:
 
     def update(self, grads: Tensors, rate: float) -> None:
         """Take one training step, with clipping."""
-        scale = (self.clip / norm(grads)).clamp(max=1.0)
-        self.velocity = self._velocity({n: g * scale.to(g.dtype) for n, g in grads.items()})
+        self.velocity = self._velocity(self.clipped(grads))
         self.weights = look_ahead(self.weights, self.velocity, rate)
+
+    def clipped(self, grads: Tensors) -> Tensors:
+        """Return a gradient of the same direction that is no longer than allowed."""
+        scale = (self.clip / norm(grads)).clamp(max=1.0)
+        return {n: g * scale.to(g.dtype) for n, g in grads.items()}
 
     def _velocity(self, grads: Tensors) -> Tensors:
         return momentum_step(self.weights, grads, self.velocity, self.momentum, self.weight_decay)

@@ -11,7 +11,7 @@ from learned_augment._text import leading
 from learned_augment.models.norms import norm_parameters
 from learned_augment.runtime.checkpoint import encode, read
 from learned_augment.runtime.distributed import rank, shard
-from learned_augment.search.alignment import Tensors, norm
+from learned_augment.search.alignment import Tensors
 from learned_augment.search.batches import BaseAugmentation, Indices, Normalize
 from learned_augment.search.presets import MethodSettings
 from learned_augment.search.proxy_network import ProxyNetwork, cosine_rate
@@ -95,9 +95,7 @@ class Pretraining:
         decayed = {
             n: g if n in self.no_decay else g + decay * network.weights[n] for n, g in grads.items()
         }
-        scale = (_CLIP / norm(decayed)).clamp(max=1.0)
-        for name, grad in decayed.items():
-            grad = grad * scale.to(grad.dtype)
+        for name, grad in network.clipped(decayed).items():
             velocity = _MOMENTUM * network.velocity[name] + grad
             network.velocity[name] = velocity
             network.weights[name] = network.weights[name] - rate * (grad + _MOMENTUM * velocity)
