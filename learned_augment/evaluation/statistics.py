@@ -3,10 +3,12 @@
 import math
 import statistics
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 __all__ = [
     "Difference",
+    "Outcome",
+    "outcome",
     "paired_difference",
     "pairs_needed",
     "percent_fewer",
@@ -15,6 +17,8 @@ __all__ = [
 ]
 
 LEVEL, POWER = 0.95, 0.8
+
+Outcome: TypeAlias = Literal["helps", "hurts", "unclear"]
 
 
 class Difference(NamedTuple):
@@ -31,6 +35,11 @@ class Difference(NamedTuple):
     low: float
     high: float
     pairs: int
+
+
+def outcome(low: float, high: float) -> Outcome:
+    """Return the side of 0 that holds an interval; "unclear" if the interval contains 0."""
+    return "helps" if low > 0 else "hurts" if high < 0 else "unclear"
 
 
 def paired_difference(

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from learned_augment.evaluation.statistics import Outcome, outcome
 from learned_augment.ops import OPS
 from learned_augment.policy import Policy
 
@@ -37,9 +38,9 @@ class Effect:
     trials: int
 
     @property
-    def outcome(self) -> Literal["helps", "hurts", "unclear"]:
+    def outcome(self) -> Outcome:
         """Return "helps" for an interval above 0, "hurts" for one below 0, else "unclear"."""
-        return "helps" if self.low > 0 else "hurts" if self.high < 0 else "unclear"
+        return outcome(self.low, self.high)
 
     @property
     def label(self) -> str:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from learned_augment._io import write_atomically
 from learned_augment._text import printable
+from learned_augment.evaluation.statistics import Outcome, outcome
 from learned_augment.ops import OPS
 from learned_augment.policy import Policy
 from learned_augment.reporting.effects import Effects, policy_effects, signed
@@ -126,9 +127,9 @@ class Interval(NamedTuple):
     high: float
 
     @property
-    def outcome(self) -> str:
+    def outcome(self) -> Outcome:
         """Return "helps" for an interval above 0, "hurts" for one below 0, else "unclear"."""
-        return "helps" if self.low > 0 else "hurts" if self.high < 0 else "unclear"
+        return outcome(self.low, self.high)
 
 
 @_styled
@@ -420,8 +421,8 @@ def _draw_intervals(
         color = COLORS[row.outcome]
         axes.hlines(place, row.low, row.high, color=color, linewidth=2)
         axes.plot(row.mean, place, _MARKERS[row.outcome], color=color, markersize=8)
-    for outcome, marker in _MARKERS.items():
-        axes.plot([], [], marker, color=COLORS[outcome], markersize=8, label=words[outcome])
+    for side, marker in _MARKERS.items():
+        axes.plot([], [], marker, color=COLORS[side], markersize=8, label=words[side])
     axes.set_yticks(range(len(rows)), [_shortened(_plain(row.label), 30) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("\n".join(textwrap.wrap(_plain(label), int(width / 12))[:2]))
