@@ -23,6 +23,7 @@ from learned_augment.evaluation.random_baseline import RANDOM
 from learned_augment.evaluation.result import ComparisonResult
 from learned_augment.evaluation.statistics import Difference
 from learned_augment.ops import OPS
+from learned_augment.policy import Policy
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n)(.*?)(<!-- /table -->)", re.DOTALL)
@@ -155,7 +156,10 @@ def screening(result: Result) -> list[str]:
 
 
 def screening_short(_: Result) -> list[str]:
-    """Accuracy of found policies and of the usual choices, one row a data set, for the README."""
+    """Accuracy of returned policies and of the usual choices, one row a data set, for the README.
+
+    A search may return a policy that is known without it; such a row names it and has no lead.
+    """
     rows = []
     for name, called in _SCREENED.items():
         if not (RESULTS / f"screening-{name}.json").is_file():
@@ -163,10 +167,23 @@ def screening_short(_: Result) -> list[str]:
         result = load_result(f"screening-{name}")
         comparison = as_comparison(result["rows"][0]["comparison"])
         cells = [_cells(comparison, policy)[2] for policy in _USUAL]
-        leads = [comparison.difference("found", other) for other in _USUAL if other != "found"]
-        rows.append([called, *cells, paired_cell(min(leads, key=lambda lead: lead.mean))])
-    heads = ["images", *_USUAL.values(), "found over the best of the others, points"]
+        about = Policy.load(RESULTS / f"found-screening-{name}.safetensors").about
+        if about["found"]:
+            lead = _lead_over_the_best(comparison)
+        else:
+            cells[-1] += f": {about['chosen']}"
+            lead = "a known policy"
+        rows.append([called, *cells, lead])
+    heads = ["images", *_USUAL.values(), "lead over the best known policy, points"]
     return markdown(heads, rows)
+
+
+def _lead_over_the_best(comparison: ComparisonResult) -> str:
+    """Return the found policy's lead over the most accurate one that needs no search."""
+    others = [n for n in comparison.placements if n not in ("found", f"{RANDOM}found")]
+    best = max(others, key=lambda name: statistics.fmean(comparison.accuracies(name).values()))
+    lead = comparison.difference("found", best)
+    return f"{paired_cell(lead)}, `{best}`" if lead else ""
 
 
 _SCREENED = {
@@ -182,7 +199,7 @@ _USUAL = {
     "crop-flip": "crop and flip",
     "trivialaugment": "TrivialAugment",
     "randaugment": "RandAugment",
-    "found": "**found**",
+    "found": "**returned by the search**",
 }
 
 

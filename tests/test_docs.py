@@ -69,6 +69,13 @@ def test_the_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch):
             assert printed.getvalue() == block["output"]
 
 
+@pytest.mark.parametrize("number", range(len(BLOCK.findall(PAGES[0].read_text(encoding="utf-8")))))
+def test_a_block_of_the_readme_runs_alone_as_pasted(number, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = list(BLOCK.finditer(PAGES[0].read_text(encoding="utf-8")))[number]["code"]
+    exec(compile(code, f"README block {number}", "exec"), {"__name__": "page"})
+
+
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_the_commands_of_a_page_exist(page):
     from learned_augment.cli import build_parser
