@@ -293,9 +293,8 @@ def _crop(size: Any) -> str:
 
 def _comparison_usage(source: str) -> list[dict[str, str]]:
     code = (
-        "from pathlib import Path\n\n"
         "from learned_augment.evaluation.result import ComparisonResult\n\n"
-        f"result = ComparisonResult.from_json(Path({source!r}).read_text())\nprint(result.table())"
+        f"result = ComparisonResult.load({source!r})\nprint(result.table())"
     )
     return [{"text": "Read the result in Python:", "code": code}]
 

@@ -1,10 +1,11 @@
+import dataclasses
 from itertools import pairwise
 
 import pytest
 
-from learned_augment.reporting.html import result_page
+from learned_augment.reporting.html import policy_page, result_page
 from tests.reporting.browser import CHROMIUM, open_browser
-from tests.reporting.test_html import HOSTILE, curved, measured_page
+from tests.reporting.test_html import HOSTILE, MEASURED, curved, measured_page
 
 PHONE, DESKTOP = 390, 1280
 OUTSIDE = "document.querySelectorAll('script, link, iframe').length"
@@ -43,6 +44,49 @@ def test_a_page_shows_all_figures_without_errors_or_sideways_scrolling(
     assert browser.evaluate(OUTSIDE) == 0
     overflow = f"{SHOWN}.filter(e => e.getBoundingClientRect().right > {width}).length"
     assert browser.evaluate(overflow) == 0
+
+
+LONG = "found 4 (PadCrop, then 1 of AutoContrast, Contrast, Equalize, Posterize, TranslateX)"
+HIDDEN = """[...document.querySelectorAll('table')].filter(table => {
+    const first = table.querySelector('thead th.number').getBoundingClientRect();
+    return first.right > table.closest('.scroll').getBoundingClientRect().right;
+}).map(table => table.textContent.trim().slice(0, 60))"""
+
+
+def raced_policy():
+    """A policy that was chosen in a race of policies with names of many ops."""
+    race = [
+        {"name": name, "found": name == LONG, "full": {"0": 0.02, "1": 0.03}}
+        for name in ("none", "crop, then RandAugment", LONG)
+    ]
+    return dataclasses.replace(MEASURED, about={**MEASURED.about, "race": race, "chosen": "none"})
+
+
+def long_names():
+    """A comparison with a policy of a long name."""
+    result = curved()
+    name = list(result.placements)[-1]
+    placements = {LONG if n == name else n: place for n, place in result.placements.items()}
+    runs = tuple(
+        dataclasses.replace(run, policy=LONG) if run.policy == name else run for run in result.runs
+    )
+    return dataclasses.replace(result, placements=placements, runs=runs, policies={})
+
+
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+@pytest.mark.parametrize(
+    ("make", "tables"),
+    [(lambda: policy_page(raced_policy()), 2), (lambda: result_page(long_names()), 1)],
+    ids=["policy", "comparison"],
+)
+def test_long_names_leave_the_first_numbers_of_a_table_on_the_screen(
+    browser, tmp_path, make, tables, width
+):
+    (tmp_path / "page.html").write_text(make(), encoding="utf-8")
+    browser.open((tmp_path / "page.html").as_uri(), width)
+    assert browser.evaluate("document.querySelectorAll('table').length") == tables
+    assert browser.evaluate(HIDDEN) == []
+    assert browser.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.parametrize("name", ["policy", "comparison"])
