@@ -577,6 +577,48 @@ def _measured(result: Result, part: str) -> str:
     return measured(result["settings"][part]) if part in result["settings"] else "Not measured yet."
 
 
+def peers(result: Result) -> list[str]:
+    """What came of calls of each package, a row for each kind of call."""
+    found = {(row["check"], row["package"]): row["outcomes"] for row in result["rows"]}
+    packages = dict.fromkeys(package for _, package in found)
+    checks = dict.fromkeys(check for check, _ in found)
+    rows = [[check, *(_outcome(found[check, name]) for name in packages)] for check in checks]
+    heads = ["", *(f"{name} {result['versions'][_PIP_NAMES[name]]}" for name in packages)]
+    note = (
+        f"{result['settings']['calls']} calls a cell, with seeds 0 to "
+        f"{result['settings']['calls'] - 1}, on an image of {result['settings']['side']} pixels. "
+    )
+    return [*markdown(heads, rows), "", note + measured(result)]
+
+
+_PIP_NAMES = {
+    "learned_augment": "learned-augment",
+    "torchvision v2": "torchvision",
+    "Kornia": "kornia",
+    "timm": "timm",
+    "AlbumentationsX": "albumentationsx",
+}
+_GOOD, _FLAT = ("changed", "gradient", "moves"), ("unchanged", "none", "stays")
+
+
+def _outcome(counts: dict[str, int]) -> str:
+    """Return in words how often each outcome came; the name of an exception is one of them."""
+    calls = sum(counts.values())
+    numbers = sorted(int(name) for name in counts if name.isdigit())
+    good, flat = (sum(counts.get(name, 0) for name in names) for names in (_GOOD, _FLAT))
+    raised = calls - good - flat - sum(counts[str(number)] for number in numbers)
+    if numbers and not raised:
+        return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+    if not raised:
+        without = counts.get("none", 0)
+        return f"{without} of {calls} have none" if without else "yes"
+    if not good:
+        kinds = [f"`{name}`" for name in counts if name not in _FLAT and not name.isdigit()]
+        return f"no: {', '.join(kinds)}"
+    without = counts.get("none", 0)
+    return f"{raised} of {calls} raise" + (f", {without} have none" if without else "")
+
+
 TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "parity": ("parity", parity),
     "import_cost": ("import_cost", import_cost),
@@ -602,6 +644,7 @@ TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
         for name in ("digits", "sign_digits", "spoken_digits", "cifar4000")
     },
     "proxies": ("proxies", proxies),
+    "peers": ("peers", peers),
     "structure": ("structure", structure),
     "fuzz": ("reliability", fuzz),
     "kills": ("reliability", kills),

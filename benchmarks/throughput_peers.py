@@ -11,7 +11,12 @@ from torch import Tensor
 
 from learned_augment import Policy
 
-__all__ = ["albumentations_transform", "dali_auto_augment", "timm_auto_augment"]
+__all__ = [
+    "albumentations_compose",
+    "albumentations_transform",
+    "dali_auto_augment",
+    "timm_auto_augment",
+]
 
 
 def timm_auto_augment(width: int) -> Any:
@@ -25,7 +30,13 @@ def timm_auto_augment(width: int) -> Any:
 
 
 def albumentations_transform(policy: Policy) -> Callable[[Any], Any] | None:
-    """Return AlbumentationsX's equal of a policy, for NumPy images; None where it is missing.
+    """Return a call that augments a NumPy image by AlbumentationsX; None where it is missing."""
+    whole = albumentations_compose(policy)
+    return None if whole is None else lambda image: whole(image=image)["image"]
+
+
+def albumentations_compose(policy: Policy) -> Any:
+    """Return AlbumentationsX's equal of a policy, its ``Compose``; None where it is missing.
 
     A sub-policy is a ``Sequential`` of layers, a layer a ``OneOf`` of the candidates that change an
     image, applied with their total weight. Its shears keep the center in place, and its sharpening
@@ -81,8 +92,7 @@ def albumentations_transform(policy: Policy) -> Callable[[Any], Any] | None:
         )
         for s in range(shape[0])
     ]
-    whole = albumentations.Compose([albumentations.OneOf(subs, p=1.0)], seed=0, telemetry=False)
-    return lambda image: whole(image=image)["image"]
+    return albumentations.Compose([albumentations.OneOf(subs, p=1.0)], seed=0, telemetry=False)
 
 
 def dali_auto_augment(
