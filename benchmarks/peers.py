@@ -121,7 +121,11 @@ def gradient(name: str) -> Callable[[Call], str]:
 
     def one(call: Call) -> str:
         floats = (tensor() / 255).requires_grad_()
-        apply(call, floats).sum().backward()
+        augmented = apply(call, floats)
+        if not augmented.requires_grad:
+            return "none"
+        weights = torch.rand(augmented.shape, generator=torch.Generator().manual_seed(0))
+        (augmented * weights).sum().backward()
         return "gradient" if floats.grad is not None and floats.grad.any() else "none"
 
     return one
