@@ -1,6 +1,9 @@
 """Data sets of torch and other libraries, and arrays, read into memory as uint8 images."""
 
+from bisect import bisect_right
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -87,7 +90,7 @@ def read_items(dataset: Any, size: int | None) -> tuple[Tensor, Tensor]:
     images: NDArray[np.uint8] | None = None
     labels: list[int] = []
     for index in range(len(dataset)):
-        where = f"item {index}{_file(dataset, index)} of the data set"
+        where = _Place(dataset, index)
         try:
             item = dataset[index]
         except MemoryError:
@@ -151,18 +154,47 @@ class _Pairs:
         return self._images[index], self._labels[index]
 
 
-def _file(dataset: Any, index: int) -> str:
-    """Return the file of an item in parentheses, if the data set knows it."""
+@dataclass(frozen=True)
+class _Place:
+    """An item of a data set; in words only where a message needs it."""
+
+    dataset: Any
+    index: int
+
+    def __str__(self) -> str:
+        dataset, index, details = self.dataset, self.index, []
+        while isinstance(dataset, Subset | ConcatDataset):
+            dataset, index = _inner_item(dataset, index)
+            details = [f"item {index} of {type(dataset).__name__}"]
+        details += [file] if (file := _file(dataset, index)) else []
+        known = f" ({', '.join(details)})" if details else ""
+        return f"item {self.index}{known} of the data set"
+
+
+def _inner_item(dataset: Any, index: int) -> tuple[Any, int]:
+    """Return the data set from which a joined or smaller one takes an item, and its number."""
     if isinstance(dataset, Subset):
-        return _file(dataset.dataset, dataset.indices[index])
-    samples = getattr(dataset, "samples", None)  # of torchvision's folders
-    try:
-        return f" ({samples[index][0]})" if samples else ""
-    except (TypeError, IndexError, KeyError):
-        return ""
+        return dataset.dataset, int(dataset.indices[index])
+    part = bisect_right(dataset.cumulative_sizes, index)
+    start = dataset.cumulative_sizes[part - 1] if part else 0
+    return dataset.datasets[part], index - start
 
 
-def _labeled(item: Any, where: str) -> tuple[object, int]:
+def _file(dataset: Any, index: int) -> str:
+    """Return the file of an item, "" if the data set does not know it."""
+    with suppress(
+        Exception
+    ):  # whatever the code of a data set raises; another message is under way
+        if hasattr(dataset, "samples"):  # torchvision's folders
+            return str(dataset.samples[index][0])
+        for column, feature in getattr(dataset, "features", {}).items():  # Hugging Face
+            if hasattr(feature, "decode"):
+                stored = dataset.cast_column(column, type(feature)(decode=False))
+                return str(stored[index][column]["path"] or "")
+    return ""
+
+
+def _labeled(item: Any, where: _Place) -> tuple[object, int]:
     try:
         image, given = _from_mapping(item) if isinstance(item, Mapping) else item
         label = int(given)
@@ -192,7 +224,7 @@ def _key(item: Mapping[str, Any], usual: tuple[str, ...], fitting: list[str]) ->
     return found[0]
 
 
-def _pixels(image: object, where: str, size: int | None) -> NDArray[np.uint8]:
+def _pixels(image: object, where: _Place, size: int | None) -> NDArray[np.uint8]:
     """Return an image as RGB levels, (3, H, W)."""
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3):
         channels_last = image if image.ndim == 3 else image[..., None]

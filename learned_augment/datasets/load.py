@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch.nn.functional import interpolate
-from torch.utils.data import Subset
+from torch.utils.data import DataLoader, Subset
 from torchvision import datasets as torchvision_datasets
 
 from learned_augment._text import leading
@@ -226,6 +226,10 @@ def _check_same_classes(name: str, *parts: tuple[str, Mapping[str, Any] | tuple[
 
 def _from_datasets(source: object, size: int | None) -> _Parts:
     parts = _dataset_parts(source)
+    if any(isinstance(part, DataLoader) for part in parts):
+        raise TypeError(
+            "Expected a data set, got a DataLoader, which gives batches: pass loader.dataset."
+        )
     if not all(is_dataset(part) or is_arrays(part) for part in parts):
         raise TypeError(
             "Expected the data as a string, an ImageData, a data set with a length and items by "

@@ -557,12 +557,44 @@ def test_a_file_that_is_opened_only_is_named_by_its_item(tmp_path):
         load_images([ITEMS[0], (image, 1)])
 
 
-@pytest.mark.parametrize(
-    "source", [LEVELS, LEVELS.numpy(), {"images": 1}, b"digits", DataLoader(ITEMS), ("a", "b")]
-)
+@pytest.mark.parametrize("source", [LEVELS, LEVELS.numpy(), {"images": 1}, b"digits", ("a", "b")])
 def test_images_without_labels_and_streams_are_refused(source):
     with pytest.raises(TypeError, match="Expected the data as a string"):
         load_images(source)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda one: one, lambda one: (one, one), lambda one: {"train": one}]
+)
+def test_a_loader_is_refused_with_the_way_out(wrap):
+    loader = DataLoader(ITEMS)
+    with pytest.raises(TypeError, match=r"got a DataLoader.*pass loader\.dataset"):
+        load_images(wrap(loader))
+    assert len(load_images(loader.dataset).train_labels) > 0
+
+
+def test_an_item_of_a_joined_data_set_is_named_with_its_file(tmp_path):
+    first = image_folder(tmp_path / "a", ("ash", "elm"))
+    second = image_folder(tmp_path / "b", ("ash", "elm"))
+    (tmp_path / "b" / "elm" / "01.png").write_bytes(b"no image")
+    joined = ConcatDataset([first, Subset(second, [5, 4])])
+    message = r"item 7 \(item 4 of ImageFolder, .*b/elm/01\.png\) of the data set"
+    with pytest.raises(ValueError, match=message):
+        load_images(joined)
+    with pytest.raises(ValueError, match=r"item 0 \(item 3 of list\) of the data set"):
+        load_images(Subset([*ITEMS[:3], (Image.new("I;16", (10, 9)), 0)], [3]))
+
+
+def test_a_file_of_hugging_face_is_named(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    write_images(tmp_path / "scans", 6)
+    files = sorted(map(str, (tmp_path / "scans").iterdir()))
+    features = datasets.Features(image=datasets.Image(), label=datasets.Value("int64"))
+    scans = datasets.Dataset.from_dict({"image": files, "label": [0, 1] * 3}, features=features)
+    assert len(load_images(scans).train_labels) > 0
+    (tmp_path / "scans" / "04.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"item 4 \(.*04\.png\) of the data set"):
+        load_images(scans)
 
 
 def test_all_images_of_a_source_are_loaded_without_a_split(split_folder):
