@@ -591,6 +591,23 @@ def peers(result: Result) -> list[str]:
     return [*markdown(heads, rows), "", note + measured(result)]
 
 
+def first_steps(result: Result) -> list[str]:
+    """What a new user has after each command, and when."""
+    rows = [
+        [
+            row["reaches"],
+            f"`{row['command']}`",
+            row["number"],
+            f"{row['clock_s']:,.0f}",
+            f"{row['total_s']:,.0f}",
+        ]
+        for row in result["rows"]
+    ]
+    heads = ["after it the user has the", "command", "commands so far", "seconds", "seconds so far"]
+    note = "Installation is not in these times, nor in the count of commands. "
+    return [*markdown(heads, rows), "", note + measured(result)]
+
+
 _PIP_NAMES = {
     "learned_augment": "learned-augment",
     "torchvision v2": "torchvision",
@@ -645,6 +662,7 @@ TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     },
     "proxies": ("proxies", proxies),
     "peers": ("peers", peers),
+    "first-steps": ("first_steps", first_steps),
     "structure": ("structure", structure),
     "fuzz": ("reliability", fuzz),
     "kills": ("reliability", kills),
