@@ -1,4 +1,4 @@
-"""Compiled: loops that move the pixels of a uint8 image, nearest neighbour, as PIL steps.
+"""Compiled: loops that move the pixels of a uint8 image, nearest neighbor, as PIL steps.
 
 The part of a row that has a source is found first, so that the loop over pixels tests nothing.
 Images are flat, C planes of ``height`` rows of ``width`` levels: making views in a loop over rows
@@ -76,7 +76,7 @@ def _move_separate(
 def _positions(offset: float, step: float, limit: int, out: Any) -> Any:
     """Write the source of each position of an axis; return the span of those that have one.
 
-    The third result is 1 or -1 if the sources of the span are neighbours, rising or falling.
+    The third result is 1 or -1 if the sources of the span are neighbors, rising or falling.
     """
     first, last, position, rising, falling = out.size, 0, offset + step * 0.5, True, True
     for k in range(out.size):
