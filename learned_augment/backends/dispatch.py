@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache, lru_cache
 from importlib.util import find_spec
 from typing import Any, Literal, TypeAlias
@@ -13,8 +13,10 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from learned_augment.backends import kornia_float, pil, torch_uint8
+from learned_augment.backends.lowering import draws_uncompiled
+from learned_augment.backends.warp import to_device
 from learned_augment.policy import Plan
-from learned_augment.sampling import HOST
+from learned_augment.sampling import HOST, Integers
 
 __all__ = ["TABLE", "Row", "apply_batch", "apply_image", "backend_for"]
 
@@ -31,7 +33,7 @@ Fill: TypeAlias = tuple[float, ...] | None
 class Row:
     """One row of the table: the images and settings it fits, and the backend that runs them.
 
-    A field of None fits everything. The first row that fits decides.
+    A field of None fits everything. The first row that fits decides, for each image.
 
     Attributes:
         backend: Name of the backend.
@@ -41,7 +43,9 @@ class Row:
         size: "own": no output size asked for.
         value: "fixed": no gradient asked for in the plan's values.
         work: "small or many": images that are small, or many enough to fill a GPU.
-        compiler: "numba" or "triton", if the backend needs one.
+        ops: "compiled": the image draws only ops with compiled arithmetic.
+        compiler: What the backend needs: "numba", "triton", or Numba and a Pillow that keeps an
+            image in an array.
     """
 
     backend: str
@@ -51,13 +55,14 @@ class Row:
     size: Literal["own"] | None = None
     value: Literal["fixed"] | None = None
     work: Literal["small or many"] | None = None
-    compiler: Literal["numba", "triton"] | None = None
+    ops: Literal["compiled"] | None = None
+    compiler: Literal["numba", "numba, Pillow", "triton"] | None = None
 
 
-_COMPILED: dict[str, Any] = {"interpolation": "nearest", "size": "own"}
+_COMPILED: dict[str, Any] = {"interpolation": "nearest", "size": "own", "ops": "compiled"}
 
 TABLE = (
-    Row("numba.uint8", "PIL RGB or L", compiler="numba", **_COMPILED),
+    Row("numba.uint8", "PIL RGB or L", compiler="numba, Pillow", **_COMPILED),
     Row("pil", "PIL RGB or L"),
     Row("pil", "PIL"),
     Row("numba.uint8", "uint8", device="cpu", compiler="numba", **_COMPILED),
@@ -75,32 +80,57 @@ def backend_for(
     interpolation: InterpolationMode = NEAREST,
     size: int | None = None,
 ) -> str:
-    """Return the name of the backend that ``TABLE`` gives for images and settings."""
+    """Return the name of the backend that ``TABLE`` gives for images and settings.
+
+    If only some images of a batch draw an op without compiled arithmetic, these take a backend of
+    their own: the result then is both names, joined by "and".
+    """
+    backend, others = _backends(images, plan, interpolation, size)
+    return backend if others is None else f"{backend} and {others[0]}"
+
+
+def _backends(
+    images: Tensor | Image.Image, plan: Plan, interpolation: InterpolationMode, size: int | None
+) -> tuple[str, tuple[str, Integers] | None]:
+    """Return the backend of a plan, and a second one with the images that take it instead."""
+    compiled, general = _pair(*_asked(images, plan, interpolation, size))
+    if compiled == general:
+        return general, None
+    uncompiled = draws_uncompiled(plan)
+    if len(uncompiled) == 0:
+        return compiled, None
+    return (general, None) if len(uncompiled) == len(plan) else (compiled, (general, uncompiled))
+
+
+def _asked(
+    images: Tensor | Image.Image, plan: Plan, interpolation: InterpolationMode, size: int | None
+) -> tuple[Any, ...]:
+    """Return what a call asks for, in the words of ``Row`` from ``images`` to ``work``."""
     nearest = "nearest" if interpolation == NEAREST else None
     own = "own" if size is None else None
     if isinstance(images, Image.Image):
         kind = "PIL RGB or L" if images.mode in ("RGB", "L") else "PIL"
-        return _first_fit(kind, HOST, nearest, own, None, None)
+        return kind, HOST, nearest, own, None, None
     kind = "uint8" if images.dtype == torch.uint8 else "float"
     value = None if plan.requires_grad else "fixed"
     few = images.shape[-2] * images.shape[-1] <= LARGE or len(plan) >= MANY
     work = "small or many" if few else None
-    return _first_fit(kind, images.device, nearest, own, value, work)
+    return kind, images.device, nearest, own, value, work
 
 
 @lru_cache(maxsize=256)
-def _first_fit(
-    images: str,
-    device: torch.device,
-    interpolation: str | None,
-    size: str | None,
-    value: str | None,
-    work: str | None,
-) -> str:
-    """Return the backend of the first row that fits what a call asks for."""
-    given = (images, device.type, interpolation, size, value, work)
+def _pair(images: str, device: torch.device, *settings: str | None) -> tuple[str, str]:
+    """Return the backends for images that draw compiled ops alone, and for all others."""
+    return (
+        _first_fit(device, images, device.type, *settings, "compiled"),
+        _first_fit(device, images, device.type, *settings, None),
+    )
+
+
+def _first_fit(device: torch.device, *given: str | None) -> str:
+    """Return the backend of the first row that fits what is given, in the order of its fields."""
     for row in TABLE:
-        wanted = (row.images, row.device, row.interpolation, row.size, row.value, row.work)
+        wanted = astuple(row)[1:-1]
         fits = all(want in (None, have) for want, have in zip(wanted, given, strict=True))
         if fits and (row.compiler is None or _compiles(row.compiler, device)):
             return row.backend
@@ -110,6 +140,8 @@ def _first_fit(
 def _compiles(compiler: str, device: torch.device) -> bool:
     if compiler == "numba":
         return _numba() is not None
+    if compiler == "numba, Pillow":
+        return _numba() is not None and _numba().maps_arrays()  # type: ignore[no-any-return]
     return _triton() is not None and _triton().works_on(device)  # type: ignore[no-any-return]
 
 
@@ -157,7 +189,7 @@ def apply_image(
         fill: Levels 0 to 255 outside the image; None is 0, and the papers' gray for crop padding.
         size: If given, resized crops come out at this side, and so does the result.
     """
-    if backend_for(image, plan, interpolation, size) == "pil":
+    if _backends(image, plan, interpolation, size)[0] == "pil":
         result = pil.apply(image, plan, interpolation=interpolation, fill=fill, size=size)
     else:
         result = _numba().apply_to_pil(image, plan, fill)
@@ -198,20 +230,32 @@ def apply_batch(
         raise ValueError(f"Expected a plan of {count} rows, one an image, got {len(plan)}.")
     if images.numel() == 0:
         return images.clone() if size is None else images.new_zeros(*images.shape[:-2], size, size)
-    backend = backend_for(images, plan, interpolation, size)
+    settings: dict[str, Any] = {"interpolation": interpolation, "fill": fill, "size": size}
+    backend, others = _backends(images, plan, interpolation, size)
+    out = _run(backend, images, plan, **settings)
+    if others is not None:
+        other, rest = others
+        index = to_device(rest, images.device)
+        given = images.reshape(-1, *images.shape[-3:]).index_select(0, index)
+        done = _run(other, given, plan.rows(torch.from_numpy(rest)), **settings)
+        out.view(-1, *out.shape[-3:]).index_copy_(0, index, done)
+    return out
+
+
+def _run(backend: str, images: Tensor, plan: Plan, *, fill: Fill, **settings: Any) -> Tensor:
+    """Apply a plan to images (..., C, H, W) by the backend of that name."""
     if backend == "numba.uint8":
         return _numba().apply_uint8(images, plan, fill)  # type: ignore[no-any-return]
     batch = images.reshape(-1, *images.shape[-3:])
-    settings: dict[str, Any] = {"interpolation": interpolation, "fill": fill, "size": size}
     if backend == "triton":
         out = _triton().apply(batch, plan, fill)
     elif backend == "torch_uint8":
-        out = _by_size(torch_uint8.apply, batch, plan, **settings)
+        out = _by_size(torch_uint8.apply, batch, plan, fill=fill, **settings)
     elif backend == "numba.floats":
         out = _in_full_precision(batch, lambda floats: _numba().apply_floats(floats, plan, fill))
     else:
         out = _in_full_precision(
-            batch, lambda floats: _by_size(kornia_float.apply, floats, plan, **settings)
+            batch, lambda floats: _by_size(kornia_float.apply, floats, plan, fill=fill, **settings)
         )
     return out.reshape(*images.shape[:-2], *out.shape[-2:])  # type: ignore[no-any-return]
 

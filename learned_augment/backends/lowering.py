@@ -19,6 +19,7 @@ from learned_augment.ops import OPS, Erase, Geometric, Kind, Op, Opcode, Pointwi
 from learned_augment.ops.blend import luma
 from learned_augment.ops.op import GRAY
 from learned_augment.policy import Plan
+from learned_augment.sampling import Integers
 
 __all__ = [
     "TABLE",
@@ -31,7 +32,7 @@ __all__ = [
     "boxes",
     "colors",
     "compiled_opcode",
-    "draws_any_of",
+    "draws_uncompiled",
     "gray_levels",
     "identity_values",
     "instructions",
@@ -173,11 +174,21 @@ def colors(channels: int, fill: tuple[float, ...] | None, dtype: np.dtype[Any]) 
     return np.array([user, gray if fill is None else user, gray]).astype(dtype)
 
 
-def draws_any_of(plan: Plan, ops: Mask) -> Mask:
-    """Return which images, (B,), draw one of the ops that a mask (O,) picks, and are changed."""
+def draws_uncompiled(plan: Plan) -> Integers:
+    """Return which images draw an op without compiled arithmetic that changes them, ascending."""
+    ops = plan.op_rows
+    uncompiled = _uncompiled(ops)
+    if uncompiled is None:
+        return np.empty(0, np.int64)
     op, value = plan.op.numpy(), plan.value.detach().numpy()
-    mask: Mask = (ops[op] & (value != identity_values(plan.op_rows)[op])).any(1)
-    return mask
+    return np.flatnonzero((uncompiled[op] & (value != identity_values(ops)[op])).any(1))
+
+
+@lru_cache(maxsize=64)
+def _uncompiled(ops: tuple[Op, ...]) -> Mask | None:
+    """Return which ops, (O,), have no compiled arithmetic; None if all have it."""
+    mask: Mask = np.array([compiled_opcode(op) == Opcode.DEFINITION for op in ops])
+    return mask if mask.any() else None
 
 
 def instructions(plan: Plan, width: int, height: int) -> tuple[Floats, Levels]:
@@ -185,7 +196,8 @@ def instructions(plan: Plan, width: int, height: int) -> tuple[Floats, Levels]:
 
     An instruction is an opcode or ``TABLE``, then the parameters: six coefficients and 1 where
     gray shows outside for ``AFFINE``, the rectangle for ``ERASE``, the row of its table for
-    ``TABLE``, else the value. Identity values become ``IDENTITY``.
+    ``TABLE``, else the value. Ops at their identity value or without compiled arithmetic become
+    ``IDENTITY``.
     """
     op, value = plan.op.flatten().numpy(), plan.value.detach().flatten().numpy()
     noise = plan.noise.flatten(0, 1).numpy().astype(np.float64)
@@ -195,13 +207,14 @@ def instructions(plan: Plan, width: int, height: int) -> tuple[Floats, Levels]:
         row, rows = OPS[plan.ops[number]], np.flatnonzero(acting & (op == number))
         kind, values, places = row.kind, value[rows], tuple(noise[rows].T)
         code: float = compiled_opcode(row)
+        if code == Opcode.DEFINITION:
+            continue
         parameters: Sequence[Any] = [values]
         if isinstance(kind, Geometric):
             gray = float(kind.fill == "gray")
-            code, parameters = Opcode.AFFINE, [*kind.matrix(values, places, width, height), gray]
+            parameters = [*kind.matrix(values, places, width, height), gray]
         elif isinstance(kind, Erase):
-            side = min(width, height)
-            code, parameters = Opcode.ERASE, kind.box(values, places, width, height, side)
+            parameters = kind.box(values, places, width, height, min(width, height))
         elif isinstance(kind, Pointwise) and kind.statistics == "none":
             code, parameters = TABLE, [np.arange(count, count + len(rows))]
             tables.append(level_table(kind, values))

@@ -11,7 +11,7 @@ import torch
 
 from learned_augment.backends import torch_uint8
 from learned_augment.backends.triton import launch
-from tests.backends.plans import NAMES, SIZES, images, random_plan
+from tests.backends.plans import COMPILED, SIZES, images, random_plan
 
 launch.BLOCKS = 5  # fewer than images: a block runs several, in memory that it used before
 
@@ -28,10 +28,10 @@ def check(name, batch, plan, fill=None):
 
 # The interpreter takes about 50 ms an image and layer.
 for size in SIZES:
-    check(f"random plans at {size}", images(8, *size), random_plan(8, 4, seed=size[1]))
-for op in NAMES:
+    check(f"random plans at {size}", images(8, *size), random_plan(8, 4, COMPILED, seed=size[1]))
+for op in COMPILED:
     check(f"{op} alone", images(8, 3, 33, 29), random_plan(8, 1, (op,), seed=len(op)))
-batch, plan = images(7, 3, 17, 40), random_plan(7, 3)
+batch, plan = images(7, 3, 17, 40), random_plan(7, 3, COMPILED)
 check("color outside", batch, plan, (1, 2, 3))
 check("one level outside", batch, plan, (9,))
 check("channels last", batch.contiguous(memory_format=torch.channels_last), plan)

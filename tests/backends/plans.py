@@ -4,11 +4,12 @@ import numpy as np
 import torch
 
 from learned_augment.builders import uniform_layer
-from learned_augment.ops import OPS
+from learned_augment.ops import OPS, Opcode
 from learned_augment.policy import Plan
 from learned_augment.search_spaces import SPACES
 
 NAMES = tuple(OPS)
+COMPILED = tuple(name for name, op in OPS.items() if op.opcode != Opcode.DEFINITION)
 CHECKED = {
     "ShearX": 0.13, "ShearY": -0.21, "TranslateX": 0.17, "TranslateY": -0.11, "Rotate": 17.3,
     "Contrast": 0.7, "Color": 1.3, "Brightness": 0.6, "Sharpness": 1.4, "Solarize": 131.3,

@@ -10,7 +10,7 @@ from torchvision.transforms import InterpolationMode
 
 from learned_augment import LearnedAugment
 from learned_augment.backends import dispatch, torch_uint8
-from learned_augment.backends.lowering import TABLE, instructions
+from learned_augment.backends.lowering import instructions
 from learned_augment.builders import from_layers
 from learned_augment.ops import (
     OPS,
@@ -24,7 +24,7 @@ from learned_augment.ops import (
     register_op,
 )
 from learned_augment.policy import Policy
-from tests.backends.plans import images, random_plan, single
+from tests.backends.plans import COMPILED, images, random_plan, single
 from tests.conftest import noise_images
 
 BILINEAR = InterpolationMode.BILINEAR
@@ -37,14 +37,15 @@ def compiler(request, monkeypatch):
         pytest.importorskip("numba")
     else:
         monkeypatch.setattr(dispatch, "_numba", lambda: None)
-    dispatch._first_fit.cache_clear()
+    dispatch._pair.cache_clear()
     yield request.param
-    dispatch._first_fit.cache_clear()
+    dispatch._pair.cache_clear()
 
 
 def test_batches_take_the_fastest_backend_that_can_do_it(compiler):
     compiled = compiler == "numba"
-    levels, floats, plan = images(2, 3, 8, 8), torch.rand(2, 3, 8, 8), random_plan(2, 2)
+    levels, floats = images(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
+    plan = random_plan(2, 2, COMPILED)
     learned = single("Rotate", [1.0, 2.0])
     learned.value.requires_grad_()
     for given, options, fast, plain in [
@@ -85,13 +86,13 @@ def test_a_few_large_images_on_a_gpu_are_left_to_torch(shape, expected, monkeypa
             self.shape = torch.Size(shape)
 
     monkeypatch.setattr(dispatch, "_compiles", lambda compiler, device: True)
-    dispatch._first_fit.cache_clear()
-    plan = random_plan(shape[0], 1)
+    dispatch._pair.cache_clear()
+    plan = random_plan(shape[0], 1, COMPILED)
     assert dispatch.backend_for(OnGPU(), plan) == expected
     monkeypatch.setattr(dispatch, "_compiles", lambda compiler, device: False)
-    dispatch._first_fit.cache_clear()
+    dispatch._pair.cache_clear()
     assert dispatch.backend_for(OnGPU(), plan) == "torch_uint8"
-    dispatch._first_fit.cache_clear()
+    dispatch._pair.cache_clear()
 
 
 def test_every_request_fits_a_row():
@@ -156,6 +157,36 @@ def test_an_op_of_a_users_own_runs_on_every_backend(toy, compiler, tmp_path):
     assert floats.grad.abs().sum() > 0
 
 
+def test_each_image_takes_the_backend_that_can_do_its_ops(toy, compiler):
+    compiled = compiler == "numba"
+    levels, floats = images(2, 3, 9, 8), torch.rand(2, 3, 9, 8)
+    picture = Image.fromarray(levels[0].permute(1, 2, 0).numpy())
+    policy = from_layers([[(toy.name, 0.5, 3.0), ("Invert", 0.5, 0.0)], [("Rotate", 1.0, 9.0)]])
+    plan = policy.sample(30, torch.Generator().manual_seed(0))
+    own = [row for row in range(30) if toy in (step.op for step in plan.steps(row))]
+    rest = [row for row in range(30) if row not in own]
+    for given, fast, plain in [
+        (levels, "numba.uint8", "torch_uint8"),
+        (floats, "numba.floats", "kornia_float"),
+    ]:
+        fast = fast if compiled else plain
+        assert dispatch.backend_for(given, plan.rows(own[:2])) == plain
+        assert dispatch.backend_for(given, plan.rows(rest[:2])) == fast
+        both = dispatch.backend_for(given, plan.rows([own[0], rest[0]]))
+        assert both == (f"{fast} and {plain}" if compiled else plain)
+    assert dispatch.backend_for(picture, plan.rows(own[:1])) == "pil"
+    fast = "numba.uint8" if compiled else "pil"
+    assert dispatch.backend_for(picture, plan.rows(rest[:1])) == fast
+
+
+def test_an_op_at_its_identity_value_asks_for_nothing(compiler, monkeypatch):
+    still = replace(OPS["Invert"], name="Still", identity_value=0.0, opcode=Opcode.DEFINITION)
+    monkeypatch.setitem(OPS, "Still", still)
+    fast = "numba.uint8" if compiler == "numba" else "torch_uint8"
+    assert dispatch.backend_for(images(2, 3, 9, 8), single("Still", [0.0, 0.0])) == fast
+    assert dispatch.backend_for(images(2, 3, 9, 8), single("Still", [1.0, 1.0])) == "torch_uint8"
+
+
 def test_a_name_is_registered_once():
     with pytest.raises(ValueError, match="'Rotate' already"):
         register_op(replace(OPS["Invert"], name="Rotate"))
@@ -196,4 +227,4 @@ def test_an_op_that_is_replaced_is_replaced_everywhere(name, kind, compiler, mon
     assert torch.equal(pixels.permute(2, 0, 1), levels[0])
     assert torch.equal(levels[1], batch[1])  # at the identity value of the new row
     assert (255 * floats - levels).abs().max() < 1.001
-    assert steps[0, 0, 0] in (Opcode.AFFINE, Opcode.ERASE, Opcode.DEFINITION, TABLE)
+    assert steps[0, 0, 0] == Opcode.IDENTITY  # left to a backend that runs definitions

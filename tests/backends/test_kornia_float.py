@@ -27,9 +27,7 @@ def backend_of(name):
     if name == "kornia_float":
         return kornia_float.apply
     pytest.importorskip("numba")
-    from learned_augment.backends.numba.apply import apply_floats
-
-    return apply_floats
+    return apply_batch
 
 
 def images(count: int = 4, side: int = 24) -> torch.Tensor:

@@ -26,7 +26,6 @@ from tests.backends.plans import (
 pytest.importorskip("numba")
 
 from learned_augment.backends.numba import parallel
-from learned_augment.backends.numba.apply import apply_floats
 
 TYPES = [torch.float32, torch.float64]
 STEADY = tuple(name for name in NAMES if name not in ("Posterize", "Solarize", "Equalize"))
@@ -53,7 +52,7 @@ def forward_and_back(backend, given: Tensor, plan: Plan, **options) -> tuple[Ten
 
 def assert_same(given: Tensor, plan: Plan, fill: tuple[float, ...] | None = None) -> None:
     expected, slopes = forward_and_back(kornia_float.apply, given, plan, fill=fill)
-    out, ours = forward_and_back(apply_floats, given, plan, fill=fill)
+    out, ours = forward_and_back(apply_batch, given, plan, fill=fill)
     loose = given.dtype == torch.float32
     torch.testing.assert_close(out, expected, atol=2e-6 if loose else 1e-13, rtol=0)
     # Gradients of AutoContrast are divided by the span, which can be a thousandth.
@@ -78,7 +77,7 @@ def test_chains_follow_kornia(size: tuple[int, int, int], fill) -> None:
 def test_chains_with_thresholds_follow_it_in_nearly_all_pixels() -> None:
     given, plan = floats(64, 3, 24, 24), random_plan(64, 4)
     expected, slopes = forward_and_back(kornia_float.apply, given, plan)
-    out, ours = forward_and_back(apply_floats, given, plan)
+    out, ours = forward_and_back(apply_batch, given, plan)
     for a, b in ((out, expected), (ours, slopes)):
         assert ((a - b).abs() > 1e-9).double().mean() < 0.02
 
@@ -86,9 +85,9 @@ def test_chains_with_thresholds_follow_it_in_nearly_all_pixels() -> None:
 @pytest.mark.parametrize("name", CHECKED)
 def test_gradients_are_slopes_of_the_values(name: str) -> None:
     plan, image = single(name, [CHECKED[name]]), grad_image()
-    assert gradcheck(lambda x: apply_floats(x, plan), image)
+    assert gradcheck(lambda x: apply_batch(x, plan), image)
     if not isinstance(OPS[name].kind, Geometric):  # remap has no second derivative
-        assert gradgradcheck(lambda x: apply_floats(x, plan), image)
+        assert gradgradcheck(lambda x: apply_batch(x, plan), image)
 
 
 def test_the_ends_of_autocontrast_share_their_gradient() -> None:
@@ -96,7 +95,7 @@ def test_the_ends_of_autocontrast_share_their_gradient() -> None:
     image = torch.tensor([0.2, 0.2, 0.4, 0.6], dtype=torch.float64).view(1, 1, 1, 4)
     given = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
     image.requires_grad_()
-    out = apply_floats(image, single("AutoContrast", [0.0])).flatten()
+    out = apply_batch(image, single("AutoContrast", [0.0])).flatten()
     torch.testing.assert_close(out, torch.tensor([0, 0, 0.5, 1], dtype=torch.float64))
     out.backward(given)
     # d out / d low = (x - high) / span**2 in every pixel, d out / d high = -(x - low) / span**2.
@@ -109,7 +108,7 @@ def test_the_ends_of_autocontrast_share_their_gradient() -> None:
 @pytest.mark.parametrize(("level", "factor"), [(0.0, 0.5), (0.5, 2.0)])
 def test_black_and_white_keep_their_gradient(level: float, factor: float) -> None:
     given = torch.full((1, 3, 4, 4), level, requires_grad=True)
-    apply_floats(given, single("Brightness", [factor])).sum().backward()
+    apply_batch(given, single("Brightness", [factor])).sum().backward()
     assert given.grad is not None
     assert (given.grad == factor).all()
 
@@ -118,7 +117,7 @@ def test_black_and_white_keep_their_gradient(level: float, factor: float) -> Non
 def test_what_rounds_passes_the_gradient_unchanged(name: str) -> None:
     given = floats(4, 3, 16, 16)
     plan = single(name, [5.0 if name == "Posterize" else 0.0] * 4)
-    out, slopes = forward_and_back(apply_floats, given, plan)
+    out, slopes = forward_and_back(apply_batch, given, plan)
     assert (out - given).abs().max() > 1e-3
     pushed = torch.linspace(-1, 2, out.numel(), dtype=torch.float64).view_as(out)
     torch.testing.assert_close(slopes, pushed)
@@ -129,7 +128,7 @@ def test_nan_spoils_what_it_spoils_in_kornia(name: str) -> None:
     given = floats(3, 3, 12, 12)
     given[1, 0, 5, 5] = torch.nan
     plan = single(name, [CHECKED.get(name, 5.0 if name == "Posterize" else 0.0)] * 3)
-    out, expected = (backend(given, plan) for backend in (apply_floats, kornia_float.apply))
+    out, expected = (backend(given, plan) for backend in (apply_batch, kornia_float.apply))
     torch.testing.assert_close(out, expected, equal_nan=True, atol=1e-12, rtol=0)
 
 
@@ -145,16 +144,16 @@ def test_strides_do_not_matter(layout: str) -> None:
 
 def test_a_gradient_of_any_strides_comes_back() -> None:
     plan, given = random_plan(6, 2, STEADY), floats(6, 3, 10, 10).requires_grad_()
-    (whole,) = torch.autograd.grad(apply_floats(given, plan).sum(), given)
+    (whole,) = torch.autograd.grad(apply_batch(given, plan).sum(), given)
     ones = torch.ones(6, 10, 10, 3, dtype=torch.float64).permute(0, 3, 1, 2)
-    (strided,) = torch.autograd.grad(apply_floats(given, plan), given, ones)
+    (strided,) = torch.autograd.grad(apply_batch(given, plan), given, ones)
     assert torch.equal(whole, strided)
 
 
 @pytest.mark.parametrize("op", ["Identity", "Invert"])
 def test_the_result_is_new_and_may_be_written_to(op: str) -> None:
     given = floats(2, 3, 8, 8).requires_grad_()
-    out = apply_floats(given, single(op, [0.0, 0.0]))
+    out = apply_batch(given, single(op, [0.0, 0.0]))
     before = given.detach().clone()
     out.mul_(2).sum().backward()
     assert torch.equal(given, before)
@@ -165,13 +164,13 @@ def test_the_result_is_new_and_may_be_written_to(op: str) -> None:
 def test_threads_and_callers_do_not_change_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     before, given, plan = torch.get_num_threads(), floats(40, 3, 20, 20), random_plan(40, 3)
     torch.set_num_threads(1)
-    expected = forward_and_back(apply_floats, given, plan)
+    expected = forward_and_back(apply_batch, given, plan)
     monkeypatch.setattr(parallel, "SMALL", 0)
     torch.set_num_threads(2)
     results: list[tuple[Tensor, Tensor]] = []
 
     def call() -> None:
-        results.extend(forward_and_back(apply_floats, given, plan) for _ in range(3))
+        results.extend(forward_and_back(apply_batch, given, plan) for _ in range(3))
 
     callers = [threading.Thread(target=call) for _ in range(3)]
     for caller in callers:

@@ -13,15 +13,14 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from learned_augment import LearnedAugment, Policy
-from learned_augment.backends import pil, torch_uint8
-from learned_augment.backends.dispatch import apply_batch
+from learned_augment.backends import dispatch, pil, torch_uint8
+from learned_augment.backends.dispatch import apply_batch, apply_image, backend_for
 from learned_augment.serialization import list_policies
 from tests.backends.plans import LAYOUTS, NAMES, SIZES, images, laid_out, random_plan
 
 pytest.importorskip("numba")
 
 from learned_augment.backends.numba import apply, lut, parallel
-from learned_augment.backends.numba.apply import apply_to_pil, apply_uint8
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -30,13 +29,15 @@ def test_random_plans_give_the_pixels_of_torch(size: tuple[int, int, int], fill)
     if fill is not None and len(fill) not in (1, size[0]):
         fill = fill[:1]
     batch, plan = images(48, *size), random_plan(48, 6, seed=size[1])
-    assert torch.equal(apply_uint8(batch, plan, fill), torch_uint8.apply(batch, plan, fill=fill))
+    assert torch.equal(
+        apply_batch(batch, plan, fill=fill), torch_uint8.apply(batch, plan, fill=fill)
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_op_gives_the_pixels_of_torch(name: str) -> None:
     batch, plan = images(96, 3, 33, 29), random_plan(96, 1, (name,))
-    assert torch.equal(apply_uint8(batch, plan), torch_uint8.apply(batch, plan))
+    assert torch.equal(apply_batch(batch, plan), torch_uint8.apply(batch, plan))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -46,7 +47,7 @@ def test_pil_images_come_out_of_the_kernel_as_out_of_pils_calls(mode, layers, fi
     for row, image in enumerate(batch):
         picture, one = Image.fromarray(image.permute(1, 2, 0).squeeze().numpy()), plan.rows([row])
         assert picture.mode == mode
-        compiled, own = apply_to_pil(picture, one, fill), pil.apply(picture, one, fill=fill)
+        compiled, own = apply_image(picture, one, fill=fill), pil.apply(picture, one, fill=fill)
         assert np.array_equal(compiled, own), one.steps(0)
 
 
@@ -55,10 +56,10 @@ def test_pil_images_come_out_of_the_kernel_as_out_of_pils_calls(mode, layers, fi
 def test_a_pil_result_is_written_to_and_pickled_like_any_other(mode, name):
     levels = images(1, 3 if mode == "RGB" else 1, 21, 34)[0].permute(1, 2, 0).squeeze().numpy()
     picture = Image.fromarray(levels)
-    out = apply_to_pil(picture, random_plan(1, 1, (name,)))
+    out = apply_image(picture, random_plan(1, 1, (name,)))
     expected = np.array(out)
     for _ in range(3):
-        apply_to_pil(picture, random_plan(1, 1, ("Posterize",)))
+        apply_image(picture, random_plan(1, 1, ("Posterize",)))
     assert np.array_equal(pickle.loads(pickle.dumps(out)), expected)
     expected[4:8, 2:9] = 200
     out.paste((200,) * len(mode) if mode == "RGB" else 200, (2, 4, 9, 8))
@@ -69,13 +70,16 @@ def test_a_pil_result_is_written_to_and_pickled_like_any_other(mode, name):
 def test_pil_itself_serves_where_pillow_does_not_map_arrays(monkeypatch):
     picture = Image.fromarray(images(1, 3, 9, 7)[0].permute(1, 2, 0).numpy())
     plan = random_plan(1, 3)
-    expected = apply_to_pil(picture, plan)
+    expected = apply_image(picture, plan)
+    assert backend_for(picture, plan) == "numba.uint8"
     monkeypatch.delattr(Image.core, "map_buffer")
-    apply._maps.cache_clear()
-    assert not apply._maps()
-    assert np.array_equal(apply_to_pil(picture, plan), expected)
+    apply.maps_arrays.cache_clear()
+    dispatch._pair.cache_clear()
+    assert backend_for(picture, plan) == "pil"
+    assert np.array_equal(apply_image(picture, plan), expected)
     monkeypatch.undo()
-    apply._maps.cache_clear()
+    apply.maps_arrays.cache_clear()
+    dispatch._pair.cache_clear()
 
 
 def test_the_fourth_byte_of_pils_pixels_stays_255():
@@ -83,7 +87,7 @@ def test_the_fourth_byte_of_pils_pixels_stays_255():
     batch, plan = images(48, 3, 9, 7), random_plan(48, 3, names)
     for row, image in enumerate(batch):
         picture = Image.fromarray(image.permute(1, 2, 0).numpy())
-        out = apply_to_pil(picture, plan.rows([row]))
+        out = apply_image(picture, plan.rows([row]))
         assert {*out.tobytes("raw", "RGBX")[3::4]} == {255}, plan.steps(row)
 
 
@@ -93,7 +97,7 @@ def test_channels_may_lie_side_by_side_in_one_image(layers):
     expected = torch_uint8.apply(batch, plan)
     for row, pixels in enumerate(batch.permute(0, 2, 3, 1).contiguous()):
         before = pixels.clone()
-        out = apply_uint8(pixels.permute(2, 0, 1), plan.rows([row]))
+        out = apply_batch(pixels.permute(2, 0, 1), plan.rows([row]))
         assert torch.equal(out, expected[row]), plan.steps(row)
         assert out.is_contiguous()
         assert torch.equal(pixels, before)
@@ -250,7 +254,7 @@ def test_several_callers_at_a_time_do_not_disturb_each_other() -> None:
 
     def call(k: int) -> None:
         wrong.extend(
-            k for _ in range(3) if not torch.equal(apply_uint8(batch, plans[k]), expected[k])
+            k for _ in range(3) if not torch.equal(apply_batch(batch, plans[k]), expected[k])
         )
 
     callers = [threading.Thread(target=call, args=(k,)) for k in range(4)]
@@ -272,7 +276,7 @@ class _Batches(Dataset):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         plan = self.policy.sample(64, torch.Generator().manual_seed(index))
-        return apply_uint8(images(64, 3, 64, 64), plan), _helpers()
+        return apply_batch(images(64, 3, 64, 64), plan), _helpers()
 
 
 def _helpers() -> int:
@@ -293,9 +297,9 @@ def test_forked_workers_run_on_one_thread_with_the_same_pixels() -> None:
 @pytest.mark.usefixtures("two_threads")
 def test_threads_do_not_change_pixels() -> None:
     batch, plan = images(33, 3, 64, 64), random_plan(33, 6)
-    together = apply_uint8(batch, plan)
+    together = apply_batch(batch, plan)
     torch.set_num_threads(1)
-    assert torch.equal(apply_uint8(batch, plan), together)
+    assert torch.equal(apply_batch(batch, plan), together)
 
 
 @pytest.mark.parametrize("layout", ["channels_last", "every second column", "more dimensions"])

@@ -11,7 +11,7 @@ import torch
 
 from learned_augment.backends.dispatch import apply_batch
 from learned_augment.backends.triton import launch
-from tests.backends.plans import NAMES, SIZES, images, random_plan
+from tests.backends.plans import COMPILED, SIZES, images, random_plan
 
 triton = pytest.importorskip("triton")
 
@@ -26,7 +26,7 @@ def test_interpreted_the_kernel_gives_the_pixels_of_torch():
         env=os.environ | {"PYTHONPATH": path},
     )
     assert ran.returncode == 0, ran.stderr
-    assert len(ran.stdout.splitlines()) == len(SIZES) + len(NAMES) + 5
+    assert len(ran.stdout.splitlines()) == len(SIZES) + len(COMPILED) + 5
 
 
 @pytest.mark.parametrize("aligned", [False, True])

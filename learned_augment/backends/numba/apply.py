@@ -1,8 +1,8 @@
 """Apply a plan in compiled code: uint8 batches, PIL images and float batches, on a CPU.
 
 A plan runs in one pass an image, all layers while the image sits in the cache, several images at a
-time. Pixels are those of ``torch_uint8`` and ``kornia_float``. Images that draw an op without
-compiled arithmetic take these backends.
+time. Pixels are those of ``torch_uint8`` and ``kornia_float``. Ops without compiled arithmetic are
+left out.
 """
 
 from functools import cache, lru_cache
@@ -13,14 +13,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from learned_augment.backends import kornia_float, pil, torch_uint8
-from learned_augment.backends.lowering import Colors, Floats, colors, draws_any_of
+from learned_augment.backends import kornia_float
+from learned_augment.backends.lowering import Colors, Floats, colors
 from learned_augment.backends.numba import floats, uint8
 from learned_augment.backends.numba.lowering import compiled_ops
 from learned_augment.backends.numba.parallel import run_on_threads
 from learned_augment.policy import Plan
 
-__all__ = ["apply_floats", "apply_to_pil", "apply_uint8"]
+__all__ = ["apply_floats", "apply_to_pil", "apply_uint8", "maps_arrays"]
 
 Fill = tuple[float, ...] | None
 
@@ -41,21 +41,13 @@ def apply_uint8(images: Tensor, plan: Plan, fill: Fill = None) -> Tensor:
         pixel = 3 if pixels.flags.c_contiguous else 1
         source = pixels if pixel == 3 else np.ascontiguousarray(source)
     source = source.reshape(len(plan), -1)
-    arrays, rest = _plan_arrays(plan)
     batches, outside = (source, out.reshape(len(plan), -1)), _colors(shape[0], fill, "u1")
-    run_on_threads(uint8.run, batches, *arrays, shape, pixel, outside)
-    result = torch.from_numpy(out)
-    if rest is not None:
-        batch = images.reshape(-1, *shape)[rest]
-        result.view(-1, *shape)[rest] = torch_uint8.apply(batch, plan.rows(rest), fill=fill)
-    return result
+    run_on_threads(uint8.run, batches, *_plan_arrays(plan), shape, pixel, outside)
+    return torch.from_numpy(out)
 
 
 def apply_to_pil(image: Image.Image, plan: Plan, fill: Fill = None) -> Image.Image:
     """Apply a plan of one row to an image of mode RGB or L, nearest neighbor; a new image."""
-    arrays, rest = _plan_arrays(plan)
-    if rest is not None or not _maps():
-        return pil.apply(image, plan, fill=fill)
     image.load()
     (width, height), channels = image.size, len(image.mode)
     pixel = 4 if channels == 3 else 1
@@ -64,7 +56,7 @@ def apply_to_pil(image: Image.Image, plan: Plan, fill: Fill = None) -> Image.Ima
     copied = _mapped(pixels, image)
     copied.paste(image.im, (0, 0, width, height))
     shape, outside = (channels, height, width), _colors(channels, fill, "u1")
-    in_out = run_on_threads(uint8.run, (pixels, out), *arrays, shape, pixel, outside)
+    in_out = run_on_threads(uint8.run, (pixels, out), *_plan_arrays(plan), shape, pixel, outside)
     return image._new(_mapped(out, image) if in_out else copied)
 
 
@@ -77,7 +69,7 @@ def _mapped(pixels: Colors, image: Image.Image) -> Any:
 
 
 @cache
-def _maps() -> bool:
+def maps_arrays() -> bool:
     """Return whether this Pillow keeps RGB in an array: what is used of it is not public."""
     pixels, image = np.empty((1, 4), np.uint8), Image.new("RGB", (1, 1), (1, 2, 3))
     try:
@@ -96,32 +88,24 @@ def apply_floats(images: Tensor, plan: Plan, fill: Fill = None) -> Tensor:
         fill: 1 or C numbers in [0, 1] outside the image; None is 0, and gray for crop padding.
     """
 
-    def plain(images: Tensor, plan: Plan) -> Tensor:
+    def plain(images: Tensor) -> Tensor:
         return kornia_float.apply(images, plan, fill=fill)
 
     outside = _colors(images.shape[1], fill, "f4" if images.dtype == torch.float32 else "f8")
-    arrays, rest = _plan_arrays(plan)
-    out = floats.run(images, arrays, outside, lambda given: plain(given, plan))
-    return out if rest is None else out.index_copy(0, rest, plain(images[rest], plan.rows(rest)))
+    return floats.run(images, _plan_arrays(plan), outside, plain)
 
 
-def _plan_arrays(plan: Plan) -> tuple[tuple[Any, ...], Tensor | None]:
-    """Return the arguments ``numbers`` to ``rows`` of ``lower`` for a plan.
-
-    The second result names the images that draw an op without compiled arithmetic; None if none
-    does.
-    """
-    rows, uncompiled = compiled_ops(plan.op_rows)
-    rest = () if uncompiled is None else np.flatnonzero(draws_any_of(plan, uncompiled))
-    uncompiled_images = torch.from_numpy(rest) if len(rest) else None
+def _plan_arrays(plan: Plan) -> tuple[Any, ...]:
+    """Return the arguments ``numbers`` to ``rows`` of ``lower`` for a plan."""
+    rows = compiled_ops(plan.op_rows)
     if plan.draw is not None:
         numbers, (mixture, weights, op, value, _) = plan.draw
-        return (numbers, mixture, weights, op, value, rows), uncompiled_images
+        return numbers, mixture, weights, op, value, rows
     noise = plan.noise.numpy().reshape(len(plan), -1)
     numbers = np.empty((len(plan), 1 + plan.op.shape[1] + noise.shape[1]), np.float32)
     numbers[:, 1 + plan.op.shape[1] :] = noise
     op, value = plan.op.numpy().reshape(-1), plan.value.detach().numpy().reshape(-1)
-    return (numbers, _NONE, _NONE, op, value, rows), uncompiled_images
+    return numbers, _NONE, _NONE, op, value, rows
 
 
 _NONE: Floats = np.empty(0)

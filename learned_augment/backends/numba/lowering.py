@@ -7,22 +7,22 @@ opcode, then six coefficients and 1 where gray shows outside for ``AFFINE``, the
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from learned_augment.backends.lowering import Floats, Mask, compiled_opcode
+from learned_augment.backends.lowering import Floats, compiled_opcode
 from learned_augment.backends.numba.jit import compile_definition, compiled
 from learned_augment.ops import OPS, Erase, Geometric, Op, Opcode, Pointwise
 from learned_augment.sampling import NOISE, Integers, Singles, choose
 
-__all__ = ["CompiledOps", "Integers", "Singles", "compiled_ops", "lower", "new_level"]
+__all__ = ["Integers", "Singles", "compiled_ops", "lower", "new_level"]
 
 Compiled: TypeAlias = Callable[..., Any]
 
 AFFINE, ERASE = float(Opcode.AFFINE), float(Opcode.ERASE)
 CODE, NUMBER, GRAY, IDENTITY = range(4)
-"""Columns of ``CompiledOps.numbers``."""
+"""Columns of ``compiled_ops``."""
 
 _AFFINE = [op for op in OPS.values() if op.opcode == Opcode.AFFINE]
 _ERASE = [op for op in OPS.values() if op.opcode == Opcode.ERASE]
@@ -130,7 +130,7 @@ def lower(
         weights: As in ``sampling.Tables``.
         op: Which row of ``rows`` a candidate applies.
         value: At which value.
-        rows: (O, 4), as in ``CompiledOps.numbers``.
+        rows: (O, 4), as ``compiled_ops`` gives them.
         width: Of the image.
         height: Of the image.
         out: (L, 8), written to. Ops at their identity value or without compiled arithmetic become
@@ -170,27 +170,18 @@ def lower(
             instruction[1] = at
 
 
-class CompiledOps(NamedTuple):
-    """The ops of a plan as numbers, for compiled code.
-
-    Attributes:
-        numbers: (O, 4): opcode, number among the ops of that opcode, 1 if gray shows outside,
-            identity value. An op without compiled arithmetic has the opcode ``DEFINITION``.
-        uncompiled: (O,), the ops without compiled arithmetic; None if all have it.
-    """
-
-    numbers: Floats
-    uncompiled: Mask | None
-
-
 @lru_cache(maxsize=64)
-def compiled_ops(ops: tuple[Op, ...]) -> CompiledOps:
-    """Return the numbers of rows of the op table."""
+def compiled_ops(ops: tuple[Op, ...]) -> Floats:
+    """Return the ops of a plan as numbers, for compiled code.
+
+    Returns:
+        (O, 4): opcode, number among the ops of that opcode, 1 if gray shows outside, identity
+        value. An op without compiled arithmetic has the opcode ``DEFINITION``.
+    """
     numbers = np.zeros((len(ops), 4))
     for row, op in zip(numbers, ops, strict=True):
         row[CODE] = compiled_opcode(op)
         row[NUMBER] = _NUMBERS.get(op.kind, 0.0)
         row[GRAY] = isinstance(op.kind, Geometric) and op.kind.fill == "gray"
         row[IDENTITY] = np.nan if op.identity_value is None else op.identity_value
-    uncompiled = numbers[:, CODE] == Opcode.DEFINITION
-    return CompiledOps(numbers, uncompiled if uncompiled.any() else None)
+    return numbers

@@ -240,7 +240,7 @@ def _measuring(pixel: int) -> Callable[[Bytes, float, float, Bytes], None]:
     def count(image: Bytes, channel: int, size: int, counts: Counts) -> None:
         """Count a channel's levels into the first of four rows (4, 256).
 
-        The others let equal neighbours not wait for each other.
+        The others let equal neighbors not wait for each other.
         """
         counts[:] = 0
         quarter = size // 4

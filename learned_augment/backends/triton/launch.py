@@ -1,7 +1,6 @@
 """Plan + uint8 batch on a GPU -> uint8 batch, in one launch of a Triton kernel.
 
-Pixels are those of ``torch_uint8``, bit for bit. Images that draw an op without compiled arithmetic
-take that backend.
+Pixels are those of ``torch_uint8``, bit for bit. Ops without compiled arithmetic are left out.
 """
 
 import warnings
@@ -11,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learned_augment.backends import torch_uint8
 from learned_augment.backends.lowering import (
     WIDTH,
     Colors,
@@ -21,7 +19,6 @@ from learned_augment.backends.lowering import (
     instructions,
 )
 from learned_augment.backends.warp import to_device
-from learned_augment.ops import Opcode
 from learned_augment.policy import Plan
 
 __all__ = ["apply", "works_on"]
@@ -48,11 +45,6 @@ def apply(images: Tensor, plan: Plan, fill: tuple[float, ...] | None = None) -> 
     outside = colors(channels, fill, np.dtype(np.uint8))
     steps, tables = instructions(plan, width, height)
     _launch(source, out, steps, tables, outside)
-    rows = np.flatnonzero((steps[:, :, 0] == Opcode.DEFINITION).any(1))
-    if len(rows):
-        index = to_device(rows, images.device)
-        rest = torch_uint8.apply(images[index], plan.rows(torch.from_numpy(rows)), fill=fill)
-        out.index_copy_(0, index, rest)
     return out
 
 
