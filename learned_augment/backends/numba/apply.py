@@ -16,7 +16,7 @@ from torch import Tensor
 from learned_augment.backends import kornia_float
 from learned_augment.backends.lowering import Colors, Floats, colors
 from learned_augment.backends.numba import floats, uint8
-from learned_augment.backends.numba.lowering import compiled_ops
+from learned_augment.backends.numba.lowering import PlanArrays, compiled_ops
 from learned_augment.backends.numba.parallel import run_on_threads
 from learned_augment.policy import Plan
 
@@ -42,7 +42,7 @@ def apply_uint8(images: Tensor, plan: Plan, fill: Fill = None) -> Tensor:
         source = pixels if pixel == 3 else np.ascontiguousarray(source)
     source = source.reshape(len(plan), -1)
     batches, outside = (source, out.reshape(len(plan), -1)), _colors(shape[0], fill, "u1")
-    run_on_threads(uint8.run, batches, *_plan_arrays(plan), shape, pixel, outside)
+    run_on_threads(uint8.run, batches, _plan_arrays(plan), shape, pixel, outside)
     return torch.from_numpy(out)
 
 
@@ -56,7 +56,7 @@ def apply_to_pil(image: Image.Image, plan: Plan, fill: Fill = None) -> Image.Ima
     copied = _mapped(pixels, image)
     copied.paste(image.im, (0, 0, width, height))
     shape, outside = (channels, height, width), _colors(channels, fill, "u1")
-    in_out = run_on_threads(uint8.run, (pixels, out), *_plan_arrays(plan), shape, pixel, outside)
+    in_out = run_on_threads(uint8.run, (pixels, out), _plan_arrays(plan), shape, pixel, outside)
     return image._new(_mapped(out, image) if in_out else copied)
 
 
@@ -95,17 +95,16 @@ def apply_floats(images: Tensor, plan: Plan, fill: Fill = None) -> Tensor:
     return floats.run(images, _plan_arrays(plan), outside, plain)
 
 
-def _plan_arrays(plan: Plan) -> tuple[Any, ...]:
-    """Return the arguments ``numbers`` to ``rows`` of ``lower`` for a plan."""
+def _plan_arrays(plan: Plan) -> PlanArrays:
     rows = compiled_ops(plan.op_rows)
     if plan.draw is not None:
         numbers, (mixture, weights, op, value, _) = plan.draw
-        return numbers, mixture, weights, op, value, rows
+        return PlanArrays(numbers, mixture, weights, op, value, rows)
     noise = plan.noise.numpy().reshape(len(plan), -1)
     numbers = np.empty((len(plan), 1 + plan.op.shape[1] + noise.shape[1]), np.float32)
     numbers[:, 1 + plan.op.shape[1] :] = noise
     op, value = plan.op.numpy().reshape(-1), plan.value.detach().numpy().reshape(-1)
-    return numbers, _NONE, _NONE, op, value, rows
+    return PlanArrays(numbers, _NONE, _NONE, op, value, rows)
 
 
 _NONE: Floats = np.empty(0)

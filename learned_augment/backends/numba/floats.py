@@ -11,7 +11,7 @@ from learned_augment.backends.lowering import WIDTH, Colors, Floats
 from learned_augment.backends.numba.float_backward import backward, needs_input, passes
 from learned_augment.backends.numba.float_forward import run_step
 from learned_augment.backends.numba.jit import checksum, compiled, kept
-from learned_augment.backends.numba.lowering import Integers, Singles, lower
+from learned_augment.backends.numba.lowering import Integers, PlanArrays, lower
 from learned_augment.backends.numba.lut import copy
 from learned_augment.backends.numba.parallel import (
     Queue,
@@ -30,13 +30,13 @@ Entry: TypeAlias = Callable[..., None]
 
 
 def run(
-    images: Tensor, plan: tuple[Any, ...], colors: Colors, plain: Callable[[Tensor], Tensor]
+    images: Tensor, plan: PlanArrays, colors: Colors, plain: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """Apply a plan to floats (B, C, H, W); a new tensor, differentiable in the images.
 
     Args:
         images: float32 or float64, never written to; any strides.
-        plan: The arguments ``numbers`` to ``rows`` of ``lower``.
+        plan: B rows.
         colors: (3, C), of the images' dtype: outside, around a padded crop, erased.
         plain: Does the same in torch; it gives the gradient of a gradient.
     """
@@ -70,11 +70,11 @@ class _Apply(torch.autograd.Function):
         return slope, None, None, None
 
 
-def _run(entry: Entry, batches: list[Tensor], plan: tuple[Any, ...], colors: Colors) -> None:
+def _run(entry: Entry, batches: list[Tensor], plan: PlanArrays, colors: Colors) -> None:
     shape = tuple(batches[0].shape[1:])
     # An imaginary part may be a view that is negated as it is read.
     arrays = [batch.detach().resolve_neg().numpy().reshape(len(batch), -1) for batch in batches]
-    run_on_threads(entry, arrays, *plan, shape, colors)
+    run_on_threads(entry, arrays, plan, shape, colors)
 
 
 @compiled
@@ -148,24 +148,19 @@ def _entries(version: int) -> tuple[Entry, Entry]:
     def forward_entry(
         images: Pixels,
         out: Pixels,
-        numbers: Singles,
-        mixture: Floats,
-        weights: Floats,
-        op: Integers,
-        value: Floats,
-        rows: Floats,
+        plan: PlanArrays,
         shape: Shape,
         colors: Pixels,
         queue: Queue,
         stay: bool,
     ) -> None:
-        layers = numbers.shape[1] // (1 + NOISE)
+        layers = plan.numbers.shape[1] // (1 + NOISE)
         steps, spare = np.empty((layers, WIDTH)), np.empty(images.shape[1], images.dtype)
         if not version:
             return
         i = next_image(queue)
         while i < len(images):
-            lower(i, numbers, mixture, weights, op, value, rows, shape[2], shape[1], steps)
+            lower(plan, i, shape[2], shape[1], steps)
             _run_image(images[i], out[i], spare, shape, steps, colors)
             mark_done(queue)
             i = next_image(queue)
@@ -177,25 +172,20 @@ def _entries(version: int) -> tuple[Entry, Entry]:
         images: Pixels,
         given: Pixels,
         out: Pixels,
-        numbers: Singles,
-        mixture: Floats,
-        weights: Floats,
-        op: Integers,
-        value: Floats,
-        rows: Floats,
+        plan: PlanArrays,
         shape: Shape,
         colors: Pixels,
         queue: Queue,
         stay: bool,
     ) -> None:
-        layers, size = numbers.shape[1] // (1 + NOISE), images.shape[1]
+        layers, size = plan.numbers.shape[1] // (1 + NOISE), images.shape[1]
         inputs, spare = np.empty((layers, size), images.dtype), np.empty(size, images.dtype)
         which, steps = np.empty(layers, np.int64), np.empty((layers, WIDTH))
         if not version:
             return
         i = next_image(queue)
         while i < len(images):
-            lower(i, numbers, mixture, weights, op, value, rows, shape[2], shape[1], steps)
+            lower(plan, i, shape[2], shape[1], steps)
             _run_inputs(images[i], inputs, which, shape, steps, colors)
             _run_image_backward(images[i], given[i], out[i], spare, inputs, which, shape, steps)
             mark_done(queue)

@@ -7,7 +7,7 @@ opcode, then six coefficients and 1 where gray shows outside for ``AFFINE``, the
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from learned_augment.backends.numba.jit import compile_definition, compiled
 from learned_augment.ops import OPS, Erase, Geometric, Op, Opcode, Pointwise
 from learned_augment.sampling import NOISE, Integers, Singles, choose
 
-__all__ = ["Integers", "Singles", "compiled_ops", "lower", "new_level"]
+__all__ = ["Integers", "PlanArrays", "compiled_ops", "lower", "new_level"]
 
 Compiled: TypeAlias = Callable[..., Any]
 
@@ -107,23 +107,10 @@ def new_level(code: float, value: float, level: float, statistics: float) -> flo
 choose_candidates = compiled(choose)
 
 
-@compiled
-def lower(
-    image: int,
-    numbers: Singles,
-    mixture: Floats,
-    weights: Floats,
-    op: Integers,
-    value: Floats,
-    rows: Floats,
-    width: int,
-    height: int,
-    out: Floats,
-) -> None:
-    """Write the instructions of one image.
+class PlanArrays(NamedTuple):
+    """A plan as arrays, for compiled code.
 
-    Args:
-        image: Which image.
+    Attributes:
         numbers: (B, 1 + 5 L), as the sampler draws them.
         mixture: (S,), as in ``sampling.Tables``. Empty for a plan whose ops are given: its
             candidates are the ops of the images in order.
@@ -131,14 +118,32 @@ def lower(
         op: Which row of ``rows`` a candidate applies.
         value: At which value.
         rows: (O, 4), as ``compiled_ops`` gives them.
+    """
+
+    numbers: Singles
+    mixture: Floats
+    weights: Floats
+    op: Integers
+    value: Floats
+    rows: Floats
+
+
+@compiled
+def lower(plan: PlanArrays, image: int, width: int, height: int, out: Floats) -> None:
+    """Write the instructions of one image.
+
+    Args:
+        plan: The plan of the batch.
+        image: Which image.
         width: Of the image.
         height: Of the image.
         out: (L, 8), written to. Ops at their identity value or without compiled arithmetic become
             ``IDENTITY``.
     """
-    layers, drawn = len(out), numbers[image]
-    if mixture.size:
-        candidates = choose_candidates(numbers[image : image + 1], mixture, weights, layers)[0]
+    layers, drawn, op, value, rows = len(out), plan.numbers[image], plan.op, plan.value, plan.rows
+    if plan.mixture.size:
+        own = plan.numbers[image : image + 1]
+        candidates = choose_candidates(own, plan.mixture, plan.weights, layers)[0]
     else:
         candidates = np.arange(image * layers, (image + 1) * layers)
     for layer in range(layers):

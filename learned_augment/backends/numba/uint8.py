@@ -6,13 +6,13 @@ whole pixels are moved and erased, one read for all channels.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from learned_augment.backends.lowering import WIDTH, Floats
 from learned_augment.backends.numba.jit import Bytes, checksum, compiled, kept
-from learned_augment.backends.numba.lowering import Integers, Singles, lower
+from learned_augment.backends.numba.lowering import PlanArrays, lower
 from learned_augment.backends.numba.lut import compose, copy, look_up, luma, measure, mix
 from learned_augment.backends.numba.parallel import Queue, mark_done, next_image, wait_for_all
 from learned_augment.backends.numba.warp import Pixels, move, paint
@@ -105,24 +105,39 @@ def _redraws(code: float) -> bool:
     return code in (AFFINE, COLOR, SHARPNESS)
 
 
+class Shared(NamedTuple):
+    """What the images of a batch share.
+
+    Attributes:
+        shape: C, H, W.
+        pixel: 1 for planes, 4 for pixels.
+        colors: (3, C): outside a moved image, around a padded crop, in an erased box.
+        words: (3, 1) uint32, the same as pixels of four bytes.
+        table: (C, 256), to work in.
+        measured: (C, 256), to work in.
+    """
+
+    shape: Shape
+    pixel: int
+    colors: Bytes
+    words: Pixels
+    table: Bytes
+    measured: Bytes
+
+
 @compiled
 def _run_image(
     image: Bytes,
     out: Bytes,
     spare: Bytes,
     owned: bool,
-    shape: Shape,
-    pixel: int,
     steps: Floats,
     redraws: int,
-    colors: Bytes,
-    words: Pixels,
-    table: Bytes,
-    measured: Bytes,
+    shared: Shared,
 ) -> None:
     """Run one image's instructions; the last of them writes to ``out``.
 
-    Tables are composed in ``table`` until an instruction needs the pixels that they give.
+    Tables are composed in ``shared.table`` until an instruction needs the pixels that they give.
 
     Args:
         image: Planes (C * H * W,) or pixels (4 * H * W,).
@@ -130,16 +145,11 @@ def _run_image(
         spare: As large, to work in.
         owned: Whether ``image`` is ``out``, or ``spare`` where the number of redraws is odd. Else
             it is neither and never written to.
-        shape: C, H, W.
-        pixel: 1 for planes, 4 for pixels.
         steps: (L, 8), as ``lower`` writes them.
         redraws: How many of them redraw the image.
-        colors: (3, C): outside a moved image, around a padded crop, in an erased box.
-        words: (3, 1) uint32, the same as pixels of four bytes.
-        table: (C, 256), to work in.
-        measured: (C, 256), to work in.
+        shared: The batch's.
     """
-    _, height, width = shape
+    (_, height, width), pixel, colors, words, table, measured = shared
     size = height * width
     current, waiting, copied = image, False, owned
     for step in steps:
@@ -215,12 +225,7 @@ def _entry(version: int) -> Run:
     def run(
         images: Bytes,
         out: Bytes,
-        numbers: Singles,
-        mixture: Floats,
-        weights: Floats,
-        op: Integers,
-        value: Floats,
-        rows: Floats,
+        plan: PlanArrays,
         shape: Shape,
         pixel: int,
         colors: Bytes,
@@ -228,17 +233,19 @@ def _entry(version: int) -> Run:
         stay: bool,
     ) -> bool:
         channels, height, width = shape
-        steps = np.empty((numbers.shape[1] // (1 + NOISE), WIDTH))
+        steps = np.empty((plan.numbers.shape[1] // (1 + NOISE), WIDTH))
         own = np.empty(0 if pixel == 4 else out.shape[1], np.uint8)
         table, measured = np.empty((channels, 256), np.uint8), np.empty((channels, 256), np.uint8)
         words = np.full((3, 4), np.uint8(255))
         words[:, :channels] = colors
+        planes_or_pixels = 4 if pixel == 4 else 1
+        shared = Shared(shape, planes_or_pixels, colors, words.view(np.uint32), table, measured)
         redraws = 0
         if not version:
             return False
         i = next_image(queue)
         while i < len(images):
-            lower(i, numbers, mixture, weights, op, value, rows, width, height, steps)
+            lower(plan, i, width, height, steps)
             redraws = 0
             for code in steps[:, 0]:
                 redraws += _redraws(code)
@@ -248,20 +255,7 @@ def _entry(version: int) -> Run:
             elif pixel == 3:
                 image = spare if redraws % 2 else target
                 _split(images[i], image, height * width)
-            _run_image(
-                image,
-                target,
-                spare,
-                pixel != 1,
-                shape,
-                4 if pixel == 4 else 1,
-                steps,
-                redraws,
-                colors,
-                words.view(np.uint32),
-                table,
-                measured,
-            )
+            _run_image(image, target, spare, pixel != 1, steps, redraws, shared)
             mark_done(queue)
             i = next_image(queue)
         if stay:
@@ -274,9 +268,9 @@ def _entry(version: int) -> Run:
 run: Run = _entry(checksum())
 """Apply a plan to the images of a batch that no other thread has taken.
 
-Arguments: images (B, n) uint8, contiguous; out (B, m) uint8, sharing no memory with images; numbers
-to rows, see ``lower``; shape (C, H, W); pixel, the bytes of a pixel; colors (3, C) uint8; queue,
-see ``Queue``; stay, whether to return only when all threads are done with their images.
+Arguments: images (B, n) uint8, contiguous; out (B, m) uint8, sharing no memory with images; plan;
+shape (C, H, W); pixel, the bytes of a pixel; colors (3, C) uint8; queue, see ``Queue``; stay,
+whether to return only when all threads are done with their images.
 
 Pixels of 1 byte stand for planes: images and out hold C * H * W levels each. Pixels of 3 bytes hold
 the channels side by side, and out is planes. Pixels of 4 bytes are PIL's, of one image, which is
