@@ -439,6 +439,7 @@ def test_progress_names_policy_seed_and_epoch(capsys):
         ({"policies": ("none", "random:none")}, "No policy named 'none'"),
         ({"cache": "no/where"}, "Expected cache= to name a folder"),
         ({"device": "cuda:99"}, "Device 'cuda:99' cannot be used"),
+        ({"base": ["flip"]}, r"No base augmentation named \['flip'\]"),
         ({"base": "flop"}, "No base augmentation named 'flop'"),
         ({"policies": ("none", "deepa")}, "No policy named 'deepa'"),
         ({"policies": ("none", "none")}, "Policies need different names"),
