@@ -126,6 +126,16 @@ def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
 
 
+def test_citations_name_the_version_and_the_repository():
+    stated = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    repository = "https://github.com/learned-augment/learned-augment"
+    assert f"\nversion: {learned_augment.__version__}\n" in stated
+    assert f"\nrepository-code: {repository}\n" in stated
+    assert f"version = {{{learned_augment.__version__}}}" in readme
+    assert f"url = {{{repository}}}" in readme
+
+
 def test_every_public_name_has_an_example():
     for name in set(learned_augment.__all__) - {"__version__"}:
         assert ">>>" in getattr(learned_augment, name).__doc__, name
