@@ -129,6 +129,10 @@ def as_policy(policy: str | Path | Policy | AutoAugmentPolicy) -> Policy:
 
     Raises:
         ValueError: If ``policy`` is none of these, or ``Policy.load`` refuses it.
+
+    Example:
+        >>> as_policy(AutoAugmentPolicy.IMAGENET).name, as_policy("dada-cifar10").name
+        ('autoaugment-imagenet', 'dada-cifar10')
     """
     if isinstance(policy, Policy):
         return policy
@@ -221,7 +225,15 @@ def deep_trivial_augment(depth: int, space: str = "deepaa") -> Policy:
 
 
 def uniform_layer(space: Space, count: int = 13) -> list[Candidate]:
-    """Return every candidate of a space: ops equally likely, then their levels equally likely."""
+    """Return every candidate of a space: ops equally likely, then their levels equally likely.
+
+    Example:
+        >>> layer = uniform_layer({"Invert": Range(), "Rotate": Range(-30.0, 30.0)}, count=3)
+        >>> layer
+        [('Invert', 1.0, 0.0), ('Rotate', 0.5, -30.0), ('Rotate', 0.5, 30.0)]
+        >>> from_layers([layer, layer])
+        Policy('unnamed', 1 sub-policy of 2 layers, up to 3 candidates, 2 ops)
+    """
     return [
         (name, 1.0 / len(values), value)
         for name, span in space.items()

@@ -44,6 +44,14 @@ class Plan:
         draw: The random numbers of a plan that ``Policy.sample`` drew, else None. Compiled code
             turns them into ops itself; ``op``, ``value`` and ``noise`` are computed when first
             read.
+
+    Example:
+        >>> from learned_augment.builders import from_layers
+        >>> plan = from_layers([[("Rotate", 1.0, 20.0)], [("Flip", 1.0, 0.5)]]).sample(8)
+        >>> plan
+        Plan(8 images, 2 layers, 2 ops)
+        >>> [(step.op.name, step.value) for step in plan.steps(0)]  # of the first image
+        [('Rotate', 20.0), ('Flip', 0.5)]
     """
 
     def __init__(self, ops: tuple[str, ...], op: Tensor, value: Tensor, noise: Tensor) -> None:
@@ -96,7 +104,13 @@ class Plan:
         return len(self.draw.numbers) if self.draw is not None else len(self.op)
 
     def rows(self, index: Sequence[int] | Tensor | slice) -> "Plan":
-        """Return the plan of the images that ``index`` chooses, in its order."""
+        """Return the plan of the images that ``index`` chooses, in its order.
+
+        Example:
+            >>> plan = Policy.load("dada-cifar10").sample(8)
+            >>> plan.rows([0] * 3)  # what the first image gets, for three images
+            Plan(3 images, 2 layers, 16 ops)
+        """
         return Plan(self.ops, self.op[index], self.value[index], self.noise[index])
 
     def steps(self, image: int) -> list[Step]:
@@ -200,6 +214,11 @@ class Policy:
 
         Raises:
             ValueError: If the bytes are no policy file, as for ``load``.
+
+        Example:
+            >>> policy = Policy.load("dada-cifar10")
+            >>> Policy.decode(policy.encode()) == policy
+            True
         """
         ops, tensors, about = serialization.decode(data)
         return cls(ops, **tensors, about=about)
@@ -209,6 +228,12 @@ class Policy:
 
         Raises:
             ValueError: If the path does not end in ``.safetensors`` or its folder does not exist.
+
+        Example:
+            >>> from learned_augment.builders import rand_augment
+            >>> path = rand_augment(n=1).save("mine.safetensors")
+            >>> Policy.load(path) == rand_augment(n=1)
+            True
         """
         return serialization.write(path, self.encode())
 
@@ -276,7 +301,14 @@ class Policy:
         return tables(self.mixture, self.weights, self.op, self.value)
 
     def op_shares(self) -> dict[str, Tensor]:
-        """Return each op's probability in each layer, (L,) float64, over all sub-policies."""
+        """Return each op's probability in each layer, (L,) float64, over all sub-policies.
+
+        Example:
+            >>> from learned_augment.builders import from_layers
+            >>> policy = from_layers([[("Rotate", 0.25, 20.0), ("Identity", 0.75, 0.0)]])
+            >>> policy.op_shares()["Rotate"]
+            tensor([0.2500], dtype=torch.float64)
+        """
         shares = torch.zeros(len(self.ops), self.depth, dtype=torch.float64, device=HOST)
         weights = self.mixture[:, None, None] * self.weights  # (S, L, C)
         layer = torch.arange(self.depth, device=HOST)[None, :, None].expand_as(self.op)

@@ -158,6 +158,11 @@ def with_all_ops(space: Space) -> Space:
 
     An op that is not in ``space`` has the range of the first paper that uses it, or else all of its
     legal values.
+
+    Example:
+        >>> space = with_all_ops(SPACES["dada"])
+        >>> "PadCrop" in SPACES["dada"], space["PadCrop"].high
+        (False, 0.25)
     """
     others = [name for name in OPS if name not in space and name != "Identity"]
     return {**space, **{name: _usual_range(name) for name in others}}

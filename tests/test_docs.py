@@ -37,11 +37,12 @@ MODULES = [
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_docstring_examples(name):
+def test_docstring_examples(name, tmp_path, monkeypatch):
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
         pytest.skip(f"needs the optional package {error.name}")
+    monkeypatch.chdir(tmp_path)  # for the files that examples write
     assert doctest.testmod(module).failed == 0
 
 
