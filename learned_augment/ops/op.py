@@ -36,6 +36,11 @@ class Opcode(IntEnum):
 
     ``DEFINITION`` is an op without compiled arithmetic: images that draw it take a backend that
     runs definitions. ``AFFINE`` and ``ERASE`` ops are compiled from their definitions.
+
+    Example:
+        >>> from learned_augment.ops import OPS
+        >>> [OPS[name].opcode.name for name in ("Rotate", "Cutout", "ResizedCrop")]
+        ['AFFINE', 'ERASE', 'DEFINITION']
     """
 
     DEFINITION = -1
@@ -61,6 +66,11 @@ class Geometric:
         matrix: (value, noise, width, height) -> the six coefficients (a, b, c, d, e, f).
         fill: What shows where the input ends: the caller's ``fill``, or the papers' gray.
         kornia: Name of the Kornia function that moves the pixels of floats.
+
+    Example:
+        >>> left = Geometric(lambda value, noise, width, height: (1, 0, value * width, 0, 1, 0))
+        >>> left.matrix(0.25, (0, 0, 0, 0), 32, 32)  # pixel (x, y) reads (x + 8, y)
+        (1, 0, 8.0, 0, 1, 0)
     """
 
     matrix: Callable[[Array, Noise, int, int], tuple[Array, ...]]
@@ -83,6 +93,12 @@ class Pointwise:
         kornia: Name of the Kornia function that ``floats`` calls.
         pil: The op on one RGB or L image by PIL's own call: (image, value) -> image. Without one,
             PIL images go through ``level``.
+
+    Example:
+        >>> import numpy as np
+        >>> lighter = Pointwise(lambda value, level, statistics: (level + value).clip(0, 255))
+        >>> lighter.level(20, np.array([0, 100, 250]), None).tolist()
+        [20, 120, 255]
     """
 
     level: Callable[[Array, Array, Array], Array]
@@ -101,6 +117,12 @@ class Blend:
         floats: As for ``Pointwise``: the whole op, with the blend.
         kornia: Name of the Kornia function that ``floats`` calls.
         pil: The degenerate image by PIL's own call: (image) -> image of the same mode.
+
+    Example:
+        >>> import numpy as np
+        >>> fade = Blend(lambda image: 0 * image + 128)  # value 0 is gray, value 1 the image
+        >>> fade.degenerate(np.array([[[0, 100, 250]]])).tolist()
+        [[[128, 128, 128]]]
     """
 
     degenerate: Callable[[Array], Array]
@@ -118,6 +140,11 @@ class Erase:
             excluded. ``side`` is the length in pixels that fractions of a side refer to: the
             shorter side of the image, or the output size that the caller asked for.
         kornia: Name of the Kornia function that finds the rectangle's pixels for floats.
+
+    Example:
+        >>> edge = Erase(lambda value, noise, width, height, side: (0, 0, value * side, height))
+        >>> edge.box(0.25, (0, 0, 0, 0), 48, 32, 32)  # a quarter of the side, at the left
+        (0, 0, 8.0, 32)
     """
 
     box: Callable[[Array, Noise, int, int, int], tuple[Array, ...]]
@@ -132,6 +159,11 @@ class Resample:
         box: (value, noise, width, height, aspect) -> (x0, y0, x1, y1), whole pixels, x1 and y1
             excluded. ``aspect`` is the output's width over its height.
         kornia: Empty: floats are resized with PIL's weights, see the documentation's page on ops.
+
+    Example:
+        >>> half = Resample(lambda value, noise, width, height, aspect: (0, 0, width // 2, height))
+        >>> half.box(0.5, (0, 0, 0, 0), 48, 32, 1.0)  # the left half
+        (0, 0, 24, 32)
     """
 
     box: Callable[[Array, Noise, int, int, float], tuple[Array, ...]]
@@ -154,6 +186,12 @@ class Op:
         kind: How the op acts, with its definition.
         random: Whether the plan's noise matters, because the op chooses a place.
         opcode: Which compiled arithmetic runs it.
+
+    Example:
+        >>> from learned_augment.ops import OPS
+        >>> rotate = OPS["Rotate"]
+        >>> rotate.unit, rotate.low, rotate.high, rotate.family
+        ('degrees, counter-clockwise', -360.0, 360.0, 'geometric')
     """
 
     name: str
