@@ -67,6 +67,15 @@ class CompareConfig:
     Raises:
         TypeError: If a field is of another type.
         ValueError: If it is out of range.
+
+    Example:
+        >>> config = CompareConfig(policies=["none", "trivialaugment"], epochs=10)
+        >>> config.seeds, config.recipe.epochs, config.recipe.batch_size
+        (5, 10, 64)
+        >>> CompareConfig(policies=["none"])
+        Traceback (most recent call last):
+            ...
+        ValueError: Expected two or more policies to compare, got ['none'].
     """
 
     policies: Policies = ("none", "trivialaugment", "randaugment")

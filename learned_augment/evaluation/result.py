@@ -41,6 +41,11 @@ class Run:
         best: Accuracy of the best tested epoch, in percent; it was chosen on the test images.
         losses: Mean training loss of every epoch, None where it is not finite.
         accuracies: (epoch, accuracy in percent) of every tested epoch.
+
+    Example:
+        >>> run = Run("flip", seed=0, accuracy=91.5, loss=0.3)
+        >>> Run.from_data(asdict(run)) == run
+        True
     """
 
     policy: str
@@ -93,6 +98,16 @@ class ComparisonResult:
             in each layer ("ops"), the base augmentation's layers first; a random baseline's at
             seed 0.
         interest: The difference in points that the seeds should be enough to show.
+
+    Example:
+        >>> from learned_augment import compare
+        >>> result = compare(
+        ...     "digits", ["none", "flip"], seeds=2, epochs=1, train_size=40, workers=1
+        ... )
+        >>> result.reference, result.pairs(), result.missing()
+        ('none', (('flip', 'none'),), ())
+        >>> sorted(result.accuracies("flip"))  # the seeds
+        [0, 1]
     """
 
     data: str
@@ -122,6 +137,16 @@ class ComparisonResult:
 
         The interval covers the randomness of seeds, not of test images. None means that fewer
         than two seeds of both policies have finished.
+
+        Example:
+            >>> runs = [Run("none", 0, 90.0, loss=0.3), Run("none", 1, 91.0, loss=0.3)]
+            >>> runs += [Run("flip", 0, 91.5, loss=0.3), Run("flip", 1, 92.5, loss=0.3)]
+            >>> placed, settings = {"none": "nothing", "flip": "flip only"}, {"test_images": 400}
+            >>> result = ComparisonResult("mine", placed, "none", (0, 1), tuple(runs), settings)
+            >>> result.difference("flip").mean
+            1.5
+            >>> result.sentence("flip")
+            'flip: better than none by 1.50 points (95 % interval +0.58 to +2.42).'
         """
         ours, theirs = self.accuracies(policy), self.accuracies(reference or self.reference)
         both = [seed for seed in self.seeds if seed in ours and seed in theirs]
@@ -255,6 +280,15 @@ class ComparisonResult:
         Raises:
             ValueError: If the file holds no such document.
             OSError: If it cannot be read.
+
+        Example:
+            >>> from learned_augment import compare
+            >>> result = compare(
+            ...     "digits", ["none", "flip"], seeds=2, epochs=1, train_size=40, workers=1
+            ... )
+            >>> _ = Path("result.json").write_text(result.to_json(), encoding="utf-8")
+            >>> ComparisonResult.load("result.json").to_json() == result.to_json()
+            True
         """
         try:
             return cls.from_json(Path(path).read_text(encoding="utf-8"))

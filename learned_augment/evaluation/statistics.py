@@ -29,6 +29,13 @@ class Difference(NamedTuple):
         low: Lower end of the interval.
         high: Upper end of the interval.
         pairs: Number of pairs.
+
+    Example:
+        >>> found = paired_difference([91.0, 92.5, 93.0, 92.0], [90.0, 90.5, 92.0, 91.0])
+        >>> found.mean, found.pairs
+        (1.25, 4)
+        >>> found.low > 0  # the whole interval is above 0: better
+        True
     """
 
     mean: float
