@@ -9,7 +9,12 @@ __all__ = ["bottleneck_resnet", "resnet50"]
 
 
 def resnet50(num_classes: int) -> nn.Module:
-    """Build torchvision's ResNet-50, untrained, without in-place activations."""
+    """Build torchvision's ResNet-50, untrained, without in-place activations.
+
+    Example:
+        >>> resnet50(num_classes=10).fc
+        Linear(in_features=2048, out_features=10, bias=True)
+    """
     return bottleneck_resnet([3, 4, 6, 3], num_classes)
 
 

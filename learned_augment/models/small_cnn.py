@@ -19,6 +19,11 @@ def small_cnn(num_classes: int, channels: int = 3) -> nn.Module:
     Args:
         num_classes: Length of a row of logits.
         channels: Channels of the images.
+
+    Example:
+        >>> import torch
+        >>> small_cnn(num_classes=10)(torch.rand(4, 3, 32, 32)).shape
+        torch.Size([4, 10])
     """
     return nn.Sequential(
         _conv_bn_relu(channels, 24, stride=2),

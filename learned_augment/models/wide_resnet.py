@@ -31,7 +31,13 @@ class _WideBlock(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """Wide-ResNet of three stages of pre-activation blocks; see `wide_resnet`."""
+    """Wide-ResNet of three stages of pre-activation blocks; see `wide_resnet`.
+
+    Example:
+        >>> network = WideResNet(16, 1, num_classes=10, channels=1, conv_bias=False)
+        >>> network(torch.rand(4, 1, 28, 28)).shape
+        torch.Size([4, 10])
+    """
 
     def __init__(
         self, depth: int, width: int, num_classes: int, *, channels: int, conv_bias: bool
@@ -77,6 +83,11 @@ def wide_resnet(
         ValueError: If `depth` is not 6 n + 4 with n >= 1, or `width` is below 1.
 
     Zagoruyko and Komodakis, Wide Residual Networks, arXiv:1605.07146.
+
+    Example:
+        >>> network = wide_resnet(40, 2, num_classes=10)
+        >>> sum(weight.numel() for weight in network.parameters())
+        2246474
     """
     if depth < 10 or (depth - 4) % 6:
         raise ValueError(

@@ -19,6 +19,10 @@ def find_device(device: str | torch.device | None) -> torch.device:
 
     Raises:
         ValueError: If there is no such device here.
+
+    Example:
+        >>> find_device("cpu")
+        device(type='cpu')
     """
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -39,6 +43,16 @@ def check_network(network: NetworkChoice, data: ImageData, device: torch.device)
     Raises:
         ValueError: If the network does not turn the images into one logit per class, has no weight
             to train, or has weights that are not initialized.
+
+    Example:
+        >>> from learned_augment.datasets.load import load_images
+        >>> data, cpu = load_images("digits"), torch.device("cpu")
+        >>> check_network("small-cnn", data, cpu)
+        >>> try:
+        ...     check_network(nn.Flatten(), data, cpu)
+        ... except ValueError as error:
+        ...     print(str(error).partition(", but ")[2])
+        the network returned (2, 3072).
     """
     images = data.train_images[:2]
     with isolated(0):

@@ -31,6 +31,12 @@ class Trained(NamedTuple):
         loss: Mean training loss of the last epoch, on augmented images.
         losses: Mean training loss of every epoch.
         accuracies: (epoch, test accuracy) of every tested epoch; epochs count from 1.
+
+    Example:
+        >>> curve = ((1, 90.5), (2, 92.0), (3, 91.5))
+        >>> trained = Trained(91.5, 92.0, 0.3, losses=(0.9, 0.5, 0.3), accuracies=curve)
+        >>> trained.accuracy, trained.best  # the best epoch was chosen by the test images
+        (91.5, 92.0)
     """
 
     accuracy: float
@@ -62,6 +68,14 @@ def train_network(
         seed: Fixes everything random.
         device: Where to train.
         on_epoch: Called with the number of each finished epoch, from 1.
+
+    Example:
+        >>> from learned_augment.datasets.load import load_images
+        >>> data, policy = load_images("digits").subset(60), Policy.load("dada-cifar10")
+        >>> recipe, cpu = Recipe(epochs=2, batch_size=20), torch.device("cpu")
+        >>> trained = train_network(data, [policy], "small-cnn", recipe, 0, cpu)
+        >>> len(trained.losses), len(trained.accuracies)  # tested after the last epoch only
+        (2, 1)
     """
     with isolated(seed):
         trainer = Trainer(data, policies, network, recipe, seed, device)
@@ -93,6 +107,17 @@ class Trainer:
         epoch_steps: Number of steps of an epoch.
         losses: Mean training loss of each finished epoch.
         accuracies: (epoch, test accuracy in percent) of each test.
+
+    Example:
+        >>> from learned_augment.datasets.load import load_images
+        >>> data, recipe = load_images("digits").subset(60), Recipe(epochs=1, batch_size=20)
+        >>> trainer = Trainer(data, [], "small-cnn", recipe, seed=0, device=torch.device("cpu"))
+        >>> trainer.step()
+        >>> trainer.done, trainer.steps
+        (1, 3)
+        >>> logits, labels = trainer.finish()
+        >>> logits.shape
+        torch.Size([898, 10])
     """
 
     def __init__(
