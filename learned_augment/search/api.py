@@ -140,6 +140,14 @@ def prepare(
     """Load and split the data, build the network and start the method, without taking a step.
 
     Arguments and errors are those of `search`; outputs are not checked.
+
+    Example:
+        >>> prepared = prepare("digits", method="dada", reduce=60, epochs=2)
+        >>> len(prepared.split.train_labels), len(prepared.split.val_labels)
+        (30, 30)
+        >>> metrics = prepared.method.step()  # what search repeats
+        >>> prepared.method.done, prepared.method.steps
+        (1, 2)
     """
     config = SearchConfig.of(config, settings)
     _options(config, config.for_data("", True)[1])  # wrong settings fail before the data load

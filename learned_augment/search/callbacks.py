@@ -25,6 +25,14 @@ class SearchReport(StepReport):
 
     Attributes:
         policy: Returns the best policy so far.
+
+    Example:
+        >>> from learned_augment import search
+        >>> def show(report):
+        ...     print(f"step {report.step} of {report.steps}: {report.policy().depth} layers")
+        >>> policy = search("digits", method="dada", reduce=60, epochs=2, callbacks=[show])
+        step 1 of 2: 2 layers
+        step 2 of 2: 2 layers
     """
 
     policy: Callable[[], Policy]

@@ -60,6 +60,16 @@ class SearchConfig:
     Raises:
         ValueError: If a value is out of range, or two outputs have one path.
         TypeError: If a value is of another type.
+
+    Example:
+        >>> config = SearchConfig(method="dada", epochs=5, exclude=["Invert"])
+        >>> preset, settings = config.for_data("digits", mirrors=False)
+        >>> preset, settings.model, settings.epochs, settings.exclude
+        ('digits', 'small-cnn', 5, ('Invert',))
+        >>> SearchConfig(ops="Rotate")
+        Traceback (most recent call last):
+            ...
+        TypeError: Expected ops as several names of ops, got 'Rotate' alone.
     """
 
     method: str = "screening"
@@ -111,6 +121,10 @@ class SearchConfig:
 
         Raises:
             TypeError: If there is no such setting; the message lists the settings.
+
+        Example:
+            >>> SearchConfig.of(SearchConfig(method="deepaa"), {"seed": 1}).method
+            'deepaa'
         """
         known = [f.name for f in fields(cls)]
         unknown = [name for name in settings if name not in known]

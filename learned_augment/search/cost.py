@@ -23,6 +23,11 @@ class Phase(NamedTuple):
         seconds: Time of one step.
         memory: The most bytes that tensors take at once beyond the images of the split.
         passes: Images that a step sends through the network, by purpose; empty if not counted.
+
+    Example:
+        >>> phase = Phase("policy", 100, 0.5, 2**20, {"training": 64, "validation": 32})
+        >>> phase.images, phase.steps * phase.seconds
+        (96, 50.0)
     """
 
     name: str
@@ -66,6 +71,12 @@ class CostEstimate(NamedTuple):
         base: Name of the base augmentation, with its cutout.
         phases: Steps that cost the same, in order.
         skipped: Files left out because they could not be read.
+
+    Example:
+        >>> from learned_augment.search import estimate
+        >>> cost = estimate("digits", method="dada", reduce=60, epochs=2)
+        >>> cost.train_images, cost.val_images, cost.image_shape, cost.steps
+        (30, 30, (3, 32, 32), 2)
     """
 
     train_images: int

@@ -33,6 +33,12 @@ class MethodSettings:
 
     Raises:
         ValueError: If a number is out of range.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> settings = replace(PRESETS["quick"], epochs=10)
+        >>> settings.model, settings.epochs, settings.batch_size, settings.base
+        ('small-cnn', 10, 128, 'crop-flip')
     """
 
     model: NetworkChoice

@@ -58,6 +58,12 @@ class DADAOptions(Options):
 
     Raises:
         ValueError: If a value is not among those named, or options contradict each other.
+
+    Example:
+        >>> given = {"estimator": "relax", "keep": 10}  # search(..., method="dada", options=given)
+        >>> options = DADAOptions.read(given)
+        >>> options.estimator, options.keep, options.magnitude
+        ('relax', 10, 'true')
     """
 
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -110,5 +116,10 @@ class DADAOptions(Options):
         return {"policy_rate": _RELEASED_RATE, **_RELEASED, **values}
 
     def rate(self, steps: int) -> float:
-        """Return Adam's rate in a search of so many steps."""
+        """Return Adam's rate in a search of so many steps.
+
+        Example:
+            >>> DADAOptions().rate(steps=100), DADAOptions().rate(steps=400)
+            (0.03, 0.015)
+        """
         return _RATE * min(1, _STEPS / steps) if self.policy_rate is None else self.policy_rate

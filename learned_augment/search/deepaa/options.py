@@ -57,6 +57,12 @@ class DeepAAOptions(Options):
     Raises:
         ValueError: If a value is out of range, options contradict each other, or the network's file
             cannot be written.
+
+    Example:
+        >>> given = {"depth": "auto", "pairs": 8}  # search(..., method="deepaa", options=given)
+        >>> options = DeepAAOptions.read(given)
+        >>> options.most_layers, options.pairs, options.rewards
+        (8, 8, 'gram')
     """
 
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {

@@ -15,7 +15,7 @@ class ScreeningOptions(Options):
     Attributes:
         designs: Trials under random policies.
         refinements: Trials under changes of the best policies so far, six at a time.
-        fraction: Fraction of the images that a trial trains on; at least 64 images, at most half.
+        fraction: Fraction of the images that a trial trains on; at least 64 of them, at most half.
         inclusion: Fraction of the random policies that an op is in.
         finals: Rounds, after the first, of the two best found policies and the two best others.
         workers: Trials at once, each in a process with one thread; 1 trains in this process. 0 is
@@ -24,6 +24,12 @@ class ScreeningOptions(Options):
 
     Raises:
         ValueError: If a number is out of range.
+
+    Example:
+        >>> given = {"designs": 24, "fraction": 0.5}  # search(..., options=given)
+        >>> options = ScreeningOptions.read(given)
+        >>> options.designs, options.fraction, options.refinements
+        (24, 0.5, 6)
     """
 
     minimum: ClassVar = {"designs": 4, "refinements": 0, "finals": 1, "workers": 0}
