@@ -27,6 +27,11 @@ class Effect:
         low: Lower end of the 95 % interval.
         high: Upper end of the 95 % interval.
         trials: Number of trainings that used the op at this value.
+
+    Example:
+        >>> effect = Effect("Rotate", 8.0, 0.9, standard_error=0.2, low=0.5, high=1.3, trials=18)
+        >>> effect.label, effect.outcome
+        ('Rotate 8', 'helps')
     """
 
     op: str
@@ -59,6 +64,14 @@ class Effects:
         rows: The effects, largest first.
         trainings: Number of trainings of the whole experiment.
         settings: What was trained, plain JSON data.
+
+    Example:
+        >>> row = {"op": "Flip", "value": 0.5, "effect": -3.1, "standard_error": 0.4}
+        >>> row |= {"low": -3.9, "high": -2.3, "trials": 18}
+        >>> data = {"target": "accuracy", "unit": "points", "rows": [row], "trainings": 60}
+        >>> effects = Effects.from_data(data)
+        >>> effects.rows[0].outcome, effects.trainings
+        ('hurts', 60)
     """
 
     target: str
@@ -114,6 +127,17 @@ def policy_effects(policy: Policy) -> Effects | None:
 
     Raises:
         ValueError: If ``policy.about["effects"]`` is not of the form that `Effects` reads.
+
+    Example:
+        >>> row = {"op": "Flip", "value": 0.5, "effect": -3.1, "standard_error": 0.4}
+        >>> row |= {"low": -3.9, "high": -2.3, "trials": 18}
+        >>> data = {"target": "accuracy", "unit": "points", "rows": [row], "trainings": 60}
+        >>> from learned_augment.builders import from_layers
+        >>> policy = from_layers([[("Rotate", 1.0, 8.0)]], {"effects": data})
+        >>> [row.label for row in policy_effects(policy).rows]
+        ['Flip 0.5']
+        >>> policy_effects(Policy.load("dada-cifar10")) is None  # its search measured none
+        True
     """
     return Effects.from_data(policy.about["effects"]) if "effects" in policy.about else None
 
@@ -152,7 +176,12 @@ def _sentence(row: Effect, unit: str) -> str:
 
 
 def signed(number: float, unit: str) -> str:
-    """Return an effect as text: with its sign, and as many digits as suit its unit."""
+    """Return an effect as text: with its sign, and as many digits as suit its unit.
+
+    Example:
+        >>> signed(0.94, "points"), signed(-12.3, "%")
+        ('+0.9', '-12')
+    """
     places = 1 if unit == "points" else 0
     return f"{number:+.{places}f}"
 

@@ -81,6 +81,10 @@ def write_report(source: str | Path, out: str | Path) -> Path:
     Raises:
         ValueError: If the source is none of these, or the page cannot be written there.
         ModuleNotFoundError: If matplotlib is not installed.
+
+    Example:
+        >>> write_report("dada-cifar10", "dada.html").name
+        'dada.html'
     """
     out = Path(out)
     if out.suffix not in (".html", ".htm"):
@@ -103,6 +107,12 @@ def policy_page(policy: Policy, source: str | None = None) -> str:
     Raises:
         ValueError: If ``policy.about["effects"]`` is not of the form that `Effects` reads.
         ModuleNotFoundError: If matplotlib is not installed.
+
+    Example:
+        >>> from learned_augment.builders import from_layers
+        >>> page = policy_page(from_layers([[("Rotate", 1.0, 20.0)]], {"name": "turn"}))
+        >>> "<title>Policy turn" in page
+        True
     """
     effects = policy_effects(policy)
     ops = {name: layers.tolist() for name, layers in policy.op_shares().items()}
@@ -132,6 +142,14 @@ def result_page(result: ComparisonResult, source: str = "result.json") -> str:
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
+
+    Example:
+        >>> from learned_augment import compare
+        >>> result = compare(
+        ...     "digits", ["none", "flip"], seeds=2, epochs=1, train_size=40, workers=1
+        ... )
+        >>> "<title>Comparison of policies on digits" in result_page(result)
+        True
     """
     ops = {name: found["ops"] for name, found in result.policies.items() if found["ops"]}
     return _page(

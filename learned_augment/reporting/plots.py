@@ -141,6 +141,11 @@ def policy_figure(policy: Policy, width: float = WIDE) -> "Figure":
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
         ValueError: If ``policy.about["effects"]`` is not of the form that `Effects` reads.
+
+    Example:
+        >>> figure = policy_figure(Policy.load("dada-cifar10"))
+        >>> save_figure(figure, "policy.png").name
+        'policy.png'
     """
     drawn = {name: p.tolist() for name, p in policy.op_shares().items() if float(p.sum()) > 0}
     ranges = {name: ends for name in _colors(drawn) if (ends := _range(policy, name))}
@@ -169,6 +174,14 @@ def effects_figure(effects: Effects, width: float = WIDE) -> "Figure":
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
+
+    Example:
+        >>> row = {"op": "Rotate", "value": 8.0, "effect": 0.9, "standard_error": 0.2}
+        >>> row |= {"low": 0.5, "high": 1.3, "trials": 18}
+        >>> data = {"target": "accuracy", "unit": "points", "rows": [row], "trainings": 60}
+        >>> figure = effects_figure(Effects.from_data(data))
+        >>> save_figure(figure, "effects.png").name
+        'effects.png'
     """
     figure = _new_figure(width, _intervals_height(len(effects.rows), images=True))
     _draw_effects(figure, effects, width)
@@ -189,6 +202,12 @@ def intervals_figure(
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
+
+    Example:
+        >>> rows = [Interval("flip", 0.8, 0.2, 1.4), Interval("cutout", -0.1, -0.6, 0.4)]
+        >>> figure = intervals_figure(rows, "accuracy less that of none, points")
+        >>> save_figure(figure, "differences.png").name
+        'differences.png'
     """
     figure = _new_figure(width, _intervals_height(len(rows), images=False))
     _draw_intervals(figure.add_subplot(), rows, label, unit, _DIFFERENCES, width)
@@ -205,6 +224,11 @@ def ops_figure(ops: Mapping[str, Sequence[float]], width: float = WIDE) -> "Figu
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
+
+    Example:
+        >>> figure = ops_figure({"Rotate": [0.7, 0.2], "Flip": [0.3, 0.8]})  # two layers
+        >>> save_figure(figure, "ops.png").name
+        'ops.png'
     """
     drawn = {name: layers for name, layers in ops.items() if sum(layers) > 0}
     figure = _new_figure(width, _ops_height(drawn, width))
@@ -226,6 +250,12 @@ def curves_figure(
 
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
+
+    Example:
+        >>> curves = {"none": [[(1, 60.0), (2, 70.0)]], "flip": [[(1, 62.0), (2, 75.0)]]}  # a seed
+        >>> figure = curves_figure(curves, "none", "test accuracy, %")
+        >>> [panel.get_title(loc="left") for panel in figure.axes]
+        ['none', 'flip']
     """
     shown = {name: list(filter(None, seeds)) for name, seeds in curves.items() if any(seeds)}
     columns = min(len(shown), 3 if width > 600 else 2)
@@ -261,6 +291,15 @@ def save_figure(figure: "Figure", path: str | Path) -> Path:
 
     Raises:
         ValueError: As ``check_figure_path``, or if its folder does not exist.
+
+    Example:
+        >>> figure = ops_figure({"Rotate": [0.7], "Flip": [0.3]})
+        >>> save_figure(figure, "ops.pdf").name
+        'ops.pdf'
+        >>> save_figure(figure, "ops.jpg")
+        Traceback (most recent call last):
+            ...
+        ValueError: Expected a file ending in .png, .pdf, .svg, got 'ops.jpg'.
     """
     path = check_figure_path(path)
     buffer = io.BytesIO()

@@ -60,6 +60,13 @@ def policy_data(policy: Policy) -> dict[str, Any]:
     Probabilities are in [0, 1], values in the op's unit. ``ops`` maps each op to its unit, its
     probability in each layer (the mean over sub-policies) and ``per_image``, the mean number of
     times that an image gets it.
+
+    Example:
+        >>> data = policy_data(Policy.load("dada-cifar10"))
+        >>> len(data["sub_policies"]), data["ops"]["Rotate"]["unit"]
+        (25, 'degrees, counter-clockwise')
+        >>> data["sub_policies"][0]["layers"][0][0]["op"]
+        'TranslateX'
     """
     ops = {
         name: {"unit": OPS[name].unit, "layers": layers.tolist(), "per_image": float(layers.sum())}
@@ -88,6 +95,10 @@ def policy_text(policy: Policy) -> str:
 
     Raises:
         ValueError: If ``policy.about["effects"]`` is not of the form that `Effects` reads.
+
+    Example:
+        >>> print(policy_text(Policy.load("dada-cifar10")).splitlines()[0])
+        dada-cifar10: DADA, for CIFAR-10, images of 32 pixels, 25 sub-policies of 2 layers
     """
     blocks = [_heading(policy), _outcome(policy), _effects(policy), _op_table(policy)]
     if len(policy.mixture) == 1:
@@ -98,7 +109,17 @@ def policy_text(policy: Policy) -> str:
 
 
 def policy_summary(policy: Policy) -> list[str]:
-    """Return a policy in a few sentences: origin, mean number of ops, likeliest ops, placement."""
+    """Return a policy in a few sentences: origin, mean number of ops, likeliest ops, placement.
+
+    Example:
+        >>> from learned_augment.builders import from_layers
+        >>> turn = from_layers([[("Rotate", 1.0, 20.0)]], {"name": "turn", "placement": "after"})
+        >>> for sentence in policy_summary(turn):
+        ...     print(sentence)
+        turn is a policy.
+        It applies 1.0 ops to an image on average, most often Rotate (1.00 times an image).
+        It comes after the base augmentation (crop, flip and cutout).
+    """
     about = policy.about
     origin = [str(about["method"])] if "method" in about else []
     origin += [f"for {about['dataset']}"] if "dataset" in about else []
