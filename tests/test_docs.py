@@ -5,6 +5,7 @@ import contextlib
 import doctest
 import hashlib
 import importlib
+import inspect
 import io
 import pkgutil
 import re
@@ -34,6 +35,40 @@ MODULES = [
     for _, name, _ in pkgutil.walk_packages(learned_augment.__path__, "learned_augment.")
     if not name.endswith("__main__")
 ]
+
+DIRECTIVE = re.compile(r"^::: (\S+)\n((?:    .*\n)*)", re.MULTILINE)
+"""What a page of the reference shows: an address, and options."""
+WITHOUT_EXAMPLE = {
+    "learned_augment.search.SearchMethod": "a Protocol; the guide on search methods implements it",
+}
+"""Names of the reference that need no example, each with the reason."""
+
+
+def reference_names():
+    """Return the classes and functions of the package and of the pages of the reference."""
+    names = [f"learned_augment.{name}" for name in learned_augment.__all__]
+    for page in sorted((ROOT / "docs" / "reference").glob("*.md")):
+        for address, options in DIRECTIVE.findall(page.read_text(encoding="utf-8") + "\n"):
+            target, listed = found(address), re.search(r"members: \[(.*)\]", options)
+            if listed:
+                names += [f"{address}.{member}" for member in listed[1].split(", ")]
+            elif inspect.ismodule(target):
+                names += [f"{address}.{member}" for member in target.__all__]
+            else:
+                names.append(address)
+    return [
+        name
+        for name in dict.fromkeys(names)
+        if inspect.isclass(found(name)) or inspect.isroutine(found(name))
+    ]
+
+
+def found(address):
+    """Return the module of an address, or else what its parent has by the last name."""
+    with contextlib.suppress(ModuleNotFoundError):
+        return importlib.import_module(address)
+    parent, _, name = address.rpartition(".")
+    return getattr(found(parent), name)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -137,9 +172,24 @@ def test_citations_name_the_version_and_the_repository():
     assert f"url = {{{repository}}}" in readme
 
 
-def test_every_public_name_has_an_example():
-    for name in set(learned_augment.__all__) - {"__version__"}:
-        assert ">>>" in getattr(learned_augment, name).__doc__, name
+@pytest.mark.parametrize("name", reference_names())
+def test_every_public_name_has_an_example(name):
+    if name in WITHOUT_EXAMPLE:
+        pytest.skip(WITHOUT_EXAMPLE[name])
+    target = inspect.unwrap(found(name))
+    own = f"{target.__module__}.{target.__qualname__}"
+    # The finder of `test_docstring_examples`: what it does not find does not run.
+    tests = doctest.DocTestFinder().find(importlib.import_module(target.__module__))
+    names = [test.name for test in tests if test.examples]
+    assert any(test == own or is_public_method(test, own) for test in names), f"{own}: no example"
+
+
+def is_public_method(name, owner):
+    return name.startswith(f"{owner}.") and not name.removeprefix(f"{owner}.").startswith("_")
+
+
+def test_names_without_an_example_are_names_of_the_reference():
+    assert set(WITHOUT_EXAMPLE) <= set(reference_names())
 
 
 def test_the_readme_lists_every_policy():
