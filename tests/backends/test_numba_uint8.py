@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -263,6 +264,27 @@ def test_several_callers_at_a_time_do_not_disturb_each_other() -> None:
     for caller in callers:
         caller.join()
     assert not wrong
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize("fails", ["the caller", "the other"])
+def test_a_thread_that_fails_leaves_no_other_at_work_and_its_error_is_raised(fails) -> None:
+    ended = []
+
+    def entry(batch, queue, stay):
+        if stay == (fails == "the caller"):
+            parallel.next_image(queue)
+            raise MemoryError
+        time.sleep(0.2)
+        while parallel.next_image(queue) < len(batch):
+            parallel.mark_done(queue)
+        if stay:
+            parallel.wait_for_all(queue, len(batch))
+        ended.append(stay)
+
+    with pytest.raises(MemoryError):
+        parallel.run_on_threads(entry, [np.zeros((8, 4), np.uint8)])
+    assert ended == [fails == "the other"]
 
 
 class _Batches(Dataset):

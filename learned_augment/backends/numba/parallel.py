@@ -2,13 +2,13 @@
 
 Numba's own thread pools survive neither a fork nor two callers at a time. Threads take images from
 a queue, two counters that are added to atomically: a lock of the interpreter would put a thread to
-sleep, and waking takes as long as twenty small images. DataLoader workers have one thread, by
-torch's own setting.
+sleep, and waking takes as long as twenty small images. A thread that comes late finds no image left
+and touches none. DataLoader workers have one thread, by torch's own setting.
 """
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import lru_cache
 from typing import Any, TypeAlias
 
@@ -25,6 +25,9 @@ Queue: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 """(2,), at first 0: how many images were taken, and how many are done."""
 
 TAKEN, DONE = 0, 1
+
+FAILED = 1 << 40
+"""More than any number of images: a thread has ended without counting an image that it took."""
 
 SMALL = 1 << 18
 """Bytes under which a second thread costs more than it gains."""
@@ -65,6 +68,8 @@ def wait_for_all(queue: Queue, images: int) -> None:
 def run_on_threads(entry: Callable[..., Any], batches: Sequence[Any], *rest: Any) -> Any:
     """Run an entry point on as many threads as torch may use, and wait for all images.
 
+    If it fails in one of them, by want of memory, all others end before the error is raised.
+
     Args:
         entry: Takes the batches, the rest, a queue and whether to stay until all images are done.
         batches: Arrays (B, N) that are read or written.
@@ -73,15 +78,40 @@ def run_on_threads(entry: Callable[..., Any], batches: Sequence[Any], *rest: Any
     Returns:
         The entry's result in this thread.
     """
-    queue = np.zeros(2, np.int64)
+    queue, others = np.zeros(2, np.int64), []
+    arguments = (*batches, *rest, queue)
     if batches[0].nbytes >= SMALL:
         threads = min(torch.get_num_threads(), len(batches[0]))
-        for _ in range(threads - 1):
-            _pool(os.getpid(), threads - 1).submit(entry, *batches, *rest, queue, False)
+        others = [
+            _pool(os.getpid(), threads - 1).submit(_help, entry, *arguments)
+            for _ in range(threads - 1)
+        ]
     try:
-        return entry(*batches, *rest, queue, True)
+        result = _call(entry, *arguments, True)
+    except BaseException:
+        wait(others)
+        raise
+    if queue[DONE] >= FAILED:
+        wait(others)
+        for other in others:
+            other.result()
+    return result
+
+
+def _help(entry: Callable[..., Any], *arguments: Any) -> None:
+    """Run an entry point in another thread than the caller's, which must not wait in vain."""
+    try:
+        _call(entry, *arguments, False)
+    except BaseException:
+        arguments[-1][DONE] = FAILED
+        raise
+
+
+def _call(entry: Callable[..., Any], *arguments: Any) -> Any:
+    try:
+        return entry(*arguments)
     except OSError:  # no room to keep what was compiled; compiled code itself raises no such error
-        return not_kept(entry)(*batches, *rest, queue, True)
+        return not_kept(entry)(*arguments)
 
 
 @lru_cache(maxsize=1)
