@@ -7,14 +7,16 @@ from functools import cache, lru_cache
 from importlib.util import find_spec
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from learned_augment.backends import kornia_float, pil, torch_uint8
-from learned_augment.backends.lowering import draws_uncompiled
+from learned_augment.backends.lowering import compiled_opcode, identity_values
 from learned_augment.backends.warp import to_device
+from learned_augment.ops import Op, Opcode
 from learned_augment.policy import Plan
 from learned_augment.sampling import HOST, Integers
 
@@ -27,6 +29,7 @@ MANY, LARGE = 64, 1 << 18
 kernel runs one image a block; torch spreads one image over all of it."""
 
 Fill: TypeAlias = tuple[float, ...] | None
+Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def _backends(
     compiled, general = _pair(*_asked(images, plan, interpolation, size))
     if compiled == general:
         return general, None
-    uncompiled = draws_uncompiled(plan)
+    uncompiled = _draws_uncompiled(plan)
     if len(uncompiled) == 0:
         return compiled, None
     return (general, None) if len(uncompiled) == len(plan) else (compiled, (general, uncompiled))
@@ -145,6 +148,23 @@ def _compiles(compiler: str, device: torch.device) -> bool:
     return _triton() is not None and _triton().works_on(device)  # type: ignore[no-any-return]
 
 
+def _draws_uncompiled(plan: Plan) -> Integers:
+    """Return which images draw an op without compiled arithmetic that changes them, ascending."""
+    ops = plan.op_rows
+    uncompiled = _uncompiled(ops)
+    if uncompiled is None:
+        return np.empty(0, np.int64)
+    op, value = plan.op.numpy(), plan.value.detach().numpy()
+    return np.flatnonzero((uncompiled[op] & (value != identity_values(ops)[op])).any(1))
+
+
+@lru_cache(maxsize=64)
+def _uncompiled(ops: tuple[Op, ...]) -> Mask | None:
+    """Return which ops, (O,), have no compiled arithmetic; None if all have it."""
+    mask: Mask = np.array([compiled_opcode(op) == Opcode.DEFINITION for op in ops])
+    return mask if mask.any() else None
+
+
 @cache
 def _numba() -> Any:
     """Return the Numba backend; None where Numba is missing or switched off."""
@@ -154,9 +174,9 @@ def _numba() -> Any:
 
     if config.DISABLE_JIT:
         return None
-    from learned_augment.backends.numba import apply
+    from learned_augment.backends import numba as compiled
 
-    return apply
+    return compiled
 
 
 @cache

@@ -19,20 +19,16 @@ from learned_augment.ops import OPS, Erase, Geometric, Kind, Op, Opcode, Pointwi
 from learned_augment.ops.blend import luma
 from learned_augment.ops.op import GRAY
 from learned_augment.policy import Plan
-from learned_augment.sampling import Integers
 
 __all__ = [
-    "TABLE",
     "WIDTH",
     "Colors",
     "Floats",
     "Group",
     "Levels",
-    "Mask",
     "boxes",
     "colors",
     "compiled_opcode",
-    "draws_uncompiled",
     "gray_levels",
     "identity_values",
     "instructions",
@@ -45,13 +41,9 @@ __all__ = [
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Levels: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 Colors: TypeAlias = np.ndarray[Any, Any]
-Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 
 WIDTH = 8
 """Numbers of an instruction: what to run, then up to seven parameters."""
-
-TABLE = 100.0
-"""Instruction that maps gray levels through a table; its parameter is the table's row."""
 
 
 @dataclass(frozen=True)
@@ -164,37 +156,22 @@ def outside_colors(groups: Sequence[Group], fill: Tensor | None, gray: Tensor) -
     return torch.cat(rows)
 
 
+@lru_cache(maxsize=64)
 def colors(channels: int, fill: tuple[float, ...] | None, dtype: np.dtype[Any]) -> Colors:
     """Return the colors of kernels, (3, C): outside a moved image, around a padded crop, erased.
 
-    ``fill`` is in the images' own scale: 0 to 255 for uint8, else 0 to 1.
+    They are kept for later calls: never write to them. ``fill`` is in the images' own scale: 0 to
+    255 for uint8, else 0 to 1.
     """
     gray = gray_levels(channels) / (1 if dtype == np.uint8 else 255)
     user = np.broadcast_to(0.0 if fill is None else fill, channels)
     return np.array([user, gray if fill is None else user, gray]).astype(dtype)
 
 
-def draws_uncompiled(plan: Plan) -> Integers:
-    """Return which images draw an op without compiled arithmetic that changes them, ascending."""
-    ops = plan.op_rows
-    uncompiled = _uncompiled(ops)
-    if uncompiled is None:
-        return np.empty(0, np.int64)
-    op, value = plan.op.numpy(), plan.value.detach().numpy()
-    return np.flatnonzero((uncompiled[op] & (value != identity_values(ops)[op])).any(1))
-
-
-@lru_cache(maxsize=64)
-def _uncompiled(ops: tuple[Op, ...]) -> Mask | None:
-    """Return which ops, (O,), have no compiled arithmetic; None if all have it."""
-    mask: Mask = np.array([compiled_opcode(op) == Opcode.DEFINITION for op in ops])
-    return mask if mask.any() else None
-
-
 def instructions(plan: Plan, width: int, height: int) -> tuple[Floats, Levels]:
     """Return the instructions (B, L, 8) of uint8 images of one size and the tables (T, 256).
 
-    An instruction is an opcode or ``TABLE``, then the parameters: six coefficients and 1 where
+    An instruction is an opcode, then the parameters: six coefficients and 1 where
     gray shows outside for ``AFFINE``, the rectangle for ``ERASE``, the row of its table for
     ``TABLE``, else the value. Ops at their identity value or without compiled arithmetic become
     ``IDENTITY``.
@@ -216,7 +193,7 @@ def instructions(plan: Plan, width: int, height: int) -> tuple[Floats, Levels]:
         elif isinstance(kind, Erase):
             parameters = kind.box(values, places, width, height, min(width, height))
         elif isinstance(kind, Pointwise) and kind.statistics == "none":
-            code, parameters = TABLE, [np.arange(count, count + len(rows))]
+            code, parameters = Opcode.TABLE, [np.arange(count, count + len(rows))]
             tables.append(level_table(kind, values))
             count += len(rows)
         out[rows, 0] = code

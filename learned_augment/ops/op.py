@@ -35,7 +35,8 @@ class Opcode(IntEnum):
     """Which compiled arithmetic runs an op.
 
     ``DEFINITION`` is an op without compiled arithmetic: images that draw it take a backend that
-    runs definitions. ``AFFINE`` and ``ERASE`` ops are compiled from their definitions.
+    runs definitions. ``AFFINE`` and ``ERASE`` ops are compiled from their definitions. ``TABLE``
+    maps levels through a table that the definition gave, whatever the op.
 
     Example:
         >>> from learned_augment.ops import OPS
@@ -56,6 +57,7 @@ class Opcode(IntEnum):
     EQUALIZE = 9
     COLOR = 10
     SHARPNESS = 11
+    TABLE = 12
 
 
 @dataclass(frozen=True)

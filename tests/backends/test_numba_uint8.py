@@ -21,7 +21,7 @@ from tests.backends.plans import LAYOUTS, NAMES, SIZES, images, laid_out, random
 
 pytest.importorskip("numba")
 
-from learned_augment.backends.numba import apply, lut, parallel
+from learned_augment.backends.numba import lut, maps_arrays, parallel
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -74,12 +74,12 @@ def test_pil_itself_serves_where_pillow_does_not_map_arrays(monkeypatch):
     expected = apply_image(picture, plan)
     assert backend_for(picture, plan) == "numba.uint8"
     monkeypatch.delattr(Image.core, "map_buffer")
-    apply.maps_arrays.cache_clear()
+    maps_arrays.cache_clear()
     dispatch._pair.cache_clear()
     assert backend_for(picture, plan) == "pil"
     assert np.array_equal(apply_image(picture, plan), expected)
     monkeypatch.undo()
-    apply.maps_arrays.cache_clear()
+    maps_arrays.cache_clear()
     dispatch._pair.cache_clear()
 
 

@@ -18,6 +18,7 @@ from learned_augment.backends.numba.float_forward import (
     CONTRAST,
     EQUALIZE,
     ERASE,
+    IDENTITY,
     INVERT,
     POSTERIZE,
     SOLARIZE,
@@ -31,8 +32,7 @@ from learned_augment.backends.numba.float_forward import (
 )
 from learned_augment.backends.numba.jit import compiled, summing
 from learned_augment.backends.numba.lut import copy
-from learned_augment.backends.numba.uint8 import IDENTITY, Shape, erase
-from learned_augment.backends.numba.warp import Pixels, move
+from learned_augment.backends.numba.warp import Pixels, Shape, erase, move
 
 __all__ = ["backward", "needs_input", "passes"]
 

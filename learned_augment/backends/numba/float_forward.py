@@ -10,8 +10,7 @@ import numpy as np
 from learned_augment.backends.lowering import Floats
 from learned_augment.backends.numba.jit import compiled, summing
 from learned_augment.backends.numba.lut import copy, measure
-from learned_augment.backends.numba.uint8 import Shape, erase
-from learned_augment.backends.numba.warp import Pixels, move
+from learned_augment.backends.numba.warp import Pixels, Shape, erase, move
 from learned_augment.ops import Opcode
 
 __all__ = [
@@ -26,6 +25,7 @@ __all__ = [
 ]
 
 AFFINE, ERASE = float(Opcode.AFFINE), float(Opcode.ERASE)
+IDENTITY = float(Opcode.IDENTITY)
 INVERT, SOLARIZE = float(Opcode.INVERT), float(Opcode.SOLARIZE)
 POSTERIZE, EQUALIZE = float(Opcode.POSTERIZE), float(Opcode.EQUALIZE)
 BRIGHTNESS, CONTRAST = float(Opcode.BRIGHTNESS), float(Opcode.CONTRAST)

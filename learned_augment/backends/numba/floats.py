@@ -1,4 +1,7 @@
-"""Compiled: entry points for float batches, forward and backward, as one node of a graph."""
+"""Apply a plan to float batches in compiled code, on a CPU, forward and backward.
+
+Values are those of ``kornia_float``. Ops without compiled arithmetic are left out.
+"""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -7,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learned_augment.backends.lowering import WIDTH, Colors, Floats
+from learned_augment.backends import kornia_float
+from learned_augment.backends.lowering import WIDTH, Colors, Floats, colors
 from learned_augment.backends.numba.float_backward import backward, needs_input, passes
-from learned_augment.backends.numba.float_forward import run_step
+from learned_augment.backends.numba.float_forward import IDENTITY, run_step
 from learned_augment.backends.numba.jit import checksum, compiled, kept
-from learned_augment.backends.numba.lowering import Integers, PlanArrays, lower
+from learned_augment.backends.numba.lowering import Integers, PlanArrays, lower, plan_arrays
 from learned_augment.backends.numba.lut import copy
 from learned_augment.backends.numba.parallel import (
     Queue,
@@ -20,32 +24,40 @@ from learned_augment.backends.numba.parallel import (
     run_on_threads,
     wait_for_all,
 )
-from learned_augment.backends.numba.uint8 import IDENTITY, Shape
-from learned_augment.backends.numba.warp import Pixels
+from learned_augment.backends.numba.warp import Pixels, Shape
+from learned_augment.policy import Plan
 from learned_augment.sampling import NOISE
 
-__all__ = ["run"]
+__all__ = ["apply_floats"]
 
 Entry: TypeAlias = Callable[..., None]
 
 
-def run(
-    images: Tensor, plan: PlanArrays, colors: Colors, plain: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """Apply a plan to floats (B, C, H, W); a new tensor, differentiable in the images.
+def apply_floats(images: Tensor, plan: Plan, fill: tuple[float, ...] | None = None) -> Tensor:
+    """Apply a plan to a float32 or float64 CPU batch (B, C, H, W); a new, differentiable tensor.
 
     Args:
-        images: float32 or float64, never written to; any strides.
-        plan: B rows.
-        colors: (3, C), of the images' dtype: outside, around a padded crop, erased.
-        plain: Does the same in torch; it gives the gradient of a gradient.
+        images: In [0, 1], never written to; any strides.
+        plan: B rows; ``plan.value`` requires no gradient.
+        fill: 1 or C numbers in [0, 1] outside the image; None is 0, and gray for crop padding.
     """
-    out: Tensor = _Apply.apply(images.contiguous(), plan, colors, plain)
+
+    def plain(given: Tensor) -> Tensor:
+        return kornia_float.apply(given, plan, fill=fill)
+
+    outside = colors(images.shape[1], fill, _DTYPES[images.dtype])
+    out: Tensor = _Apply.apply(images.contiguous(), plan_arrays(plan), outside, plain)
     return out
 
 
+_DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float64)}
+
+
 class _Apply(torch.autograd.Function):
-    """A whole plan as one node of the graph, which keeps its input alone."""
+    """A whole plan as one node of the graph, which keeps its input alone.
+
+    ``plain`` does the same in torch: it gives the gradient of a gradient.
+    """
 
     @staticmethod
     def forward(images: Tensor, plan: Any, colors: Any, plain: Any) -> Tensor:
@@ -70,7 +82,7 @@ class _Apply(torch.autograd.Function):
         return slope, None, None, None
 
 
-def _run(entry: Entry, batches: list[Tensor], plan: PlanArrays, colors: Colors) -> None:
+def _run(entry: Entry, batches: list[Tensor], plan: tuple[Any, ...], colors: Colors) -> None:
     shape = tuple(batches[0].shape[1:])
     # An imaginary part may be a view that is negated as it is read.
     arrays = [batch.detach().resolve_neg().numpy().reshape(len(batch), -1) for batch in batches]
@@ -148,12 +160,13 @@ def _entries(version: int) -> tuple[Entry, Entry]:
     def forward_entry(
         images: Pixels,
         out: Pixels,
-        plan: PlanArrays,
+        arrays: tuple[Any, ...],
         shape: Shape,
         colors: Pixels,
         queue: Queue,
         stay: bool,
     ) -> None:
+        plan = PlanArrays(*arrays)
         layers = plan.numbers.shape[1] // (1 + NOISE)
         steps, spare = np.empty((layers, WIDTH)), np.empty(images.shape[1], images.dtype)
         if not version:
@@ -172,12 +185,13 @@ def _entries(version: int) -> tuple[Entry, Entry]:
         images: Pixels,
         given: Pixels,
         out: Pixels,
-        plan: PlanArrays,
+        arrays: tuple[Any, ...],
         shape: Shape,
         colors: Pixels,
         queue: Queue,
         stay: bool,
     ) -> None:
+        plan = PlanArrays(*arrays)
         layers, size = plan.numbers.shape[1] // (1 + NOISE), images.shape[1]
         inputs, spare = np.empty((layers, size), images.dtype), np.empty(size, images.dtype)
         which, steps = np.empty(layers, np.int64), np.empty((layers, WIDTH))

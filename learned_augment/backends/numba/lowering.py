@@ -11,18 +11,19 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from learned_augment.backends.lowering import Floats, compiled_opcode
+from learned_augment.backends.lowering import Floats, compiled_opcode, identity_values
 from learned_augment.backends.numba.jit import compile_definition, compiled
 from learned_augment.ops import OPS, Erase, Geometric, Op, Opcode, Pointwise
+from learned_augment.policy import Plan
 from learned_augment.sampling import NOISE, Integers, Singles, choose
 
-__all__ = ["Integers", "PlanArrays", "compiled_ops", "lower", "new_level"]
+__all__ = ["Integers", "PlanArrays", "lower", "new_level", "plan_arrays"]
 
 Compiled: TypeAlias = Callable[..., Any]
 
 AFFINE, ERASE = float(Opcode.AFFINE), float(Opcode.ERASE)
 CODE, NUMBER, GRAY, IDENTITY = range(4)
-"""Columns of ``compiled_ops``."""
+"""Columns of ``PlanArrays.rows``."""
 
 _AFFINE = [op for op in OPS.values() if op.opcode == Opcode.AFFINE]
 _ERASE = [op for op in OPS.values() if op.opcode == Opcode.ERASE]
@@ -117,7 +118,8 @@ class PlanArrays(NamedTuple):
         weights: As in ``sampling.Tables``.
         op: Which row of ``rows`` a candidate applies.
         value: At which value.
-        rows: (O, 4), as ``compiled_ops`` gives them.
+        rows: (O, 4), the ops: opcode, number among the ops of that opcode, 1 if gray shows outside,
+            identity value. An op without compiled arithmetic has the opcode ``DEFINITION``.
     """
 
     numbers: Singles
@@ -175,18 +177,29 @@ def lower(plan: PlanArrays, image: int, width: int, height: int, out: Floats) ->
             instruction[1] = at
 
 
-@lru_cache(maxsize=64)
-def compiled_ops(ops: tuple[Op, ...]) -> Floats:
-    """Return the ops of a plan as numbers, for compiled code.
+def plan_arrays(plan: Plan) -> tuple[Any, ...]:
+    """Return the fields of ``PlanArrays``; a plain tuple gets into compiled code faster."""
+    rows = _numbers(plan.op_rows)
+    if plan.draw is not None:
+        numbers, (mixture, weights, op, value, _) = plan.draw
+        return numbers, mixture, weights, op, value, rows
+    noise = plan.noise.numpy().reshape(len(plan), -1)
+    numbers = np.empty((len(plan), 1 + plan.op.shape[1] + noise.shape[1]), np.float32)
+    numbers[:, 1 + plan.op.shape[1] :] = noise
+    op, value = plan.op.numpy().reshape(-1), plan.value.detach().numpy().reshape(-1)
+    return numbers, _NONE, _NONE, op, value, rows
 
-    Returns:
-        (O, 4): opcode, number among the ops of that opcode, 1 if gray shows outside, identity
-        value. An op without compiled arithmetic has the opcode ``DEFINITION``.
-    """
+
+_NONE: Floats = np.empty(0)
+
+
+@lru_cache(maxsize=64)
+def _numbers(ops: tuple[Op, ...]) -> Floats:
+    """Return rows of the op table as numbers, (O, 4), as in ``PlanArrays``."""
     numbers = np.zeros((len(ops), 4))
     for row, op in zip(numbers, ops, strict=True):
         row[CODE] = compiled_opcode(op)
         row[NUMBER] = _NUMBERS.get(op.kind, 0.0)
         row[GRAY] = isinstance(op.kind, Geometric) and op.kind.fill == "gray"
-        row[IDENTITY] = np.nan if op.identity_value is None else op.identity_value
+    numbers[:, IDENTITY] = identity_values(ops)
     return numbers

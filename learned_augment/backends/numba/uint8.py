@@ -1,4 +1,7 @@
-"""Compiled: the instructions of one uint8 image, all layers while it sits in the cache.
+"""Apply a plan to uint8 batches and PIL images in compiled code, on a CPU.
+
+A plan runs in one pass an image, all layers while the image sits in the cache. Pixels are those of
+``torch_uint8``. Ops without compiled arithmetic are left out.
 
 Images are flat, (C * H * W,): an array of another shape costs as much as a hundred pixels. PIL's
 images are pixels of red, green, blue and a fourth byte, (4 * H * W,), and are worked on as such:
@@ -6,27 +9,40 @@ whole pixels are moved and erased, one read for all channels.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
 
-from learned_augment.backends.lowering import WIDTH, Floats
+from learned_augment.backends.lowering import WIDTH, Colors, Floats, colors
 from learned_augment.backends.numba.jit import Bytes, checksum, compiled, kept
-from learned_augment.backends.numba.lowering import PlanArrays, lower
+from learned_augment.backends.numba.lowering import PlanArrays, lower, plan_arrays
 from learned_augment.backends.numba.lut import compose, copy, look_up, luma, measure, mix
-from learned_augment.backends.numba.parallel import Queue, mark_done, next_image, wait_for_all
-from learned_augment.backends.numba.warp import Pixels, move, paint
+from learned_augment.backends.numba.parallel import (
+    Queue,
+    mark_done,
+    next_image,
+    run_on_threads,
+    wait_for_all,
+)
+from learned_augment.backends.numba.warp import Pixels, Shape, erase, move
 from learned_augment.ops import Opcode
+from learned_augment.policy import Plan
 from learned_augment.sampling import NOISE
 
-__all__ = ["Shape", "erase", "run"]
+__all__ = ["apply_to_pil", "apply_uint8", "maps_arrays"]
+
+Fill: TypeAlias = tuple[float, ...] | None
 
 AFFINE, COLOR, ERASE = float(Opcode.AFFINE), float(Opcode.COLOR), float(Opcode.ERASE)
 IDENTITY, SHARPNESS = float(Opcode.IDENTITY), float(Opcode.SHARPNESS)
 AUTO_CONTRAST, CONTRAST = float(Opcode.AUTO_CONTRAST), float(Opcode.CONTRAST)
 EQUALIZE = float(Opcode.EQUALIZE)
 
-Shape: TypeAlias = tuple[int, int, int]
+_LEVELS = np.dtype(np.uint8)
 
 LONG_ROW = 1024
 """Levels of a row that is long enough for a loop; sixteen-bit sums of them fit the first cache."""
@@ -87,16 +103,6 @@ def _sharpen(
                 for edge in range(left, left + pixel):
                     other = edge + length - pixel
                     target[edge], target[other] = source[edge], source[other]
-
-
-@compiled
-def erase(target: Pixels, height: int, width: int, step: Floats, gray: Pixels) -> None:
-    """Paint the rectangle of an instruction; ``gray`` holds a level for each channel."""
-    left, top, right, bottom = int(step[1]), int(step[2]), int(step[3]), int(step[4])
-    for c in range(gray.size):
-        for y in range(top, bottom):
-            row = (c * height + y) * width
-            paint(target, row + left, row + right, gray[c])
 
 
 @compiled
@@ -225,14 +231,14 @@ def _entry(version: int) -> Run:
     def run(
         images: Bytes,
         out: Bytes,
-        plan: PlanArrays,
+        arrays: tuple[Any, ...],
         shape: Shape,
         pixel: int,
         colors: Bytes,
         queue: Queue,
         stay: bool,
     ) -> bool:
-        channels, height, width = shape
+        plan, (channels, height, width) = PlanArrays(*arrays), shape
         steps = np.empty((plan.numbers.shape[1] // (1 + NOISE), WIDTH))
         own = np.empty(0 if pixel == 4 else out.shape[1], np.uint8)
         table, measured = np.empty((channels, 256), np.uint8), np.empty((channels, 256), np.uint8)
@@ -268,9 +274,9 @@ def _entry(version: int) -> Run:
 run: Run = _entry(checksum())
 """Apply a plan to the images of a batch that no other thread has taken.
 
-Arguments: images (B, n) uint8, contiguous; out (B, m) uint8, sharing no memory with images; plan;
-shape (C, H, W); pixel, the bytes of a pixel; colors (3, C) uint8; queue, see ``Queue``; stay,
-whether to return only when all threads are done with their images.
+Arguments: images (B, n) uint8, contiguous; out (B, m) uint8, sharing no memory with images; arrays,
+the fields of ``PlanArrays``; shape (C, H, W); pixel, the bytes of a pixel; colors (3, C) uint8;
+queue, see ``Queue``; stay, whether to return only when all threads are done with their images.
 
 Pixels of 1 byte stand for planes: images and out hold C * H * W levels each. Pixels of 3 bytes hold
 the channels side by side, and out is planes. Pixels of 4 bytes are PIL's, of one image, which is
@@ -279,3 +285,57 @@ worked on where it stands and in out.
 Returns:
     Whether the result is in out, as always but for pixels of 4 bytes; else it is in images.
 """
+
+
+def apply_uint8(images: Tensor, plan: Plan, fill: Fill = None) -> Tensor:
+    """Apply a plan to uint8 CPU images (..., C, H, W), nearest neighbor; a new tensor.
+
+    Args:
+        images: Never written to; any strides.
+        plan: One row an image.
+        fill: 1 or C levels outside the image; None is 0, and gray for crop padding.
+    """
+    source, pixel = images.numpy(), 1
+    shape, out = source.shape[-3:], np.empty(source.shape, np.uint8)
+    if not source.flags.c_contiguous:
+        # torchvision decodes an image to channels that lie side by side.
+        pixels = source.transpose(*range(source.ndim - 3), -2, -1, -3)
+        pixel = 3 if pixels.flags.c_contiguous else 1
+        source = pixels if pixel == 3 else np.ascontiguousarray(source)
+    source = source.reshape(len(plan), -1)
+    batches, outside = (source, out.reshape(len(plan), -1)), colors(shape[0], fill, _LEVELS)
+    run_on_threads(run, batches, plan_arrays(plan), shape, pixel, outside)
+    return torch.from_numpy(out)
+
+
+def apply_to_pil(image: Image.Image, plan: Plan, fill: Fill = None) -> Image.Image:
+    """Apply a plan of one row to an image of mode RGB or L, nearest neighbor; a new image."""
+    image.load()
+    (width, height), channels = image.size, len(image.mode)
+    pixel = 4 if channels == 3 else 1
+    flat = (1, pixel * height * width)
+    pixels, out = np.empty(flat, np.uint8), np.empty(flat, np.uint8)
+    copied = _mapped(pixels, image)
+    copied.paste(image.im, (0, 0, width, height))
+    shape, outside = (channels, height, width), colors(channels, fill, _LEVELS)
+    in_out = run_on_threads(run, (pixels, out), plan_arrays(plan), shape, pixel, outside)
+    return image._new(_mapped(out, image) if in_out else copied)
+
+
+def _mapped(pixels: Colors, image: Image.Image) -> Any:
+    """Return the core of an image of the mode and size of another whose memory is an array.
+
+    ``Image.frombuffer`` does so too, but not for RGB, which PIL keeps in four bytes a pixel.
+    """
+    return Image.core.map_buffer(pixels, image.size, "raw", 0, (image.mode, 0, 1))  # type: ignore[attr-defined]
+
+
+@cache
+def maps_arrays() -> bool:
+    """Return whether this Pillow keeps RGB in an array: what is used of it is not public."""
+    pixels, image = np.empty((1, 4), np.uint8), Image.new("RGB", (1, 1), (1, 2, 3))
+    try:
+        _mapped(pixels, image).paste(image.im, (0, 0, 1, 1))
+    except (AttributeError, TypeError, ValueError):
+        return False
+    return pixels.tolist() == [[1, 2, 3, 255]]

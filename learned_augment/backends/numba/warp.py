@@ -13,10 +13,13 @@ import numpy as np
 from learned_augment.backends.lowering import Floats
 from learned_augment.backends.numba.jit import compiled
 
-__all__ = ["Pixels", "move", "paint"]
+__all__ = ["Pixels", "Shape", "erase", "move"]
 
 Pixels: TypeAlias = np.ndarray[Any, Any]
 """Gray levels, floats, or whatever else there is one of a pixel."""
+
+Shape: TypeAlias = tuple[int, int, int]
+"""C, H, W."""
 
 
 @compiled
@@ -120,8 +123,8 @@ def _shift(
         plane, level = c * size, outside[c]
         for k in range(plane + start, plane + stop):
             target[np.uint64(k)] = source[np.uint64(k + shift)]
-        paint(target, plane, plane + start, level)
-        paint(target, plane + stop, plane + size, level)
+        _paint(target, plane, plane + start, level)
+        _paint(target, plane + stop, plane + size, level)
         if gap > 0:
             for at in range(plane + start + width - gap, plane + stop, width):
                 for k in range(gap):
@@ -192,8 +195,8 @@ def _write_row(
         plane = c * height * width
         row = plane + y * width
         at = row + first
-        paint(target, row, at, outside[c])
-        paint(target, at + count, row + width, outside[c])
+        _paint(target, row, at, outside[c])
+        _paint(target, at + count, row + width, outside[c])
         start = plane + index[0]
         if stride == 1:
             for k in range(count):
@@ -207,7 +210,17 @@ def _write_row(
 
 
 @compiled
-def paint(target: Pixels, start: int, stop: int, level: int) -> None:
+def _paint(target: Pixels, start: int, stop: int, level: int) -> None:
     """Write one level over part of a row of levels."""
     for k in range(start, stop):
         target[np.uint64(k)] = level
+
+
+@compiled
+def erase(target: Pixels, height: int, width: int, step: Floats, gray: Pixels) -> None:
+    """Paint the rectangle of an instruction; ``gray`` holds a level for each channel."""
+    left, top, right, bottom = int(step[1]), int(step[2]), int(step[3]), int(step[4])
+    for c in range(gray.size):
+        for y in range(top, bottom):
+            row = (c * height + y) * width
+            _paint(target, row + left, row + right, gray[c])

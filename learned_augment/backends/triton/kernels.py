@@ -15,7 +15,7 @@ from learned_augment.ops import Opcode
 __all__ = ["run"]
 
 WIDTH = tl.constexpr(lowering.WIDTH)
-TABLE = tl.constexpr(int(lowering.TABLE))
+TABLE = tl.constexpr(int(Opcode.TABLE))
 AFFINE = tl.constexpr(int(Opcode.AFFINE))
 ERASE = tl.constexpr(int(Opcode.ERASE))
 COLOR = tl.constexpr(int(Opcode.COLOR))
@@ -280,7 +280,8 @@ def _write(image, target, table, size, CHANNELS: tl.constexpr, BLOCK: tl.constex
             tl.store(target + channel * size + pixel, level.to(tl.uint8), mask=mask)
 
 
-# Neither decides how memory is read: compiled once, whatever the last batch of an epoch holds.
+# A kernel takes pointers one by one. Neither of the two named here decides how memory is read:
+# compiled once, whatever the last batch of an epoch holds.
 @triton.jit(do_not_specialize=["count", "layers"])
 def run(
     images, out, spare, spare_tables, axes, steps, tables, colors,
