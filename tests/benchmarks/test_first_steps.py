@@ -22,6 +22,7 @@ def test_the_commands_are_those_of_the_readme():
     assert "--data digits" in found[1].command
 
 
+@pytest.mark.slow  # it compiles anew, as for a new user
 def test_the_first_example_leaves_its_picture_in_an_empty_folder():
     (row,) = measure(steps(TEXT)[:1], first_example(TEXT))
     assert row["clock_s"] > 0
