@@ -96,13 +96,16 @@ def _backends(
     images: Tensor | Image.Image, plan: Plan, interpolation: InterpolationMode, size: int | None
 ) -> tuple[str, tuple[str, Integers] | None]:
     """Return the backend of a plan, and a second one with the images that take it instead."""
-    compiled, general = _pair(*_asked(images, plan, interpolation, size))
-    if compiled == general:
-        return general, None
-    uncompiled = _draws_uncompiled(plan)
-    if len(uncompiled) == 0:
+    ops = plan.op_rows
+    asked = _asked(images, plan, interpolation, size)
+    compiled, general, uncompiled = _choices(ops, *asked)
+    if uncompiled is None:
         return compiled, None
-    return (general, None) if len(uncompiled) == len(plan) else (compiled, (general, uncompiled))
+    op, value = plan.op.numpy(), plan.value.detach().numpy()
+    rest = np.flatnonzero((uncompiled[op] & (value != identity_values(ops)[op])).any(1))
+    if len(rest) == 0:
+        return compiled, None
+    return (general, None) if len(rest) == len(plan) else (compiled, (general, rest))
 
 
 def _asked(
@@ -122,12 +125,17 @@ def _asked(
 
 
 @lru_cache(maxsize=256)
-def _pair(images: str, device: torch.device, *settings: str | None) -> tuple[str, str]:
-    """Return the backends for images that draw compiled ops alone, and for all others."""
-    return (
-        _first_fit(device, images, device.type, *settings, "compiled"),
-        _first_fit(device, images, device.type, *settings, None),
-    )
+def _choices(
+    ops: tuple[Op, ...], images: str, device: torch.device, *settings: str | None
+) -> tuple[str, str, Mask | None]:
+    """Return the backends for images that draw compiled ops alone and for others, and these ops.
+
+    The ops are a mask (O,); None if none of them lacks compiled arithmetic, or if it is all one.
+    """
+    compiled = _first_fit(device, images, device.type, *settings, "compiled")
+    general = _first_fit(device, images, device.type, *settings, None)
+    uncompiled = np.array([compiled_opcode(op) == Opcode.DEFINITION for op in ops])
+    return compiled, general, uncompiled if compiled != general and uncompiled.any() else None
 
 
 def _first_fit(device: torch.device, *given: str | None) -> str:
@@ -146,23 +154,6 @@ def _compiles(compiler: str, device: torch.device) -> bool:
     if compiler == "numba, Pillow":
         return _numba() is not None and _numba().maps_arrays()  # type: ignore[no-any-return]
     return _triton() is not None and _triton().works_on(device)  # type: ignore[no-any-return]
-
-
-def _draws_uncompiled(plan: Plan) -> Integers:
-    """Return which images draw an op without compiled arithmetic that changes them, ascending."""
-    ops = plan.op_rows
-    uncompiled = _uncompiled(ops)
-    if uncompiled is None:
-        return np.empty(0, np.int64)
-    op, value = plan.op.numpy(), plan.value.detach().numpy()
-    return np.flatnonzero((uncompiled[op] & (value != identity_values(ops)[op])).any(1))
-
-
-@lru_cache(maxsize=64)
-def _uncompiled(ops: tuple[Op, ...]) -> Mask | None:
-    """Return which ops, (O,), have no compiled arithmetic; None if all have it."""
-    mask: Mask = np.array([compiled_opcode(op) == Opcode.DEFINITION for op in ops])
-    return mask if mask.any() else None
 
 
 @cache
@@ -250,32 +241,39 @@ def apply_batch(
         raise ValueError(f"Expected a plan of {count} rows, one an image, got {len(plan)}.")
     if images.numel() == 0:
         return images.clone() if size is None else images.new_zeros(*images.shape[:-2], size, size)
-    settings: dict[str, Any] = {"interpolation": interpolation, "fill": fill, "size": size}
     backend, others = _backends(images, plan, interpolation, size)
-    out = _run(backend, images, plan, **settings)
+    out = _run(backend, images, plan, interpolation, fill, size)
     if others is not None:
         other, rest = others
         index = to_device(rest, images.device)
         given = images.reshape(-1, *images.shape[-3:]).index_select(0, index)
-        done = _run(other, given, plan.rows(torch.from_numpy(rest)), **settings)
+        done = _run(other, given, plan.rows(torch.from_numpy(rest)), interpolation, fill, size)
         out.view(-1, *out.shape[-3:]).index_copy_(0, index, done)
     return out
 
 
-def _run(backend: str, images: Tensor, plan: Plan, *, fill: Fill, **settings: Any) -> Tensor:
+def _run(
+    backend: str,
+    images: Tensor,
+    plan: Plan,
+    interpolation: InterpolationMode,
+    fill: Fill,
+    size: int | None,
+) -> Tensor:
     """Apply a plan to images (..., C, H, W) by the backend of that name."""
     if backend == "numba.uint8":
         return _numba().apply_uint8(images, plan, fill)  # type: ignore[no-any-return]
     batch = images.reshape(-1, *images.shape[-3:])
+    settings: dict[str, Any] = {"interpolation": interpolation, "fill": fill, "size": size}
     if backend == "triton":
         out = _triton().apply(batch, plan, fill)
     elif backend == "torch_uint8":
-        out = _by_size(torch_uint8.apply, batch, plan, fill=fill, **settings)
+        out = _by_size(torch_uint8.apply, batch, plan, **settings)
     elif backend == "numba.floats":
         out = _in_full_precision(batch, lambda floats: _numba().apply_floats(floats, plan, fill))
     else:
         out = _in_full_precision(
-            batch, lambda floats: _by_size(kornia_float.apply, floats, plan, fill=fill, **settings)
+            batch, lambda floats: _by_size(kornia_float.apply, floats, plan, **settings)
         )
     return out.reshape(*images.shape[:-2], *out.shape[-2:])  # type: ignore[no-any-return]
 

@@ -37,9 +37,9 @@ def compiler(request, monkeypatch):
         pytest.importorskip("numba")
     else:
         monkeypatch.setattr(dispatch, "_numba", lambda: None)
-    dispatch._pair.cache_clear()
+    dispatch._choices.cache_clear()
     yield request.param
-    dispatch._pair.cache_clear()
+    dispatch._choices.cache_clear()
 
 
 def test_batches_take_the_fastest_backend_that_can_do_it(compiler):
@@ -86,13 +86,13 @@ def test_a_few_large_images_on_a_gpu_are_left_to_torch(shape, expected, monkeypa
             self.shape = torch.Size(shape)
 
     monkeypatch.setattr(dispatch, "_compiles", lambda compiler, device: True)
-    dispatch._pair.cache_clear()
+    dispatch._choices.cache_clear()
     plan = random_plan(shape[0], 1, COMPILED)
     assert dispatch.backend_for(OnGPU(), plan) == expected
     monkeypatch.setattr(dispatch, "_compiles", lambda compiler, device: False)
-    dispatch._pair.cache_clear()
+    dispatch._choices.cache_clear()
     assert dispatch.backend_for(OnGPU(), plan) == "torch_uint8"
-    dispatch._pair.cache_clear()
+    dispatch._choices.cache_clear()
 
 
 def test_every_request_fits_a_row():

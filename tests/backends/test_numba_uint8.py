@@ -75,12 +75,12 @@ def test_pil_itself_serves_where_pillow_does_not_map_arrays(monkeypatch):
     assert backend_for(picture, plan) == "numba.uint8"
     monkeypatch.delattr(Image.core, "map_buffer")
     maps_arrays.cache_clear()
-    dispatch._pair.cache_clear()
+    dispatch._choices.cache_clear()
     assert backend_for(picture, plan) == "pil"
     assert np.array_equal(apply_image(picture, plan), expected)
     monkeypatch.undo()
     maps_arrays.cache_clear()
-    dispatch._pair.cache_clear()
+    dispatch._choices.cache_clear()
 
 
 def test_the_fourth_byte_of_pils_pixels_stays_255():

@@ -91,7 +91,7 @@ def run_on_threads(entry: Callable[..., Any], batches: Sequence[Any], *rest: Any
     except BaseException:
         wait(others)
         raise
-    if queue[DONE] >= FAILED:
+    if others and queue[DONE] >= FAILED:
         wait(others)
         for other in others:
             other.result()
