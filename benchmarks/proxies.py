@@ -43,6 +43,7 @@ from learned_augment.search.screening.designs import Design, variables
 from learned_augment.search.screening.factors import Factor
 from learned_augment.search.screening.options import ScreeningOptions
 from learned_augment.search.screening.record import EXPERIMENTS, Record
+from learned_augment.search.screening.regression import Regression
 from learned_augment.search.screening.search import Screening
 from learned_augment.search.screening.trials import expected_error, training_part
 from learned_augment.search.split import split_images
@@ -92,10 +93,16 @@ class Bench:
 
         return self._once(under, trained)
 
-    def record(self, designs: int) -> Record:
-        """Return the trials of a screening, up to its last experiment."""
+    def screened(self, designs: int) -> tuple[Sequence[Factor], Regression]:
+        """Return the factors of a screening, and its regression after the last experiment."""
         options = ScreeningOptions(designs=designs, workers=1)
-        return self._once(f"{designs} designs", lambda: _experiments(self, options))
+
+        def fitted() -> tuple[Sequence[Factor], Regression]:
+            record = _experiments(self, options)
+            return record.factors, record.regression()
+
+        found: tuple[Sequence[Factor], Regression] = self._once(f"{designs} designs", fitted)
+        return found
 
     def _once(self, name: str, make: Callable[[], Any]) -> Any:
         """Make what is shared when it is first asked for, and count the time."""
@@ -222,12 +229,11 @@ def predicted(designs: int) -> Callable[[Bench, Policies], dict[str, float]]:
     """
 
     def proxy(bench: Bench, policies: Policies) -> dict[str, float]:
-        record = bench.record(designs)
-        design = _as_design(record.factors, policies)
+        factors, regression = bench.screened(designs)
+        design = _as_design(factors, policies)
         if design is None:
             return {}
-        regression = record.regression()
-        return {"": float(regression.predict(variables(record.factors, [design])))}
+        return {"": float(regression.predict(variables(factors, [design])))}
 
     return proxy
 

@@ -578,7 +578,7 @@ def _measured(result: Result, part: str) -> str:
 
 
 def peers(result: Result) -> list[str]:
-    """What came of calls of each package, a row for each kind of call."""
+    """Return the table of what each package did with each kind of call, a row for each kind."""
     found = {(row["check"], row["package"]): row["outcomes"] for row in result["rows"]}
     packages = dict.fromkeys(package for _, package in found)
     checks = dict.fromkeys(check for check, _ in found)
@@ -592,7 +592,7 @@ def peers(result: Result) -> list[str]:
 
 
 def first_steps(result: Result) -> list[str]:
-    """What a new user has after each command, and when."""
+    """Return the table of a new user's commands, with the time after which each has ended."""
     rows = [
         [
             row["reaches"],

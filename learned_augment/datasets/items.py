@@ -182,9 +182,8 @@ def _inner_item(dataset: Any, index: int) -> tuple[Any, int]:
 
 def _file(dataset: Any, index: int) -> str:
     """Return the file of an item, "" if the data set does not know it."""
-    with suppress(
-        Exception
-    ):  # whatever the code of a data set raises; another message is under way
+    # Whatever the code of a data set raises here, another message is under way.
+    with suppress(Exception):
         if hasattr(dataset, "samples"):  # torchvision's folders
             return str(dataset.samples[index][0])
         for column, feature in getattr(dataset, "features", {}).items():  # Hugging Face

@@ -68,7 +68,7 @@ class NamedPolicy:
 
     @property
     def may_follow_base(self) -> bool:
-        """Whether it is one policy that does not replace the base augmentation."""
+        """True for a single policy that does not replace the base augmentation."""
         return self.placement == "alone" and self.policies[0].about.get("placement") != "replaces"
 
 

@@ -7,6 +7,7 @@ is not in that space has the range of `search_spaces.with_all_ops`.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -50,11 +51,12 @@ def random_baseline(policy: Policy, seed: int = 0) -> Policy:
 
 
 def _draw(policy: Policy, seed: int) -> Policy:
-    table = _Table.of(policy)
+    spans = _spans(policy)
+    table = _Table.of(policy.ops, spans)
     generator = torch.Generator().manual_seed(seed)
     shape = (*policy.weights.shape[:2], len(policy.ops))
     names = torch.arange(len(policy.ops)).expand(shape).clone()  # (S, L, O): what each op becomes
-    for members in _groups(policy):
+    for members in _groups(policy.ops, spans):
         order = torch.rand(
             *shape[:2], len(members), generator=generator, dtype=torch.float32
         ).argsort(-1)
@@ -91,11 +93,10 @@ class _Table(NamedTuple):
     whole: Tensor
 
     @classmethod
-    def of(cls, policy: Policy) -> "_Table":
-        spans = [(name, _span(policy, name)) for name in policy.ops]
-        columns = zip(*(_row(name, span) for name, span in spans), strict=True)
+    def of(cls, ops: Sequence[str], spans: Sequence[Range]) -> "_Table":
+        columns = zip(*map(_row, ops, spans), strict=True)
         identity_value, below, above = (torch.tensor(c, dtype=torch.float64) for c in columns)
-        whole = torch.tensor([span.whole for _, span in spans])
+        whole = torch.tensor([span.whole for span in spans])
         return cls(identity_value, below, above, whole)
 
     def strengths(self, policy: Policy, sides: Tensor) -> Tensor:
@@ -115,26 +116,25 @@ class _Table(NamedTuple):
         return torch.where(self.whole[op], value.round(), value)
 
 
-def _groups(policy: Policy) -> list[list[int]]:
+def _groups(ops: Sequence[str], spans: Sequence[Range]) -> list[list[int]]:
     """Return the groups of ops that may be exchanged."""
     groups: dict[tuple[bool, bool], list[int]] = defaultdict(list)
-    for place, name in enumerate(policy.ops):
-        span = _span(policy, name)
+    for place, (name, span) in enumerate(zip(ops, spans, strict=True)):
         if name != "Identity":
             groups[not OPS[name].unit, span.low == span.high].append(place)
     return list(groups.values())
 
 
-def _span(policy: Policy, name: str) -> Range:
+def _spans(policy: Policy) -> list[Range]:
+    """Return the range of each of a policy's ops."""
     space = str(policy.about.get("space"))
-    if name == "Identity":
-        return Range()
-    if space not in SPACES:
+    if space not in SPACES and set(policy.ops) != {"Identity"}:
         raise ValueError(
             f"A random baseline needs to know the ranges of {policy.name}'s ops: expected "
             f"about['space'] to be one of {', '.join(SPACES)}, got {policy.about.get('space')!r}."
         )
-    return with_all_ops(SPACES[space])[name]
+    known = {**with_all_ops(SPACES.get(space, {})), "Identity": Range()}
+    return [known[name] for name in policy.ops]
 
 
 def _row(name: str, span: Range) -> tuple[float, float, float]:

@@ -32,7 +32,7 @@ GRAY = (125, 123, 114)
 
 
 class Opcode(IntEnum):
-    """Which compiled arithmetic runs an op.
+    """Numbers that name the compiled arithmetic of an op.
 
     ``DEFINITION`` is an op without compiled arithmetic: images that draw it take a backend that
     runs definitions. ``AFFINE`` and ``ERASE`` ops are compiled from their definitions. ``TABLE``

@@ -112,7 +112,7 @@ def _redraws(code: float) -> bool:
 
 
 class Shared(NamedTuple):
-    """What the images of a batch share.
+    """Settings and working memory that the images of a batch share.
 
     Attributes:
         shape: C, H, W.

@@ -66,7 +66,7 @@ class Estimate(NamedTuple):
 
 
 class Measurement(NamedTuple):
-    """What a step measured about its draws.
+    """Measurements of the draws of one step.
 
     Attributes:
         cost: Cost of every draw, (B,).

@@ -51,7 +51,7 @@ class Pairs:
 
     @cached_property
     def index(self) -> Tensor:
-        """Which op is in each slot, (S, K) int64."""
+        """Number of the op in each slot, (S, K) int64."""
         return torch.tensor(list(combinations(range(len(self.space)), SLOTS)))
 
     def __len__(self) -> int:
@@ -62,7 +62,7 @@ class Pairs:
 
     @property
     def mirrored(self) -> Tensor:
-        """Which slots take a random side of their identity value, (S, K) bool."""
+        """Mask of the slots that take a random side of their identity value, (S, K) bool."""
         return self._by_slot([float(span.mirrored) for span in self.space.values()]) > 0
 
     def values(self, magnitude: Tensor) -> Tensor:

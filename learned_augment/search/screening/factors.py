@@ -73,7 +73,8 @@ def choose_factors(
         ValueError: If an op is unknown, or no op is left that changes the images.
     """
     check_ops([*(ops or ()), *exclude])
-    known = {**{op: _range(op) for op in with_all_ops({})}, **SPACES[SPACE]}
+    others = {op: _range(op, usual) for op, usual in with_all_ops({}).items()}
+    known = {**others, **SPACES[SPACE]}
     space = {op: known[op] for op in (*SPACES[SPACE], *(ops or ())) if op in known}
     wanted = [op for op in space if (ops is None or op in ops) and op not in exclude]
     factors = [
@@ -90,12 +91,13 @@ def choose_factors(
     return useful
 
 
-def _range(op: str) -> Range:
-    """Return the range of an op beyond the space, so that magnitude 0 changes nothing.
+def _range(op: str, usual: Range) -> Range:
+    """Return the usual range of an op so that magnitude 0 changes nothing.
 
-    It is that of `with_all_ops`, or from the identity value as far as to both of its sides.
+    A range with the identity value inside becomes a mirrored one that starts there, and reaches as
+    far as both sides of it go.
     """
-    usual, identity = with_all_ops({})[op], OPS[op].identity_value
+    identity = OPS[op].identity_value
     if identity is None or not usual.low < identity < usual.high:
         return usual
     reach = min(identity - usual.low, usual.high - identity)

@@ -63,19 +63,17 @@ class Planner:
         if bases == len(self.bases):
             return [self._raced("base augmentations", one, 1) for one in best(record, self.bases)]
         base = best_base(record, self.bases)
+        start = base.design or ()
         if self.known[base] and "known policies" not in planned:
             return [self._raced("known policies", one, 0) for one in self.known[base]]
         if "designs" not in planned:
-            return self._designs(record)
+            return self._designs(record, start)
         missing = self.options.refinements - len(planned.get("refinements", []))
         if missing > 0:
-            drawn = refined(
-                record, base.design or (), min(AT_ONCE, missing), self._generator(record)
-            )
+            drawn = refined(record, start, min(AT_ONCE, missing), self._generator(record))
             return self._designed("refinements", drawn, record)
         if "semifinals" not in planned:
-            found = semifinalists(record, base.design or ())
-            return [self._raced("semifinals", one, 0) for one in found]
+            return [self._raced("semifinals", one, 0) for one in semifinalists(record, start)]
         races, last = record.races(), finalists(record)
         return [
             self._raced("finals", one, number)
@@ -122,8 +120,7 @@ class Planner:
         """Return a training for a round of the race: all of a round have the same images."""
         return self.job(phase, entrant, number, self.seed + number)
 
-    def _designs(self, record: Record) -> list[Job]:
-        base = best_base(record, self.bases).design or ()
+    def _designs(self, record: Record, base: Design) -> list[Job]:
         drawn = random_designs(
             record.factors,
             self.options.designs,
