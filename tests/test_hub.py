@@ -1,9 +1,11 @@
 import base64
 import importlib
 import json
+import re
 import sys
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import ClassVar
 
@@ -37,7 +39,9 @@ class StandIn(BaseHTTPRequestHandler):
         elif self.headers.get("Authorization") != "Bearer right":
             self._answer(401, {"error": "Invalid username or password."})
         elif self.path == "/api/repos/create":
-            self._answer(200, {"url": f"http://{self.headers['Host']}/me/policies"})
+            self._answer(
+                200, {"url": f"http://{self.headers['Host']}/me/{json.loads(body)['name']}"}
+            )
         elif "/preupload/" in self.path:
             files = [
                 {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
@@ -45,11 +49,12 @@ class StandIn(BaseHTTPRequestHandler):
             ]
             self._answer(200, {"files": files})
         elif "/commit/" in self.path:
+            repository = self.path.removeprefix("/api/models/").partition("/commit/")[0]
             for line in map(json.loads, body.splitlines()):
                 if line["key"] == "file":
                     content = base64.b64decode(line["value"]["content"])
-                    self.files[f"me/policies/resolve/main/{line['value']['path']}"] = content
-            url = f"http://{self.headers['Host']}/me/policies/commit/{COMMIT}"
+                    self.files[f"{repository}/resolve/main/{line['value']['path']}"] = content
+            url = f"http://{self.headers['Host']}/{repository}/commit/{COMMIT}"
             self._answer(200, {"commitUrl": url, "commitOid": COMMIT, "success": True})
         else:
             self._answer(404, {"error": "no such address"})
@@ -184,6 +189,18 @@ def test_a_policy_is_pushed_with_a_model_card_and_loaded_by_its_address(stand_in
     card = stand_in.files["me/policies/resolve/main/README.md"].decode()
     assert 'LearnedAugment("hf://me/policies/dada-cifar10.safetensors")' in card
     assert "| Rotate |" in card
+
+
+def test_the_commands_of_the_guide_share_a_policy(stand_in, tmp_path, monkeypatch, capsys):
+    page = Path(__file__).parents[1] / "docs" / "guides" / "share.md"
+    push, load = re.findall(r'^python -c "(.*)"$', page.read_text(encoding="utf-8"), re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_TOKEN", "right")  # as after `hf auth login`
+    policy = replace(Policy.load("dada-svhn"), about={"name": "screening-photos"})
+    policy.save("mine.safetensors")
+    exec(push)
+    exec(load)
+    assert "screening-photos" in capsys.readouterr().out
 
 
 def test_a_file_of_the_hub_that_is_no_policy_is_refused(stand_in):
