@@ -21,7 +21,19 @@ from tests.backends.plans import LAYOUTS, NAMES, SIZES, images, laid_out, random
 
 pytest.importorskip("numba")
 
+from numba import njit
+
 from learned_augment.backends.numba import lut, maps_arrays, parallel
+
+
+def entry(loop):
+    """Return a function for Python that calls a loop, which compiled code alone can call."""
+
+    @njit(nogil=True)
+    def call(*arguments):
+        return loop(*arguments)
+
+    return call
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
@@ -193,14 +205,15 @@ def test_without_room_for_the_cache_code_is_compiled_all_the_same():
 
 
 LENGTHS = [0, 1, 63, 64, 65, 127, 128, 200, 3072]
+EACH = pytest.param(entry(lut.look_up_each), id="each")
 WIDE = pytest.param(
-    lut.look_up_wide,
+    entry(lut.look_up_wide),
     id="wide",
     marks=pytest.mark.skipif(not lut.is_wide(), reason="needs AVX-512 VBMI"),
 )
 
 
-@pytest.mark.parametrize("look_up", [pytest.param(lut.look_up_each, id="each"), WIDE])
+@pytest.mark.parametrize("look_up", [EACH, WIDE])
 @pytest.mark.parametrize("length", LENGTHS)
 def test_every_level_goes_through_the_table(look_up, length):
     rng = np.random.default_rng(length)
@@ -212,7 +225,7 @@ def test_every_level_goes_through_the_table(look_up, length):
     assert (target[length:] == 7).all(), "wrote behind the end"
 
 
-@pytest.mark.parametrize("look_up", [pytest.param(lut.look_up_each, id="each"), WIDE])
+@pytest.mark.parametrize("look_up", [EACH, WIDE])
 def test_levels_may_be_mapped_in_place(look_up):
     levels = np.arange(256, dtype=np.uint8)
     table = levels[::-1].copy()
@@ -220,16 +233,22 @@ def test_levels_may_be_mapped_in_place(look_up):
     assert (levels == table).all()
 
 
-@pytest.mark.parametrize("wide", [False, pytest.param(True, marks=WIDE.marks)])
+@pytest.mark.parametrize(
+    "look_up",
+    [
+        pytest.param(entry(lut.map_pixels_each), id="each"),
+        pytest.param(entry(lut.map_pixels_wide), id="wide", marks=WIDE.marks),
+    ],
+)
 @pytest.mark.parametrize("alike", [False, True])
 @pytest.mark.parametrize("pixels", [1, 15, 16, 17, 50, 768])
-def test_pixels_go_through_a_table_a_channel_and_keep_the_fourth_byte(pixels, alike, wide):
+def test_pixels_go_through_a_table_a_channel_and_keep_the_fourth_byte(pixels, alike, look_up):
     rng = np.random.default_rng(pixels)
     source = rng.integers(0, 256, (pixels, 4)).astype(np.uint8)
     table = np.array([rng.permutation(256) for _ in range(3)]).astype(np.uint8)
     table = table[[0, 0, 0] if alike else [0, 1, 2]]
     expected = np.stack([*(table[c, source[:, c]] for c in range(3)), source[:, 3]], axis=1)
-    look_up, target = lut.map_pixels_wide if wide else lut.map_pixels_each, np.zeros_like(source)
+    target = np.zeros_like(source)
     look_up(source.reshape(-1), target.reshape(-1), table)
     assert np.array_equal(target, expected)
     look_up(source.reshape(-1), source.reshape(-1), table)
@@ -270,20 +289,22 @@ def test_several_callers_at_a_time_do_not_disturb_each_other() -> None:
 @pytest.mark.parametrize("fails", ["the caller", "the other"])
 def test_a_thread_that_fails_leaves_no_other_at_work_and_its_error_is_raised(fails) -> None:
     ended = []
+    next_image, mark_done = entry(parallel.next_image), entry(parallel.mark_done)
+    wait_for_all = entry(parallel.wait_for_all)
 
-    def entry(batch, queue, stay):
+    def run(batch, queue, stay):
         if stay == (fails == "the caller"):
-            parallel.next_image(queue)
+            next_image(queue)
             raise MemoryError
         time.sleep(0.2)
-        while parallel.next_image(queue) < len(batch):
-            parallel.mark_done(queue)
+        while next_image(queue) < len(batch):
+            mark_done(queue)
         if stay:
-            parallel.wait_for_all(queue, len(batch))
+            wait_for_all(queue, len(batch))
         ended.append(stay)
 
     with pytest.raises(MemoryError):
-        parallel.run_on_threads(entry, [np.zeros((8, 4), np.uint8)])
+        parallel.run_on_threads(run, [np.zeros((8, 4), np.uint8)])
     assert ended == [fails == "the other"]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from learned_augment.backends.lowering import Floats
 from learned_augment.backends.numba.jit import compiled, summing
-from learned_augment.backends.numba.lut import copy, measure
+from learned_augment.backends.numba.lut import copy, equalize_planes
 from learned_augment.backends.numba.warp import Pixels, Shape, erase, move
 from learned_augment.ops import Opcode
 
@@ -177,7 +177,7 @@ def _equalize(source: Pixels, target: Pixels, channels: int) -> None:
     levels, table = np.empty(source.size, np.uint8), np.empty((channels, 256), np.uint8)
     for k in range(source.size):
         levels[k] = np.int32(_level(source[k], most))
-    measure(levels, EQUALIZE, 0.0, table, 1)
+    equalize_planes(levels, size, table)
     for c in range(channels):
         for k in range(c * size, c * size + size):
             level = source.dtype.type(table[c, levels[k]])

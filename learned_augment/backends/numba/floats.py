@@ -100,11 +100,11 @@ def _run_image(
     if left == 0:
         copy(image, out)
     current = image
-    for step in steps:
-        if step[0] != IDENTITY:
+    for layer in range(len(steps)):
+        if steps[layer, 0] != IDENTITY:
             left -= 1
             target = out if left % 2 == 0 else spare
-            run_step(current, target, shape, step, colors)
+            run_step(current, target, shape, steps[layer], colors)
             current = target
 
 

@@ -21,6 +21,7 @@ from learned_augment.ops import Opcode
 __all__ = [
     "compose",
     "copy",
+    "equalize_planes",
     "is_wide",
     "look_up",
     "look_up_each",
@@ -226,8 +227,8 @@ def _equalize_plane(counts: Counts, size: int, levels: Bytes) -> None:
         levels[k] = np.int32(min((counts[k] + 0.5) * inverse, 255.0))
 
 
-def _measuring(pixel: int) -> Callable[[Bytes, float, float, Bytes], None]:
-    """Return what measures images that are planes (1) or pixels (4).
+def _measuring(pixel: int) -> tuple[Callable[..., None], Callable[..., None]]:
+    """Return the tables of Equalize, and those of any op, for images of planes (1) or pixels (4).
 
     The compiler makes vector code of a loop whose stride it knows.
     """
@@ -274,14 +275,18 @@ def _measuring(pixel: int) -> Callable[[Bytes, float, float, Bytes], None]:
         return mean
 
     @compiled
+    def equalize(image: Bytes, size: int, table: Bytes) -> None:
+        counts = np.empty((4, 256), np.int32)
+        for c in range(len(table)):
+            count(image, c, size, counts)
+            _equalize_plane(counts[0], size, table[c])
+
+    @compiled
     def measure_statistics(image: Bytes, code: float, value: float, table: Bytes) -> None:
         channels = len(table)
         size = image.size // (channels if pixel == 1 else pixel)
         if code == EQUALIZE:
-            counts = np.empty((4, 256), np.int32)
-            for c in range(channels):
-                count(image, c, size, counts)
-                _equalize_plane(counts[0], size, table[c])
+            equalize(image, size, table)
         elif code == AUTO_CONTRAST:
             for c in range(channels):
                 low, high = extremes(image, c, size)
@@ -289,10 +294,13 @@ def _measuring(pixel: int) -> Callable[[Bytes, float, float, Bytes], None]:
         else:
             write_table(code, value, mean_luma(image, size, channels), table)
 
-    return measure_statistics  # type: ignore[no-any-return]
+    return equalize, measure_statistics
 
 
-_measure_planes, _measure_pixels = _measuring(1), _measuring(4)
+equalize_planes, _measure_planes = _measuring(1)
+"""The first writes the tables (C, 256) of Equalize for planes (C * size,)."""
+
+_, _measure_pixels = _measuring(4)
 
 
 @compiled

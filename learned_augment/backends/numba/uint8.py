@@ -111,6 +111,14 @@ def _redraws(code: float) -> bool:
     return code in (AFFINE, COLOR, SHARPNESS)
 
 
+@compiled
+def _count_redraws(steps: Floats) -> int:
+    count = 0
+    for code in steps[:, 0]:
+        count += _redraws(code)
+    return count
+
+
 class Shared(NamedTuple):
     """Settings and working memory that the images of a batch share.
 
@@ -158,7 +166,8 @@ def _run_image(
     (_, height, width), pixel, colors, words, table, measured = shared
     size = height * width
     current, waiting, copied = image, False, owned
-    for step in steps:
+    for layer in range(len(steps)):
+        step = steps[layer]
         code = step[0]
         if code == IDENTITY:
             continue
@@ -243,18 +252,19 @@ def _entry(version: int) -> Run:
         own = np.empty(0 if pixel == 4 else out.shape[1], np.uint8)
         table, measured = np.empty((channels, 256), np.uint8), np.empty((channels, 256), np.uint8)
         words = np.full((3, 4), np.uint8(255))
-        words[:, :channels] = colors
+        for k in range(3):
+            # Assigning a whole array would compile its message on shapes, for seconds.
+            for c in range(channels):
+                words[k, c] = colors[k, c]
         planes_or_pixels = 4 if pixel == 4 else 1
         shared = Shared(shape, planes_or_pixels, colors, words.view(np.uint32), table, measured)
-        redraws = 0
+        redraws: Any = np.int64(0)  # a plain 0 is of a type of its own: loops would compile twice
         if not version:
             return False
         i = next_image(queue)
         while i < len(images):
             lower(plan, i, width, height, steps)
-            redraws = 0
-            for code in steps[:, 0]:
-                redraws += _redraws(code)
+            redraws = _count_redraws(steps)
             image, target, spare = images[i], out[i], own
             if pixel == 4:
                 target, spare = (out[i], image) if redraws % 2 else (image, out[i])
