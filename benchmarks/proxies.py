@@ -6,7 +6,7 @@
 The truth is results/truth-NAME.json; see `benchmarks.truth`. Every proxy of every policy is a line
 of JSON in ROWS/proxies-NAME.jsonl, so that the command resumes. The export writes
 results/proxies.json: for each proxy the rank correlation with the truth, the regret of its choice
-and CPU seconds.
+and CPU seconds. A score that is there of more policies stays.
 """
 
 import argparse
@@ -385,6 +385,24 @@ def score(name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return scores
 
 
+def export(names: list[str], folder: Path) -> Path:
+    """Write results/proxies.json: of each proxy the score of most policies, here or there."""
+    known = load_result("proxies")["rows"] if (RESULTS / "proxies.json").is_file() else []
+    scores = [row for name in names for row in score(name, _rows(name, folder))]
+    best: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in [*scores, *known]:
+        key = (row["data"], row["proxy"])
+        if key not in best or row["policies"] > best[key]["policies"]:
+            best[key] = row
+    order = list(DATA)
+    rows = sorted(best.values(), key=lambda row: order.index(row["data"]))
+    return save_result("proxies", rows, seeds=[SEED], settings={"network": NETWORK})
+
+
+def _rows(name: str, folder: Path) -> list[dict[str, Any]]:
+    return list(read_rows(folder / f"proxies-{name}.jsonl"))
+
+
 def main() -> None:
     """Measure what is missing, or export."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -396,13 +414,7 @@ def main() -> None:
     parser.add_argument("--export", action="store_true")
     given = parser.parse_args()
     if given.export:
-        rows = [
-            row
-            for name in given.names
-            if (RESULTS / f"truth-{name}.json").is_file()
-            for row in score(name, list(read_rows(given.rows / f"proxies-{name}.jsonl")))
-        ]
-        print(save_result("proxies", rows, seeds=[SEED], settings={"network": NETWORK}))
+        print(export(given.names, given.rows))
         return
     torch.set_num_threads(1)
     given.rows.mkdir(exist_ok=True, parents=True)
@@ -413,7 +425,7 @@ def main() -> None:
 def measure(bench: Bench, given: argparse.Namespace) -> None:
     """Run the proxies of one data set on the policies whose truth is known."""
     path = given.rows / f"proxies-{bench.name}.jsonl"
-    done = {(row["policy"], row["name"]) for row in read_rows(path)}
+    done = {(row["policy"], row["name"]) for row in _rows(bench.name, given.rows)}
     side = bench.images.train_images.shape[-1]
     for policy in list(truth(bench.name))[: given.policies]:
         policies, _ = policies_and_seed(policy, 0, side)
