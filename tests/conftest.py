@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms.v2.functional import to_pil_image
 
 # Mean differences in grey levels between the smooth and the exact engine on natural-looking
 # images: rounding for recolouring, bilinear against nearest for moved pixels.
@@ -47,6 +48,17 @@ def noise_images(count, height=32, width=32, channels=3, seed=0):
     images[: count // 4] = images[: count // 4] // 3 + 40
     images[count // 4 : count // 3] = 77
     return torch.from_numpy(images)
+
+
+def save_photos(folder, count):
+    """Save images of two classes, dark and bright, in a folder each."""
+    generator = torch.Generator().manual_seed(0)
+    for label, (low, high) in {"dark": (0, 120), "bright": (130, 255)}.items():
+        (folder / label).mkdir(parents=True)
+        for index in range(count):
+            size = (3, 16, 16)
+            pixels = torch.randint(low, high, size, generator=generator, dtype=torch.uint8)
+            to_pil_image(pixels).save(folder / label / f"{index}.png")
 
 
 def run_on(processes, script, folder):

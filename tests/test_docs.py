@@ -7,18 +7,25 @@ import hashlib
 import importlib
 import inspect
 import io
+import os
 import pkgutil
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import warnings
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from torchvision.transforms.v2.functional import to_pil_image
 
 import learned_augment
+from learned_augment import Policy
+from learned_augment.cli import main
+from tests.conftest import save_photos, smooth_image
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -112,25 +119,146 @@ def test_a_block_of_the_readme_runs_alone_as_pasted(number, tmp_path, monkeypatc
     exec(compile(code, f"README block {number}", "exec"), {"__name__": "page"})
 
 
-@pytest.mark.parametrize("page", PAGES, ids=IDS)
-def test_the_commands_of_a_page_exist(page):
-    from learned_augment.cli import build_parser
+def shell_commands(page):
+    """Return the commands of the shell blocks of a page, those that ``&&`` joins one by one."""
+    blocks = "\n".join(SHELL.findall(page.read_text(encoding="utf-8"))).replace("\\\n", " ")
+    parts = [part.strip() for line in blocks.splitlines() for part in line.split(" && ")]
+    return [re.sub(" +", " ", part) for part in parts if part]
 
-    for line in commands(page.read_text(encoding="utf-8")):
-        words = shlex.split(line, comments=True)[1:]
-        if "--version" in words or "--help" in words:
+
+COMMANDS = {page: shell_commands(page) for page in PAGES}
+OURS, COMPLETION, PROCESSES = "learned-augment ", 'eval "$(learned-augment ', "torchrun "
+"""How a command begins that a test below runs."""
+NOT_RUN = {
+    r"python3 -m venv ": ".ci/run makes the environment, by the README's commands",
+    r"\. \.venv/bin/activate": "as above",
+    r"pip install ": "needs a package index; .ci/run installs the package",
+    r"pytest ": "runs these tests; .ci/run runs it",
+    r"hf auth login": "asks a person for a token",
+    r"python -c .*(push_to_hub|hf://)": "runs in test_hub.py, with a stand-in for the Hub",
+}
+"""How a command begins that no test here runs, with the reason."""
+SHORTER = {
+    " search ": "--epochs 2 --batch-size 32 --option designs=4 --option refinements=0 "
+    "--option finals=1 --option workers=1",
+    " search --data digits ": "--reduce 200",
+    " compare ": "--epochs 1 --seeds 2 --train-size 30 --workers 1",
+}
+"""What is appended to a command that would take minutes; the last of two equal options counts."""
+
+
+def shortened(command):
+    """Return the words of a command, with the options that make it short."""
+    more = [options for part, options in SHORTER.items() if part in command]
+    return shlex.split(" ".join([command, *more]), comments=True)
+
+
+def make_stand_ins(commands):
+    """Save tiny files under the names that the pages use, but not what a command writes itself."""
+    save_photos(Path("photos"), count=20)
+    to_pil_image(smooth_image()).save("photo.jpg")
+    if not any("--out mine.safetensors" in command for command in commands):
+        Policy.load("dada-imagenet").save("mine.safetensors")
+
+
+def check_written(words, printed):
+    """Check that a command wrote each file that it names, and said so."""
+    for option, name in pairwise(words):
+        if option in ("--out", "--plot", "--grid", "--html"):
+            assert f"Wrote {name}." in printed
+            assert Path(name).is_file()
+
+
+def pages_with(beginning):
+    """Return the mark by which a test runs for each page with a command that begins so."""
+    pages = [page for page in PAGES if any(c.startswith(beginning) for c in COMMANDS[page])]
+    return pytest.mark.parametrize("page", pages, ids=[IDS[PAGES.index(page)] for page in pages])
+
+
+@pages_with(OURS)
+def test_the_commands_of_a_page_run_in_order(page, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    make_stand_ins(COMMANDS[page])
+    for command in COMMANDS[page]:
+        if not command.startswith(OURS):
             continue
+        words = shortened(command)
         try:
-            build_parser().parse_args(words)
-        except SystemExit:
-            pytest.fail(f"{page.name}: {line}")
+            status = main(words[1:])
+        except SystemExit as end:  # --help
+            status = end.code
+        out, err = capsys.readouterr()
+        assert status == 0, f"{command}: {err}"
+        assert out or "Wrote" in err, command
+        assert "warning" not in err, command
+        if "--dry-run" not in words:
+            check_written(words, err)
 
 
-def commands(text):
-    """Return what follows ``learned-augment`` in the shell blocks, a line each."""
-    lines = "\n".join(SHELL.findall(text)).replace("\\\n", " ").split("\n")
-    parts = [part.strip() for line in lines for part in line.split("&&")]
-    return [part.split(" | ")[0] for part in parts if part.startswith("learned-augment ")]
+def run_here(words):
+    """Run a command with the programs beside this Python; return its output and its errors."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    program = shutil.which(words[0], path=path)
+    assert program, f"{words[0]} is not installed"
+    env = {
+        **os.environ,
+        "PATH": path,
+        "PYTHONPATH": str(ROOT),
+        "CUDA_VISIBLE_DEVICES": "",  # there may be fewer GPUs than processes
+        "PET_STANDALONE": "1",  # torchrun takes a free port, as another test may have the usual one
+    }
+    done = subprocess.run(
+        [program, *words[1:]], env=env, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout, done.stderr
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32" or shutil.which("bash") is None, reason="no bash of Unix here"
+)
+@pages_with(COMPLETION)
+def test_a_shell_completes_commands_after_the_line_of_a_page(page):
+    for command in COMMANDS[page]:
+        if command.startswith(COMPLETION):
+            out, err = run_here(["bash", "-c", f"{command}\ncomplete -p learned-augment"])
+            assert "_learned_augment learned-augment" in out
+            assert err == ""
+
+
+@pytest.mark.slow
+@pages_with(PROCESSES)
+def test_the_processes_of_torchrun_write_one_policy(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_stand_ins(COMMANDS[page])
+    for command in COMMANDS[page]:
+        if command.startswith(PROCESSES):
+            words = shortened(command)
+            _, err = run_here(words)
+            check_written(words, err)
+            assert err.count("Wrote") == 1
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_every_command_of_a_page_runs_or_says_why_not(page):
+    for command in COMMANDS[page]:
+        runs = command.startswith((OURS, COMPLETION, PROCESSES))
+        assert runs != any(re.match(kind, command) for kind in NOT_RUN), command
+
+
+@pytest.mark.parametrize("kind", NOT_RUN)
+def test_a_command_that_does_not_run_is_on_a_page(kind):
+    assert any(re.match(kind, command) for page in PAGES for command in COMMANDS[page])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=IDS)
+def test_a_block_of_a_page_is_of_a_known_kind(page):
+    fences = re.findall(r"^.*```.*$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    for head in fences[::2]:
+        assert re.fullmatch(r"```(sh|mermaid|bibtex|(python|text)\b.*)", head), head
 
 
 @pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "pretrained_policies" / "README.md"])

@@ -8,10 +8,9 @@ import warnings
 from pathlib import Path
 
 import pytest
-import torch
-from torchvision.transforms.v2.functional import to_pil_image
 
 from learned_augment import Policy
+from tests.conftest import save_photos
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
@@ -29,13 +28,7 @@ def load(name):
 def folder(tmp_path, monkeypatch):
     """A working folder with ``photos``: two classes of twelve images, dark and bright."""
     monkeypatch.chdir(tmp_path)
-    generator = torch.Generator().manual_seed(0)
-    for label, (low, high) in {"dark": (0, 120), "bright": (130, 255)}.items():
-        (tmp_path / "photos" / label).mkdir(parents=True)
-        for index in range(12):
-            size = (3, 16, 16)
-            pixels = torch.randint(low, high, size, generator=generator, dtype=torch.uint8)
-            to_pil_image(pixels).save(tmp_path / "photos" / label / f"{index}.png")
+    save_photos(tmp_path / "photos", count=12)
     return tmp_path
 
 
