@@ -139,9 +139,9 @@ NOT_RUN = {
 }
 """How a command begins that no test here runs, with the reason."""
 SHORTER = {
-    " search ": "--epochs 2 --batch-size 32 --option designs=4 --option refinements=0 "
+    " search ": "--epochs 2 --batch-size 16 --option designs=4 --option refinements=0 "
     "--option finals=1 --option workers=1",
-    " search --data digits ": "--reduce 200",
+    " search --data digits ": "--reduce 120",
     " compare ": "--epochs 1 --seeds 2 --train-size 30 --workers 1",
 }
 """What is appended to a command that would take minutes; the last of two equal options counts."""
@@ -217,6 +217,7 @@ def run_here(words):
     return done.stdout, done.stderr
 
 
+@pytest.mark.slow  # seconds, and test_cli.py tries what bash completes
 @pytest.mark.skipif(
     sys.platform == "win32" or shutil.which("bash") is None, reason="no bash of Unix here"
 )
@@ -229,7 +230,7 @@ def test_a_shell_completes_commands_after_the_line_of_a_page(page):
             assert err == ""
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # four processes
 @pages_with(PROCESSES)
 def test_the_processes_of_torchrun_write_one_policy(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
