@@ -1,7 +1,4 @@
-"""The papers' PIL calls, written independently of the package.
-
-Each takes an image of any size, a value in the op's unit and four uniform numbers.
-"""
+"""The papers' PIL calls, written independently of the package."""
 
 import math
 import random
@@ -16,6 +13,7 @@ __all__ = ["PAPERS", "PaperCall", "papers_transform"]
 
 GRAY = (125, 123, 114)
 PaperCall = Callable[[Image.Image, float, tuple[float, ...]], Image.Image]
+"""Takes an image of any size, a value in the op's unit and four uniform numbers."""
 
 
 def _affine(image: Image.Image, *matrix: float) -> Image.Image:

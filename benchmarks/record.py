@@ -1,8 +1,4 @@
-"""Write and read result files, which hold what is needed to repeat a measurement.
-
-One JSON document a benchmark, in ``results/``: date, machine, versions, commit, command, seeds and
-the measured rows. Tables are rendered from these files alone; see ``tables.py``.
-"""
+"""Write and read result files, which hold what is needed to repeat a measurement."""
 
 import json
 import platform
@@ -48,6 +44,9 @@ def save_result(
     packages: Sequence[str] = (),
 ) -> Path:
     """Write ``results/NAME.json`` and return its path.
+
+    It holds date, machine, versions, commit, command, seeds and the measured rows. Tables are
+    rendered from these files alone, see ``tables.py``.
 
     Args:
         name: What the benchmark is called.

@@ -1,10 +1,4 @@
-"""Define the cases that ``throughput.py`` times, in this process or in others.
-
-A case is a call that augments some images, under a name of four parts: its input, whose code it is,
-the policy and how randomness is shared. Peers that are not installed are left out. A case may run
-in this process or in a ``Worker``: a process with another checkout of the package, or one in which
-a compiler is missing. Both take turns all the same, so their figures may be compared.
-"""
+"""Define the cases that ``throughput.py`` times, in this process or in others."""
 
 import json
 import os
@@ -66,7 +60,10 @@ class Input(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to time.
+    """A call that augments some images, under a name of four parts.
+
+    The parts are its input, whose code it is, the policy, and how randomness is shared. A case runs
+    in this process or in a ``Worker``. Both take turns, so their figures may be compared.
 
     Attributes:
         given: The kind of input: "PIL", "uint8", "uint8 batch", "float batch", "float batch,

@@ -1,7 +1,4 @@
-"""The sampler, which turns random numbers into candidates of a policy.
-
-Shapes: S sub-policies, L layers, C candidates, B images.
-"""
+"""The sampler, which turns random numbers into candidates of a policy."""
 
 from typing import Any, NamedTuple, TypeAlias
 
@@ -35,6 +32,8 @@ Singles: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 class Tables(NamedTuple):
     """A policy as the arrays in which the sampler looks numbers up.
 
+    Shapes: S sub-policies, L layers, C candidates.
+
     Attributes:
         mixture: (S,) cumulative probabilities of the sub-policies.
         weights: (S * L * C,) cumulative probabilities of each layer; those of layer r are shifted
@@ -52,7 +51,7 @@ class Tables(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """Random numbers (B, 1 + 5 L) and the tables that they choose from."""
+    """Random numbers (B, 1 + 5 L) of B images, and the tables that they choose from."""
 
     numbers: Singles
     tables: Tables

@@ -1,6 +1,7 @@
 """Imports only go up, without cycles, and importing the package stays light."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -129,6 +130,13 @@ def test_no_imports_in_circles():
 def test_no_module_is_named_for_nothing():
     names = {path.stem for path in MODULES}
     assert not names & {"utils", "core", "base", "common", "helpers", "misc"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_the_docstring_of_a_module_is_one_sentence(path):
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    ends = [end.start() for end in re.finditer(r"[.?!](?=\s|$)", docstring)]
+    assert ends == [len(docstring) - 1], docstring
 
 
 def test_importing_the_package_loads_no_optional_package():

@@ -1,11 +1,4 @@
-"""Read a folder in COCO's format: its images and the objects on them.
-
-    FOLDER/annotations/instances_train*.json     FOLDER/annotations/instances_val*.json
-    FOLDER/train*/*.jpg (or FOLDER/images/, FOLDER/images/train*/)       and so for val
-
-The part after ``instances_`` names the folder of images. Classes count from 1 in the order of their
-category ids, which need not be contiguous; 0 is the background. Boxes are (x0, y0, x1, y1) pixels.
-"""
+"""Read a folder in COCO's format: its images and the objects on them."""
 
 import hashlib
 import json
@@ -29,7 +22,8 @@ class Item(NamedTuple):
     """One object of an image.
 
     Attributes:
-        label: Its class, from 1.
+        label: Its class, from 1 in the order of the category ids, which need not be contiguous; 0
+            is the background.
         box: (x0, y0, x1, y1) in pixels, of positive width and height.
         outline: Polygons or a run-length code, as in the file; None if it has none.
         crowd: Whether it stands for a group of objects: never trained on, and no detection on it
@@ -83,6 +77,10 @@ class Split(NamedTuple):
 
 def read_split(folder: Path, name: str) -> Split:
     """Read the annotations of a split, and check that every image they list is there.
+
+    The annotations of the training split are FOLDER/annotations/instances_train*.json. The part of
+    the name after ``instances_`` is the folder of its images: FOLDER/train*/. They may also be in
+    FOLDER/images/train*/ or in FOLDER/images/. The split "val" is named likewise.
 
     Args:
         folder: In COCO's layout.

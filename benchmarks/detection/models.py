@@ -1,8 +1,4 @@
-"""Build RetinaNet, Faster R-CNN and Mask R-CNN on a given ResNet-50.
-
-As torchvision's reference builds them: a feature pyramid on frozen batch normalization, the last
-three of the backbone's five stages trained. Without a backbone all five are, from random weights.
-"""
+"""Build RetinaNet, Faster R-CNN and Mask R-CNN on a given ResNet-50."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,7 +28,10 @@ LONGEST = 1333 / 800
 def build_detector(
     name: str, classes: int, backbone: State | None = None, min_size: int = 800
 ) -> nn.Module:
-    """Build a detector.
+    """Build a detector as torchvision's reference does, with a feature pyramid.
+
+    With a given backbone, batch normalization is frozen and the last three of the five stages
+    train. With random weights, batch normalization and all five stages train.
 
     Args:
         name: A name of ``MODELS``.

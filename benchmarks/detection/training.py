@@ -1,11 +1,4 @@
-"""Train a detector step by step, by torchvision's reference recipe and under a policy.
-
-Images stay uint8 until they are on the device; boxes and masks move as the pixels moved. The seed,
-the epoch and the step fix everything random, so that a run cut anywhere goes on as if it had not
-been (on a GPU up to the order of its additions).
-
-What differs from the reference: images are not grouped by aspect ratio, which saves padding there.
-"""
+"""Train a detector step by step, by torchvision's reference recipe and under a policy."""
 
 import math
 import statistics
@@ -129,6 +122,11 @@ class _Samples(Dataset[Sample]):
 
 class Training:
     """A detector in training.
+
+    Images stay uint8 until they are on the device. The seed, the epoch and the step fix everything
+    random. So a run that is cut anywhere goes on with the same numbers, on a GPU up to the order of
+    its additions. Unlike the reference, it does not group images by aspect ratio, which would save
+    padding.
 
     Args:
         model: A detector of ``models.build_detector``.

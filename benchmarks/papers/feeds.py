@@ -1,8 +1,4 @@
-"""Batches from images in memory, augmented on the training device.
-
-A feed yields the batches of an epoch's order, each once for every copy; with several processes only
-this process's share. It is handed the generator that all augmentation is drawn from.
-"""
+"""Batches from images in memory, augmented on the training device."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,6 +45,8 @@ class Feed(Protocol):
 
     def batches(self, rows: Tensor, copies: int, first: int, draws: Draws) -> Iterator[Batch]:
         """Yield `copies` augmented batches of each step's images.
+
+        With several processes a batch has this process's share of them.
 
         Args:
             rows: (S, B), which training images each step learns from.

@@ -1,10 +1,4 @@
-"""The result tables of the two papers, figure by figure.
-
-A row is a recipe of ``presets.PRESETS`` (or a detector) and its figures, one a column, "-" where
-the paper has none. Figures are as printed; a spread is the paper's 95 % interval.
-
-Li et al., DADA, ECCV 2020, arXiv:2003.03780. Zheng et al., DeepAA, ICLR 2022, arXiv:2203.06172.
-"""
+"""The result tables of the two papers, figure by figure."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -15,11 +9,15 @@ __all__ = ["DETECTION", "SEARCHES", "TABLES", "Table"]
 class Table(NamedTuple):
     """One table of a paper.
 
+    The papers are Li et al., DADA, ECCV 2020, arXiv:2003.03780, and Zheng et al., DeepAA, ICLR
+    2022, arXiv:2203.06172. Figures are as printed. A spread is the paper's 95 % interval.
+
     Attributes:
         source: Paper and number of the table.
         unit: What the figures are.
         heads: A method of ``methods.METHODS`` per column.
-        rows: Recipe -> figures, separated by spaces.
+        rows: Recipe of ``presets.PRESETS`` or detector -> figures, one for each column, separated
+            by spaces; "-" where the paper has none.
         note: What a reader of the figures has to know.
     """
 

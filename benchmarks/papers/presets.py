@@ -1,9 +1,4 @@
-"""The evaluation recipes of the papers, by the name DATASET-NETWORK.
-
-Without an ending, a name is the recipe of DADA's evaluation, which is Fast AutoAugment's training
-code; DeepAA trains its Shake-Shake and ResNet-200 with it too. The ending "-deepaa" is DeepAA's
-recipe, "-deepaa-ba" the same with batch augmentation, 8 copies of each image.
-"""
+"""The evaluation recipes of the papers, by the name DATASET-NETWORK."""
 
 from dataclasses import dataclass, replace
 
@@ -161,4 +156,9 @@ PRESETS: dict[str, Preset] = {
     "cifar100-wrn-28-10-deepaa-ba": _deepaa("cifar100", "wrn-28-10", _batch_augmented(35, 0.4)),
     "imagenet-resnet50-deepaa": _deepaa("imagenet", "resnet50", _DEEPAA_IMAGENET),
 }
-"""Every recipe by name."""
+"""Every recipe by name.
+
+A name without an ending is the recipe of DADA's evaluation, which is Fast AutoAugment's training
+code. DeepAA uses it too, for its Shake-Shake and ResNet-200. The ending "-deepaa" is DeepAA's own
+recipe. "-deepaa-ba" is the same with batch augmentation, 8 copies of each image.
+"""

@@ -1,8 +1,4 @@
-"""Training settings of the papers' evaluation sections.
-
-Lengths within a training are shares of it, in [0, 1], so that a recipe keeps its shape when its
-epochs are fewer.
-"""
+"""Training settings of the papers' evaluation sections."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +13,9 @@ __all__ = ["SCHEDULES", "PaperRecipe"]
 @dataclass(frozen=True)
 class PaperRecipe(Recipe):
     """A training as the package does it, by default, and what the papers do otherwise.
+
+    Lengths within a training are shares of it, in [0, 1], so that a recipe keeps its shape when its
+    epochs are fewer.
 
     Attributes:
         schedule: a name of `SCHEDULES`.

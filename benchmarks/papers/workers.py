@@ -1,8 +1,4 @@
-"""Batches from DataLoader workers, which decode and augment PIL images.
-
-What happens to an image is drawn from a seed that depends on nothing but the training's seed, the
-step and the image's place in it: never on the number of workers, or on where a training resumed.
-"""
+"""Batches from DataLoader workers, which decode and augment PIL images."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -100,6 +96,9 @@ class WorkerSettings(NamedTuple):
 
 class WorkerFeed:
     """Images through DataLoader workers.
+
+    The seed of an image's augmentation depends on the training's seed, the step and the image's
+    place in the step alone. Neither the number of workers nor a resumed training changes it.
 
     Args:
         train: training images.

@@ -1,7 +1,4 @@
-"""Read mutated files: each gives a valid value or an error in our words, in little time and memory.
-
-Every input is made from the name of what reads it and its number, so that one can be made again.
-"""
+"""Read mutated files: each gives a valid value or our own error, in little time and memory."""
 
 import hashlib
 import json
@@ -80,7 +77,10 @@ class Target:
     share: float
 
     def input(self, number: int) -> bytes:
-        """Return the broken file of a number."""
+        """Return the broken file of a number.
+
+        The name of the target and the number decide it, so it can be made again.
+        """
         seed = hashlib.blake2b(f"{self.name} {number}".encode(), digest_size=8).digest()
         rng = random.Random(int.from_bytes(seed, "little"))
         return self.mutate(rng.choice(self.files), rng)

@@ -1,10 +1,4 @@
-"""Plan + float batch -> float batch by Kornia's functions, on any device.
-
-Images are (B, C, H, W) in [0, 1] with C = 1 or 3. Results are differentiable in the images and in
-the plan's values. They are those of uint8 without its rounding. Where an op has no useful
-derivative in its value (nearest neighbor, thresholds, edges of a cutout), the gradient passes
-through a smooth twin.
-"""
+"""Apply a plan to float batches through Kornia's functions, on any device."""
 
 import numpy as np
 import torch
@@ -51,8 +45,12 @@ def apply(
 ) -> Tensor:
     """Apply a plan to a float32 or float64 batch (B, C, H, W) in [0, 1]; a new tensor.
 
+    The result is that of the uint8 backends without their rounding. It is differentiable in the
+    images and in the plan's values. Some ops have no useful derivative in their value: nearest
+    neighbor, thresholds, the edges of a cutout. There the gradient passes through a smooth twin.
+
     Args:
-        images: Never written to.
+        images: C = 1 or 3. Never written to.
         plan: B rows; ``plan.value`` may require a gradient.
         interpolation: For geometric ops: nearest, bilinear or bicubic.
         fill: 1 or C numbers in [0, 1], outside the image; None is 0, and gray for crop padding.

@@ -1,9 +1,4 @@
-"""Lowering: what a plan means for images of one size, through the definitions of its ops.
-
-Two forms serve the backends. ``layer_groups`` sorts one layer of a plan by op, for backends that
-run definitions on many images at once. ``instructions`` turns a whole plan into numbers, for the
-Triton kernel; the Numba kernels compile the same definitions. Everything here runs on the CPU.
-"""
+"""Lowering of a plan: its ops sorted into groups, or turned into instructions, on the CPU."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -69,7 +64,10 @@ class Group:
 
 
 def layer_groups(plan: Plan, layer: int) -> dict[type[Kind], list[Group]]:
-    """Return the groups of one layer by their kind, without images that nothing changes."""
+    """Return the groups of one layer by their kind, without images that nothing changes.
+
+    Backends that run the definition of an op on many images at once use these groups.
+    """
     op, value, noise = plan.op[:, layer].numpy(), plan.value[:, layer], plan.noise[:, layer]
     # A differentiable value keeps its op even where it changes nothing: its gradient counts.
     acting = value.requires_grad | (value.detach().numpy() != identity_values(plan.op_rows)[op])
@@ -170,6 +168,9 @@ def colors(channels: int, fill: tuple[float, ...] | None, dtype: np.dtype[Any]) 
 
 def instructions(plan: Plan, width: int, height: int) -> tuple[Floats, Levels]:
     """Return the instructions (B, L, 8) of uint8 images of one size and the tables (T, 256).
+
+    The Triton kernel runs them. The Numba backend compiles the same definitions and writes
+    instructions of its own, see ``numba.lowering``.
 
     An instruction is an opcode, then the parameters: six coefficients and 1 where
     gray shows outside for ``AFFINE``, the rectangle for ``ERASE``, the row of its table for

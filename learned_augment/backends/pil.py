@@ -1,8 +1,4 @@
-"""Plan + one PIL image -> PIL image by PIL's own calls.
-
-Color modes are RGB and L. Alpha moves with geometry and is neither recolored nor erased. Palette
-and CMYK images are worked on in RGB and converted back.
-"""
+"""Apply a plan to one PIL image by PIL's own calls."""
 
 from collections.abc import Sequence
 from math import floor
@@ -42,6 +38,9 @@ def apply(
     size: int | None = None,
 ) -> Image.Image:
     """Apply a plan of one row to an image of a mode in ``MODES``; a new image of the same mode.
+
+    Ops act on RGB and L. Geometric ops and resized crops move alpha too; other ops leave it as it
+    is. Palette and CMYK images are converted to RGB and back.
 
     Args:
         image: Never written to.

@@ -1,9 +1,4 @@
-"""Plan + bounding boxes, masks or key points -> the same, moved with the image's pixels.
-
-Only ops that move pixels act; recoloring and erasing leave targets alone. Coordinates are pixels,
-x to the right and y down. Boxes measure from the image's corner; a key point (x, y) names the pixel
-of column x and row y, as torchvision's flip reads it.
-"""
+"""Move bounding boxes, masks and key points as a plan moves the pixels of their image."""
 
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
@@ -31,7 +26,11 @@ _SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: t
 
 
 def move_mask(mask: Tensor, steps: Sequence[Step], size: int | None, fill: float = 0) -> Tensor:
-    """Move masks (..., H, W) of any dtype, nearest neighbor, as the pixels of one image moved."""
+    """Move masks (..., H, W) of any dtype, nearest neighbor, as the pixels of one image moved.
+
+    Only ops that move pixels act. Ops that recolor or erase leave masks, boxes and key points as
+    they are.
+    """
     bits = _SIGNED.get(mask.dtype, mask.dtype)
     out = mask.view(bits).reshape(1, -1, *mask.shape[-2:]).clone()
     outside = torch.full((1, 1, 1, 1), fill, device=mask.device).to(mask.dtype).view(bits)
@@ -73,7 +72,10 @@ def _resized(mask: Tensor, target: tuple[int, int]) -> Tensor:
 def move_key_points(
     points: tv_tensors.KeyPoints, steps: Sequence[Step], size: int | None
 ) -> tv_tensors.KeyPoints:
-    """Move key points (..., 2); those that leave the canvas lie outside of it, and are not lost."""
+    """Move key points (..., 2); those that leave the canvas lie outside of it, and are not lost.
+
+    A key point (x, y) names the pixel of column x and row y, as torchvision's flip reads it.
+    """
     matrix, canvas = _forward(steps, points.canvas_size, size)
     plain = points.as_subclass(torch.Tensor)
     if matrix is None:
@@ -85,6 +87,7 @@ def move_key_points(
 def move_boxes(boxes: Boxes, steps: Sequence[Step], size: int | None) -> Boxes:
     """Move boxes (N, K): upright ones become the upright hull of what they held.
 
+    Coordinates are pixels from the image's top left corner, x to the right and y down.
     Boxes are clamped to the canvas in their own clamping mode; rotated formats stay rotated, with
     a sheared rectangle approximated by one through its first three corners.
     """

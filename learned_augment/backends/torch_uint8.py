@@ -1,8 +1,4 @@
-"""Plan + uint8 batch -> uint8 batch in torch, on CPU and GPU, bit for bit the pixels of PIL.
-
-Images are (B, C, H, W) with C = 1 or 3, gray levels 0 to 255. Each layer runs one batched call for
-each kind of op. The plan stays on the CPU and nothing waits for the device.
-"""
+"""Apply a plan to uint8 batches in torch, on CPU and GPU, bit for bit as PIL does."""
 
 from collections.abc import Callable
 
@@ -53,8 +49,11 @@ def apply(
 ) -> Tensor:
     """Apply a plan to a uint8 batch (B, C, H, W); a new tensor.
 
+    Each layer runs all its geometric ops in one call, and each other op in a call of its own. The
+    plan stays on the CPU, and nothing waits for the device.
+
     Args:
-        images: Never written to.
+        images: C = 1 or 3, gray levels 0 to 255. Never written to.
         plan: B rows.
         interpolation: For geometric ops: nearest, bilinear or bicubic.
         fill: 1 or C levels outside the image; None is 0, and gray for crop padding.

@@ -1,10 +1,4 @@
-"""A policy's random baseline has its shape and strength, and ops chosen at random.
-
-A policy that is no better than its random baseline owes its gain to augmentation, not to learning.
-The strength of a value is its distance from the identity value, as a fraction of the distance to
-the end of the op's range in the policy's search space: 0 changes nothing, 1 is the end. An op that
-is not in that space has the range of `search_spaces.with_all_ops`.
-"""
+"""Random baselines: policies with the shape and strength of another one and random ops."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -26,6 +20,13 @@ RANDOM = "random:"
 
 def random_baseline(policy: Policy, seed: int = 0) -> Policy:
     """Return a policy of the same shape and strength, whose choice of ops is random.
+
+    A policy that is no better than its random baseline owes its gain to augmentation, not to
+    learning.
+
+    The strength of a value is its distance from the identity value, as a fraction of the distance
+    to the end of the op's range in the policy's search space: 0 changes nothing, 1 is the end. An
+    op that is not in that space has the range of `search_spaces.with_all_ops`.
 
     In each layer of each sub-policy a random permutation exchanges the ops that the policy names,
     within three groups: ops with a range of values; ops with a single value (DeepAA's flip, crop

@@ -1,8 +1,4 @@
-"""The array functions that the definitions of ops use, for floats, NumPy arrays and tensors.
-
-Definitions reach these functions through the name ``xp``. The Numba backend compiles the same
-definitions with NumPy in its place, so every function here has NumPy's name.
-"""
+"""The array functions that the definitions of ops use, for floats, NumPy arrays and tensors."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -30,7 +26,11 @@ def _either(name: str) -> Callable[..., Array]:
 
 
 class xp:  # noqa: N801, the usual name of an array namespace
-    """Functions with NumPy's names for floats, NumPy arrays and tensors."""
+    """Functions with NumPy's names for floats, NumPy arrays and tensors.
+
+    The Numba backend compiles a definition with NumPy in the place of ``xp``. So every function
+    here has NumPy's name.
+    """
 
     cos = staticmethod(_either("cos"))
     sin = staticmethod(_either("sin"))

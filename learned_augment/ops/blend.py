@@ -1,8 +1,4 @@
-"""Rows that mix the image with a degenerate copy of itself, in PIL's integer arithmetic.
-
-Images are integer arrays or tensors of gray levels 0 to 255, shape (..., C, H, W) with C = 1 or 3;
-for floats they are tensors in [0, 1].
-"""
+"""Rows of ops that mix the image with a degenerate copy of itself, in PIL's arithmetic."""
 
 from PIL import Image, ImageFilter
 from torch import Tensor
@@ -15,14 +11,17 @@ __all__ = ["BLEND", "keep_nan", "luma", "mix"]
 
 
 def mix(degenerate: Array, image: Array, factor: Array) -> Array:
-    """Blend as PIL does: single precision, clipped to 0..255, truncated to whole levels."""
+    """Blend gray levels 0 to 255 as PIL does: in single precision, clipped, truncated."""
     low = xp.float32(degenerate)
     blended = low + xp.float32(factor) * (xp.float32(image) - low)
     return xp.floor(xp.minimum(xp.maximum(blended, 0.0), 255.0))
 
 
 def luma(image: Array) -> Array:
-    """Return the luma image (..., 1, H, W): ITU-R 601 weights in 16-bit fixed point, rounded."""
+    """Return the luma image (..., 1, H, W) of integer levels (..., C, H, W) with C = 1 or 3.
+
+    The weights are those of ITU-R 601 in 16-bit fixed point. The result is rounded.
+    """
     if image.shape[-3] == 1:
         return image
     red, green, blue = (image[..., c : c + 1, :, :] for c in range(3))

@@ -1,9 +1,4 @@
-"""Rows that move pixels: from a value to the matrix from an output pixel to its input pixel.
-
-Coefficients (a, b, c, d, e, f) follow ``PIL.Image.transform``: pixel centers at +0.5, the origin
-at the top-left corner of the image. The definitions use plain arithmetic and ``xp`` alone, so that
-they also compile.
-"""
+"""Rows of ops that move pixels, each defined by the matrix from an output to an input pixel."""
 
 import math
 
@@ -11,6 +6,8 @@ from learned_augment.ops.array import Array, Noise, xp
 from learned_augment.ops.op import Geometric, Op, Opcode
 
 __all__ = ["GEOMETRIC"]
+
+# The definitions use plain arithmetic and ``xp`` alone, so that they also compile.
 
 
 def _shear_x(value: Array, noise: Noise, width: int, height: int) -> tuple[Array, ...]:

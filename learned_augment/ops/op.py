@@ -1,9 +1,4 @@
-"""The row type of the op table and the five kinds of op.
-
-Definitions take a value and the plan's noise as floats, NumPy arrays or tensors alike, so that all
-backends run the same definition. Pixels are gray levels 0 to 255. Coordinates put pixel centers at
-+0.5, as PIL does.
-"""
+"""The row type of the op table and the five kinds of op."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,6 +58,9 @@ class Opcode(IntEnum):
 @dataclass(frozen=True)
 class Geometric:
     """Moves pixels: output pixel (x, y) reads input (a x + b y + c, d x + e y + f).
+
+    Coordinates follow ``PIL.Image.transform``: the origin is the top left corner of the image, and
+    pixel centers are at +0.5.
 
     Attributes:
         matrix: (value, noise, width, height) -> the six coefficients (a, b, c, d, e, f).
@@ -178,6 +176,9 @@ Kind: TypeAlias = Geometric | Pointwise | Blend | Erase | Resample
 @dataclass(frozen=True, eq=False)
 class Op:
     """One row of the op table: a named change of an image. A row equals itself alone.
+
+    A definition takes a value and the plan's noise as floats, NumPy arrays or tensors alike, so
+    that all backends run the same definition. Pixels are gray levels 0 to 255.
 
     Attributes:
         name: The op's name in policies and files.

@@ -1,9 +1,4 @@
-"""Rows that map gray levels: from a value and the image's statistics to the new levels.
-
-The arithmetic on levels is PIL's, rounding included. Each row also has the op on floats in [0, 1]
-through Kornia. Nothing is rounded there unless the op itself rounds; where it does, the gradient
-passes through a smooth twin.
-"""
+"""Rows of ops that map gray levels, by the value and the image's statistics."""
 
 import torch
 from PIL import Image, ImageEnhance, ImageOps
@@ -275,3 +270,8 @@ POINTWISE = [
         opcode=Opcode.BRIGHTNESS,
     ),
 ]
+"""The rows. Their arithmetic on levels is PIL's, rounding included.
+
+On floats an op rounds only if rounding is what it does. Its gradient then passes through a smooth
+twin.
+"""

@@ -1,8 +1,4 @@
-"""Gradient alignment: how much a training step along one image's gradient helps validation.
-
-The derivative of an image's loss along a tangent is written <grad loss_i, tangent>. It is a small
-difference of large numbers, so it needs float32 or better.
-"""
+"""Gradient alignment: how much a training step along one image's gradient helps validation."""
 
 import warnings
 from collections.abc import Callable
@@ -127,11 +123,11 @@ def _repeated_draws(weights: Tensors) -> AbstractContextManager[None]:
 
 
 def directional_exact(losses: Losses, weights: Tensors, tangent: Tensors) -> Tensor:
-    """Return <grad loss_i, tangent> for every image, (B,), in one forward-mode pass.
+    """Return <grad loss_i, tangent> for every image i, (B,), in one forward-mode pass.
 
-    The pass costs about three forward passes. A layer that scales its gradient in another way than
-    its output (Shake-Shake) has the derivative of its backward pass here, and that of its forward
-    pass in `directional_difference`.
+    This is the derivative of the image's loss along the tangent. The pass costs about three forward
+    passes. A layer that scales its gradient in another way than its output (Shake-Shake) has the
+    derivative of its backward pass here, and that of its forward pass in `directional_difference`.
     """
     with torch.no_grad(), warnings.catch_warnings():
         # Torch 2.15 warns of a function that its own forward mode calls.
@@ -143,7 +139,9 @@ def directional_exact(losses: Losses, weights: Tensors, tangent: Tensors) -> Ten
 def directional_difference(
     losses: Losses, weights: Tensors, tangent: Tensors, length: float = 0.01
 ) -> Tensor:
-    """Return <grad loss_i, tangent> for every image, (B,), from two forward passes without a graph.
+    """Return the derivatives of `directional_exact`, (B,), from two passes without a graph.
+
+    A derivative is a small difference of large numbers, so it needs float32 or better.
 
     Args:
         losses: From weights to one loss per image, (B,).

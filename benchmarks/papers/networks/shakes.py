@@ -1,9 +1,4 @@
-"""The two random layers of the papers' large networks: Shake-Shake and ShakeDrop.
-
-Forward and backward pass of a training step use different random factors; in inference the factor
-is the expected one. Factors are drawn from torch's global generator of the images' device, whose
-state decides them, so that a seeded training repeats them.
-"""
+"""The two random layers of the papers' large networks: Shake-Shake and ShakeDrop."""
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +10,7 @@ class ShakeShake(nn.Module):
     """Mixes two branches: a random share of the one, the rest of the other, for each image.
 
     Both shares are uniform in [0, 1], drawn anew for the backward pass. This is the mode that the
-    papers use, "shake-shake-image".
+    papers use, "shake-shake-image". In inference each share is 1/2.
 
     Gastaldi, Shake-Shake regularization, arXiv:1705.07485.
     """
@@ -62,6 +57,9 @@ class ShakeDrop(nn.Module):
 
 
 def _uniform(images: Tensor, low: float, high: float) -> Tensor:
-    """Draw a number for each image, (B, 1, 1, 1)."""
+    """Draw a number for each image, (B, 1, 1, 1).
+
+    It comes from torch's global generator of the images' device, so a seeded training repeats it.
+    """
     drawn = torch.rand(len(images), 1, 1, 1, device=images.device)
     return (low + (high - low) * drawn).to(images.dtype)

@@ -1,9 +1,4 @@
-"""Compiled: gradients of one float image, back through one instruction.
-
-They are those of ``kornia_float``. Through an op that rounds, the gradient passes unchanged. A
-clipped pixel has none, but a pixel of exactly 0 or 1 keeps its own. The lowest and highest levels
-of AutoContrast share their gradient among all pixels that have them.
-"""
+"""Compiled gradients of one float image, back through one instruction."""
 
 from typing import Any
 
@@ -194,6 +189,10 @@ def _through_auto_contrast(plane: Pixels, given: Pixels, out: Pixels) -> None:
 @compiled
 def backward(image: Pixels, given: Pixels, out: Pixels, shape: Shape, step: Floats) -> None:
     """Write the gradients of the input of an instruction from those of its output.
+
+    They are those of ``kornia_float``. The gradient passes unchanged through an op that rounds. A
+    clipped pixel has none, but a pixel of exactly 0 or 1 keeps its own. In AutoContrast all pixels
+    of the lowest level share its gradient, and so do those of the highest level.
 
     Args:
         image: (C * H * W,), the input; anything where it is not needed, see ``needs_input``.

@@ -1,7 +1,4 @@
-"""Compiled: one instruction on one float image, with the values of ``kornia_float``.
-
-Images are flat, (C * H * W,) in [0, 1], in float32 or float64, and all arithmetic is theirs.
-"""
+"""Compiled code that runs one instruction on one float image."""
 
 from typing import Any
 
@@ -202,10 +199,11 @@ def _sharpen(plane: Pixels, target: Pixels, width: int, factor: Any) -> None:
 
 @compiled
 def run_step(source: Pixels, target: Pixels, shape: Shape, step: Floats, colors: Pixels) -> None:
-    """Run one instruction.
+    """Run one instruction, with the values of ``kornia_float``.
 
     Args:
-        source: (C * H * W,), not ``target``.
+        source: (C * H * W,) in [0, 1], float32 or float64, not ``target``. All arithmetic is in its
+            dtype.
         target: Likewise, for the result.
         shape: C, H, W.
         step: (8,); not ``IDENTITY``.

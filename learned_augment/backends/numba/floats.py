@@ -1,7 +1,4 @@
-"""Apply a plan to float batches in compiled code, on a CPU, forward and backward.
-
-Values are those of ``kornia_float``. Ops without compiled arithmetic are left out.
-"""
+"""Apply a plan to float batches in compiled code, on a CPU, forward and backward."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -35,6 +32,8 @@ Entry: TypeAlias = Callable[..., None]
 
 def apply_floats(images: Tensor, plan: Plan, fill: tuple[float, ...] | None = None) -> Tensor:
     """Apply a plan to a float32 or float64 CPU batch (B, C, H, W); a new, differentiable tensor.
+
+    Values are those of ``kornia_float``. Ops without compiled arithmetic are left out.
 
     Args:
         images: In [0, 1], never written to; any strides.

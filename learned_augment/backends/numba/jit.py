@@ -60,7 +60,7 @@ def checksum() -> int:
 
 
 def compile_definition(function: FunctionType) -> Callable[..., Any]:
-    """Compile a definition of an op, with NumPy in the place of ``xp``.
+    """Compile a definition of an op as it stands in its row, with NumPy in the place of ``xp``.
 
     The functions of the package that it calls are compiled with it.
     """

@@ -1,9 +1,4 @@
-"""Compiled: a plan's ops, values and noise -> the instructions of one image.
-
-The definitions of ops are compiled as they stand in their rows. An instruction is (8,) float64: the
-opcode, then six coefficients and 1 where gray shows outside for ``AFFINE``, the rectangle for
-``ERASE``, else the value.
-"""
+"""Compiled code that turns a plan into the instructions of one image."""
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -133,6 +128,9 @@ class PlanArrays(NamedTuple):
 @compiled
 def lower(plan: PlanArrays, image: int, width: int, height: int, out: Floats) -> None:
     """Write the instructions of one image.
+
+    An instruction is (8,) float64: the opcode, then its parameters. ``AFFINE`` has six coefficients
+    and 1 where gray shows outside. ``ERASE`` has the rectangle. Any other has the value.
 
     Args:
         plan: The plan of the batch.

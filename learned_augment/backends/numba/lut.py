@@ -1,10 +1,4 @@
-"""Compiled: loops that count and map the gray levels of uint8 images.
-
-An image is planes, one a channel, or PIL's pixels: red, green, blue and a fourth byte. Arithmetic
-is PIL's: single precision where PIL's is, and nothing contracted or reordered. Levels go through a
-table 64 at a time on processors that can: no compiler turns a loop over a table into vector code,
-but x86 with AVX-512 VBMI has an instruction that looks up 64 levels in 128 entries.
-"""
+"""Compiled loops that count and map the gray levels of uint8 images."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -41,7 +35,13 @@ AUTO_CONTRAST, CONTRAST = float(Opcode.AUTO_CONTRAST), float(Opcode.CONTRAST)
 EQUALIZE = float(Opcode.EQUALIZE)
 
 LANES = 64
+"""Levels that one instruction of the processor looks up."""
+
 PERMUTE = "llvm.x86.avx512.vpermi2var.qi.512"
+"""The instruction of x86 with AVX-512 VBMI that looks up 64 levels in 128 entries.
+
+No compiler turns a loop over a table into vector code, so it is named here.
+"""
 
 
 def _look_up_64(*served: tuple[int, ...]) -> Any:
@@ -146,6 +146,9 @@ map_levels = look_up_wide if is_wide() else look_up_each
 """The faster of the two on this processor."""
 
 _map_pixels = map_pixels_wide if is_wide() else map_pixels_each
+
+
+# The arithmetic is PIL's: single precision where PIL has it, and no sum contracted or reordered.
 
 
 @compiled
@@ -312,7 +315,8 @@ def measure(image: Bytes, code: float, value: float, table: Bytes, pixel: int) -
         code: The opcode, of a pointwise op.
         value: Of the op.
         table: Where the tables go.
-        pixel: 1 if the image is planes (C * H * W,), 4 if it is pixels (4 * H * W,).
+        pixel: 1 if the image is planes (C * H * W,), one for each channel. 4 if it is PIL's pixels
+            (4 * H * W,): red, green, blue and a fourth byte.
     """
     if code not in (EQUALIZE, AUTO_CONTRAST, CONTRAST):
         write_table(code, value, 0.0, table)

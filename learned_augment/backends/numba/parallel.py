@@ -1,10 +1,4 @@
-"""Plain threads that share the images of a batch; compiled loops hold no interpreter lock.
-
-Numba's own thread pools survive neither a fork nor two callers at a time. Threads take images from
-a queue, two counters that are added to atomically: a lock of the interpreter would put a thread to
-sleep, and waking takes as long as twenty small images. A thread that comes late finds no image left
-and touches none. DataLoader workers have one thread, by torch's own setting.
-"""
+"""Threads that share the images of a batch."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -22,7 +16,11 @@ from learned_augment.backends.numba.jit import compiled, not_kept
 __all__ = ["Queue", "mark_done", "next_image", "run_on_threads", "wait_for_all"]
 
 Queue: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
-"""(2,), at first 0: how many images were taken, and how many are done."""
+"""(2,), at first 0: how many images were taken, and how many are done.
+
+Threads add to both counters atomically. A lock of the interpreter would put a thread to sleep, and
+waking takes as long as twenty small images.
+"""
 
 TAKEN, DONE = 0, 1
 
@@ -67,6 +65,10 @@ def wait_for_all(queue: Queue, images: int) -> None:
 
 def run_on_threads(entry: Callable[..., Any], batches: Sequence[Any], *rest: Any) -> Any:
     """Run an entry point on as many threads as torch may use, and wait for all images.
+
+    Compiled loops hold no interpreter lock, so these are plain threads: Numba's own thread pools
+    survive neither a fork nor two callers at a time. A thread that comes late finds no image left
+    and touches none. DataLoader workers have one thread, by torch's own setting.
 
     If it fails in one of them, by want of memory, all others end before the error is raised.
 

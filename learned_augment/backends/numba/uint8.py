@@ -1,12 +1,4 @@
-"""Apply a plan to uint8 batches and PIL images in compiled code, on a CPU.
-
-A plan runs in one pass an image, all layers while the image sits in the cache. Pixels are those of
-``torch_uint8``. Ops without compiled arithmetic are left out.
-
-Images are flat, (C * H * W,): an array of another shape costs as much as a hundred pixels. PIL's
-images are pixels of red, green, blue and a fourth byte, (4 * H * W,), and are worked on as such:
-whole pixels are moved and erased, one read for all channels.
-"""
+"""Apply a plan to uint8 batches and PIL images in compiled code, on a CPU."""
 
 from collections.abc import Callable
 from functools import cache
@@ -150,6 +142,10 @@ def _run_image(
     shared: Shared,
 ) -> None:
     """Run one image's instructions; the last of them writes to ``out``.
+
+    All of them run one after the other, while the image is in the processor's cache. The image is
+    flat: an array of another shape costs as much as a hundred pixels. PIL's pixels are red, green,
+    blue and a fourth byte. Whole pixels are moved and erased, with one read for all channels.
 
     Tables are composed in ``shared.table`` until an instruction needs the pixels that they give.
 
@@ -300,6 +296,8 @@ Returns:
 def apply_uint8(images: Tensor, plan: Plan, fill: Fill = None) -> Tensor:
     """Apply a plan to uint8 CPU images (..., C, H, W), nearest neighbor; a new tensor.
 
+    Pixels are those of ``torch_uint8``. Ops without compiled arithmetic are left out.
+
     Args:
         images: Never written to; any strides.
         plan: One row an image.
@@ -319,7 +317,10 @@ def apply_uint8(images: Tensor, plan: Plan, fill: Fill = None) -> Tensor:
 
 
 def apply_to_pil(image: Image.Image, plan: Plan, fill: Fill = None) -> Image.Image:
-    """Apply a plan of one row to an image of mode RGB or L, nearest neighbor; a new image."""
+    """Apply a plan of one row to an image of mode RGB or L, nearest neighbor; a new image.
+
+    Pixels are those of ``torch_uint8``. Ops without compiled arithmetic are left out.
+    """
     image.load()
     (width, height), channels = image.size, len(image.mode)
     pixel = 4 if channels == 3 else 1

@@ -1,10 +1,4 @@
-"""Compiled: loops that move the pixels of a uint8 image, nearest neighbor, as PIL steps.
-
-The part of a row that has a source is found first, so that the loop over pixels tests nothing.
-Images are flat, C planes of ``height`` rows of ``width`` levels: making views in a loop over rows
-costs more than a row of 32 pixels. Offsets are cast to unsigned because Numba checks signed ones
-for < 0.
-"""
+"""Compiled loops that move the pixels of an image, nearest neighbor, as PIL moves them."""
 
 from typing import Any, TypeAlias
 
@@ -21,6 +15,8 @@ Pixels: TypeAlias = np.ndarray[Any, Any]
 Shape: TypeAlias = tuple[int, int, int]
 """C, H, W."""
 
+# Numba checks a signed offset for < 0, so the loops cast offsets to unsigned.
+
 
 @compiled
 def move(
@@ -33,8 +29,11 @@ def move(
 ) -> None:
     """Write the moved image.
 
+    The part of a row that has a source is found first, so that the loop over pixels tests nothing.
+
     Args:
-        source: (C * H * W,), not ``target``.
+        source: (C * H * W,), not ``target``: C planes of H rows of W levels. It is flat, as making
+            views in a loop over rows costs more than a row of 32 pixels.
         target: (C * H * W,).
         height: H.
         width: W.

@@ -1,10 +1,4 @@
-"""Triton: the instructions of uint8 images on a GPU, all layers in one launch.
-
-A block of threads takes an image through all of its instructions, so that it stays in the device's
-cache between them. Tables wait: whatever reads levels reads them through the waiting tables
-(C, 256), so that ops which only map levels cost no pass over the image. Arithmetic is PIL's, to the
-bit.
-"""
+"""Triton kernel that runs the instructions of uint8 images on a GPU, with PIL's arithmetic."""
 
 import triton
 import triton.language as tl
@@ -287,7 +281,12 @@ def run(
     images, out, spare, spare_tables, axes, steps, tables, colors,
     count, layers, height, width, CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Run the images of a batch; steps (B, L, 8), tables (T, 256), colors (3, C)."""
+    """Run the images of a batch; steps (B, L, 8), tables (T, 256), colors (3, C).
+
+    A block of threads takes an image through all of its instructions, so that it stays in the
+    device's cache between them. An op that only maps levels costs no pass over the image: it
+    changes the waiting tables (C, 256), and every later read of a level goes through them.
+    """
     block, size = tl.program_id(0), height * width
     table = spare_tables + block * 2 * CHANNELS * 256
     axes += block * (height + width)

@@ -1,7 +1,4 @@
-"""Plan + uint8 batch on a GPU -> uint8 batch, in one launch of a Triton kernel.
-
-Pixels are those of ``torch_uint8``, bit for bit. Ops without compiled arithmetic are left out.
-"""
+"""Apply a plan to a uint8 batch on a GPU, in one launch of a Triton kernel."""
 
 import warnings
 from functools import cache
@@ -33,6 +30,8 @@ or three blocks share a processor."""
 
 def apply(images: Tensor, plan: Plan, fill: tuple[float, ...] | None = None) -> Tensor:
     """Apply a plan to a uint8 batch (B, C, H, W) on a GPU, nearest neighbor; a new tensor.
+
+    Pixels are those of ``torch_uint8``, bit for bit. Ops without compiled arithmetic are left out.
 
     Args:
         images: Never written to; any strides.

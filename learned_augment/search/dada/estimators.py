@@ -1,9 +1,4 @@
-"""Gradient estimators for the expected cost of a random pair and of its randomly applied ops.
-
-Shapes: B draws, S pairs (sub-policies), K = 2 ops a pair. Parameters are logits: ``alpha`` (S,) of
-the categorical choice, ``beta`` (S, K) of the Bernoulli bits. Costs (B,) are to be minimized.
-Estimators return one gradient per draw, (B, S) and (B, S, K); their mean over B is the estimate.
-"""
+"""Gradient estimators for the expected cost of a random pair and of its randomly applied ops."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -29,6 +24,8 @@ _HIDDEN = 100
 class Draw(NamedTuple):
     """B draws and the noise that made them.
 
+    Shapes: S pairs (sub-policies), K = 2 ops in each pair.
+
     Attributes:
         choice: Which pair, (B,) int64.
         bits: Whether each op would be applied, (B, S, K) zeros and ones; those of the pairs that
@@ -52,7 +49,9 @@ class Draw(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """Gradients of every draw.
+    """Gradients of the cost of every draw; their mean over the draws is the estimate.
+
+    The parameters are logits: ``alpha`` (S,) of the choice of a pair, ``beta`` (S, K) of the bits.
 
     Attributes:
         alpha: By the logits of the pairs, (B, S).
@@ -69,7 +68,7 @@ class Measurement(NamedTuple):
     """Measurements of the draws of one step.
 
     Attributes:
-        cost: Cost of every draw, (B,).
+        cost: Cost of every draw, (B,). The search minimizes it.
         image_term: <d cost / d image, image - 1> for every draw, (B,); only `gumbel` needs it.
         surrogate: Weights of the control variate (see `new_surrogate`); only `relax` needs them.
         temperature: Temperature of the relaxed samples.

@@ -1,7 +1,4 @@
-"""The network's part of a DADA step: train on augmented images and measure their alignment.
-
-Shapes: B images of all processes, b images of this one.
-"""
+"""The network's part of a DADA step: train on augmented images and measure their alignment."""
 
 import math
 from contextlib import nullcontext
@@ -54,6 +51,8 @@ class Alignment(NamedTuple):
 
 class ProxyTraining:
     """A network that trains on augmented images and measures how these help validation.
+
+    Shapes: B images of all processes, b images of this one.
 
     The alignment of an image is the directional derivative of its loss along the validation
     gradient. A step costs about eight forward passes: three each for the training gradient and the

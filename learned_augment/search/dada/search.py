@@ -1,7 +1,4 @@
-"""DADA: learn the probability and magnitude of pairs of ops by gradient alignment.
-
-Shapes: B images, S pairs, K = 2 slots.
-"""
+"""DADA: learn the probability and magnitude of pairs of ops by gradient alignment."""
 
 import math
 from copy import deepcopy
@@ -42,6 +39,8 @@ class DADA:
     Each image of a training batch draws a pair of ops, and whether each of the two is applied. A
     draw becomes more likely if the gradient of its image has a positive inner product with the
     validation gradient. The policy's parameters are on the CPU in float64.
+
+    Shapes: B images, S pairs, K = 2 slots.
 
     Li et al., DADA: Differentiable Automatic Data Augmentation, ECCV 2020, arXiv:2003.03780.
     """

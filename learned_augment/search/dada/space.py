@@ -1,8 +1,4 @@
-"""DADA's search space, pairs of distinct ops, and the parameters learned about every pair.
-
-Shapes: S pairs, K = 2 slots, B images. Magnitudes m are in [0, 1] and become values through the
-space's range; for a mirrored op m = 1/2 is the identity value and |2 m - 1| the strength.
-"""
+"""DADA's search space, pairs of distinct ops, and the parameters learned about every pair."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -37,6 +33,11 @@ _NEAR_END = 0.15
 @dataclass(frozen=True)
 class Pairs:
     """All unordered pairs of distinct ops, each in the order of the space.
+
+    Shapes: S pairs, K = 2 slots, B images.
+
+    Magnitudes m are in [0, 1] and become values through the range of the space. For a mirrored op
+    m = 1/2 is the identity value, and |2 m - 1| is the strength.
 
     Attributes:
         space: The ops to search among, (O,), with the range of their values.

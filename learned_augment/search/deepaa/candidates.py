@@ -1,7 +1,4 @@
-"""DeepAA's candidates: every op of a space at every level, all applied to a batch at once.
-
-Shapes: N candidates, M distinct ones among them, B images. Identity is candidate 0.
-"""
+"""DeepAA's candidates: every op of a space at every level, all applied to a batch at once."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +22,8 @@ _SMALL_SIDE = 64
 @dataclass(frozen=True, eq=False)
 class Candidates:
     """The candidates of a layer, in groups of those that change images in the same way.
+
+    Shapes: N candidates, M distinct ones among them, B images. Identity is candidate 0.
 
     Attributes:
         space: The name of their space, one of `search_spaces.SPACES`.

@@ -1,7 +1,4 @@
-"""Pairs of a training image and validation images of its class, and their validation gradients.
-
-Shapes: P pairs of all processes. Everything is drawn on the CPU, the same in all processes.
-"""
+"""Pairs of a training image and validation images of its class, and their validation gradients."""
 
 import warnings
 from collections.abc import Sequence
@@ -35,6 +32,8 @@ class Pair(NamedTuple):
 
 class ClassPairs:
     """Draws pairs: a class, one training image of it, validation images of it.
+
+    All pairs are drawn on the CPU, the same in all processes.
 
     Args:
         split: The data.

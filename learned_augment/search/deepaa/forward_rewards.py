@@ -1,7 +1,4 @@
-"""DeepAA's published rewards, by forward mode along the gradient of the cosine, pair by pair.
-
-Shapes: P pairs, N candidates, M distinct ones, R prefixes, A copies for the training gradient.
-"""
+"""DeepAA's published rewards, by forward mode along the gradient of the cosine, pair by pair."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -33,6 +30,8 @@ _Measure: TypeAlias = Callable[[FrozenNetwork, Pair, int], tuple[Tensor, float]]
 
 class ForwardRewards:
     """Rewards of the step's own pairs, one update a step.
+
+    Shapes: P pairs of all processes, M distinct candidates.
 
     Args:
         pairs: Draws the pairs.

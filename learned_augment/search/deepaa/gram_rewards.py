@@ -1,7 +1,4 @@
-"""DeepAA's fast rewards, from inner products of gradients that are measured once for each pair.
-
-Shapes: P pairs so far, M distinct candidates, R prefixes.
-"""
+"""DeepAA's fast rewards, from inner products of gradients that are measured once for each pair."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -32,6 +29,8 @@ _WINDOW = 8
 
 class Grams:
     """Inner products of pairs, all divided by the mean squared length of an image's gradients.
+
+    Shapes: P pairs so far, M distinct candidates.
 
     The layers before are fixed, so a candidate's gradient G_n on an image does not depend on the
     layer under search. For probabilities p the training gradient is g = sum_n p_n G_n. Let v be

@@ -1,7 +1,4 @@
-"""The distribution of one layer over the candidates, learned with Adam from their rewards.
-
-Shapes: N candidates, M distinct ones, P pairs.
-"""
+"""The distribution of one layer over the candidates, learned with Adam from their rewards."""
 
 import math
 from typing import Any
@@ -15,7 +12,7 @@ _BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-7
 
 
 def penalized(rewards: Tensor, penalty: float, probability: float = 1.0) -> Tensor:
-    """Return mean - penalty * deviation over pairs, (P, M) -> (M,).
+    """Return mean - penalty * deviation over P pairs for M candidates, (P, M) -> (M,).
 
     The deviation is that of these pairs, not an estimate for all pairs (ddof 0). No gradient is
     taken through it.

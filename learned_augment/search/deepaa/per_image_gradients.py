@@ -1,8 +1,4 @@
-"""The gradient of each image from one backward pass, for convolutions and linear layers.
-
-Shapes: B images, r rows, c columns, L places. A layer's weights are a matrix with one row for each
-output, and the bias as its last column.
-"""
+"""The gradient of each image from one backward pass, for convolutions and linear layers."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -35,7 +31,11 @@ class LayerCall(NamedTuple):
 
 
 class GradientRows(NamedTuple):
-    """Gradients of some rows of a layer's weights, (B, r, c)."""
+    """Gradients of some rows of a layer's weights, (B, r, c), for B images.
+
+    The weights are a matrix of c columns, with one row for each output. The last column is the
+    bias, if the layer has one.
+    """
 
     name: str
     rows: slice
@@ -122,7 +122,10 @@ def gradient_rows(layer: nn.Module, calls: list[LayerCall]) -> Iterator[Gradient
 
 
 def _matrices(layer: nn.Module, call: LayerCall) -> tuple[Tensor, Tensor]:
-    """Return gradients (B, groups, r, L) and inputs (B, groups, c, L), ones last for a bias."""
+    """Return gradients (B, groups, r, L) and inputs (B, groups, c, L), ones last for a bias.
+
+    L counts the places of the layer's output.
+    """
     if isinstance(layer, nn.Conv2d):
         padding = layer.padding
         assert not isinstance(padding, str)  # see check_layer

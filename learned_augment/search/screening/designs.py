@@ -1,7 +1,4 @@
-"""Designs say which ops a policy applies, how strongly and how often.
-
-Shapes: F factors, O ops, N designs, V = F + O + 4 variables of the regression.
-"""
+"""Designs: which ops a policy applies, how strongly and how often."""
 
 import itertools
 import math
@@ -108,6 +105,8 @@ def random_designs(
 
 def variables(factors: Sequence[Factor], designs: Sequence[Design]) -> Tensor:
     """Return the variables of the regression, (N, V) float64.
+
+    Shapes: N designs, F factors, O ops, V = F + O + 4 variables.
 
     The first F variables are the amounts of the factors: 1 where a factor is applied to half of the
     images; an amount grows as the root of the probability. The next O are sums of these over the

@@ -1,8 +1,4 @@
-"""The race: which policies are the best in the same rounds, and by how much.
-
-A round trains every policy that takes part on the same images, with the same seed. The first round
-is of all policies, the second of the best base augmentations and the finalists.
-"""
+"""The race: which policies are the best in the same rounds, and by how much."""
 
 import math
 import statistics
@@ -43,6 +39,10 @@ def finalists(record: Record) -> list[Entrant]:
 
 def leader(record: Record) -> tuple[Entrant, str] | None:
     """Return who leads, with a sentence on how sure that is; None before a found policy has raced.
+
+    A round trains every policy that takes part on the same images, with the same seed. All policies
+    are in the first round. The best base augmentations are in the second one too, and the finalists
+    are in all later ones.
 
     A found policy is the result only if its lead is larger than the standard error of the lead.
     This is the one-standard-error rule, which prefers the simpler choice: here a policy that needs

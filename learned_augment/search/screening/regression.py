@@ -1,7 +1,4 @@
-"""Bayesian regression of log error on what policies do: effects with errors, and predictions.
-
-Shapes: N trials, V variables, G groups of trials with the same images. All float64.
-"""
+"""Bayesian regression of log error on what policies do: effects with errors, and predictions."""
 
 import itertools
 from dataclasses import dataclass
@@ -18,7 +15,9 @@ _GROUP_SPREAD = 10.0
 
 @dataclass(frozen=True, eq=False)
 class Regression:
-    """The posterior of the coefficients.
+    """The posterior of the coefficients, in float64.
+
+    Shapes: N trials, V variables, G groups of trials with the same images.
 
     Attributes:
         mean: (V,), change of the log error by one unit of each variable.
