@@ -3,7 +3,7 @@
     python -m benchmarks.draws [--draws 1000000]
 
 For each policy: the ops of ``Policy.sample`` by layer against ``op_shares`` (chi-square, rare ops
-pooled; the smallest p-value of the layers times their number), and the steps of ``Policy.draw``
+pooled; the smallest p-value of the layers times their number), and the ops of ``Plan.steps``
 against the expected number per image (largest deviation in standard errors).
 """
 
@@ -58,7 +58,7 @@ def sampled(policy: Policy, draws: int, generator: torch.Generator) -> dict[str,
     }
 
 
-def expected_steps(policy: Policy) -> tuple[dict[str, float], dict[str, float]]:
+def expected_ops(policy: Policy) -> tuple[dict[str, float], dict[str, float]]:
     """Return mean and variance of how often an image meets each op at a value that acts."""
     means, variances = {}, {}
     for place, name in enumerate(policy.ops):
@@ -75,11 +75,11 @@ def expected_steps(policy: Policy) -> tuple[dict[str, float], dict[str, float]]:
 
 
 def drawn_singly(policy: Policy, draws: int, generator: torch.Generator) -> dict[str, Any]:
-    """Compare the steps of single images with what the table leads one to expect."""
+    """Compare the ops of single images with the numbers that the table predicts."""
     counts = Counter(
         step.op.name for _ in range(draws) for step in policy.sample(1, generator).steps(0)
     )
-    means, variances = expected_steps(policy)
+    means, variances = expected_ops(policy)
     deviations = {
         name: (counts[name] - draws * mean) / (draws * variances[name]) ** 0.5
         for name, mean in means.items()

@@ -4,7 +4,7 @@
                                           should run meanwhile)
 
 The package is installed already: the time of ``pip install`` depends on the network, so it is no
-part of the result. Each step starts a new process; compiled code of earlier runs is not used.
+part of the result. Each command starts a new process; compiled code of earlier runs is not used.
 """
 
 import os
@@ -26,17 +26,17 @@ EXAMPLE = "first_example.py"
 
 
 @dataclass(frozen=True)
-class Step:
+class Command:
     """One command of a new user.
 
     Attributes:
         reaches: What the user has after it.
-        command: As the user types it.
+        text: As the user types it.
         leaves: The file that it must write; None for a command that prints.
     """
 
     reaches: str
-    command: str
+    text: str
     leaves: str | None
 
 
@@ -60,24 +60,24 @@ def demo_commands(readme: str) -> list[str]:
     return [command for command in commands if command.startswith("learned-augment ")]
 
 
-def steps(readme: str) -> list[Step]:
+def first_commands(readme: str) -> list[Command]:
     """Return what a new user types, in order."""
     search, compare = demo_commands(readme)
     out = shlex.split(search)[shlex.split(search).index("--out") + 1]
     return [
-        Step("first augmented picture", f"python {EXAMPLE}", "augmented.png"),
-        Step("first policy of a search", search, out),
-        Step("first verdict of a comparison", compare, None),
+        Command("first augmented picture", f"python {EXAMPLE}", "augmented.png"),
+        Command("first policy of a search", search, out),
+        Command("first verdict of a comparison", compare, None),
     ]
 
 
-def run(step: Step, folder: Path) -> dict[str, Any]:
-    """Run a step in a folder and return how long it took.
+def run(command: Command, folder: Path) -> dict[str, Any]:
+    """Run a command in a folder and return how long it took.
 
     Raises:
         RuntimeError: If it fails or leaves nothing.
     """
-    words = shlex.split(step.command)
+    words = shlex.split(command.text)
     started = [sys.executable, *words[1:]]
     if words[0] == "learned-augment":
         started = [sys.executable, "-m", "learned_augment", *words[1:]]
@@ -89,31 +89,31 @@ def run(step: Step, folder: Path) -> dict[str, Any]:
     )
     seconds = time.perf_counter() - begin
     if done.returncode:
-        raise RuntimeError(f"{step.command} ended with {done.returncode}: {done.stderr[-2000:]}")
-    if step.leaves and not (folder / step.leaves).is_file():
-        raise RuntimeError(f"{step.command} left no {step.leaves}.")
+        raise RuntimeError(f"{command.text} ended with {done.returncode}: {done.stderr[-2000:]}")
+    if command.leaves and not (folder / command.leaves).is_file():
+        raise RuntimeError(f"{command.text} left no {command.leaves}.")
     lines = done.stdout.strip().splitlines()
     return {"clock_s": round(seconds, 1), "last_line": lines[-1] if lines else ""}
 
 
-def measure(which: Sequence[Step], code: str) -> list[dict[str, Any]]:
-    """Return a row for each step, run one after another in one empty folder."""
+def measure(which: Sequence[Command], code: str) -> list[dict[str, Any]]:
+    """Return a row for each command, run one after another in one empty folder."""
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / EXAMPLE).write_text(code, encoding="utf-8")
-        for number, step in enumerate(which, 1):
-            found = run(step, Path(name))
+        for number, command in enumerate(which, 1):
+            found = run(command, Path(name))
             total = round(sum(row["clock_s"] for row in rows) + found["clock_s"], 1)
-            about = {"reaches": step.reaches, "command": step.command, "number": number}
+            about = {"reaches": command.reaches, "command": command.text, "number": number}
             rows.append({**about, **found, "total_s": total})
             print(rows[-1], flush=True)
     return rows
 
 
 def main() -> None:
-    """Time every step and write the result."""
+    """Time every command and write the result."""
     readme = README.read_text(encoding="utf-8")
-    rows = measure(steps(readme), first_example(readme))
+    rows = measure(first_commands(readme), first_example(readme))
     print(save_result("first_steps", rows, settings={"installation": "not part of the times"}))
 
 

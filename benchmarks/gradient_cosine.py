@@ -160,13 +160,13 @@ def one_seed(data: ImageData, seed: int, options: argparse.Namespace) -> list[di
 
 
 def figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
-    """Draw mean and standard deviation of the gain by depth, averaged over the seeds."""
+    """Plot mean and standard deviation of the gain by depth, averaged over the seeds."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    drawing, panels = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
+    canvas, panels = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
     for panel, what, title in zip(
         panels, ("gain", "deviation"), ("mean", "standard deviation"), strict=True
     ):
@@ -178,9 +178,9 @@ def figure(rows: Sequence[dict[str, Any]], path: Path) -> None:
         panel.set_xticks(sorted({row["depth"] for row in rows}))
         panel.set_xlabel("layers")
         panel.set_title(title)
-    drawing.suptitle("gain in gradient cosine on held-out pairs")
+    canvas.suptitle("gain in gradient cosine on held-out pairs")
     panels[0].legend(frameon=False)
-    drawing.savefig(path, dpi=120)
+    canvas.savefig(path, dpi=120)
 
 
 def main() -> None:

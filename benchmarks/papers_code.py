@@ -72,7 +72,7 @@ def _resized_crop(image: Image.Image, value: float, noise: tuple[float, ...]) ->
         )
     else:
         width, height = image.size
-    # Two steps: resize(..., box=) would look at pixels outside the crop.
+    # Two calls: resize(..., box=) would look at pixels outside the crop.
     return image.crop((x, y, x + width, y + height)).resize(image.size, Image.Resampling.BICUBIC)
 
 

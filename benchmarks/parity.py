@@ -67,8 +67,8 @@ def draw_plan(names: list[list[str]], legal: bool, generator: torch.Generator) -
 
 def run_papers(image: Image.Image, plan: Plan, row: int) -> Image.Image:
     """Apply a row of the plan by the papers' calls."""
-    steps = zip(plan.op[row].tolist(), plan.value[row].tolist(), plan.noise[row], strict=True)
-    for op, value, noise in steps:
+    layers = zip(plan.op[row].tolist(), plan.value[row].tolist(), plan.noise[row], strict=True)
+    for op, value, noise in layers:
         image = PAPERS[plan.ops[op]](image, value, tuple(noise.double().tolist()))
     return image
 

@@ -43,7 +43,7 @@ def sheet() -> Image.Image:
     """Return the sheet: one row a policy and photograph, the photograph first."""
     size = ((DRAWS + 1) * (SIDE + GAP) - GAP, len(ROWS) * (SIDE + TEXT + GAP))
     canvas = Image.new("RGB", size, PAPER)
-    draw = ImageDraw.Draw(canvas)
+    pen = ImageDraw.Draw(canvas)
     small, large = ImageFont.load_default(12), ImageFont.load_default(14)
     for row, (policy, name, box, seed) in enumerate(ROWS):
         torch.manual_seed(seed)
@@ -59,9 +59,9 @@ def sheet() -> Image.Image:
             canvas.paste(picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS), (x, y))
             if column:
                 text = "\n".join(caption(steps))
-                draw.multiline_text((x, y + SIDE + 3), text, PALE, small, spacing=2)
+                pen.multiline_text((x, y + SIDE + 3), text, PALE, small, spacing=2)
             else:
-                draw.text((x, y + SIDE + 3), policy, INK, large)
+                pen.text((x, y + SIDE + 3), policy, INK, large)
     return canvas
 
 

@@ -118,11 +118,13 @@ class Images:
     """The images of an input, the same in every process."""
 
     def __init__(self, given: Input) -> None:
-        draw = random.Random(SEED)
+        source = random.Random(SEED)
         spread = SPREAD if given.batch == 0 else 0.0
         self.pil, self.given = [], given
         for picture in _pictures(given.folder):
-            width, height = (round(given.side * draw.uniform(1 - spread, 1 + spread)) for _ in "xy")
+            width, height = (
+                round(given.side * source.uniform(1 - spread, 1 + spread)) for _ in "xy"
+            )
             self.pil.append(ImageOps.fit(picture, (width, height)))
         self.levels = [torch.from_numpy(np.array(im)).permute(2, 0, 1) for im in self.pil]
 

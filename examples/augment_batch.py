@@ -1,6 +1,6 @@
 """Augment a batch of images on a CPU or GPU and save it as a grid.
 
-python examples/augment_batch.py                       (a drawn image)
+python examples/augment_batch.py                       (an image of its own)
 python examples/augment_batch.py photo.jpg --policy dada-imagenet
 """
 
@@ -18,13 +18,13 @@ from learned_augment import LearnedAugment
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the grid and say where."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("image", nargs="?", help="an image file; without it one is drawn")
+    parser.add_argument("image", nargs="?", help="an image file; without it the script makes one")
     parser.add_argument("--policy", default="dada-imagenet")
     parser.add_argument("--copies", type=int, default=16)
     parser.add_argument("--out", default="batch.png")
     given = parser.parse_args(arguments)
 
-    image = Image.open(given.image).convert("RGB") if given.image else drawn_image()
+    image = Image.open(given.image).convert("RGB") if given.image else made_image()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     batch = pil_to_tensor(image).expand(given.copies, -1, -1, -1).to(device)
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{given.out}: {given.copies} copies on {device}, {different} of them different.")
 
 
-def drawn_image(side: int = 128) -> Image.Image:
+def made_image(side: int = 128) -> Image.Image:
     """Return an image with colors, edges and a direction."""
     down = torch.linspace(0, 255, side).expand(side, side)
     red, green = down.T, down

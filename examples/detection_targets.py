@@ -1,4 +1,4 @@
-"""Augment an image with boxes and a mask, and draw what became of them.
+"""Augment an image with boxes and a mask, and show what became of them.
 
 python examples/detection_targets.py --out targets.png
 """
@@ -48,7 +48,7 @@ def sample() -> tuple[tv_tensors.Image, dict]:
 
 
 def picture(image: torch.Tensor, target: dict) -> torch.Tensor:
-    """Return the image with its masks tinted and its boxes drawn."""
+    """Return the image with its masks tinted and its boxes outlined."""
     shaded = draw_segmentation_masks(image, target["masks"].bool(), alpha=0.4)
     boxes = target["boxes"]
     return draw_bounding_boxes(shaded, boxes, colors="red", width=2) if len(boxes) else shaded

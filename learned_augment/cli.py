@@ -160,7 +160,7 @@ def _add_list(children: _Commands) -> None:
 def _add_show(children: _Commands) -> None:
     child = _command(children, "show", commands.run_show, "Show what a policy does.")
     child.add_argument("policy", metavar="NAME", help="a shipped policy or a .safetensors file")
-    child.add_argument("--plot", metavar="FILE", type=Path, help="draw it, as .png, .pdf or .svg")
+    child.add_argument("--plot", metavar="FILE", type=Path, help="plot it, as .png, .pdf or .svg")
 
 
 def _add_apply(children: _Commands) -> None:

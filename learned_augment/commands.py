@@ -116,7 +116,7 @@ def run_list(given: Given, output: Output) -> Exit:
 
 
 def run_show(given: Given, output: Output) -> Exit:
-    """Print a policy as text or JSON, and draw it."""
+    """Print a policy as text or JSON, and plot it."""
     policy = Policy.load(given["policy"])
     if "plot" in given:
         from learned_augment.reporting.plots import check_figure_path, policy_figure, save_figure

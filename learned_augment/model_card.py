@@ -94,10 +94,10 @@ def provenance(about: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _table(ops: Mapping[str, Sequence[float]]) -> str:
-    drawn = sorted((op for op in ops if sum(ops[op]) > 0), key=lambda op: -sum(ops[op]))
-    layers = range(len(ops[drawn[0]]))
+    used = sorted((op for op in ops if sum(ops[op]) > 0), key=lambda op: -sum(ops[op]))
+    layers = range(len(ops[used[0]]))
     heads = ["op", *(f"layer {layer + 1}" for layer in layers)]
-    rows = [[op, *(f"{100 * probability:.1f}" for probability in ops[op])] for op in drawn]
+    rows = [[op, *(f"{100 * probability:.1f}" for probability in ops[op])] for op in used]
     return "\n".join(markdown(heads, rows, right=range(1, len(heads))))
 
 

@@ -1,4 +1,4 @@
-"""The policy, a mixture of sub-policies as four tensors, and the plan, a draw from it."""
+"""The policy, a mixture of sub-policies as four tensors, and the plan, which holds its draws."""
 
 import json
 import re
@@ -21,7 +21,7 @@ __all__ = ["Plan", "Policy", "Step"]
 
 
 class Step(NamedTuple):
-    """One op at a value for one image; ``noise`` holds four numbers in [0, 1)."""
+    """One op of a plan, at its value, for one image; ``noise`` holds four numbers in [0, 1)."""
 
     op: Op
     value: float

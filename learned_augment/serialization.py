@@ -59,7 +59,7 @@ def read(name_or_path: str | Path) -> tuple[Path, bytes]:
 
 
 def write(path: str | Path, data: bytes) -> Path:
-    """Write a policy file, replacing what is there in one step.
+    """Write a policy file; an existing file is replaced whole or not at all.
 
     Raises:
         ValueError: If the path does not end in ``.safetensors`` or its folder does not exist.

@@ -45,7 +45,7 @@ def test_a_batch_becomes_a_grid_of_different_images(folder, capsys):
     assert "6 copies" in capsys.readouterr().out
 
 
-def test_a_drawn_image_becomes_a_grid(folder, capsys):
+def test_a_made_image_becomes_a_grid(folder, capsys):
     load("augment_batch").main(["--copies", "4"])
     assert "4 of them different" in capsys.readouterr().out
 

@@ -101,7 +101,7 @@ def _goes_first(policy: Policy, preset: Preset) -> bool:
 def _jitter(reach: float) -> Policy:
     """Return brightness, contrast and color in any order, each by a factor within ``reach`` of 1.
 
-    Factors are uniform over 81 steps, finer than a gray level in most pixels.
+    Factors are uniform over 81 values, finer than a gray level in most pixels.
     """
     factors = torch.linspace(1 - reach, 1 + reach, 81, dtype=torch.float64)
     op = torch.tensor(list(permutations(range(3))))  # (6, 3)

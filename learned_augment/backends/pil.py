@@ -82,7 +82,7 @@ def _apply_with_alpha(image: Image.Image, steps: Sequence[Step], canvas: "_Canva
 
 
 class _Canvas:
-    """Runs steps on an RGB or L image and its alpha, with the settings that all steps share."""
+    """Applies ops to an RGB or L image and its alpha, with the settings that all ops share."""
 
     def __init__(
         self, resampling: Image.Resampling, fill: tuple[float, ...] | None, size: int | None

@@ -44,8 +44,8 @@ def on_device_of(images: Tensor) -> AbstractContextManager[object]:
 def nearest_sources(matrix: Floats, width: int, height: int, device: torch.device) -> Tensor:
     """Return the input pixel of every output pixel, (n, H * W) int64, as PIL finds it; -1 outside.
 
-    PIL steps along rows in 16.16 fixed point, and along separate axes in floating point where the
-    matrix does not mix them. Both sums are exact here, ties included.
+    PIL adds up positions along rows in 16.16 fixed point. Where the matrix does not mix the axes,
+    it adds them up along each axis in floating point. Both sums are exact here, ties included.
 
     Args:
         matrix: (n, 6), from output to input in pixels.
@@ -54,8 +54,8 @@ def nearest_sources(matrix: Floats, width: int, height: int, device: torch.devic
         device: Where the result lies.
     """
     a, b, c, d, e, f = matrix.T
-    steps = np.stack([a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5])
-    fixed = to_device(np.floor(steps * 65536.0 + 0.5).astype(np.int64), device)
+    increments = np.stack([a, b, c + a * 0.5 + b * 0.5, d, e, f + d * 0.5 + e * 0.5])
+    fixed = to_device(np.floor(increments * 65536.0 + 0.5).astype(np.int64), device)
     across, down, first = fixed.view(2, 3, -1, 1, 1).unbind(1)  # each for x and for y
     columns = torch.arange(width, device=device)
     rows = torch.arange(height, device=device)[:, None]
@@ -63,17 +63,17 @@ def nearest_sources(matrix: Floats, width: int, height: int, device: torch.devic
     separate = (b == 0) & (d == 0)
     if separate.any():
         mask = to_device(separate, device)[:, None, None]
-        x = torch.where(mask, _stepped(matrix[:, [0, 2]], width, device)[:, None, :], x)
-        y = torch.where(mask, _stepped(matrix[:, [4, 5]], height, device)[:, :, None], y)
+        x = torch.where(mask, _summed(matrix[:, [0, 2]], width, device)[:, None, :], x)
+        y = torch.where(mask, _summed(matrix[:, [4, 5]], height, device)[:, :, None], y)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     return torch.where(inside, y * width + x, -1).flatten(1)
 
 
-def _stepped(axis: Floats, length: int, device: torch.device) -> Tensor:
+def _summed(axis: Floats, length: int, device: torch.device) -> Tensor:
     """Return the source of each position on one axis: a running sum, truncated, -1 outside."""
-    step, offset = axis.T
-    first = offset + step * 0.5
-    sums = np.repeat(step[:, None], length, axis=1)
+    increment, offset = axis.T
+    first = offset + increment * 0.5
+    sums = np.repeat(increment[:, None], length, axis=1)
     sums[:, 0] = first
     positions = np.cumsum(sums, axis=1)
     return to_device(np.where(positions < 0, -1, np.trunc(positions)).astype(np.int64), device)

@@ -153,7 +153,7 @@ class ComparisonResult:
         if len(both) < 2:
             return None
         return paired_difference(
-            [ours[s] for s in both], [theirs[s] for s in both], step=self.resolution
+            [ours[s] for s in both], [theirs[s] for s in both], resolution=self.resolution
         )
 
     @property

@@ -50,7 +50,11 @@ def outcome(low: float, high: float) -> Outcome:
 
 
 def paired_difference(
-    values: Sequence[float], reference: Sequence[float], *, level: float = LEVEL, step: float = 0.0
+    values: Sequence[float],
+    reference: Sequence[float],
+    *,
+    level: float = LEVEL,
+    resolution: float = 0.0,
 ) -> Difference:
     """Return the mean of `values - reference` with its t interval.
 
@@ -58,8 +62,8 @@ def paired_difference(
         values: Measurements, one per pair.
         reference: The measurements to compare with, in the same order.
         level: Confidence level, in (0, 1).
-        step: Resolution of the measurements. Differences that agree by luck look certain; the
-            deviation is taken to be no less than rounding to this step would cause.
+        resolution: Smallest difference of two measurements. Rounded measurements can agree by luck
+            and then look certain. So the deviation is at least that which the rounding causes.
 
     Raises:
         ValueError: If there are fewer than two pairs, or the lengths differ.
@@ -77,8 +81,8 @@ def paired_difference(
         )
     differences = [value - other for value, other in zip(values, reference, strict=True)]
     mean = statistics.fmean(differences)
-    # A rounded value varies by step^2 / 12, the difference of two by twice that.
-    deviation = max(statistics.stdev(differences), step / math.sqrt(6))
+    # The variance of a rounded value is resolution^2 / 12, that of a difference twice as much.
+    deviation = max(statistics.stdev(differences), resolution / math.sqrt(6))
     half = t_quantile(level, len(values) - 1) * deviation / math.sqrt(len(values))
     return Difference(mean, mean - half, mean + half, len(values))
 

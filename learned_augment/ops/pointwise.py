@@ -24,8 +24,8 @@ def _solarize(value: Array, level: Array, statistics: Array) -> Array:
 
 
 def _posterize(value: Array, level: Array, statistics: Array) -> Array:
-    step = 2 ** (8 - xp.floor(value))
-    return xp.floor(level / step) * step
+    width = 2 ** (8 - xp.floor(value))  # levels that become one
+    return xp.floor(level / width) * width
 
 
 def _brightness(value: Array, level: Array, statistics: Array) -> Array:
@@ -48,10 +48,10 @@ def _auto_contrast(value: Array, level: Array, statistics: Array) -> Array:
 
 def _equalize(value: Array, level: Array, statistics: Array) -> Array:
     last = _amax(level * (statistics > 0))
-    step = (statistics * (level != last)).sum(-1)[..., None] // 255
+    per_level = (statistics * (level != last)).sum(-1)[..., None] // 255
     below = statistics.cumsum(-1) - statistics
-    mapped = xp.minimum((step // 2 + below) // xp.maximum(step, 1), 255)
-    return xp.where(step > 0, mapped + 0 * level, level + 0 * mapped)
+    mapped = xp.minimum((per_level // 2 + below) // xp.maximum(per_level, 1), 255)
+    return xp.where(per_level > 0, mapped + 0 * level, level + 0 * mapped)
 
 
 def _amin(array: Array) -> Array:

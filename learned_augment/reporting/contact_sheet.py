@@ -171,21 +171,21 @@ def contact_sheet(
         )
     labels = [_shortened(str(file.name)) for file in files]
     margin = max(map(len, labels)) * LETTER + 2 * GAP
-    top, step = 2 * TEXT + 4 * GAP, CELL + GAP
-    size = (margin + (variants + 1) * step, top + len(files) * step)
+    top, pitch = 2 * TEXT + 4 * GAP, CELL + GAP
+    size = (margin + (variants + 1) * pitch, top + len(files) * pitch)
     sheet = Image.new("RGB", size, "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT)
-    draw.text((GAP, GAP), title, "black", font)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT)
+    pen.text((GAP, GAP), title, "black", font)
     heads = ["original", *[str(variant + 1) for variant in range(variants)]]
     for column, head in enumerate(heads):
-        middle = margin + column * step + CELL // 2
-        draw.text((middle, top - GAP), head, "black", font, anchor="ms")
+        middle = margin + column * pitch + CELL // 2
+        pen.text((middle, top - GAP), head, "black", font, anchor="ms")
     end = top
     for index, original in read_images(files, skipped):
-        draw.text((margin - GAP, end + CELL // 2), labels[index], "black", font, anchor="rm")
+        pen.text((margin - GAP, end + CELL // 2), labels[index], "black", font, anchor="rm")
         for column, image in enumerate(_row(original, augment, variants)):
-            sheet.paste(_fitted(image), _placed(image, margin + column * step, end))
-        end += step
+            sheet.paste(_fitted(image), _placed(image, margin + column * pitch, end))
+        end += pitch
     return sheet.crop((0, 0, sheet.width, end))
 
 

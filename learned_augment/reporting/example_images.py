@@ -38,14 +38,15 @@ class Draw(NamedTuple):
 
 @cache
 def example_images() -> tuple[Example, ...]:
-    """Return RGB images of `SIDE` pixels: those of scikit-learn, or a drawing without it.
+    """Return RGB images of `SIDE` pixels.
 
-    Those of scikit-learn are two photographs and a scan of a handwritten digit.
+    Those of scikit-learn are two photographs and a scan of a handwritten digit. Without
+    scikit-learn there is one picture, which is made here.
     """
     try:
         from sklearn.datasets import load_digits, load_sample_image
     except ModuleNotFoundError:
-        return (Example("drawing", "made by the program", _drawing()),)
+        return (Example("drawing", "made by the program", _landscape()),)
     photographs = [
         Example(name, f"{author}, CC BY 2.0, from scikit-learn", _square(load_sample_image(file)))
         for name, author, file in (
@@ -61,7 +62,7 @@ def example_images() -> tuple[Example, ...]:
 def op_example(op: str, value: float) -> Image.Image:
     """Return the first example image after one op at one value.
 
-    An op that acts at random is drawn until it changes the image.
+    An op that acts at random is drawn again until it changes the image.
 
     Raises:
         ValueError: If there is no such op, or the value is outside its range.
@@ -85,11 +86,11 @@ def draw_examples(policy: Policy, count: int) -> list[tuple[Example, list[Draw]]
 def _draw(policy: Policy, image: Image.Image, generator: torch.Generator) -> Draw:
     plan = policy.sample(1, generator)
     augmented = LearnedAugment(policy).transform(image, {"plan": plan})
-    steps = [
+    ops = [
         f"{step.op.name} {step.value:.3g}" if step.op.unit else step.op.name
         for step in plan.steps(0)
     ]
-    return Draw(augmented, ", ".join(steps) or "nothing")
+    return Draw(augmented, ", ".join(ops) or "nothing")
 
 
 def _generator() -> torch.Generator:
@@ -105,17 +106,17 @@ def _square(pixels: NDArray[np.uint8]) -> Image.Image:
     return center.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
 
 
-def _drawing() -> Image.Image:
-    """Return a landscape: no two of its corners look alike, and it has colors, edges and shades."""
+def _landscape() -> Image.Image:
+    """Return a picture with colors, edges and shades; no two of its corners look alike."""
     rows = np.linspace(0, 1, SIDE)[:, None, None]
     sky = (1 - rows) * np.array([70, 130, 220]) + rows * np.array([225, 235, 250])
     image = Image.fromarray(np.broadcast_to(sky, (SIDE, SIDE, 3)).astype(np.uint8))
-    draw = ImageDraw.Draw(image)
-    draw.ellipse((88, 12, 116, 40), fill=(250, 210, 60))
-    draw.polygon([(0, 92), (40, 74), (128, 100), (128, 128), (0, 128)], fill=(70, 140, 70))
-    draw.rectangle((18, 64, 58, 100), fill=(190, 70, 50))
-    draw.polygon([(12, 64), (38, 40), (64, 64)], fill=(90, 50, 40))
-    draw.rectangle((26, 76, 38, 100), fill=(240, 230, 200))
-    draw.rectangle((88, 84, 94, 112), fill=(110, 75, 45))
-    draw.ellipse((74, 56, 108, 90), fill=(35, 100, 50))
+    pen = ImageDraw.Draw(image)
+    pen.ellipse((88, 12, 116, 40), fill=(250, 210, 60))
+    pen.polygon([(0, 92), (40, 74), (128, 100), (128, 128), (0, 128)], fill=(70, 140, 70))
+    pen.rectangle((18, 64, 58, 100), fill=(190, 70, 50))
+    pen.polygon([(12, 64), (38, 40), (64, 64)], fill=(90, 50, 40))
+    pen.rectangle((26, 76, 38, 100), fill=(240, 230, 200))
+    pen.rectangle((88, 84, 94, 112), fill=(110, 75, 45))
+    pen.ellipse((74, 56, 108, 90), fill=(35, 100, 50))
     return image

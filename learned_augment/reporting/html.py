@@ -69,7 +69,7 @@ _SECTIONS = (
 
 
 def write_report(source: str | Path, out: str | Path) -> Path:
-    """Write the page of a policy or of a comparison, replacing what is there in one step.
+    """Write the page of a policy or of a comparison, whole or not at all.
 
     The page loads nothing and runs no script. Every text from a file is escaped.
 
@@ -172,13 +172,13 @@ def _page(*, title: str, summary: Sequence[str], usage: Any, **sections: Any) ->
     return _PAGE.render(**{**absent, **sections, **given})
 
 
-def _figure(draw: Callable[[float], "Figure"], alt: str, caption: str) -> dict[str, Any]:
+def _figure(plot: Callable[[float], "Figure"], alt: str, caption: str) -> dict[str, Any]:
     """Return a figure for desktops and one for phones; the page shows the one that fits."""
-    drawn = {
-        name: Markup(svg_markup(draw(width), alt, f"{name} {printable(alt)}"))
+    figures = {
+        name: Markup(svg_markup(plot(width), alt, f"{name} {printable(alt)}"))
         for name, width in (("wide", WIDE), ("narrow", NARROW))
     }
-    return {**drawn, "caption": caption}
+    return {**figures, "caption": caption}
 
 
 def _effects(effects: Effects) -> dict[str, Any]:
@@ -214,14 +214,14 @@ def _race(race: Sequence[Entrant]) -> dict[str, Any]:
     alt = f"Percent fewer errors than {chosen}. {_in_words(gains)}"
     caption = f"Each policy against {chosen}, the one that was chosen, with 95 % intervals."
 
-    def draw(width: float) -> "Figure":
+    def plot(width: float) -> "Figure":
         return intervals_figure(gains, label, "%", width)
 
     return {
         "rows": rows,
         "caption": "Expected error on validation images: mean over the rounds of the race, each on "
         f"half of the images; percent fewer errors than {chosen}, paired by round.",
-        "figure": _figure(draw, alt, caption) if gains else None,
+        "figure": _figure(plot, alt, caption) if gains else None,
     }
 
 
@@ -257,15 +257,15 @@ def _examples(policy: Policy) -> list[dict[str, Any]]:
             "name": example.name.capitalize(),
             "credit": f"Image: {example.credit}.",
             "draws": [
-                _draw(example.image, f"{example.name}, the original", "original"),
-                *(_draw(image, f"{example.name} after {ops}", ops) for image, ops in draws),
+                _picture(example.image, f"{example.name}, the original", "original"),
+                *(_picture(image, f"{example.name} after {ops}", ops) for image, ops in draws),
             ],
         }
         for example, draws in draw_examples(policy, DRAWS)
     ]
 
 
-def _draw(image: Image.Image, alt: str, caption: str) -> dict[str, str]:
+def _picture(image: Image.Image, alt: str, caption: str) -> dict[str, str]:
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=90)
     source = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
@@ -280,18 +280,18 @@ def _policy_usage(policy: Policy, source: str) -> list[dict[str, str]]:
         f"augment = LearnedAugment({name!r})\naugmented = augment(image)",
     }
     if policy.about.get("placement") == "replaces":
-        steps = [f"LearnedAugment({name!r}),"]
+        transforms = [f"LearnedAugment({name!r}),"]
         text = "In a training, the policy replaces the base augmentation:"
     else:
-        steps = [
+        transforms = [
             f"{_crop(policy.about.get('image_size'))}  # crop and flip, if they help",
             "v2.RandomHorizontalFlip(),",
             f"LearnedAugment({name!r}),",
         ]
         text = "In a training, the policy comes after the base augmentation:"
-    steps += ["v2.ToImage(),", "v2.ToDtype(torch.float32, scale=True),"]
+    transforms += ["v2.ToImage(),", "v2.ToDtype(torch.float32, scale=True),"]
     code = "import torch\nfrom torchvision.transforms import v2\n\ntransform = v2.Compose(\n    [\n"
-    code += "".join(f"        {step}\n" for step in steps) + "    ]\n)"
+    code += "".join(f"        {line}\n" for line in transforms) + "    ]\n)"
     quoted = shlex.quote(name)
     shell = f"learned-augment show {quoted}\n"
     shell += f"learned-augment apply --policy {quoted} --grid sheet.png photos/"

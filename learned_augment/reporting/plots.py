@@ -1,4 +1,4 @@
-"""Figures of policies and comparisons, drawn with matplotlib (the ``plot`` extra)."""
+"""Figures of policies and comparisons, plotted with matplotlib (the ``plot`` extra)."""
 
 import io
 import math
@@ -97,14 +97,14 @@ _Result = TypeVar("_Result")
 _Arguments = ParamSpec("_Arguments")
 
 
-def _styled(draw: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Return a function that draws with the settings of `_STYLE`.
+def _styled(plot: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Return a function that plots with the settings of `_STYLE`.
 
     It imports matplotlib when it is called, not before, and leaves matplotlib's settings as they
     were.
     """
 
-    @wraps(draw)
+    @wraps(plot)
     def styled(*arguments: _Arguments.args, **keywords: _Arguments.kwargs) -> _Result:
         try:
             import matplotlib.figure
@@ -113,7 +113,7 @@ def _styled(draw: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result
                 'Figures need matplotlib: pip install "learned-augment[plot]".'
             ) from None
         with matplotlib.rc_context(_STYLE):
-            return draw(*arguments, **keywords)
+            return plot(*arguments, **keywords)
 
     return styled
 
@@ -147,21 +147,21 @@ def policy_figure(policy: Policy, width: float = WIDE) -> "Figure":
         >>> save_figure(figure, "policy.png").name
         'policy.png'
     """
-    drawn = {name: p.tolist() for name, p in policy.op_shares().items() if float(p.sum()) > 0}
-    ranges = {name: ends for name in _colors(drawn) if (ends := _range(policy, name))}
+    used = {name: p.tolist() for name, p in policy.op_shares().items() if float(p.sum()) > 0}
+    ranges = {name: ends for name in _colors(used) if (ends := _range(policy, name))}
     effects = policy_effects(policy)
     parts = {"effects": _intervals_height(len(effects.rows), images=True)} if effects else {}
-    parts |= {"ops": _ops_height(drawn, width)}
+    parts |= {"ops": _ops_height(used, width)}
     parts |= {"maps": 19.0 * len(ranges) + 50} if ranges else {}
     figure = _new_figure(width, sum(parts.values()) + 30)
     figure.suptitle(_shortened(_title(policy), int(width / 8)), x=0.012, ha="left")
     cells = figure.subfigures(len(parts), 1, height_ratios=list(parts.values()), squeeze=False)
     places = dict(zip(parts, cells[:, 0], strict=True))
     if effects:
-        _draw_effects(places["effects"], effects, width)
-    _draw_ops(places["ops"], drawn, width)
+        _plot_effects(places["effects"], effects, width)
+    _plot_ops(places["ops"], used, width)
     if ranges:
-        _draw_maps(places["maps"], policy, ranges)
+        _plot_maps(places["maps"], policy, ranges)
     return figure
 
 
@@ -184,7 +184,7 @@ def effects_figure(effects: Effects, width: float = WIDE) -> "Figure":
         'effects.png'
     """
     figure = _new_figure(width, _intervals_height(len(effects.rows), images=True))
-    _draw_effects(figure, effects, width)
+    _plot_effects(figure, effects, width)
     return figure
 
 
@@ -210,7 +210,7 @@ def intervals_figure(
         'differences.png'
     """
     figure = _new_figure(width, _intervals_height(len(rows), images=False))
-    _draw_intervals(figure.add_subplot(), rows, label, unit, _DIFFERENCES, width)
+    _plot_intervals(figure.add_subplot(), rows, label, unit, _DIFFERENCES, width)
     return figure
 
 
@@ -230,9 +230,9 @@ def ops_figure(ops: Mapping[str, Sequence[float]], width: float = WIDE) -> "Figu
         >>> save_figure(figure, "ops.png").name
         'ops.png'
     """
-    drawn = {name: layers for name, layers in ops.items() if sum(layers) > 0}
-    figure = _new_figure(width, _ops_height(drawn, width))
-    _draw_ops(figure, drawn, width)
+    used = {name: layers for name, layers in ops.items() if sum(layers) > 0}
+    figure = _new_figure(width, _ops_height(used, width))
+    _plot_ops(figure, used, width)
     return figure
 
 
@@ -264,7 +264,7 @@ def curves_figure(
     panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flatten()
     behind = mean_curve(curves.get(reference, ()))
     for panel, (name, seeds) in zip(panels, shown.items(), strict=False):
-        _draw_curves(panel, seeds, behind if name != reference else [])
+        _plot_curves(panel, seeds, behind if name != reference else [])
         panel.set_title(_shortened(_plain(name), int((width - 50) / columns / 8)))
     for panel in panels[len(shown) :]:
         panel.set_axis_off()
@@ -287,7 +287,7 @@ def mean_curve(curves: Sequence[Points]) -> list[tuple[float, float]]:
 
 @_styled
 def save_figure(figure: "Figure", path: str | Path) -> Path:
-    """Write a figure as .png, .pdf or .svg, replacing what is there in one step.
+    """Write a figure as .png, .pdf or .svg; an existing file is replaced whole or not at all.
 
     Raises:
         ValueError: As ``check_figure_path``, or if its folder does not exist.
@@ -383,7 +383,7 @@ _STYLE = {
     "ytick.major.size": 0,
     "legend.frameon": False,
 }
-"""Settings of matplotlib while a figure is drawn."""
+"""Settings of matplotlib while a figure is plotted."""
 
 
 def _new_figure(width: float, height: float) -> "Figure":
@@ -413,14 +413,14 @@ def _intervals_height(rows: int, images: bool) -> float:
     return (30.0 if images else 24.0) * rows + 76  # legend, ticks, a label of two lines
 
 
-def _draw_effects(figure: "FigureBase", effects: Effects, width: float) -> None:
+def _plot_effects(figure: "FigureBase", effects: Effects, width: float) -> None:
     rows = [Interval(row.label, row.effect, row.low, row.high) for row in effects.rows]
     label = f"effect on {effects.target}, {effects.unit} (above 0 helps)"
     if effects.target == "errors":
         label = f"reduction of {effects.target}, {effects.unit} (above 0 helps)"
     axes = figure.add_subplot()
     words = {outcome: outcome for outcome in _MARKERS}
-    _draw_intervals(axes, rows, label, effects.unit, words, width)
+    _plot_intervals(axes, rows, label, effects.unit, words, width)
     axes.tick_params(axis="y", pad=_IMAGE + 8)
     for place, row in enumerate(effects.rows):
         if row.op in OPS and OPS[row.op].low <= row.value <= OPS[row.op].high:
@@ -445,7 +445,7 @@ def _beside(picture: Image.Image, place: int) -> Any:
     )
 
 
-def _draw_intervals(
+def _plot_intervals(
     axes: "Axes",
     rows: Sequence[Interval],
     label: str,
@@ -493,7 +493,7 @@ def _legend_columns(width: float) -> int:
     return int(width // 110)
 
 
-def _draw_ops(figure: "FigureBase", ops: Mapping[str, Sequence[float]], width: float) -> None:
+def _plot_ops(figure: "FigureBase", ops: Mapping[str, Sequence[float]], width: float) -> None:
     axes, depth = figure.add_subplot(), len(next(iter(ops.values())))
     colors, left = _colors(ops), np.zeros(depth)
     for name, color in colors.items():
@@ -564,7 +564,7 @@ def _ink(color: Any) -> str:
     return "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 0.55 else "white"
 
 
-def _draw_maps(
+def _plot_maps(
     figure: "FigureBase", policy: Policy, ranges: Mapping[str, tuple[float, float]]
 ) -> None:
     maps = 100 * _histograms(policy, ranges)
@@ -572,7 +572,7 @@ def _draw_maps(
     grid = figure.add_gridspec(1, policy.depth, wspace=0.04)
     panels = [figure.add_subplot(grid[layer]) for layer in range(policy.depth)]
     for layer, panel in enumerate(panels):
-        image = _draw_map(panel, maps[layer], maps.max())
+        image = _plot_map(panel, maps[layer], maps.max())
         panel.set_title(f"layer {layer + 1}", fontsize=11, loc="center")
         panel.set_yticks(rows, [_range_label(*item) for item in ranges.items()], fontsize=9)
         panel.tick_params(axis="y", labelleft=layer == 0)
@@ -583,7 +583,7 @@ def _draw_maps(
     bar.ax.tick_params(labelsize=9)
 
 
-def _draw_map(axes: "Axes", percents: np.ndarray[Any, Any], largest: float) -> Any:
+def _plot_map(axes: "Axes", percents: np.ndarray[Any, Any], largest: float) -> Any:
     from matplotlib.colors import PowerNorm
 
     # The square root keeps the rare values of one layer visible next to the only value of another.
@@ -646,7 +646,7 @@ def _histograms(policy: Policy, ranges: Mapping[str, tuple[float, float]]) -> np
     return maps
 
 
-def _draw_curves(panel: "Axes", seeds: Sequence[Points], reference: Points) -> None:
+def _plot_curves(panel: "Axes", seeds: Sequence[Points], reference: Points) -> None:
     panel.grid(axis="y", linewidth=0.8)
     panel.locator_params(axis="x", integer=True, nbins=5, min_n_ticks=1)
     if reference:

@@ -47,9 +47,12 @@ class Candidate(NamedTuple):
 
 
 def candidates(policy: Policy, sub_policy: int, layer: int) -> list[Candidate]:
-    """Return the candidates of a layer that can be drawn, likeliest first, mirror images merged."""
+    """Return the candidates of a layer that have a weight, the likeliest first.
+
+    A value and its mirror image are one candidate if both are equally likely.
+    """
     probabilities: dict[tuple[str, float], float] = defaultdict(float)
-    for op, value, weight in _drawable(policy, sub_policy, layer):
+    for op, value, weight in _with_weight(policy, sub_policy, layer):
         probabilities[op, round(value, 12)] += weight
     return sorted(_merged(probabilities), key=lambda candidate: -candidate.probability)
 
@@ -78,7 +81,7 @@ def policy_data(policy: Policy) -> dict[str, Any]:
             "layers": [
                 [
                     {"op": op, "value": value, "probability": weight}
-                    for op, value, weight in _drawable(policy, sub_policy, layer)
+                    for op, value, weight in _with_weight(policy, sub_policy, layer)
                 ]
                 for layer in range(policy.depth)
             ],
@@ -162,7 +165,7 @@ def percent(probability: float) -> str:
     return f"{100 * probability:.1f}" if probability else "0"
 
 
-def _drawable(policy: Policy, sub_policy: int, layer: int) -> list[tuple[str, float, float]]:
+def _with_weight(policy: Policy, sub_policy: int, layer: int) -> list[tuple[str, float, float]]:
     """Return (op, value, weight) of the candidates of a layer that have a weight above 0."""
     at = sub_policy, layer
     columns = (tensor[at].tolist() for tensor in (policy.op, policy.value, policy.weights))

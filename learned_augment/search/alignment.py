@@ -108,8 +108,8 @@ def look_ahead(weights: Tensors, velocity: Tensors, rate: float) -> Tensors:
     return {name: w.detach() - rate * velocity[name] for name, w in weights.items()}
 
 
-def _moved(weights: Tensors, tangent: Tensors, step: Tensor) -> Tensors:
-    return {name: w.detach() + step.to(w.dtype) * tangent[name] for name, w in weights.items()}
+def _moved(weights: Tensors, tangent: Tensors, factor: Tensor) -> Tensors:
+    return {name: w.detach() + factor.to(w.dtype) * tangent[name] for name, w in weights.items()}
 
 
 def _repeated_draws(weights: Tensors) -> AbstractContextManager[None]:
@@ -147,14 +147,14 @@ def directional_difference(
         losses: From weights to one loss per image, (B,).
         weights: Where the derivative is taken.
         tangent: The direction, of any length.
-        length: Euclidean length of the step to either side; the papers use 0.01.
+        length: Euclidean distance of both sets of weights from ``weights``; the papers use 0.01.
     """
-    step = length / norm(tangent).clamp_min(1e-30)
+    factor = length / norm(tangent).clamp_min(1e-30)
     with torch.no_grad():
         with _repeated_draws(weights):
-            ahead = losses(_moved(weights, tangent, step))
-        behind = losses(_moved(weights, tangent, -step))
-    return (ahead - behind) / (2 * step).to(ahead.dtype)
+            ahead = losses(_moved(weights, tangent, factor))
+        behind = losses(_moved(weights, tangent, -factor))
+    return (ahead - behind) / (2 * factor).to(ahead.dtype)
 
 
 def mixed_difference(
@@ -175,9 +175,9 @@ def mixed_difference(
         weights: Where the derivatives are taken.
         tangent: The direction in weight space, of any length.
         images: The network's input (B, C, H, W).
-        length: Euclidean length of the step to either side.
+        length: Euclidean distance of both sets of weights from ``weights``.
     """
-    step = length / norm(tangent).clamp_min(1e-30)
+    factor = length / norm(tangent).clamp_min(1e-30)
 
     def at(side: Tensor) -> tuple[Tensor, Tensor]:
         leaf = images.detach().requires_grad_()
@@ -185,9 +185,9 @@ def mixed_difference(
         return values.detach(), torch.autograd.grad(values.sum(), leaf)[0]
 
     with _repeated_draws(weights):
-        ahead, pixels_ahead = at(step)
-    behind, pixels_behind = at(-step)
-    width = (2 * step).to(images.dtype)
+        ahead, pixels_ahead = at(factor)
+    behind, pixels_behind = at(-factor)
+    width = (2 * factor).to(images.dtype)
     return (ahead - behind) / width, (pixels_ahead - pixels_behind) / width
 
 

@@ -59,7 +59,7 @@ def test_pairing_removes_the_shared_part():
 
 
 def test_differences_that_agree_by_rounding_still_have_an_interval():
-    found = paired_difference([90.0, 91.0], [90.0, 91.0], step=0.1)
+    found = paired_difference([90.0, 91.0], [90.0, 91.0], resolution=0.1)
     assert found.low < 0 < found.high
     assert found.high == pytest.approx(12.706 * 0.1 / math.sqrt(6) / math.sqrt(2), rel=1e-4)
 

@@ -148,16 +148,16 @@ def test_a_pool_gives_every_op_the_same_probability_whatever_its_strengths(facto
     assert sum(shares.values()) == pytest.approx(1)
 
 
-def test_the_best_design_has_the_helpful_ops_after_no_more_steps_than_asked_for(factors):
+def test_the_best_design_has_the_helpful_ops_after_no_more_changes_than_asked_for(factors):
     wanted = [place(factors, "Rotate", 0.2), place(factors, "Contrast", 0.8)]
     empty = variables(factors, [()])
     coefficients = torch.zeros(empty.shape[1], dtype=torch.float64)
     coefficients[: len(factors)] = 0.2
     coefficients[wanted] = torch.tensor([-0.4, -0.6]).double()
     assert [n for n, _ in best_design(factors, coefficients)] == sorted(wanted)
-    assert [n for n, _ in best_design(factors, coefficients, steps=1)] == [wanted[1]]
+    assert [n for n, _ in best_design(factors, coefficients, changes=1)] == [wanted[1]]
     bad = ((place(factors, "Flip", 0.4), 0.5),)
-    assert best_design(factors, coefficients, [bad], steps=0) == bad
+    assert best_design(factors, coefficients, [bad], changes=0) == bad
     assert best_design(factors, coefficients, [bad, ()]) == best_design(factors, coefficients)
     coefficients[: len(factors)] = 0.2
     assert best_design(factors, coefficients) == ()

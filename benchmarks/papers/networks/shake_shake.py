@@ -22,8 +22,11 @@ class _Shortcut(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = torch.relu(x)
         further = pad(x, (-1, 1, -1, 1))
-        step = self.stride
-        both = (self.conv1(x[..., ::step, ::step]), self.conv2(further[..., ::step, ::step]))
+        stride = self.stride
+        both = (
+            self.conv1(x[..., ::stride, ::stride]),
+            self.conv2(further[..., ::stride, ::stride]),
+        )
         out: Tensor = self.bn(torch.cat(both, dim=1))
         return out
 

@@ -50,10 +50,10 @@ def _unclipped(slope: Any, level: Any, zero: Any, one: Any) -> Any:
 
 
 @compiled
-def _through_move(given: Pixels, out: Pixels, height: int, width: int, step: Floats) -> None:
+def _through_move(given: Pixels, out: Pixels, height: int, width: int, instruction: Floats) -> None:
     size = height * width
     source, places = np.arange(size), np.empty(size, np.int64)
-    move(source, places, height, width, step, np.full(1, -1))
+    move(source, places, height, width, instruction, np.full(1, -1))
     out[:] = 0
     for start in range(0, out.size, size):
         plane, slopes = out[start : start + size], given[start : start + size]
@@ -187,7 +187,7 @@ def _through_auto_contrast(plane: Pixels, given: Pixels, out: Pixels) -> None:
 
 
 @compiled
-def backward(image: Pixels, given: Pixels, out: Pixels, shape: Shape, step: Floats) -> None:
+def backward(image: Pixels, given: Pixels, out: Pixels, shape: Shape, instruction: Floats) -> None:
     """Write the gradients of the input of an instruction from those of its output.
 
     They are those of ``kornia_float``. The gradient passes unchanged through an op that rounds. A
@@ -199,17 +199,17 @@ def backward(image: Pixels, given: Pixels, out: Pixels, shape: Shape, step: Floa
         given: Likewise, gradients of the output.
         out: Likewise, for the result.
         shape: C, H, W.
-        step: (8,), one that gradients do not pass unchanged.
+        instruction: (8,), one that gradients do not pass unchanged.
     """
-    code, (channels, height, width) = step[0], shape
-    size, factor = height * width, image.dtype.type(step[1])
+    code, (channels, height, width) = instruction[0], shape
+    size, factor = height * width, image.dtype.type(instruction[1])
     if code == AFFINE:
-        _through_move(given, out, height, width, step)
+        _through_move(given, out, height, width, instruction)
     elif code == ERASE:
         copy(given, out)
-        erase(out, height, width, step, np.zeros(channels, out.dtype))
+        erase(out, height, width, instruction, np.zeros(channels, out.dtype))
     elif code in (SOLARIZE, INVERT):
-        _through_solarize(image, given, out, threshold(image, step))
+        _through_solarize(image, given, out, threshold(image, instruction))
     elif code == BRIGHTNESS:
         _through_brighten(image, given, out, factor)
     elif code == CONTRAST:

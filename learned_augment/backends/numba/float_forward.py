@@ -14,7 +14,7 @@ __all__ = [
     "extremes",
     "gray_plane",
     "mean_gray",
-    "run_step",
+    "run_instruction",
     "smooth_plane",
     "sum_known",
     "threshold",
@@ -38,12 +38,12 @@ def weight(channel: int, channels: int) -> float:
 
 
 @compiled
-def threshold(image: Pixels, step: Floats) -> Any:
+def threshold(image: Pixels, instruction: Floats) -> Any:
     """Return the level, of 255, from which on Solarize or Invert inverts.
 
     Solarize's own is a thousandth lower, for the rounding of levels stored as k / 255.
     """
-    value = image.dtype.type(-np.inf if step[0] == INVERT else step[1])
+    value = image.dtype.type(-np.inf if instruction[0] == INVERT else instruction[1])
     return image.dtype.type(value - image.dtype.type(1e-3))
 
 
@@ -198,7 +198,9 @@ def _sharpen(plane: Pixels, target: Pixels, width: int, factor: Any) -> None:
 
 
 @compiled
-def run_step(source: Pixels, target: Pixels, shape: Shape, step: Floats, colors: Pixels) -> None:
+def run_instruction(
+    source: Pixels, target: Pixels, shape: Shape, instruction: Floats, colors: Pixels
+) -> None:
     """Run one instruction, with the values of ``kornia_float``.
 
     Args:
@@ -206,20 +208,20 @@ def run_step(source: Pixels, target: Pixels, shape: Shape, step: Floats, colors:
             dtype.
         target: Likewise, for the result.
         shape: C, H, W.
-        step: (8,); not ``IDENTITY``.
+        instruction: (8,); not ``IDENTITY``.
         colors: (3, C), what shows outside a moved image, around a padded crop, in an erased box.
     """
-    code, (channels, height, width) = step[0], shape
-    size, factor = height * width, source.dtype.type(step[1])
+    code, (channels, height, width) = instruction[0], shape
+    size, factor = height * width, source.dtype.type(instruction[1])
     if code == AFFINE:
-        move(source, target, height, width, step, colors[int(step[7])])
+        move(source, target, height, width, instruction, colors[int(instruction[7])])
     elif code == ERASE:
         copy(source, target)
-        erase(target, height, width, step, colors[2])
+        erase(target, height, width, instruction, colors[2])
     elif code in (SOLARIZE, INVERT):
-        _solarize(source, target, threshold(source, step))
+        _solarize(source, target, threshold(source, instruction))
     elif code == POSTERIZE:
-        _posterize(source, target, step[1])
+        _posterize(source, target, instruction[1])
     elif code == EQUALIZE:
         _equalize(source, target, channels)
     elif code == BRIGHTNESS:

@@ -10,7 +10,7 @@ from torch import Tensor
 from learned_augment.backends import kornia_float
 from learned_augment.backends.lowering import WIDTH, Colors, Floats, colors
 from learned_augment.backends.numba.float_backward import backward, needs_input, passes
-from learned_augment.backends.numba.float_forward import IDENTITY, run_step
+from learned_augment.backends.numba.float_forward import IDENTITY, run_instruction
 from learned_augment.backends.numba.jit import checksum, compiled, kept
 from learned_augment.backends.numba.lowering import Integers, PlanArrays, lower, plan_arrays
 from learned_augment.backends.numba.lut import copy
@@ -90,41 +90,46 @@ def _run(entry: Entry, batches: list[Tensor], plan: tuple[Any, ...], colors: Col
 
 @compiled
 def _run_image(
-    image: Pixels, out: Pixels, spare: Pixels, shape: Shape, steps: Floats, colors: Pixels
+    image: Pixels, out: Pixels, spare: Pixels, shape: Shape, instructions: Floats, colors: Pixels
 ) -> None:
     """Run one image's instructions; the last of them writes to ``out``."""
     left = 0
-    for code in steps[:, 0]:
+    for code in instructions[:, 0]:
         left += code != IDENTITY
     if left == 0:
         copy(image, out)
     current = image
-    for layer in range(len(steps)):
-        if steps[layer, 0] != IDENTITY:
+    for layer in range(len(instructions)):
+        if instructions[layer, 0] != IDENTITY:
             left -= 1
             target = out if left % 2 == 0 else spare
-            run_step(current, target, shape, steps[layer], colors)
+            run_instruction(current, target, shape, instructions[layer], colors)
             current = target
 
 
 @compiled
 def _run_inputs(
-    image: Pixels, inputs: Pixels, which: Integers, shape: Shape, steps: Floats, colors: Pixels
+    image: Pixels,
+    inputs: Pixels,
+    which: Integers,
+    shape: Shape,
+    instructions: Floats,
+    colors: Pixels,
 ) -> None:
     """Run one image as far as gradients need the inputs of its instructions.
 
     The input of instruction l is row which[l] of ``inputs``; row -1 is the image itself.
     """
     last = -1
-    for layer in range(len(steps)):
-        last = layer if needs_input(steps[layer, 0]) else last
+    for layer in range(len(instructions)):
+        last = layer if needs_input(instructions[layer, 0]) else last
     row = -1
-    for layer in range(len(steps)):
+    for layer in range(len(instructions)):
         which[layer] = row
-        if layer < last and steps[layer, 0] != IDENTITY:
+        if layer < last and instructions[layer, 0] != IDENTITY:
             source = inputs[row] if row >= 0 else image
             row += 1
-            run_step(source, inputs[row], shape, steps[layer], colors)
+            run_instruction(source, inputs[row], shape, instructions[layer], colors)
 
 
 @compiled
@@ -136,21 +141,21 @@ def _run_image_backward(
     inputs: Pixels,
     which: Integers,
     shape: Shape,
-    steps: Floats,
+    instructions: Floats,
 ) -> None:
     """Write the gradients of one image from those of its result."""
     left = 0
-    for code in steps[:, 0]:
+    for code in instructions[:, 0]:
         left += not passes(code)
     if left == 0:
         copy(given, out)
     current = given
-    for layer in range(len(steps) - 1, -1, -1):
-        if not passes(steps[layer, 0]):
+    for layer in range(len(instructions) - 1, -1, -1):
+        if not passes(instructions[layer, 0]):
             left -= 1
             target = out if left % 2 == 0 else spare
             source = inputs[which[layer]] if which[layer] >= 0 else image
-            backward(source, current, target, shape, steps[layer])
+            backward(source, current, target, shape, instructions[layer])
             current = target
 
 
@@ -167,13 +172,13 @@ def _entries(version: int) -> tuple[Entry, Entry]:
     ) -> None:
         plan = PlanArrays(*arrays)
         layers = plan.numbers.shape[1] // (1 + NOISE)
-        steps, spare = np.empty((layers, WIDTH)), np.empty(images.shape[1], images.dtype)
+        instructions, spare = np.empty((layers, WIDTH)), np.empty(images.shape[1], images.dtype)
         if not version:
             return
         i = next_image(queue)
         while i < len(images):
-            lower(plan, i, shape[2], shape[1], steps)
-            _run_image(images[i], out[i], spare, shape, steps, colors)
+            lower(plan, i, shape[2], shape[1], instructions)
+            _run_image(images[i], out[i], spare, shape, instructions, colors)
             mark_done(queue)
             i = next_image(queue)
         if stay:
@@ -193,14 +198,16 @@ def _entries(version: int) -> tuple[Entry, Entry]:
         plan = PlanArrays(*arrays)
         layers, size = plan.numbers.shape[1] // (1 + NOISE), images.shape[1]
         inputs, spare = np.empty((layers, size), images.dtype), np.empty(size, images.dtype)
-        which, steps = np.empty(layers, np.int64), np.empty((layers, WIDTH))
+        which, instructions = np.empty(layers, np.int64), np.empty((layers, WIDTH))
         if not version:
             return
         i = next_image(queue)
         while i < len(images):
-            lower(plan, i, shape[2], shape[1], steps)
-            _run_inputs(images[i], inputs, which, shape, steps, colors)
-            _run_image_backward(images[i], given[i], out[i], spare, inputs, which, shape, steps)
+            lower(plan, i, shape[2], shape[1], instructions)
+            _run_inputs(images[i], inputs, which, shape, instructions, colors)
+            _run_image_backward(
+                images[i], given[i], out[i], spare, inputs, which, shape, instructions
+            )
             mark_done(queue)
             i = next_image(queue)
         if stay:

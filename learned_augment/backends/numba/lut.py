@@ -214,19 +214,19 @@ def _equalize_plane(counts: Counts, size: int, levels: Bytes) -> None:
     last = 255
     while counts[last] == 0:
         last -= 1
-    step = (size - counts[last]) // 255
-    if step == 0:
+    per_level = (size - counts[last]) // 255
+    if per_level == 0:
         for k in range(256):
             levels[k] = k
         return
-    before = np.int32(step // 2)
+    before = np.int32(per_level // 2)
     for k in range(256):
         count = counts[k]
         counts[k] = before
         before += count
-    inverse = 1 / step
+    inverse = 1 / per_level
     for k in range(256):
-        # Half a level off the whole numbers, a rounded reciprocal divides exactly.
+        # The half keeps the sum off whole numbers, where a rounded reciprocal errs.
         levels[k] = np.int32(min((counts[k] + 0.5) * inverse, 255.0))
 
 

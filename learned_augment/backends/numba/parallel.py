@@ -33,7 +33,7 @@ SMALL = 1 << 18
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _add(typing: Any, queue: Any, which: Any, count: Any) -> tuple[Any, Callable[..., Any]]:
-    """Add to queue[which] and return what it was, as one step that no other thread can split."""
+    """Add to queue[which] atomically and return what it was."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         counters = context.make_array(signature.args[0])(context, builder, arguments[0]).data

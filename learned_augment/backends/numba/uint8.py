@@ -88,7 +88,7 @@ def _sharpen(
                 level, right = source[k], columns[np.uint64(x + 2 * pixel)]
                 around = columns[x] + columns[np.uint64(x + pixel)] + right
                 total = np.float32(np.int16(around + 4 * np.int16(level)))
-                # Half a step off the whole numbers, a rounded reciprocal divides exactly.
+                # The half keeps the sum off whole numbers, where a rounded reciprocal errs.
                 low = np.floor((total + np.float32(6.5)) * np.float32(1 / 13))
                 target[k] = np.int32(mix(low, np.float32(level), factor))
             for left in range(start, start + rows * length, length):
@@ -98,16 +98,16 @@ def _sharpen(
 
 
 @compiled
-def _redraws(code: float) -> bool:
+def _rewrites(code: float) -> bool:
     """Return whether an instruction writes a new image; tables and erasing need none."""
     return code in (AFFINE, COLOR, SHARPNESS)
 
 
 @compiled
-def _count_redraws(steps: Floats) -> int:
+def _count_rewrites(instructions: Floats) -> int:
     count = 0
-    for code in steps[:, 0]:
-        count += _redraws(code)
+    for code in instructions[:, 0]:
+        count += _rewrites(code)
     return count
 
 
@@ -137,8 +137,8 @@ def _run_image(
     out: Bytes,
     spare: Bytes,
     owned: bool,
-    steps: Floats,
-    redraws: int,
+    instructions: Floats,
+    rewrites: int,
     shared: Shared,
 ) -> None:
     """Run one image's instructions; the last of them writes to ``out``.
@@ -153,26 +153,26 @@ def _run_image(
         image: Planes (C * H * W,) or pixels (4 * H * W,).
         out: As large, for the result.
         spare: As large, to work in.
-        owned: Whether ``image`` is ``out``, or ``spare`` where the number of redraws is odd. Else
+        owned: Whether ``image`` is ``out``, or ``spare`` where the number of rewrites is odd. Else
             it is neither and never written to.
-        steps: (L, 8), as ``lower`` writes them.
-        redraws: How many of them redraw the image.
+        instructions: (L, 8), as ``lower`` writes them.
+        rewrites: How many of them write a new image.
         shared: The batch's.
     """
     (_, height, width), pixel, colors, words, table, measured = shared
     size = height * width
     current, waiting, copied = image, False, owned
-    for layer in range(len(steps)):
-        step = steps[layer]
-        code = step[0]
+    for layer in range(len(instructions)):
+        instruction = instructions[layer]
+        code = instruction[0]
         if code == IDENTITY:
             continue
-        target = out if redraws % 2 == 0 else spare
-        if not _redraws(code) and code != ERASE:
+        target = out if rewrites % 2 == 0 else spare
+        if not _rewrites(code) and code != ERASE:
             if waiting and code in (CONTRAST, EQUALIZE, AUTO_CONTRAST):
                 look_up(current, target, table, pixel)
                 current, waiting, copied = target, False, True
-            measure(current, code, step[1], measured, pixel)
+            measure(current, code, instruction[1], measured, pixel)
             if waiting:
                 for c in range(len(table)):
                     compose(table[c], measured[c])
@@ -190,24 +190,24 @@ def _run_image(
             current, copied = target, True
         if code == ERASE:
             if pixel == 4:
-                erase(target.view(np.uint32), height, width, step, words[2])
+                erase(target.view(np.uint32), height, width, instruction, words[2])
             else:
-                erase(target, height, width, step, colors[2])
+                erase(target, height, width, instruction, colors[2])
             continue
-        redraws -= 1
-        target = out if redraws % 2 == 0 else spare
+        rewrites -= 1
+        target = out if rewrites % 2 == 0 else spare
         if code == AFFINE:
             if pixel == 4:
                 before, after = current.view(np.uint32), target.view(np.uint32)
-                move(before, after, height, width, step, words[int(step[7])])
+                move(before, after, height, width, instruction, words[int(instruction[7])])
             else:
-                move(current, target, height, width, step, colors[int(step[7])])
+                move(current, target, height, width, instruction, colors[int(instruction[7])])
         elif code == SHARPNESS:
-            _sharpen(current, target, height, width, pixel, np.float32(step[1]))
+            _sharpen(current, target, height, width, pixel, np.float32(instruction[1]))
         elif pixel == 4:
-            _color_pixels(current, target, size, np.float32(step[1]))
+            _color_pixels(current, target, size, np.float32(instruction[1]))
         elif len(table) == 3:
-            _color_planes(current, target, size, np.float32(step[1]))
+            _color_planes(current, target, size, np.float32(instruction[1]))
         else:
             copy(current, target)
         current, copied = target, True
@@ -244,7 +244,7 @@ def _entry(version: int) -> Run:
         stay: bool,
     ) -> bool:
         plan, (channels, height, width) = PlanArrays(*arrays), shape
-        steps = np.empty((plan.numbers.shape[1] // (1 + NOISE), WIDTH))
+        instructions = np.empty((plan.numbers.shape[1] // (1 + NOISE), WIDTH))
         own = np.empty(0 if pixel == 4 else out.shape[1], np.uint8)
         table, measured = np.empty((channels, 256), np.uint8), np.empty((channels, 256), np.uint8)
         words = np.full((3, 4), np.uint8(255))
@@ -254,25 +254,25 @@ def _entry(version: int) -> Run:
                 words[k, c] = colors[k, c]
         planes_or_pixels = 4 if pixel == 4 else 1
         shared = Shared(shape, planes_or_pixels, colors, words.view(np.uint32), table, measured)
-        redraws: Any = np.int64(0)  # a plain 0 is of a type of its own: loops would compile twice
+        rewrites: Any = np.int64(0)  # a plain 0 is of a type of its own: loops would compile twice
         if not version:
             return False
         i = next_image(queue)
         while i < len(images):
-            lower(plan, i, width, height, steps)
-            redraws = _count_redraws(steps)
+            lower(plan, i, width, height, instructions)
+            rewrites = _count_rewrites(instructions)
             image, target, spare = images[i], out[i], own
             if pixel == 4:
-                target, spare = (out[i], image) if redraws % 2 else (image, out[i])
+                target, spare = (out[i], image) if rewrites % 2 else (image, out[i])
             elif pixel == 3:
-                image = spare if redraws % 2 else target
+                image = spare if rewrites % 2 else target
                 _split(images[i], image, height * width)
-            _run_image(image, target, spare, pixel != 1, steps, redraws, shared)
+            _run_image(image, target, spare, pixel != 1, instructions, rewrites, shared)
             mark_done(queue)
             i = next_image(queue)
         if stay:
             wait_for_all(queue, len(images))
-        return pixel != 4 or redraws % 2 == 1
+        return pixel != 4 or rewrites % 2 == 1
 
     return run
 

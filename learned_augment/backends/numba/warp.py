@@ -24,7 +24,7 @@ def move(
     target: Pixels,
     height: int,
     width: int,
-    step: Floats,
+    instruction: Floats,
     outside: Pixels,
 ) -> None:
     """Write the moved image.
@@ -37,13 +37,13 @@ def move(
         target: (C * H * W,).
         height: H.
         width: W.
-        step: (8,), the matrix from the second number on.
+        instruction: (8,), the matrix from the second number on.
         outside: (C,), what shows where there is no source.
     """
-    if step[2] == 0 and step[4] == 0:
-        _move_separate(source, target, height, width, step, outside)
+    if instruction[2] == 0 and instruction[4] == 0:
+        _move_separate(source, target, height, width, instruction, outside)
     else:
-        _move_fixed(source, target, height, width, step, outside)
+        _move_fixed(source, target, height, width, instruction, outside)
 
 
 @compiled
@@ -52,13 +52,13 @@ def _move_separate(
     target: Pixels,
     height: int,
     width: int,
-    step: Floats,
+    instruction: Floats,
     outside: Pixels,
 ) -> None:
     """Move along the axes: PIL sums positions in floating point."""
     columns, rows = np.empty(width, np.int32), np.empty(height, np.int32)
-    first, last, stride = _positions(step[3], step[1], width, columns)
-    top, bottom, down = _positions(step[6], step[5], height, rows)
+    first, last, stride = _positions(instruction[3], instruction[1], width, columns)
+    top, bottom, down = _positions(instruction[6], instruction[5], height, rows)
     if stride == 1 and down == 1 and first < last and top < bottom:
         start, stop = top * width + first, (bottom - 1) * width + last
         shift = (rows[top] - top) * width + columns[first] - first
@@ -75,12 +75,12 @@ def _move_separate(
 
 
 @compiled
-def _positions(offset: float, step: float, limit: int, out: Any) -> Any:
+def _positions(offset: float, increment: float, limit: int, out: Any) -> Any:
     """Write the source of each position of an axis; return the span of those that have one.
 
     The third result is 1 or -1 if the sources of the span are neighbors, rising or falling.
     """
-    first, last, position, rising, falling = out.size, 0, offset + step * 0.5, True, True
+    first, last, position, rising, falling = out.size, 0, offset + increment * 0.5, True, True
     for k in range(out.size):
         source = np.int32(-1) if position < 0 else np.int32(min(position, limit))
         out[k] = source
@@ -89,7 +89,7 @@ def _positions(offset: float, step: float, limit: int, out: Any) -> Any:
                 rising = rising and source == out[k - 1] + 1
                 falling = falling and source == out[k - 1] - 1
             first, last = min(first, k), k + 1
-        position += step
+        position += increment
     return min(first, last), last, 1 if rising else (-1 if falling else 0)
 
 
@@ -136,11 +136,12 @@ def _move_fixed(
     target: Pixels,
     height: int,
     width: int,
-    step: Floats,
+    instruction: Floats,
     outside: Pixels,
 ) -> None:
     """Move along slanted lines: PIL sums positions in 16.16 fixed point."""
-    a, b, c, d, e, f = step[1], step[2], step[3], step[4], step[5], step[6]
+    a, b, c = instruction[1], instruction[2], instruction[3]
+    d, e, f = instruction[4], instruction[5], instruction[6]
     x0, y0 = _fixed(c + a * 0.5 + b * 0.5), _fixed(f + d * 0.5 + e * 0.5)
     dx, dy, down_x, down_y = _fixed(a), _fixed(d), _fixed(b), _fixed(e)
     stride = 1 if dx == 65536 and dy == 0 else 0
@@ -164,14 +165,14 @@ def _fixed(value: float) -> Any:
 
 
 @compiled
-def _span(start: int, step: int, limit: int, length: int) -> tuple[int, int]:
-    """Return the positions k with 0 <= start + k * step < limit, as first and last + 1."""
-    if step == 0:
+def _span(start: int, increment: int, limit: int, length: int) -> tuple[int, int]:
+    """Return the positions k with 0 <= start + k * increment < limit, as first and last + 1."""
+    if increment == 0:
         return 0, (length if 0 <= start < limit else 0)
-    if step > 0:
-        first, last = -(start // step), -((start - limit) // step)
+    if increment > 0:
+        first, last = -(start // increment), -((start - limit) // increment)
     else:
-        first, last = (start - limit) // -step + 1, start // -step + 1
+        first, last = (start - limit) // -increment + 1, start // -increment + 1
     first = min(max(first, 0), length)
     return first, max(min(last, length), first)
 
@@ -216,9 +217,10 @@ def _paint(target: Pixels, start: int, stop: int, level: int) -> None:
 
 
 @compiled
-def erase(target: Pixels, height: int, width: int, step: Floats, gray: Pixels) -> None:
+def erase(target: Pixels, height: int, width: int, instruction: Floats, gray: Pixels) -> None:
     """Paint the rectangle of an instruction; ``gray`` holds a level for each channel."""
-    left, top, right, bottom = int(step[1]), int(step[2]), int(step[3]), int(step[4])
+    left, top = int(instruction[1]), int(instruction[2])
+    right, bottom = int(instruction[3]), int(instruction[4])
     for c in range(gray.size):
         for y in range(top, bottom):
             row = (c * height + y) * width

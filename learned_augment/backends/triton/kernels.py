@@ -84,10 +84,10 @@ def _equal(image, table, channel, size, BLOCK: tl.constexpr):
         padding = tl.sum((pixel >= size).to(tl.int32))
         counts += tl.histogram(here, 256) - tl.where(levels == 0, padding, 0)
     last = tl.max(tl.where(counts > 0, levels, 0))
-    step = (size - tl.sum(tl.where(levels == last, counts, 0))) // 255
+    per_level = (size - tl.sum(tl.where(levels == last, counts, 0))) // 255
     before = tl.cumsum(counts) - counts
-    equal = tl.minimum((step // 2 + before) // tl.maximum(step, 1), 255)
-    return tl.where(step == 0, levels, equal)
+    equal = tl.minimum((per_level // 2 + before) // tl.maximum(per_level, 1), 255)
+    return tl.where(per_level == 0, levels, equal)
 
 
 @triton.jit
@@ -147,13 +147,13 @@ def _fixed(value):
 
 
 @triton.jit
-def _positions(axis, offset, step, limit):
+def _positions(axis, offset, increment, limit):
     """Write the source of each position of an axis, -1 outside: a running sum, as PIL's is."""
-    position = offset + step * 0.5
+    position = offset + increment * 0.5
     for k in range(limit):
         source = tl.floor(position).to(tl.int64)  # below 0 wherever the position is
         tl.store(axis + k, tl.minimum(tl.maximum(source, -1), limit).to(tl.int32))
-        position += step
+        position += increment
 
 
 @triton.jit
@@ -239,13 +239,13 @@ def _sharpen(
 
 
 @triton.jit
-def _redraws(code):
+def _rewrites(code):
     """Return whether an instruction writes a new image."""
     return (code == AFFINE) | (code == ERASE) | (code == COLOR) | (code == SHARPNESS)
 
 
 @triton.jit
-def _redraw(
+def _rewrite(
     image, target, table, axes, row, colors, height, width,
     CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -278,10 +278,10 @@ def _write(image, target, table, size, CHANNELS: tl.constexpr, BLOCK: tl.constex
 # compiled once, whatever the last batch of an epoch holds.
 @triton.jit(do_not_specialize=["count", "layers"])
 def run(
-    images, out, spare, spare_tables, axes, steps, tables, colors,
+    images, out, spare, spare_tables, axes, instructions, tables, colors,
     count, layers, height, width, CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Run the images of a batch; steps (B, L, 8), tables (T, 256), colors (3, C).
+    """Run the images of a batch; instructions (B, L, 8), tables (T, 256), colors (3, C).
 
     A block of threads takes an image through all of its instructions, so that it stays in the
     device's cache between them. An op that only maps levels costs no pass over the image: it
@@ -293,22 +293,22 @@ def run(
     spare += tl.cast(block, tl.int64) * CHANNELS * size
     for i in range(block, count, tl.num_programs(0)):
         start = tl.cast(i, tl.int64) * CHANNELS * size
-        image, row = images + start, steps + i * layers * WIDTH
+        image, row = images + start, instructions + i * layers * WIDTH
         left, waiting = 0, True
         for layer in range(layers):
-            left += _redraws(tl.load(row + layer * WIDTH).to(tl.int32)).to(tl.int32)
+            left += _rewrites(tl.load(row + layer * WIDTH).to(tl.int32)).to(tl.int32)
         reset(table, CHANNELS)
         for _ in range(layers):
             code = tl.load(row).to(tl.int32)
             if code == TABLE:
                 follow(table, tables + tl.load(row + 1).to(tl.int32) * 256, CHANNELS)
                 waiting = True
-            elif _redraws(code):
+            elif _rewrites(code):
                 left -= 1
                 target = out + start
                 if left % 2 == 1:
                     target = spare
-                _redraw(image, target, table, axes, row, colors, height, width, CHANNELS, BLOCK)
+                _rewrite(image, target, table, axes, row, colors, height, width, CHANNELS, BLOCK)
                 reset(table, CHANNELS)
                 image, waiting = target, False
             elif (code == CONTRAST) | (code == AUTO_CONTRAST) | (code == EQUALIZE):

@@ -7,14 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learned_augment.backends.lowering import (
-    WIDTH,
-    Colors,
-    Floats,
-    Levels,
-    colors,
-    instructions,
-)
+from learned_augment.backends import lowering
+from learned_augment.backends.lowering import WIDTH, Colors, Floats, Levels, colors
 from learned_augment.backends.warp import to_device
 from learned_augment.policy import Plan
 
@@ -42,8 +36,8 @@ def apply(images: Tensor, plan: Plan, fill: tuple[float, ...] | None = None) -> 
     out = torch.empty_like(source)
     channels, height, width = source.shape[1:]
     outside = colors(channels, fill, np.dtype(np.uint8))
-    steps, tables = instructions(plan, width, height)
-    _launch(source, out, steps, tables, outside)
+    instructions, tables = lowering.instructions(plan, width, height)
+    _launch(source, out, instructions, tables, outside)
     return out
 
 
@@ -72,7 +66,9 @@ def works_on(device: torch.device) -> bool:
     return True
 
 
-def _launch(source: Tensor, out: Tensor, steps: Floats, tables: Levels, color: Colors) -> None:
+def _launch(
+    source: Tensor, out: Tensor, instructions: Floats, tables: Levels, color: Colors
+) -> None:
     """Run the kernel over the batch, without waiting for the device."""
     from learned_augment.backends.triton.kernels import run
 
@@ -81,12 +77,12 @@ def _launch(source: Tensor, out: Tensor, steps: Floats, tables: Levels, color: C
     spare = torch.empty(blocks, channels, height, width, dtype=torch.uint8, device=device)
     spare_tables = torch.empty(blocks, 2, channels, 256, dtype=torch.uint8, device=device)
     axes = torch.empty(blocks, height + width, dtype=torch.int32, device=device)
-    program = [to_device(part, device) for part in (steps, tables, color)]
-    sizes = (count, steps.shape[1], height, width)
+    arrays = [to_device(part, device) for part in (instructions, tables, color)]
+    sizes = (count, instructions.shape[1], height, width)
     with torch.cuda.device_of(source):
         # Contracted into one rounding, a product and a sum would not be what PIL computes.
         run[(blocks,)](
-            *(source, out, spare, spare_tables, axes, *program, *sizes),
+            *(source, out, spare, spare_tables, axes, *arrays, *sizes),
             CHANNELS=channels,
             BLOCK=PIXELS,
             num_warps=WARPS,

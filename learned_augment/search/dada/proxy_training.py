@@ -166,7 +166,7 @@ class ProxyTraining:
     def _rate(self) -> float:
         progress = self.done / self.steps
         if self.released:
-            # Its schedule steps once before the first epoch: the first rate is never used.
+            # Its schedule moves on once before the first epoch: the first rate is never used.
             progress = (self.done // self.epoch + 1) / self.settings.epochs
         return cosine_rate(progress, self.settings.learning_rate, _FINAL_RATE)
 

@@ -57,7 +57,7 @@ class LayerDistribution:
         return float(torch.exp(-torch.special.xlogy(p, p).sum()))
 
     def improve(self, rewards: Tensor, scale: float = 1.0) -> None:
-        """Take one step of Adam up the expected reward, the rewards (N,) held fixed.
+        """Update the distribution once by Adam, up the expected reward for fixed rewards (N,).
 
         Args:
             rewards: Rewards of the candidates.

@@ -35,7 +35,7 @@ class DeepAAOptions(Options):
         subset: Candidates a pair for the rewards, drawn with equal probabilities; 0 is all;
             "forward".
         policy_rate: Adam's rate for the logits.
-        updates: Adam's steps per step; "gram".
+        updates: Updates of the layer by Adam in each step; "gram".
         penalty: How many standard deviations over the pairs are subtracted from a reward, from
             layer 2 on. The paper has 1; with few images and a small network, layers then stay
             Identity.

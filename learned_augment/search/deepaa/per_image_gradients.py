@@ -110,10 +110,10 @@ def gradient_rows(layer: nn.Module, calls: list[LayerCall]) -> Iterator[Gradient
     parts = [_matrices(layer, call) for call in calls]
     grads, columns = parts[0]
     groups, outputs = grads.shape[1:3]
-    step = max(1, BLOCK // (len(columns) * columns.shape[2]))
+    height = max(1, BLOCK // (len(columns) * columns.shape[2]))
     for group in range(groups):
-        for first in range(0, outputs, step):
-            rows = slice(first, min(first + step, outputs))
+        for first in range(0, outputs, height):
+            rows = slice(first, min(first + height, outputs))
             found = grads[:, group, rows] @ columns[:, group].mT
             for g, c in parts[1:]:
                 found = found + g[:, group, rows] @ c[:, group].mT

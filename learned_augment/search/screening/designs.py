@@ -156,7 +156,7 @@ def best_design(
     factors: Sequence[Factor],
     coefficients: Tensor,
     starts: Sequence[Design] = ((),),
-    steps: int | None = None,
+    changes: int | None = None,
 ) -> Design:
     """Return the design of the smallest predicted error, found by changing one op at a time.
 
@@ -164,7 +164,7 @@ def best_design(
         factors: All ops and strengths.
         coefficients: (V,) of the variables.
         starts: The designs that are changed.
-        steps: Most changes of each; None for as many as reduce the predicted error.
+        changes: Most changes of each start; None for as many as reduce the predicted error.
     """
     units, square = _units(factors), float(coefficients[-1])
     own: list[float] = (units @ coefficients[:-1]).tolist()
@@ -176,7 +176,7 @@ def best_design(
         total = sum(amount * counted[place] for place, amount in amounts)
         return sum(amount * own[place] for place, amount in amounts) + square * total**2 / 10
 
-    found = [_improved(factors, predicted, start, steps) for start in starts]
+    found = [_improved(factors, predicted, start, changes) for start in starts]
     return min(found, key=lambda pair: pair[0])[1]
 
 
@@ -184,11 +184,11 @@ def _improved(
     factors: Sequence[Factor],
     predicted: Callable[[Design], float],
     best: Design,
-    steps: int | None,
+    changes: int | None,
 ) -> tuple[float, Design]:
     """Return the log error of a changed design, and the design."""
     least = predicted(best)
-    for _ in itertools.count() if steps is None else range(steps):
+    for _ in itertools.count() if changes is None else range(changes):
         errors = {design: predicted(design) for design in _neighbors(factors, best)}
         design = min(errors, key=lambda one: errors[one])
         if not errors[design] < least - 1e-9:

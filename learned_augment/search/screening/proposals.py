@@ -50,7 +50,7 @@ def refined(record: Record, base: Design, count: int, generator: torch.Generator
             record.factors,
             regression.draw(generator, BOLDNESS),
             [starts[number % len(starts)]],
-            steps=CHANGES,
+            changes=CHANGES,
         )
         for number in range(count)
     ]
