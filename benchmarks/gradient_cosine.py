@@ -32,7 +32,7 @@ from learned_augment.evaluation.statistics import paired_difference
 from learned_augment.runtime.rng import isolated
 from learned_augment.search import PreparedSearch, prepare
 from learned_augment.search.alignment import inner_product, norm
-from learned_augment.search.batches import Normalize
+from learned_augment.search.batches import NetworkInput
 from learned_augment.search.deepaa.frozen_network import FrozenNetwork
 from learned_augment.search.deepaa.search import DeepAA
 
@@ -57,7 +57,7 @@ class HeldOut:
     """
 
     def __init__(
-        self, data: ImageData, frozen: FrozenNetwork, normalise: Normalize, pairs: int, seed: int
+        self, data: ImageData, frozen: FrozenNetwork, normalise: NetworkInput, pairs: int, seed: int
     ) -> None:
         self.data, self.frozen, self.normalize = data, frozen, normalise
         self.generator = torch.Generator().manual_seed(seed)

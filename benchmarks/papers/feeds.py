@@ -14,7 +14,7 @@ from learned_augment.policy import Policy
 from learned_augment.runtime.distributed import rank, shard, world_size
 from learned_augment.training.normalize import Levels, level_statistics
 
-__all__ = ["Batch", "Draws", "Feed", "MemoryFeed", "augmented"]
+__all__ = ["Batch", "Feed", "MemoryFeed", "RandomSource", "augmented"]
 
 Batch = tuple[Tensor, Tensor]
 """Images (B, C, H, W) uint8 and labels (B,), on the device."""
@@ -23,7 +23,7 @@ _TESTED_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
-class Draws:
+class RandomSource:
     """Source of the random numbers of an epoch's augmentation.
 
     Attributes:
@@ -43,7 +43,9 @@ class Feed(Protocol):
     classes: int
     levels: Levels
 
-    def batches(self, rows: Tensor, copies: int, first: int, draws: Draws) -> Iterator[Batch]:
+    def batches(
+        self, rows: Tensor, copies: int, first: int, source: RandomSource
+    ) -> Iterator[Batch]:
         """Yield `copies` augmented batches of each step's images.
 
         With several processes a batch has this process's share of them.
@@ -52,7 +54,7 @@ class Feed(Protocol):
             rows: (S, B), which training images each step learns from.
             copies: batches a step.
             first: number of the first of these steps, within the whole training.
-            draws: of the augmentation.
+            source: of the augmentation's random numbers.
         """
 
     def tests(self) -> Iterator[Batch]:
@@ -74,7 +76,9 @@ class MemoryFeed:
         self._policies, self._device, self._data = named_policy.policies, device, data
         self._images, self._labels = data.train_images.to(device), data.train_labels.to(device)
 
-    def batches(self, rows: Tensor, copies: int, first: int, draws: Draws) -> Iterator[Batch]:
+    def batches(
+        self, rows: Tensor, copies: int, first: int, source: RandomSource
+    ) -> Iterator[Batch]:
         """Yield augmented batches; see `Feed`."""
         own = shard(rows.shape[1])
         for chosen in rows.to(self._device):
@@ -82,7 +86,7 @@ class MemoryFeed:
             for _ in range(copies):
                 images = self._images[mine]
                 yield (
-                    augmented(images, self._policies, len(chosen), draws.generator),
+                    augmented(images, self._policies, len(chosen), source.generator),
                     self._labels[mine],
                 )
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.papers.build import one_norm, optimizer, share_out, wrapped
-from benchmarks.papers.feeds import Batch, Draws, Feed
+from benchmarks.papers.feeds import Batch, Feed, RandomSource
 from benchmarks.papers.pixels import cut_out, light
 from benchmarks.papers.recipe import PaperRecipe
 from learned_augment.models import NetworkChoice, build_network
@@ -66,7 +66,7 @@ class PaperTrainer:
         self._ready, self._learner = wrapped(self._network, recipe, device)
         self._optimizer = optimizer(self._network, recipe)
         self._order = torch.Generator().manual_seed(2 * seed)
-        self._draws = Draws(torch.Generator().manual_seed(2 * seed + 1), 2 * seed + 1)
+        self._source = RandomSource(torch.Generator().manual_seed(2 * seed + 1), 2 * seed + 1)
         self._epoch_order = self._order.get_state()
         self._batches: Iterator[Batch] | None = None
         self._running: list[Tensor] = []
@@ -137,7 +137,7 @@ class PaperTrainer:
             "network": self._network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "order": self._epoch_order,
-            "draws": self._draws.generator.get_state(),
+            "draws": self._source.generator.get_state(),
             "global": all_gather(torch.get_rng_state(), self._device),
             "cuda": self._cuda_state(),
             "running": running,
@@ -152,7 +152,7 @@ class PaperTrainer:
         self._optimizer.load_state_dict(state["optimizer"])
         self._order.set_state(state["order"])
         self._epoch_order = state["order"]
-        self._draws.generator.set_state(state["draws"])
+        self._source.generator.set_state(state["draws"])
         torch.set_rng_state(state["global"][rank()])
         if state["cuda"]:
             torch.cuda.set_rng_state(state["cuda"][rank()], self._device)
@@ -169,7 +169,7 @@ class PaperTrainer:
         shuffled = torch.randperm(self._feed.count, generator=self._order)
         rows = shuffled[: self.epoch_steps * self._batch].view(-1, self._batch)
         left = rows[self.done % self.epoch_steps :]
-        return self._feed.batches(left, self._recipe.copies, self.done, self._draws)
+        return self._feed.batches(left, self._recipe.copies, self.done, self._source)
 
     def _learn(self, images: Tensor, labels: Tensor) -> Tensor:
         """Add the gradient of one batch; return its mean loss, ()."""
@@ -180,7 +180,7 @@ class PaperTrainer:
         return loss.detach()
 
     def _finished(self, x: Tensor) -> Tensor:
-        own, recipe, generator = shard(self._batch), self._recipe, self._draws.generator
+        own, recipe, generator = shard(self._batch), self._recipe, self._source.generator
         if recipe.lighting:
             amounts = torch.randn(self._batch, 3, generator=generator)[own] * recipe.lighting
             x = light(x, amounts, self._normalize.deviation)

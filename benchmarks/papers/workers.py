@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-from benchmarks.papers.feeds import Batch, Draws, augmented
+from benchmarks.papers.feeds import Batch, RandomSource, augmented
 from benchmarks.papers.pictures import Pictures
 from learned_augment.backends.dispatch import apply_image
 from learned_augment.policy import Policy
@@ -120,12 +120,14 @@ class WorkerFeed:
         self._train, self._test = train, test
         self._settings, self._device = settings, device
 
-    def batches(self, rows: Tensor, copies: int, first: int, draws: Draws) -> Iterator[Batch]:
+    def batches(
+        self, rows: Tensor, copies: int, first: int, source: RandomSource
+    ) -> Iterator[Batch]:
         """Yield augmented batches; see `Feed`."""
-        keys = _Keys(rows, copies, first, draws.seed)
+        keys = _Keys(rows, copies, first, source.seed)
         for images, labels in self._load(_Prepared(self._train, self._settings.train), keys):
             after = self._settings.after
-            yield augmented(images, after, rows.shape[1], draws.generator), labels
+            yield augmented(images, after, rows.shape[1], source.generator), labels
 
     def tests(self) -> Iterator[Batch]:
         """Yield this process's share of the test images."""

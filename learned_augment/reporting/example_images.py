@@ -13,7 +13,7 @@ from learned_augment.builders import from_layers
 from learned_augment.policy import Policy
 from learned_augment.transform import LearnedAugment
 
-__all__ = ["Draw", "Example", "draw_examples", "example_images", "op_example"]
+__all__ = ["AugmentedExample", "Example", "draw_examples", "example_images", "op_example"]
 
 SIDE = 128
 """Side of an example image in pixels."""
@@ -29,7 +29,7 @@ class Example(NamedTuple):
     image: Image.Image
 
 
-class Draw(NamedTuple):
+class AugmentedExample(NamedTuple):
     """An augmented image, with the ops that made it in words."""
 
     image: Image.Image
@@ -74,7 +74,7 @@ def op_example(op: str, value: float) -> Image.Image:
     return next(changed, original)
 
 
-def draw_examples(policy: Policy, count: int) -> list[tuple[Example, list[Draw]]]:
+def draw_examples(policy: Policy, count: int) -> list[tuple[Example, list[AugmentedExample]]]:
     """Return ``count`` draws of a policy for each example image; every call draws the same."""
     generator = _generator()
     return [
@@ -83,14 +83,14 @@ def draw_examples(policy: Policy, count: int) -> list[tuple[Example, list[Draw]]
     ]
 
 
-def _draw(policy: Policy, image: Image.Image, generator: torch.Generator) -> Draw:
+def _draw(policy: Policy, image: Image.Image, generator: torch.Generator) -> AugmentedExample:
     plan = policy.sample(1, generator)
     augmented = LearnedAugment(policy).transform(image, {"plan": plan})
     ops = [
         f"{step.op.name} {step.value:.3g}" if step.op.unit else step.op.name
         for step in plan.steps(0)
     ]
-    return Draw(augmented, ", ".join(ops) or "nothing")
+    return AugmentedExample(augmented, ", ".join(ops) or "nothing")
 
 
 def _generator() -> torch.Generator:

@@ -33,7 +33,7 @@ from learned_augment.reporting.plots import (
     ops_figure,
     svg_markup,
 )
-from learned_augment.reporting.race import Entrant, read_race
+from learned_augment.reporting.race import RaceRow, read_race
 from learned_augment.reporting.text import op_rows, percent, policy_summary
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ def _effects(effects: Effects) -> dict[str, Any]:
     }
 
 
-def _race(race: Sequence[Entrant]) -> dict[str, Any]:
+def _race(race: Sequence[RaceRow]) -> dict[str, Any]:
     chosen = race[0].name
     rows = [
         ["policy", "found by the search", "trainings", "error", "fewer errors", "95 % interval"]

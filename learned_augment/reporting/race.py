@@ -8,12 +8,12 @@ from typing import Any
 
 from learned_augment.evaluation.statistics import Difference, paired_difference, percent_fewer
 
-__all__ = ["Entrant", "read_race"]
+__all__ = ["RaceRow", "read_race"]
 
 
 @dataclass(frozen=True)
-class Entrant:
-    """One policy of a race.
+class RaceRow:
+    """An entrant of a race, as a report shows it.
 
     Attributes:
         name: Its name.
@@ -34,7 +34,7 @@ class Entrant:
         return statistics.geometric_mean(self.errors.values())
 
 
-def read_race(about: Mapping[str, Any]) -> list[Entrant]:
+def read_race(about: Mapping[str, Any]) -> list[RaceRow]:
     """Return the policies of the last rounds, the chosen one first, then by mean error.
 
     The list is empty if ``about`` holds no race of the known form.
@@ -46,7 +46,7 @@ def read_race(about: Mapping[str, Any]) -> list[Entrant]:
     if chosen not in errors:
         return []
     entrants = [
-        Entrant(
+        RaceRow(
             entry["name"],
             entry["found"],
             entry["full"],

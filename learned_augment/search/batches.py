@@ -9,7 +9,7 @@ from learned_augment.backends.dispatch import apply_batch
 from learned_augment.builders import from_layers
 from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS
 
-__all__ = ["BaseAugmentation", "Indices", "Normalize"]
+__all__ = ["BaseAugmentation", "Indices", "NetworkInput"]
 
 
 class Indices:
@@ -87,10 +87,10 @@ def _in_square(center: Tensor, side: int, length: int) -> Tensor:
     return (pixel >= start[:, None]) & (pixel < start[:, None] + side)
 
 
-class Normalize:
-    """Gray levels to network input: mean 0 and deviation 1 per channel over the given images.
+class NetworkInput:
+    """Turns images into network input: mean 0 and deviation 1 per channel over the given images.
 
-    It takes floats in [0, 1] as well, which differentiable augmentation returns.
+    It takes gray levels, and also the floats in [0, 1] that differentiable augmentation returns.
     """
 
     def __init__(self, images: Tensor) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.papers.feeds import Draws, MemoryFeed
+from benchmarks.papers.feeds import MemoryFeed, RandomSource
 from benchmarks.papers.pictures import read_folders
 from benchmarks.papers.pixels import IMAGENET
 from benchmarks.papers.recipe import PaperRecipe
@@ -25,7 +25,7 @@ ROWS = torch.arange(12).view(2, 6)
 
 
 def draws(seed=3):
-    return Draws(torch.Generator().manual_seed(seed), seed)
+    return RandomSource(torch.Generator().manual_seed(seed), seed)
 
 
 def batches(feed, rows=ROWS, copies=2, first=0):

@@ -5,7 +5,7 @@ import torch
 from torchvision.transforms.v2.functional import to_pil_image
 
 from benchmarks.papers import data as train_data
-from benchmarks.papers.feeds import Draws
+from benchmarks.papers.feeds import RandomSource
 from benchmarks.papers.pictures import read_folders
 from benchmarks.papers.presets import PRESETS
 from benchmarks.papers.workers import Augment
@@ -72,7 +72,7 @@ def test_what_stands_before_the_crop_sees_the_image_as_it_is_stored(tmp_path, on
         image.save(tmp_path / place / "0.png")
     data = read_folders(tmp_path)
     feed = train_data.make_feed(data, placed, 24, 0, on_device, torch.device("cpu"))
-    draws = Draws(torch.Generator(), 0)
+    draws = RandomSource(torch.Generator(), 0)
     images, _ = next(feed.batches(torch.tensor([[0, 1]]), 1, 0, draws))
     assert images.shape == (2, 3, 24, 24)
     # All but the jitter, which comes last.

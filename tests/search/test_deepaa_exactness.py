@@ -10,7 +10,7 @@ from torch import nn
 
 from learned_augment.datasets.load import load_images
 from learned_augment.search import search
-from learned_augment.search.batches import Normalize
+from learned_augment.search.batches import NetworkInput
 from learned_augment.search.deepaa.frozen_network import FrozenNetwork
 from learned_augment.search.deepaa.gram_rewards import Grams
 from learned_augment.search.deepaa.pretraining import Pretraining
@@ -155,7 +155,7 @@ def test_depth_auto_drops_the_layer_that_becomes_identity():
 @pytest.mark.parametrize("loud", [False, True], ids=["short", "clipped"])
 def test_the_network_is_trained_by_nesterovs_sgd_with_a_cosine_and_clipping(loud):
     network, images = STEADY(3), torch.randint(256, (12, 3, 16, 16)).to(torch.uint8)
-    labels, normalise = torch.arange(3).repeat(4), Normalize(images)
+    labels, normalise = torch.arange(3).repeat(4), NetworkInput(images)
     if loud:
         network[-1].weight.data *= 30
     preset = replace(

@@ -5,8 +5,8 @@ import torch
 
 from learned_augment.search.dada.estimators import (
     ESTIMATORS,
-    Draw,
     Measurement,
+    PairDraws,
     conditional,
     draw,
     new_surrogate,
@@ -169,6 +169,6 @@ def test_gumbel_is_the_gradient_through_a_mixture_whose_other_images_are_ones():
 
 def test_relax_without_surrogate_names_the_function_that_makes_one():
     drawn = draw(ALPHA, CHANCE, 2, None)
-    assert isinstance(drawn, Draw)
+    assert isinstance(drawn, PairDraws)
     with pytest.raises(ValueError, match="new_surrogate"):
         ESTIMATORS["relax"](ALPHA, CHANCE, drawn, Measurement(cost_of(drawn)))

@@ -9,9 +9,9 @@ from torch import Tensor
 
 __all__ = [
     "ESTIMATORS",
-    "Draw",
     "Estimate",
     "Measurement",
+    "PairDraws",
     "conditional",
     "draw",
     "new_surrogate",
@@ -21,8 +21,8 @@ __all__ = [
 _HIDDEN = 100
 
 
-class Draw(NamedTuple):
-    """B draws and the noise that made them.
+class PairDraws(NamedTuple):
+    """B draws of a pair and its bits, with the noise that made them.
 
     Shapes: S pairs (sub-policies), K = 2 ops in each pair.
 
@@ -94,39 +94,39 @@ def relaxed(
     return torch.log_softmax(alpha, -1) + gumbel, beta + torch.logit(bit_noise)
 
 
-def draw(alpha: Tensor, beta: Tensor, count: int, generator: torch.Generator | None) -> Draw:
+def draw(alpha: Tensor, beta: Tensor, count: int, generator: torch.Generator | None) -> PairDraws:
     """Draw a pair and its bits ``count`` times, on the CPU."""
     shapes = ((count, *alpha.shape), (count, *beta.shape)) * 2
     noise = [_uniform(shape, alpha, generator) for shape in shapes]
     with torch.no_grad():
         choice, bits = relaxed(alpha, beta, noise[0], noise[1])
-    return Draw(choice.argmax(-1), (bits > 0).to(alpha.dtype), *noise)
+    return PairDraws(choice.argmax(-1), (bits > 0).to(alpha.dtype), *noise)
 
 
-def _one_hot(alpha: Tensor, drawn: Draw) -> Tensor:
+def _one_hot(alpha: Tensor, drawn: PairDraws) -> Tensor:
     return F.one_hot(drawn.choice, alpha.shape[-1]).to(alpha.dtype)
 
 
-def _score(alpha: Tensor, beta: Tensor, drawn: Draw, cost: Tensor) -> Estimate:
+def _score(alpha: Tensor, beta: Tensor, drawn: PairDraws, cost: Tensor) -> Estimate:
     """Return cost * grad log p(draw), the bits of unchosen pairs left out."""
     hot = _one_hot(alpha, drawn)
     bits = hot[..., None] * (drawn.bits - torch.sigmoid(beta))
     return Estimate(cost[:, None] * (hot - torch.softmax(alpha, -1)), cost[:, None, None] * bits)
 
 
-def score(alpha: Tensor, beta: Tensor, drawn: Draw, measured: Measurement) -> Estimate:
+def score(alpha: Tensor, beta: Tensor, drawn: PairDraws, measured: Measurement) -> Estimate:
     """Estimate by the plain score function, without baseline."""
     return _score(alpha, beta, drawn, measured.cost)
 
 
-def leave_one_out(alpha: Tensor, beta: Tensor, drawn: Draw, measured: Measurement) -> Estimate:
+def leave_one_out(alpha: Tensor, beta: Tensor, drawn: PairDraws, measured: Measurement) -> Estimate:
     """Estimate with the mean cost of the other draws as baseline; unbiased, needs two draws."""
     cost = measured.cost
     others = (cost.sum() - cost) / (len(cost) - 1)
     return _score(alpha, beta, drawn, cost - others)
 
 
-def released(alpha: Tensor, beta: Tensor, drawn: Draw, measured: Measurement) -> Estimate:
+def released(alpha: Tensor, beta: Tensor, drawn: PairDraws, measured: Measurement) -> Estimate:
     """Estimate as DADA's released code does: without baseline, with the score of all bits.
 
     Its scalar log p(pair) is added to the table of S x K bit probabilities before the sum, so the
@@ -138,7 +138,7 @@ def released(alpha: Tensor, beta: Tensor, drawn: Draw, measured: Measurement) ->
     return Estimate(choice, cost[..., None] * (drawn.bits - torch.sigmoid(beta)))
 
 
-def gumbel(alpha: Tensor, beta: Tensor, drawn: Draw, measured: Measurement) -> Estimate:
+def gumbel(alpha: Tensor, beta: Tensor, drawn: PairDraws, measured: Measurement) -> Estimate:
     """Estimate straight through a Gumbel-Softmax: hard draw forward, relaxed gradient backward.
 
     Biased. The shortcut of GDAS (Dong and Yang 2019) that DADA's baseline takes: what was not
@@ -155,13 +155,13 @@ def gumbel(alpha: Tensor, beta: Tensor, drawn: Draw, measured: Measurement) -> E
     return Estimate(*torch.autograd.grad((measured.image_term * (weight + applied)).sum(), (a, c)))
 
 
-def _copies(parameter: Tensor, drawn: Draw) -> Tensor:
+def _copies(parameter: Tensor, drawn: PairDraws) -> Tensor:
     """Return one copy of a parameter per draw, so that one backward gives every draw's gradient."""
     copies = parameter.detach().expand(len(drawn.choice), *parameter.shape)
     return copies.clone().requires_grad_()
 
 
-def conditional(alpha: Tensor, beta: Tensor, drawn: Draw) -> tuple[Tensor, Tensor]:
+def conditional(alpha: Tensor, beta: Tensor, drawn: PairDraws) -> tuple[Tensor, Tensor]:
     """Return z~, drawn from the distribution of z given the discrete draw; differentiable.
 
     Given the pair c, the largest z is a standard Gumbel for any probabilities, and the others are
@@ -197,7 +197,7 @@ def _surrogate(measured: Measurement, choice: Tensor, bits: Tensor) -> Tensor:
     return torch.tanh((2 * soft - 1) @ phi["w1"].T + phi["b1"]) @ phi["w2"] + phi["b2"]
 
 
-def relax(alpha: Tensor, beta: Tensor, drawn: Draw, measured: Measurement) -> Estimate:
+def relax(alpha: Tensor, beta: Tensor, drawn: PairDraws, measured: Measurement) -> Estimate:
     """Estimate with RELAX: a learned control variate, unbiased for any weights of it.
 
     The surrogate enters once per draw, against that draw's own cost. DADA's released code forms
@@ -217,7 +217,7 @@ def relax(alpha: Tensor, beta: Tensor, drawn: Draw, measured: Measurement) -> Es
     return Estimate(estimate.alpha.detach(), estimate.beta.detach(), variance.mean())
 
 
-Estimator = Callable[[Tensor, Tensor, Draw, Measurement], Estimate]
+Estimator = Callable[[Tensor, Tensor, PairDraws, Measurement], Estimate]
 
 ESTIMATORS: dict[str, Estimator] = {
     "loo": leave_one_out,

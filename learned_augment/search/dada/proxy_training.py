@@ -20,7 +20,7 @@ from learned_augment.search.alignment import (
     mixed_exact,
     norm,
 )
-from learned_augment.search.batches import BaseAugmentation, Indices, Normalize
+from learned_augment.search.batches import BaseAugmentation, Indices, NetworkInput
 from learned_augment.search.dada.options import DADAOptions
 from learned_augment.search.presets import MethodSettings
 from learned_augment.search.proxy_network import ProxyNetwork, cosine_rate
@@ -85,7 +85,7 @@ class ProxyTraining:
             device=split.train_images.device,
         )
         self.base = BaseAugmentation(settings.base, settings.cutout, generator)
-        self.normalize = Normalize(split.train_images)
+        self.normalize = NetworkInput(split.train_images)
         self.batch = min(settings.batch_size, len(split.train_labels))
         self.val_batch = min(settings.batch_size, len(split.val_labels))
         self.training = Indices(len(split.train_labels), generator)

@@ -14,8 +14,8 @@ from learned_augment.runtime.distributed import all_reduce_sum
 from learned_augment.search.cost import Phase, measured_phase
 from learned_augment.search.dada.estimators import (
     ESTIMATORS,
-    Draw,
     Measurement,
+    PairDraws,
     draw,
     new_surrogate,
 )
@@ -109,13 +109,13 @@ class DADA:
         self.metrics = {**found.metrics, "pairs_in_play": self._effective_pairs()}
         return self.metrics
 
-    def _of_images(self, drawn: Draw) -> tuple[Tensor, Tensor]:
+    def _of_images(self, drawn: PairDraws) -> tuple[Tensor, Tensor]:
         """Return the pair (B,) and the bits (B, K) of every image, also if all share one draw."""
         batch = self.proxy.batch
         return drawn.choice.expand(batch), drawn.chosen_bits().expand(batch, -1)
 
     def _by_magnitude(
-        self, drawn: Draw, magnitude: Tensor, images: Tensor, by_pixel: Tensor | None
+        self, drawn: PairDraws, magnitude: Tensor, images: Tensor, by_pixel: Tensor | None
     ) -> Tensor:
         """Return the gradient of the mean cost by every magnitude, (S, K)."""
         if self.options.magnitude == "none" or by_pixel is None:
@@ -138,7 +138,7 @@ class DADA:
 
     def _learn(
         self,
-        drawn: Draw,
+        drawn: PairDraws,
         cost: Tensor,
         image_term: Tensor | None,
         magnitude: Tensor,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from learned_augment._text import leading
 from learned_augment.search.alignment import Tensors
-from learned_augment.search.batches import Normalize
+from learned_augment.search.batches import NetworkInput
 from learned_augment.search.deepaa.frozen_network import FrozenNetwork
 from learned_augment.search.split import Split
 
@@ -52,7 +52,7 @@ class ClassPairs:
         split: Split,
         usable: Tensor,
         val_batch: int,
-        normalize: Normalize,
+        normalize: NetworkInput,
         memory: int,
         generator: torch.Generator,
     ) -> None:

@@ -12,7 +12,7 @@ from learned_augment.models.norms import norm_parameters
 from learned_augment.runtime.checkpoint import encode, read
 from learned_augment.runtime.distributed import rank, shard
 from learned_augment.search.alignment import Tensors
-from learned_augment.search.batches import BaseAugmentation, Indices, Normalize
+from learned_augment.search.batches import BaseAugmentation, Indices, NetworkInput
 from learned_augment.search.presets import MethodSettings
 from learned_augment.search.proxy_network import ProxyNetwork, cosine_rate
 
@@ -42,7 +42,7 @@ class Pretraining:
         network: nn.Module,
         images: Tensor,
         labels: Tensor,
-        normalize: Normalize,
+        normalize: NetworkInput,
         settings: MethodSettings,
         generator: torch.Generator,
     ) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from learned_augment.policy import Policy
-from learned_augment.search.batches import Normalize
+from learned_augment.search.batches import NetworkInput
 from learned_augment.search.cost import Phase
 from learned_augment.search.deepaa.candidates import find_candidates
 from learned_augment.search.deepaa.class_pairs import ClassPairs
@@ -70,7 +70,7 @@ class DeepAA:
             count=options.levels,
             distinct=options.distinct,
         )
-        self.normalize = Normalize(split.train_images)
+        self.normalize = NetworkInput(split.train_images)
         self._check(network.to(split.train_images.device))
         for_network = for_policy = torch.arange(len(split.train_labels))
         if options.pretrain:
