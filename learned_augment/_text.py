@@ -43,7 +43,7 @@ def encodable(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text of a file without control characters, which a terminal would act on."""
+    """Return a text without the control characters that a terminal would act on."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 

@@ -41,11 +41,11 @@ class LearnedAugment(v2.Transform):
             ``torchvision.transforms.AutoAugmentPolicy``.
         interpolation: Nearest (the papers'), bilinear or bicubic, for geometric ops; the enum,
             its name, or Pillow's number.
-        fill: Color outside the image in the image's own scale (0 to 255, or 0 to 1 for floats):
-            a number, one number for each color channel, or a dict from a type, or "others", to
-            one of these. PIL images with alpha accept one more number, for alpha, which is
-            otherwise 0 there. None is 0, but the papers' gray for crop padding. Masks get 0 unless
-            the dict names ``tv_tensors.Mask``.
+        fill: Color outside the image in the image's own scale (0 to 255, or 0 to 1 for floats). It
+            is one number, one number for each color channel, or a dict that gives one of these for
+            a type of input or for "others". PIL images with alpha accept one more number, for
+            alpha, which is otherwise 0 there. None is 0, but the papers' gray for crop padding.
+            Masks get 0 unless the dict names ``tv_tensors.Mask``.
         same_on_batch: Draw once for a whole batch, as torchvision does.
         size: Side of the output in pixels, as DeepAA's 224 on ImageNet. Resized crops get this
             size. Other images are cropped to it at the center; smaller ones are padded with 0.
@@ -219,5 +219,5 @@ def _like(out: Tensor, image: Tensor) -> Tensor:
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def _uncompiled(transform: LearnedAugment, *inputs: Any) -> Any:
-    """Augment outside of the compiled graph: the plan is data of the host."""
+    """Augment outside of the graph of ``torch.compile``, because a plan is data on the CPU."""
     return super(LearnedAugment, transform).forward(*inputs)

@@ -85,8 +85,8 @@ def backend_for(
 ) -> str:
     """Return the name of the backend that ``TABLE`` gives for images and settings.
 
-    If only some images of a batch draw an op without compiled arithmetic, these take a backend of
-    their own: the result then is both names, joined by "and".
+    If only some images of a batch draw an op without compiled arithmetic, these take another
+    backend. The result then is both names, joined by "and".
     """
     backend, others = _backends(images, plan, interpolation, size)
     return backend if others is None else f"{backend} and {others[0]}"

@@ -172,10 +172,9 @@ def instructions(plan: Plan, width: int, height: int) -> tuple[Floats, Levels]:
     The Triton kernel runs them. The Numba backend compiles the same definitions and writes
     instructions of its own, see ``numba.lowering``.
 
-    An instruction is an opcode, then the parameters: six coefficients and 1 where
-    gray shows outside for ``AFFINE``, the rectangle for ``ERASE``, the row of its table for
-    ``TABLE``, else the value. Ops at their identity value or without compiled arithmetic become
-    ``IDENTITY``.
+    An instruction is an opcode, then its parameters. ``AFFINE`` has six coefficients and 1 where
+    gray shows outside. ``ERASE`` has the rectangle, ``TABLE`` the row of its table, any other the
+    value. Ops at their identity value or without compiled arithmetic become ``IDENTITY``.
     """
     op, value = plan.op.flatten().numpy(), plan.value.detach().flatten().numpy()
     noise = plan.noise.flatten(0, 1).numpy().astype(np.float64)

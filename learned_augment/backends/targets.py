@@ -49,7 +49,10 @@ def move_mask(mask: Tensor, steps: Sequence[Step], size: int | None, fill: float
 
 
 def move_masks(masks: Tensor, plan: Plan, size: int | None, fill: float = 0) -> Tensor:
-    """Move masks (..., H, W) with their images, a row of the plan for each, or one for all."""
+    """Move masks (..., H, W) with their images.
+
+    The plan has a row for each image, or one row for all.
+    """
     if len(plan) == 1:
         return move_mask(masks, plan.steps(0), size, fill)
     shape = (*masks.shape[:-2], *(masks.shape[-2:] if size is None else (size, size)))

@@ -25,10 +25,10 @@ def compare(
     augmentation from its own generator.
 
     A policy's name trains it alone, "crop-flip+NAME" trains it after crop and flip, and "none"
-    trains without augmentation. The base augmentation is compared as well, and each policy that
-    does not replace it is trained both alone and after it: crop and flip help on most photographs,
-    and hurt where position or side matters. This is not done if the policies name a base
-    augmentation themselves, or `base` is "none".
+    trains without augmentation. The base augmentation is compared as well. A policy that does not
+    replace it is trained twice, alone and after it: crop and flip help on most photographs, and
+    hurt where position or side matters. This is not done if the policies name a base augmentation
+    themselves, or `base` is "none".
 
     An interrupt (Ctrl-C) ends the comparison with the trainings finished so far. With a cache, the
     same call continues from there.

@@ -153,7 +153,7 @@ def baseline_name(name: str) -> str:
 
 
 def _split(name: str) -> tuple[str, str | None]:
-    """Return the base augmentation of a name, or "", and its policy, or None."""
+    """Split a name into its base augmentation, "" without one, and its policy, None without one."""
     base, plus, policy = name.partition("+")
     if base not in BASE_AUGMENTATIONS:
         return "", name

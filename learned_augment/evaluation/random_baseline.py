@@ -24,9 +24,9 @@ def random_baseline(policy: Policy, seed: int = 0) -> Policy:
     A policy that is no better than its random baseline owes its gain to augmentation, not to
     learning.
 
-    The strength of a value is its distance from the identity value, as a fraction of the distance
-    to the end of the op's range in the policy's search space: 0 changes nothing, 1 is the end. An
-    op that is not in that space has the range of `search_spaces.with_all_ops`.
+    The strength of a value is 0 at the identity value, 1 at the end of the op's range in the
+    policy's search space, and linear between them. An op that is not in that space has the range of
+    `search_spaces.with_all_ops`.
 
     In each layer of each sub-policy a random permutation exchanges the ops that the policy names,
     within three groups: ops with a range of values; ops with a single value (DeepAA's flip, crop

@@ -102,8 +102,8 @@ def percent_fewer(logarithm: float) -> float:
 def smallest_difference(deviation: float, pairs: int) -> float:
     """Return the true mean difference that a 95 % t interval tells from zero in 80 % of tries.
 
-    (t_0.975 + t_0.8) deviation / sqrt(pairs), which takes the noncentral t distribution for a
-    shifted t: too small by 1 % for 5 pairs, 5 % for 3, 14 % for 2.
+    It is (t_0.975 + t_0.8) deviation / sqrt(pairs). This takes the noncentral t distribution for a
+    shifted t, and so is too small by 1 % for 5 pairs, 5 % for 3, 14 % for 2.
 
     Args:
         deviation: Standard deviation of the differences within pairs, in any unit.

@@ -31,7 +31,7 @@ class Opcode(IntEnum):
 
     ``DEFINITION`` is an op without compiled arithmetic: images that draw it take a backend that
     runs definitions. ``AFFINE`` and ``ERASE`` ops are compiled from their definitions. ``TABLE``
-    maps levels through a table that the definition gave, whatever the op.
+    maps levels through a table that the op's definition has filled.
 
     Example:
         >>> from learned_augment.ops import OPS

@@ -634,7 +634,7 @@ def _range(policy: Policy, name: str) -> tuple[float, float] | None:
 
 
 def _histograms(policy: Policy, ranges: Mapping[str, tuple[float, float]]) -> np.ndarray[Any, Any]:
-    """Return the probability of each op and bin of values in each layer, (L, ops, BINS)."""
+    """Return how probable each bin of an op's values is in each layer, (L, ops, BINS)."""
     probabilities = (policy.mixture[:, None, None] * policy.weights).numpy()
     op, value = policy.op.numpy(), policy.value.numpy()
     maps = np.zeros((policy.depth, len(ranges), BINS))

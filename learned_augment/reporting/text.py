@@ -143,7 +143,7 @@ def op_rows(policy: Policy) -> list[list[str]]:
     """Return a table of the ops that a policy draws, with its head as the first row.
 
     The columns are the op, its probability in each layer in percent, the mean number of uses per
-    image, the values that 80 % of its draws lie between, and their unit.
+    image, a range of values, and their unit. 80 % of the op's draws have a value in that range.
     """
     layers = [f"layer {layer + 1}" for layer in range(policy.depth)]
     rows = [
@@ -227,7 +227,7 @@ def _op_table(policy: Policy) -> list[str]:
 
 
 def _middle(policy: Policy, name: str) -> str:
-    """Return the values that 80 % of an op's draws lie between."""
+    """Return the range of values that 80 % of an op's draws lie in."""
     chosen = policy.op == policy.ops.index(name)
     weights = (policy.mixture[:, None, None] * policy.weights)[chosen].numpy()
     values = policy.value[chosen].numpy()

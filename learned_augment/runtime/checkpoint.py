@@ -33,7 +33,7 @@ def read(path: Path, *names: str) -> tuple[Any, ...]:
     Nothing in the file is executed.
 
     Raises:
-        ValueError: If the file is broken in any bit, or lacks a name.
+        ValueError: If any bit of the file is wrong, or a name is missing.
     """
     try:
         # Torch chooses a format by the file's name if it is given one; a file may have any name.
@@ -49,7 +49,7 @@ def read(path: Path, *names: str) -> tuple[Any, ...]:
         if any(isinstance(part, Tensor) and part.nbytes > size for part in parts):
             raise ValueError("a tensor is larger than the file")
         if content_hash(parts) != given:
-            raise ValueError("its contents do not have its hash")
+            raise ValueError("its contents do not match its hash")
         return tuple(contents[name] for name in names)
     except Exception as error:  # torch.load raises whatever the broken bytes lead to
         raise ValueError(f"{type(error).__name__}: {first_line(error)}") from error

@@ -72,8 +72,8 @@ class Workers:
     def run(self, jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
         """Run `function(*job)` for every job; yield (place of the job, result) as they finish.
 
-        Jobs start in their order. After an iterator that was not read to its end, the workers
-        cannot be used again: close them.
+        Jobs start in their order. If the iterator is not read to its end, the workers cannot be
+        used again: close them.
 
         Raises:
             ValueError: If a job cannot be sent to another process.

@@ -51,9 +51,9 @@ def cosine_and_tangent(
 ) -> tuple[float, Tensors]:
     """Return the cosine of two gradients, and the gradient of that cosine by ``moved``.
 
-    The latter, the tangent, is the part of ``target`` that is orthogonal to ``moved``, over both
-    norms: the cosine rises if ``moved`` turns towards the target, not if it grows. Sums and
-    combination are in float64; near cosine 1 a float32 result would be only rounding.
+    The gradient of the cosine is the tangent: the part of ``target`` that is orthogonal to
+    ``moved``, divided by both norms. The cosine rises if ``moved`` turns toward the target, not if
+    it grows. All sums are in float64: near cosine 1 a float32 result would be only rounding.
 
     Args:
         target: The fixed gradient, v.
@@ -113,7 +113,7 @@ def _moved(weights: Tensors, tangent: Tensors, factor: Tensor) -> Tensors:
 
 
 def _repeated_draws(weights: Tensors) -> AbstractContextManager[None]:
-    """Return a context at whose end torch's random generators are as they were before it.
+    """Return a context that puts torch's random generators back when it ends.
 
     A pass inside it and a pass after it then draw the same dropout masks. With different masks,
     their difference would be that of the masks.
@@ -198,9 +198,9 @@ def mixed_exact(
 
     It costs about six forward passes.
 
-    Reverse over forward mode would be wrong: through batch normalization in training mode it
-    silently takes the batch's statistics for constants (relative errors of 4 to 94 % in torch
-    2.15).
+    Reverse over forward mode would be wrong. Through batch normalization in training mode it takes
+    the batch's statistics for constants, without a warning. Its relative errors are 4 to 94 % in
+    torch 2.15.
     """
 
     def total(x: Tensor, w: Tensors) -> tuple[Tensor, Tensor]:

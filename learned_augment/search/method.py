@@ -18,11 +18,12 @@ __all__ = ["SearchMethod"]
 class SearchMethod(Protocol):
     """A search in progress.
 
-    To add a method, write a package ``search/<name>/`` with two classes: a frozen dataclass of its
-    options, derived from `options.Options`, and a class with the members of this one. Then add one
-    row to `api.METHODS`. All else is shared: `api.search` checks all settings, loads and splits the
-    images, builds the network, runs the loop with checkpoints, callbacks and time budget, and
-    writes the policy. ``tests/search/test_methods.py`` holds every row to these rules:
+    To add a method, write a package ``search/<name>/`` with two classes. One is a frozen dataclass
+    of its options, derived from `options.Options`; the other has the members of this class. Then
+    add one row to `api.METHODS`. All else is shared: `api.search` checks the settings, loads and
+    splits the images, builds the network, runs the loop and writes the policy. The loop has
+    checkpoints, callbacks and a time budget. ``tests/search/test_methods.py`` holds every row to
+    these rules:
 
     * A method draws random numbers only from ``generator`` (CPU), from generators that this one
       seeds, and from torch's global generators (dropout, initial weights). The loop saves the

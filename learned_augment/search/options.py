@@ -49,7 +49,7 @@ class Options:
         return cls(**cls._completed(values))
 
     def outputs(self) -> dict[str, Path]:
-        """Return the files that these options have the search write, by option."""
+        """Return the files that an option makes the search write, by the name of the option."""
         return {}
 
     @classmethod

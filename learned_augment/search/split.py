@@ -102,8 +102,8 @@ def _check_enough(data: LabeledImages) -> None:
     few = [f"{name} ({n})" for name, n in zip(data.classes, counts, strict=True) if n < 2]
     if few:
         raise ValueError(
-            f"{data.name}: training and validation each need an image of every class, and of "
-            f"{sum(counts)} images too few are of {leading(few)}; raise reduce (--reduce), add "
+            f"{data.name}: training and validation each need an image of every class, but "
+            f"{sum(counts)} images hold too few of {leading(few)}; raise reduce (--reduce), add "
             "images, or give validation images as val (--val)."
         )
 

@@ -51,8 +51,8 @@ def not_kept(entry: Any) -> Callable[..., Any]:
 def checksum() -> int:
     """Return a checksum, not 0, of the sources that compiled code is made of.
 
-    Numba's cache of compiled code notices changes of a function's own file and of what it encloses:
-    a function that encloses this is compiled anew when one of the files has changed.
+    Numba compiles a kept function anew if its own file or a value that it encloses has changed. So
+    a function that encloses this checksum is compiled anew when one of the files has changed.
     """
     package = Path(__file__).parents[2]
     sources = sorted([*package.glob("backends/**/*.py"), *package.glob("ops/*.py")])

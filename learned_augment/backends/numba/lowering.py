@@ -95,7 +95,7 @@ _levels = _choice([float(op.opcode) for op in _LEVEL], [_level(op) for op in _LE
 
 @compiled
 def new_level(code: float, value: float, level: float, statistics: float) -> float:
-    """Return the new level of a level under a pointwise op that needs no histogram."""
+    """Return what a pointwise op that needs no histogram makes of a level."""
     mapped: float = _levels(code, value, level, statistics, 0.0, 0.0)
     return mapped
 

@@ -141,9 +141,9 @@ def released(alpha: Tensor, beta: Tensor, drawn: PairDraws, measured: Measuremen
 def gumbel(alpha: Tensor, beta: Tensor, drawn: PairDraws, measured: Measurement) -> Estimate:
     """Estimate straight through a Gumbel-Softmax: hard draw forward, relaxed gradient backward.
 
-    Biased. The shortcut of GDAS (Dong and Yang 2019) that DADA's baseline takes: what was not
-    drawn counts as an image of ones, so one number per draw, ``image_term``, compares the drawn
-    image with it.
+    The estimate is biased. It takes the shortcut of GDAS (Dong and Yang 2019), as DADA's baseline
+    does: every pair that was not drawn counts as an image of ones. So one number for each draw,
+    ``image_term``, compares the drawn image with it.
     """
     if measured.image_term is None:
         raise ValueError("The gumbel estimator needs the gradient of the cost by the image.")
@@ -179,7 +179,7 @@ def conditional(alpha: Tensor, beta: Tensor, drawn: PairDraws) -> tuple[Tensor, 
 def new_surrogate(
     pairs: int, slots: int, generator: torch.Generator | None, dtype: torch.dtype = torch.float32
 ) -> dict[str, Tensor]:
-    """Return initial weights of c_phi: S + S * K relaxed draws -> 100 tanh units -> one number."""
+    """Return initial weights of the surrogate: S + S * K inputs, 100 tanh units, one output."""
     inputs = pairs + pairs * slots
     shapes = {"w1": (_HIDDEN, inputs), "b1": (_HIDDEN,), "w2": (_HIDDEN,), "b2": ()}
     scale = {"w1": inputs, "b1": inputs, "w2": _HIDDEN, "b2": _HIDDEN}

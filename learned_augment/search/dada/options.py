@@ -32,9 +32,10 @@ class DADAOptions(Options):
 
     Attributes:
         mode: "corrected" learns logits and strengths from per-image rewards and a new validation
-            batch each step; "released" is the published code end to end: raw probabilities and
-            magnitudes, one draw per batch, always the same validation batch, no baseline, the
-            policy of the last but one epoch. It fixes the next seven options.
+            batch each step. "released" is the published code end to end. It learns raw
+            probabilities and magnitudes. Each batch has one draw, the validation batch is always
+            the same, and there is no baseline. Its policy is that of the last but one epoch. It
+            fixes the next seven options.
         estimator: Gradient through the discrete choices: "loo" (leave-one-out baseline), "relax",
             "gumbel", "none" (plain score function) or "released".
         magnitude: Gradient of an image by a magnitude: "true", "one" (the paper) or "none".
@@ -116,7 +117,7 @@ class DADAOptions(Options):
         return {"policy_rate": _RELEASED_RATE, **_RELEASED, **values}
 
     def rate(self, steps: int) -> float:
-        """Return Adam's rate in a search of so many steps.
+        """Return Adam's learning rate in a search of ``steps`` steps.
 
         Example:
             >>> DADAOptions().rate(steps=100), DADAOptions().rate(steps=400)

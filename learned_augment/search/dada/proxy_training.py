@@ -55,9 +55,9 @@ class ProxyTraining:
     Shapes: B images of all processes, b images of this one.
 
     The alignment of an image is the directional derivative of its loss along the validation
-    gradient. A step costs about eight forward passes: three each for the training gradient and the
-    validation gradient, and two for the directional derivatives (four with their gradient by the
-    pixels).
+    gradient. A step costs about eight forward passes. The training gradient and the validation
+    gradient take three each. The directional derivatives take two, or four with their gradient by
+    the pixels.
 
     Args:
         split: The data.
@@ -139,7 +139,7 @@ class ProxyTraining:
         return Alignment(derivatives, pixels, metrics)
 
     def of_all(self, own: Tensor) -> Tensor:
-        """Return the numbers of all processes, (B,) float64 on the CPU, from own ones (b,)."""
+        """Gather one number for each image: (b,) of this process -> (B,) float64 on the CPU."""
         everyone = own.new_zeros(self.batch)
         everyone[shard(self.batch)] = own
         return all_reduce_sum(everyone).cpu().double()

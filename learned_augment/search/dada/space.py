@@ -168,8 +168,9 @@ class StrengthParameters:
 
     Probabilities are logits. A mirrored op learns its strength a in (0, 1) and has
     m = (1 + a) / 2, because by symmetry m = 1/2 has no gradient; a starts at 1/2. Any other
-    magnitude starts near either end of its range, at each in half of the op's pairs: a blend does
-    nothing at m = 1/2, and with both ends the choice among pairs is also a choice of direction.
+    magnitude starts near the low end of its range in half of the op's pairs, and near the high end
+    in the others. In the middle a blend does nothing. With both ends the choice among pairs is also
+    a choice of direction.
     """
 
     def __init__(self, pairs: Pairs, generator: torch.Generator) -> None:

@@ -154,7 +154,7 @@ def _grouped(candidates: Candidates, shape: Sequence[int]) -> Candidates:
 
 
 def _test_images(shape: Sequence[int]) -> Tensor:
-    """Return images (3, C, H, W) of uniform levels, of dark levels and of a narrow bright range."""
+    """Return images (3, C, H, W) of noise: of all levels, of dark levels and of bright levels."""
     noise = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
     noise[1] = 0.1 + 0.5 * noise[1].square()
     noise[2] = 0.6 + 0.3 * noise[2].sqrt()

@@ -124,8 +124,8 @@ class ClassPairs:
 def _warn_of_left_out(names: Sequence[str]) -> None:
     if names:
         _warn(
-            f"No image is left to augment, or for validation, of {leading(names)}: the policy is "
-            "learned from the other classes. Raise reduce, or lower pretrain_images."
+            f"No image is left to augment, or none to validate with, of {leading(names)}: the "
+            "other classes alone decide the policy. Raise reduce, or lower pretrain_images."
         )
 
 
@@ -133,7 +133,7 @@ def _warn_of_small(classes: Sequence[str], val: Sequence[Tensor], needed: int) -
     small = [f"{n} ({len(v)})" for n, v in zip(classes, val, strict=True) if len(v) < needed]
     if small:
         _warn(
-            f"Fewer than val_batch = {needed} validation images of {leading(small)}: theirs are "
+            f"Fewer than val_batch = {needed} validation images of {leading(small)}: they are "
             "drawn with replacement. Raise reduce, or lower val_batch."
         )
 

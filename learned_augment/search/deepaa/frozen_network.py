@@ -134,9 +134,9 @@ def check_memory(network: nn.Module, sample: Tensor, memory: int, together: int)
     chunk_size(results, tuple(sample.shape[1:]), memory)
     if together * results > memory:
         raise ValueError(
-            f"The inner products of a pair hold {together} images, which take the network "
-            f"{together * results / 2**20:.0f} MiB, but memory allows {memory / 2**20:.0f}; raise "
-            'option memory, lower prefixes, or use rewards="forward".'
+            f"The inner products of a pair hold {together} images in the network at once. These "
+            f"take {together * results / 2**20:.0f} MiB, but memory allows {memory / 2**20:.0f}; "
+            'raise option memory, lower prefixes, or use rewards="forward".'
         )
 
 

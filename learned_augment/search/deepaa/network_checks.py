@@ -27,9 +27,10 @@ _UNLIMITED = 2**62
 def check_derivatives(network: nn.Module, images: Tensor, *, gram: bool) -> None:
     """Refuse a network whose gradients DeepAA cannot use.
 
-    The types of the layers are not enough: a module may use a layer's weights without calling it, a
-    subclass may use them in its own way, and an operation may overwrite a tensor that a derivative
-    needs. So the derivatives are also compared on two images with those of the whole network.
+    The types of the layers alone cannot show this. A module may use a layer's weights without
+    calling it. A subclass may use them in its own way. An operation may overwrite a tensor that a
+    derivative needs. So the derivatives are also compared on two images with those of the whole
+    network.
 
     Args:
         network: In either mode; left unchanged.
@@ -155,8 +156,9 @@ def _check_per_image(network: nn.Module, images: Tensor) -> None:
     if reason:
         raise ValueError(
             'Rewards "gram" need convolutions and linear layers that are called as modules, with '
-            "the input first, use their own weights as they stand, and whose output is used and "
-            f'not overwritten; but here: {reason.rstrip(".")}. Use option rewards="forward".'
+            "the input first. They must use their own weights unchanged, and their output must be "
+            f"used and not overwritten; but here: {reason.rstrip('.')}. Use option "
+            'rewards="forward".'
         )
 
 

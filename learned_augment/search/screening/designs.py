@@ -74,10 +74,11 @@ def random_designs(
     generator: torch.Generator,
     base: Design = (),
 ) -> list[Design]:
-    """Return balanced random designs: each op in as many of them, each strength nearly so.
+    """Return balanced random designs.
 
-    Half of them apply a fraction of the ops to half of the images; the others twice as many ops to
-    a quarter.
+    Each op is in equally many of them, and each strength of an op in nearly equally many. Half of
+    the designs apply a fraction of the ops to half of the images each. The others apply twice as
+    many ops to a quarter each.
 
     Args:
         factors: All ops and strengths.
@@ -108,12 +109,16 @@ def variables(factors: Sequence[Factor], designs: Sequence[Design]) -> Tensor:
 
     Shapes: N designs, F factors, O ops, V = F + O + 4 variables.
 
-    The first F variables are the amounts of the factors: 1 where a factor is applied to half of the
-    images; an amount grows as the root of the probability. The next O are sums of these over the
-    strengths of an op, which have much in common. The last four leave out crop and flip, whose
-    effects are large and their own: the sum over geometric ops, over all ops, over all ops weighted
-    by magnitude, and a tenth of the square of the sum over all, as many ops together help less than
-    their effects add up to.
+    The first F variables are the amounts of the factors. An amount is 1 where a factor is applied
+    to half of the images, and grows as the root of the probability. The next O are sums of these
+    over the strengths of an op, which have much in common. The last four are sums over more ops,
+    without crop and flip, whose effects are large and unlike those of others:
+
+    * the sum over geometric ops;
+    * the sum over all ops;
+    * the sum over all ops, weighted by magnitude;
+    * a tenth of the square of the sum over all ops, as many ops together help less than the sum of
+      their effects.
     """
     amounts = torch.zeros(len(designs), len(factors), dtype=torch.float64)
     for row, design in zip(amounts, designs, strict=True):

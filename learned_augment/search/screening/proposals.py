@@ -66,9 +66,9 @@ def predicted(record: Record, base: Design) -> Design:
 def semifinalists(record: Record, base: Design) -> list[Entrant]:
     """Return found policies for the race.
 
-    One changes the best designs. The others put fewer ops on the base augmentation, as small copies
-    of a training prefer more augmentation than the training does: the one op that helps most, or
-    some that are drawn from a pool.
+    One changes the best designs. The others add few ops to the base augmentation: the one op that
+    helps most, or some that are drawn from a pool. They add few because a small copy of a training
+    prefers more augmentation than the training does.
     """
     regression = record.regression()
     known = {(), *(one.design for one in record.races())}

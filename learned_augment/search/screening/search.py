@@ -45,9 +45,9 @@ FEWEST_TRIALS = 4
 class Screening:
     """A screening under way; see `method.SearchMethod`.
 
-    A trial is a small copy of the training that the policy is to serve: it takes a quarter of the
-    images for as many epochs, in batches a quarter as large, so for as many steps; images that it
-    has not seen measure it. Fewer epochs would cost as little but favor weak policies: augmentation
+    A trial is a small copy of the training that the policy is to serve. It trains on a quarter of
+    the images, for as many epochs. Its batches are a quarter as large, so it has as many steps. The
+    other images measure it. Fewer epochs would cost as little but favor weak policies: augmentation
     reduces overfitting, which needs many epochs.
 
     Trials tell first which base augmentation is best: none, crop, or crop and flip. Trials under
@@ -55,8 +55,9 @@ class Screening:
     error. Policies of the best ops then race against those that need no search: all of them once,
     and the best of these again on other images.
 
-    Nothing but the results of the trials decides what comes next, so processes that share out
-    trials, and a search that is cut and resumed, give the same policy.
+    The results of the trials alone decide which trial comes next. So processes that share out the
+    trials give the same policy as one process. A search that is stopped and resumed gives the same
+    policy as well.
 
     Args:
         split: Images and labels. All are split anew for each trial, unless the validation images
@@ -172,7 +173,7 @@ class Screening:
     def _share_out(self, place: int) -> None:
         """Do the next planned trials, one in each process, and tell the others.
 
-        No more at a time: what is under way when a search is cut is lost.
+        No process starts a second one ahead: a search that is stopped loses the trials under way.
         """
         at, jobs = place + rank(), self.record.jobs
         mine = {at: self._laboratory.run(jobs[at].trial)} if at < len(jobs) else {}
@@ -188,14 +189,14 @@ class Screening:
             ValueError: If none does.
         """
         counts = torch.bincount(self.planner.labels).double()
-        chance = float(counts.max() / counts.sum())
-        certain = chance + 2 * math.sqrt(chance * (1 - chance) / (float(counts.sum()) / 2))
+        guess = float(counts.max() / counts.sum())
+        certain = guess + 2 * math.sqrt(guess * (1 - guess) / (float(counts.sum()) / 2))
         best = max(measured.accuracy for measured in self.record.results)
         if best <= certain:
             raise ValueError(
                 f"The network does not learn: in trials it names {best:.1%} of the "
-                f"validation images rightly at best, and the largest class has {chance:.1%}. Give "
-                "more epochs or images, another learning rate, or another model."
+                f"validation images rightly at best. Naming the largest class each time gives "
+                f"{guess:.1%}. Give more epochs or images, another learning rate, or another model."
             )
 
     def policy(self) -> Policy:
