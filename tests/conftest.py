@@ -11,8 +11,8 @@ import pytest
 import torch
 from torchvision.transforms.v2.functional import to_pil_image
 
-# Mean differences in grey levels between the smooth and the exact engine on natural-looking
-# images: rounding for recolouring, bilinear against nearest for moved pixels.
+# Mean differences in gray levels between float and uint8 backends on natural-looking
+# images: rounding for changed colors, bilinear against nearest for moved pixels.
 TOLERANCE = {"photometric": 1.0, "geometric": 5.0}
 
 
@@ -29,7 +29,7 @@ def _seed():
 
 
 def smooth_image(height=48, width=40, channels=3):
-    """A band-limited picture: soft waves of different colours, using the whole range of levels."""
+    """A band-limited picture: soft waves of different colors, using the whole range of levels."""
     y, x = np.mgrid[0:height, 0:width]
     waves = [
         np.sin(x / 5.0 + 1) * np.cos(y / 7.0),
@@ -42,7 +42,7 @@ def smooth_image(height=48, width=40, channels=3):
 
 
 def noise_images(count, height=32, width=32, channels=3, seed=0):
-    """Random levels, some pictures dim and some of one colour: statistics of every kind."""
+    """Random levels, some pictures dim and some of one color: statistics of every kind."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (count, channels, height, width), dtype=np.uint8)
     images[: count // 4] = images[: count // 4] // 3 + 40

@@ -25,6 +25,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 import learned_augment
 from learned_augment import Policy
 from learned_augment.cli import main
+from learned_augment.ops import OPS
 from tests.conftest import save_photos, smooth_image
 
 ROOT = Path(__file__).parents[1]
@@ -78,6 +79,16 @@ def found(address):
     return getattr(found(parent), name)
 
 
+@pytest.fixture
+def same_ops():
+    """Forget the ops that an example registers: other tests run over all ops."""
+    before = dict(OPS)
+    yield
+    OPS.clear()
+    OPS.update(before)
+
+
+@pytest.mark.usefixtures("same_ops")
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name, tmp_path, monkeypatch):
     try:
@@ -92,6 +103,7 @@ def test_the_drop_in_example_is_a_doctest():
     assert doctest.testmod(importlib.import_module("learned_augment.transform")).attempted > 0
 
 
+@pytest.mark.usefixtures("same_ops")
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_the_blocks_of_a_page_run_in_order(page, tmp_path, monkeypatch):
     blocks = list(BLOCK.finditer(page.read_text(encoding="utf-8")))

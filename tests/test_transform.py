@@ -167,7 +167,7 @@ def test_palette_images_keep_their_colours():
     moved = LearnedAugment(MOVE)(image)
     expected = LearnedAugment(MOVE)(image.convert("RGB"))
     difference = np.abs(np.asarray(moved.convert("RGB"), int) - np.asarray(expected, int))
-    assert difference.mean() < 4  # requantised to 256 colours
+    assert difference.mean() < 4  # requantized to 256 colors
 
 
 @pytest.mark.parametrize(

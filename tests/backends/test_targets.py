@@ -57,8 +57,8 @@ def test_boxes_and_key_points_find_their_pixels(steps, size):
     found = torch.tensor([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1])
     # A sheared or zoomed corner can lie a pixel or two off the pixels that show it.
     assert (moved[0] - found).abs().max() <= 2.5
-    centre = tv_tensors.KeyPoints(torch.tensor([[36.5, 29.5]]), canvas_size=(HEIGHT, WIDTH))
-    point = move_key_points(centre, steps, size)[0]
+    center = tv_tensors.KeyPoints(torch.tensor([[36.5, 29.5]]), canvas_size=(HEIGHT, WIDTH))
+    point = move_key_points(center, steps, size)[0]
     expected = torch.stack([columns.double().mean(), rows.double().mean()])
     assert (point - expected).abs().max() < 1.2
     mask = tv_tensors.Mask((image[0] > 0).to(torch.int64) * 7)

@@ -165,7 +165,7 @@ def test_shear_y_moves_column_40_by_ten_pixels():
 
 
 def test_translate_moves_whole_pixels_against_its_sign():
-    # 0.125 of 65 pixels is 8.125: pixel centres land 8 pixels on.
+    # 0.125 of 65 pixels is 8.125: pixel centers land 8 pixels on.
     image = column_image(30, 65)
     assert apply_one("TranslateX", 0.125, image)[0, 5].argmax() == 22
     assert apply_one("TranslateX", -0.125, image)[0, 5].argmax() == 38
@@ -174,7 +174,7 @@ def test_translate_moves_whole_pixels_against_its_sign():
 
 @pytest.mark.parametrize(("level", "pixels"), [(1, 2), (2, 5), (3, 7), (4, 10), (5, 12), (6, 14)])
 def test_translate_steps_of_the_papers_on_32_pixels(level, pixels):
-    # 0.075 of the side a level: 2.4, 4.8, 7.2, 9.6, 12, 14.4 pixels, nearest neighbour.
+    # 0.075 of the side a level: 2.4, 4.8, 7.2, 9.6, 12, 14.4 pixels, nearest neighbor.
     out = apply_one("TranslateX", 0.075 * level, column_image(20, 32))
     assert out[0, 7].argmax() == 20 - pixels
 
@@ -191,7 +191,7 @@ def test_rotate_is_counter_clockwise_in_degrees():
 
 def test_rotate_by_30_degrees_tilts_by_30_degrees():
     image = torch.zeros(1, 101, 101, dtype=torch.uint8)
-    image[0, 50, 50:] = 255  # from the centre to the right
+    image[0, 50, 50:] = 255  # from the center to the right
     rows, columns = apply_one("Rotate", 30.0, image)[0].nonzero().unbind(1)
     rise = 50 - rows[columns > 60].double()
     run = columns[columns > 60].double() - 50
@@ -233,7 +233,7 @@ def test_cutout_paints_both_ends_of_a_fifth_of_the_width():
     image = torch.zeros(3, 40, 40, dtype=torch.uint8)
     out = apply_one("Cutout", 0.2, image, (0.5, 0.5, 0, 0))
     rows, columns = out[0].nonzero().unbind(1)
-    # Centre 20, size 8: from 16 to 24, both included.
+    # Center 20, size 8: from 16 to 24, both included.
     assert (columns.min(), columns.max(), rows.min(), rows.max()) == (16, 24, 16, 24)
     assert out[:, 20, 20].tolist() == [125, 123, 114]
 
@@ -258,7 +258,7 @@ def test_deepaa_cutout_of_60_in_224_stays_in_the_middle_256_of_a_larger_image():
     image = torch.zeros(1, 400, 400, dtype=torch.uint8)
     plan_ = plan("CutoutClipped", [60 / 224], (0.0, 0.0, 0, 0))
     law, noise = OPS["CutoutClipped"].kind, (0.0, 0.0, 0.0, 0.0)
-    # Centre at (400 - 256) / 2 = 72 when the paper's 224 is the side.
+    # Center at (400 - 256) / 2 = 72 when the paper's 224 is the side.
     assert [int(e) for e in law.box(60 / 224, noise, 400, 400, 224)] == [42, 42, 103, 103]
     out = apply_batch(image[None], plan_, size=224)
     assert out.shape == (1, 1, 224, 224)
@@ -360,10 +360,10 @@ def papers_cutout_16(im, v, noise):
 
 
 def papers_pad_crop(im, v, noise):
-    """DeepAA's crop: pad on each side with grey, take a window at whole offsets."""
+    """DeepAA's crop: pad on each side with gray, take a window at whole offsets."""
     pad = round(v * im.size[0])
-    grey = (125, 123, 114) if im.mode == "RGB" else 123
-    canvas = Image.new(im.mode, (im.size[0] + 2 * pad, im.size[1] + 2 * pad), grey)
+    gray = (125, 123, 114) if im.mode == "RGB" else 123
+    canvas = Image.new(im.mode, (im.size[0] + 2 * pad, im.size[1] + 2 * pad), gray)
     canvas.paste(im, (pad, pad))
     x, y = int(noise[0] * (2 * pad + 1)), int(noise[1] * (2 * pad + 1))
     return canvas.crop((x, y, x + im.size[0], y + im.size[1]))
