@@ -46,7 +46,7 @@ def from_layers(layers: Sequence[Layer], about: Mapping[str, Any] | None = None)
         ValueError: If a candidate is not such a triple, its op is unknown, or its weight or value
             is not allowed.
 
-    Example:
+    Examples:
         >>> from_layers([[("Rotate", 0.5, 10.0), ("Identity", 0.5, 0.0)], [("Flip", 1.0, 0.5)]])
         Policy('unnamed', 1 sub-policy of 2 layers, up to 2 candidates, 3 ops)
     """
@@ -74,7 +74,7 @@ def from_sub_policies(
     Raises:
         ValueError: If a probability is outside [0, 1], or `mirrored` names no op.
 
-    Example:
+    Examples:
         >>> policy = from_sub_policies([[("ShearX", 0.6, 0.2), ("Invert", 0.3, 0.0)]], ["ShearX"])
         >>> [round(float(share), 2) for share in policy.op_shares()["ShearX"]]
         [0.6, 0.0]
@@ -96,7 +96,7 @@ def in_sequence(policies: Sequence[Policy], about: Mapping[str, Any] | None = No
     Raises:
         ValueError: If there is no policy, or two have more than one sub-policy.
 
-    Example:
+    Examples:
         >>> in_sequence([from_layers([[("PadCrop", 1.0, 0.125)]]), trivial_augment(32)]).depth
         2
     """
@@ -130,7 +130,7 @@ def as_policy(policy: str | Path | Policy | AutoAugmentPolicy) -> Policy:
     Raises:
         ValueError: If ``policy`` is none of these, or ``Policy.load`` refuses it.
 
-    Example:
+    Examples:
         >>> as_policy(AutoAugmentPolicy.IMAGENET).name, as_policy("dada-cifar10").name
         ('autoaugment-imagenet', 'dada-cifar10')
     """
@@ -149,7 +149,7 @@ def as_policy(policy: str | Path | Policy | AutoAugmentPolicy) -> Policy:
 def identity() -> Policy:
     """Return the policy that changes nothing.
 
-    Example:
+    Examples:
         >>> identity().depth
         1
     """
@@ -165,7 +165,7 @@ def trivial_augment(image_size: int = 224) -> Policy:
 
     Müller and Hutter, TrivialAugment, ICCV 2021, arXiv:2103.10158.
 
-    Example:
+    Examples:
         >>> trivial_augment(image_size=32).depth
         1
     """
@@ -189,7 +189,7 @@ def rand_augment(n: int = 2, m: float = 9) -> Policy:
     Raises:
         ValueError: If n is not a whole number of at least 1, or m is outside 0 to 30.
 
-    Example:
+    Examples:
         >>> rand_augment(n=3).depth
         3
     """
@@ -213,7 +213,7 @@ def deep_trivial_augment(depth: int, space: str = "deepaa") -> Policy:
     Raises:
         ValueError: If depth is not a whole number of at least 1, or there is no such space.
 
-    Example:
+    Examples:
         >>> deep_trivial_augment(4).depth
         4
     """
@@ -227,7 +227,7 @@ def deep_trivial_augment(depth: int, space: str = "deepaa") -> Policy:
 def uniform_layer(space: Space, count: int = 13) -> list[Candidate]:
     """Return every candidate of a space: ops equally likely, then their levels equally likely.
 
-    Example:
+    Examples:
         >>> layer = uniform_layer({"Invert": Range(), "Rotate": Range(-30.0, 30.0)}, count=3)
         >>> layer
         [('Invert', 1.0, 0.0), ('Rotate', 0.5, -30.0), ('Rotate', 0.5, 30.0)]
@@ -248,7 +248,7 @@ def from_torchvision(policy: AutoAugmentPolicy) -> Policy:
     Raises:
         ValueError: If ``policy`` is not an ``AutoAugmentPolicy``.
 
-    Example:
+    Examples:
         >>> from_torchvision(AutoAugmentPolicy.SVHN).name
         'autoaugment-svhn'
     """

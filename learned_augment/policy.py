@@ -45,7 +45,7 @@ class Plan:
             turns them into ops itself; ``op``, ``value`` and ``noise`` are computed when first
             read.
 
-    Example:
+    Examples:
         >>> from learned_augment.builders import from_layers
         >>> plan = from_layers([[("Rotate", 1.0, 20.0)], [("Flip", 1.0, 0.5)]]).sample(8)
         >>> plan
@@ -106,7 +106,7 @@ class Plan:
     def rows(self, index: Sequence[int] | Tensor | slice) -> "Plan":
         """Return the plan of the images that ``index`` chooses, in its order.
 
-        Example:
+        Examples:
             >>> plan = Policy.load("dada-cifar10").sample(8)
             >>> plan.rows([0] * 3)  # what the first image gets, for three images
             Plan(3 images, 2 layers, 16 ops)
@@ -149,7 +149,7 @@ class Policy:
     Raises:
         ValueError: If the tensors are not a policy; the message names the first fault.
 
-    Example:
+    Examples:
         >>> policy = Policy.load("dada-cifar10")
         >>> policy
         Policy('dada-cifar10', 25 sub-policies of 2 layers, up to 3 candidates, 16 ops)
@@ -198,7 +198,7 @@ class Policy:
                 policy.
             ModuleNotFoundError: For an address on the Hub, if huggingface_hub is not installed.
 
-        Example:
+        Examples:
             >>> Policy.load("dada-cifar10").name
             'dada-cifar10'
         """
@@ -215,7 +215,7 @@ class Policy:
         Raises:
             ValueError: If the bytes are no policy file, as for ``load``.
 
-        Example:
+        Examples:
             >>> policy = Policy.load("dada-cifar10")
             >>> Policy.decode(policy.encode()) == policy
             True
@@ -229,7 +229,7 @@ class Policy:
         Raises:
             ValueError: If the path does not end in ``.safetensors`` or its folder does not exist.
 
-        Example:
+        Examples:
             >>> from learned_augment.builders import rand_augment
             >>> path = rand_augment(n=1).save("mine.safetensors")
             >>> Policy.load(path) == rand_augment(n=1)
@@ -289,7 +289,7 @@ class Policy:
             n: Number of images B; 0 gives an empty plan.
             generator: CPU generator; torch's global one by default.
 
-        Example:
+        Examples:
             >>> Policy.load("dada-cifar10").sample(4).op.shape  # (images, layers)
             torch.Size([4, 2])
         """
@@ -303,7 +303,7 @@ class Policy:
     def op_shares(self) -> dict[str, Tensor]:
         """Return each op's probability in each layer, (L,) float64, over all sub-policies.
 
-        Example:
+        Examples:
             >>> from learned_augment.builders import from_layers
             >>> policy = from_layers([[("Rotate", 0.25, 20.0), ("Identity", 0.75, 0.0)]])
             >>> policy.op_shares()["Rotate"]

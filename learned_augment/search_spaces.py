@@ -20,7 +20,7 @@ class Range:
             value with probability one half, each time that the op is applied.
         whole: Whether values are rounded to whole numbers.
 
-    Example:
+    Examples:
         >>> Range(0.0, 30.0).value(0.5)
         15.0
     """
@@ -159,7 +159,7 @@ def with_all_ops(space: Space) -> Space:
     An op that is not in ``space`` has the range of the first paper that uses it, or else all of its
     legal values.
 
-    Example:
+    Examples:
         >>> space = with_all_ops(SPACES["dada"])
         >>> "PadCrop" in SPACES["dada"], space["PadCrop"].high
         (False, 0.25)
@@ -176,7 +176,7 @@ def _usual_range(name: str) -> Range:
 def mirror(op: str, value: float) -> float:
     """Return ``value`` on the other side of the op's identity value.
 
-    Example:
+    Examples:
         >>> mirror("Brightness", 1.25)
         0.75
     """
@@ -191,7 +191,7 @@ def levels(op: str, span: Range, count: int) -> list[float]:
 
     A range of a single value gives that value, whether it is the identity value or not (Identity).
 
-    Example:
+    Examples:
         >>> levels("Rotate", Range(-30.0, 30.0), 5)
         [-30.0, -15.0, 15.0, 30.0]
     """

@@ -35,7 +35,7 @@ _UNITS_OF_FORMAT_1 = {
 def list_policies() -> list[str]:
     """Return the names of the shipped policies, sorted.
 
-    Example:
+    Examples:
         >>> list_policies()[0]
         'dada-cifar10'
     """

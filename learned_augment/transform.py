@@ -64,7 +64,7 @@ class LearnedAugment(v2.Transform):
         TypeError: For a fill or generator of another type; when called, for unsupported modes and
             dtypes, and for samples without exactly one image.
 
-    Example:
+    Examples:
         >>> import torch
         >>> images = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8)
         >>> LearnedAugment("dada-cifar10")(images).shape
@@ -128,7 +128,7 @@ class LearnedAugment(v2.Transform):
 
         Passing the result to ``transform`` replays the draw on any input of the same shape.
 
-        Example:
+        Examples:
             >>> augment = LearnedAugment("dada-cifar10")
             >>> images = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8)
             >>> params = augment.make_params([images])
@@ -153,7 +153,7 @@ class LearnedAugment(v2.Transform):
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         """Apply a plan to one image or target; nothing is drawn.
 
-        Example:
+        Examples:
             >>> from learned_augment.builders import from_layers
             >>> augment = LearnedAugment(from_layers([[("Invert", 1.0, 0.0)]]))
             >>> image = torch.full((3, 1, 2), 55, dtype=torch.uint8)

@@ -284,12 +284,16 @@ def test_the_site_builds_without_a_warning(tmp_path):
     for package in ("mkdocs", "material", "mkdocstrings"):
         if find_spec(package) is None:
             pytest.skip(f"needs {package}, of the extra docs")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet"]
+    # With --quiet, --strict would not count the warnings.
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict"]
     done = subprocess.run(
         [*command, "--site-dir", tmp_path], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     assert "fonts.googleapis.com" not in (tmp_path / "index.html").read_text(encoding="utf-8")
+    for page in (tmp_path / "reference").rglob("*.html"):
+        # An example under another heading than "Examples:" is set as a quotation, not as code.
+        assert "<blockquote>" not in page.read_text(encoding="utf-8"), page
 
 
 def test_hashes_of_shipped_policies_are_stated():

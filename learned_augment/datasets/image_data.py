@@ -50,7 +50,7 @@ class ImageData:
     Raises:
         ValueError: If shapes, types or labels do not fit, or a class has no training image.
 
-    Example:
+    Examples:
         >>> images = torch.randint(256, (40, 3, 32, 32), dtype=torch.uint8)
         >>> labels = torch.arange(40) % 2
         >>> ImageData("pets", ("cat", "dog"), images[:30], labels[:30], images[30:], labels[30:])
@@ -125,7 +125,7 @@ class ImageData:
         Raises:
             ValueError: If `n` is out of range.
 
-        Example:
+        Examples:
             >>> from learned_augment.datasets.load import load_images
             >>> load_images("digits").subset(100)
             ImageData('digits', 10 classes, 100 training and 898 test images of 3 x 32 x 32)

@@ -71,7 +71,7 @@ def load_images(
         TypeError: If a data set has items of another form.
         ModuleNotFoundError: If scikit-learn (digits) or SciPy (SVHN) is missing.
 
-    Example:
+    Examples:
         >>> load_images("digits")
         ImageData('digits', 10 classes, 899 training and 898 test images of 3 x 32 x 32)
     """

@@ -48,7 +48,7 @@ def compare(
         FileNotFoundError: If the data are missing.
         KeyboardInterrupt: If interrupted before the first training has finished.
 
-    Example:
+    Examples:
         >>> result = compare(
         ...     "digits", ["none", "flip"], seeds=2, epochs=1, train_size=40, workers=1
         ... )

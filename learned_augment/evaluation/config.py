@@ -68,7 +68,7 @@ class CompareConfig:
         TypeError: If a field is of another type.
         ValueError: If it is out of range.
 
-    Example:
+    Examples:
         >>> config = CompareConfig(policies=["none", "trivialaugment"], epochs=10)
         >>> config.seeds, config.recipe.epochs, config.recipe.batch_size
         (5, 10, 64)

@@ -106,7 +106,7 @@ def named_policy(
         ValueError: If there is no such policy or base augmentation; the message lists them.
         TypeError: If `choice` is of another type.
 
-    Example:
+    Examples:
         >>> named = named_policy("crop-flip+randaugment-1-5")
         >>> named.placement, [policy.name for policy in named.policies]
         ('after crop-flip', ['crop-flip', 'randaugment'])

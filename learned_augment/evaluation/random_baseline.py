@@ -42,7 +42,7 @@ def random_baseline(policy: Policy, seed: int = 0) -> Policy:
     Raises:
         ValueError: If the policy names no search space.
 
-    Example:
+    Examples:
         >>> from learned_augment import Policy
         >>> random_baseline(Policy.load("dada-cifar10"), seed=1).name
         'random:dada-cifar10'

@@ -42,7 +42,7 @@ class Run:
         losses: Mean training loss of every epoch, None where it is not finite.
         accuracies: (epoch, accuracy in percent) of every tested epoch.
 
-    Example:
+    Examples:
         >>> run = Run("flip", seed=0, accuracy=91.5, loss=0.3)
         >>> Run.from_data(asdict(run)) == run
         True
@@ -99,7 +99,7 @@ class ComparisonResult:
             seed 0.
         interest: The difference in points that the seeds should be enough to show.
 
-    Example:
+    Examples:
         >>> from learned_augment import compare
         >>> result = compare(
         ...     "digits", ["none", "flip"], seeds=2, epochs=1, train_size=40, workers=1
@@ -138,7 +138,7 @@ class ComparisonResult:
         The interval covers the randomness of seeds, not of test images. None means that fewer
         than two seeds of both policies have finished.
 
-        Example:
+        Examples:
             >>> runs = [Run("none", 0, 90.0, loss=0.3), Run("none", 1, 91.0, loss=0.3)]
             >>> runs += [Run("flip", 0, 91.5, loss=0.3), Run("flip", 1, 92.5, loss=0.3)]
             >>> placed, settings = {"none": "nothing", "flip": "flip only"}, {"test_images": 400}
@@ -281,7 +281,7 @@ class ComparisonResult:
             ValueError: If the file holds no such document.
             OSError: If it cannot be read.
 
-        Example:
+        Examples:
             >>> from learned_augment import compare
             >>> result = compare(
             ...     "digits", ["none", "flip"], seeds=2, epochs=1, train_size=40, workers=1

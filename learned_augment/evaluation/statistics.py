@@ -30,7 +30,7 @@ class Difference(NamedTuple):
         high: Upper end of the interval.
         pairs: Number of pairs.
 
-    Example:
+    Examples:
         >>> found = paired_difference([91.0, 92.5, 93.0, 92.0], [90.0, 90.5, 92.0, 91.0])
         >>> found.mean, found.pairs
         (1.25, 4)
@@ -68,7 +68,7 @@ def paired_difference(
     Raises:
         ValueError: If there are fewer than two pairs, or the lengths differ.
 
-    Example:
+    Examples:
         >>> found = paired_difference([91.0, 92.5, 93.0], [90.0, 90.5, 92.0])
         >>> print(f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]")
         1.33 [-0.10, 2.77]
@@ -90,7 +90,7 @@ def paired_difference(
 def percent_fewer(logarithm: float) -> float:
     """Return by how many percent a quantity is smaller whose logarithm is smaller by so much.
 
-    Example:
+    Examples:
         >>> round(percent_fewer(math.log(2)), 6)  # half as many
         50.0
         >>> round(percent_fewer(-math.log(2)), 6)  # twice as many
@@ -131,7 +131,7 @@ def pairs_needed(difference: float, deviation: float) -> int:
     Raises:
         ValueError: If `difference` is not above 0 or `deviation` is negative.
 
-    Example:
+    Examples:
         >>> pairs_needed(difference=1.0, deviation=0.9)
         9
     """

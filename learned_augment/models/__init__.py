@@ -47,7 +47,7 @@ def build_network(network: NetworkChoice, num_classes: int) -> nn.Module:
         ValueError: If no network has this name.
         TypeError: If `network` is of another kind, or a factory returned no module.
 
-    Example:
+    Examples:
         >>> build_network("small-cnn", num_classes=5)[-1]
         Linear(in_features=96, out_features=5, bias=True)
         >>> build_network(lambda num_classes: nn.Linear(8, num_classes), num_classes=5)

@@ -11,7 +11,7 @@ __all__ = ["bottleneck_resnet", "resnet50"]
 def resnet50(num_classes: int) -> nn.Module:
     """Build torchvision's ResNet-50, untrained, without in-place activations.
 
-    Example:
+    Examples:
         >>> resnet50(num_classes=10).fc
         Linear(in_features=2048, out_features=10, bias=True)
     """

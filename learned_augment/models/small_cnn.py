@@ -20,7 +20,7 @@ def small_cnn(num_classes: int, channels: int = 3) -> nn.Module:
         num_classes: Length of a row of logits.
         channels: Channels of the images.
 
-    Example:
+    Examples:
         >>> import torch
         >>> small_cnn(num_classes=10)(torch.rand(4, 3, 32, 32)).shape
         torch.Size([4, 10])

@@ -33,7 +33,7 @@ class _WideBlock(nn.Module):
 class WideResNet(nn.Module):
     """Wide-ResNet of three stages of pre-activation blocks; see `wide_resnet`.
 
-    Example:
+    Examples:
         >>> network = WideResNet(16, 1, num_classes=10, channels=1, conv_bias=False)
         >>> network(torch.rand(4, 1, 28, 28)).shape
         torch.Size([4, 10])
@@ -84,7 +84,7 @@ def wide_resnet(
 
     Zagoruyko and Komodakis, Wide Residual Networks, arXiv:1605.07146.
 
-    Example:
+    Examples:
         >>> network = wide_resnet(40, 2, num_classes=10)
         >>> sum(weight.numel() for weight in network.parameters())
         2246474

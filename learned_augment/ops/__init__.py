@@ -35,7 +35,7 @@ def register_op(op: Op) -> Op:
     Raises:
         ValueError: If another op has this name.
 
-    Example:
+    Examples:
         >>> from learned_augment.ops import OPS, Op, Pointwise, register_op
         >>> darker = Pointwise(lambda value, level, statistics: level // 2 + 0 * value)
         >>> _ = register_op(Op("Darker", "", 0.0, 0.0, None, darker))

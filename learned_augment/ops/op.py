@@ -33,7 +33,7 @@ class Opcode(IntEnum):
     runs definitions. ``AFFINE`` and ``ERASE`` ops are compiled from their definitions. ``TABLE``
     maps levels through a table that the op's definition has filled.
 
-    Example:
+    Examples:
         >>> from learned_augment.ops import OPS
         >>> [OPS[name].opcode.name for name in ("Rotate", "Cutout", "ResizedCrop")]
         ['AFFINE', 'ERASE', 'DEFINITION']
@@ -67,7 +67,7 @@ class Geometric:
         fill: What shows where the input ends: the caller's ``fill``, or the papers' gray.
         kornia: Name of the Kornia function that moves the pixels of floats.
 
-    Example:
+    Examples:
         >>> left = Geometric(lambda value, noise, width, height: (1, 0, value * width, 0, 1, 0))
         >>> left.matrix(0.25, (0, 0, 0, 0), 32, 32)  # pixel (x, y) reads (x + 8, y)
         (1, 0, 8.0, 0, 1, 0)
@@ -94,7 +94,7 @@ class Pointwise:
         pil: The op on one RGB or L image by PIL's own call: (image, value) -> image. Without one,
             PIL images go through ``level``.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> lighter = Pointwise(lambda value, level, statistics: (level + value).clip(0, 255))
         >>> lighter.level(20, np.array([0, 100, 250]), None).tolist()
@@ -118,7 +118,7 @@ class Blend:
         kornia: Name of the Kornia function that ``floats`` calls.
         pil: The degenerate image by PIL's own call: (image) -> image of the same mode.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> fade = Blend(lambda image: 0 * image + 128)  # value 0 is gray, value 1 the image
         >>> fade.degenerate(np.array([[[0, 100, 250]]])).tolist()
@@ -141,7 +141,7 @@ class Erase:
             shorter side of the image, or the output size that the caller asked for.
         kornia: Name of the Kornia function that finds the rectangle's pixels for floats.
 
-    Example:
+    Examples:
         >>> edge = Erase(lambda value, noise, width, height, side: (0, 0, value * side, height))
         >>> edge.box(0.25, (0, 0, 0, 0), 48, 32, 32)  # a quarter of the side, at the left
         (0, 0, 8.0, 32)
@@ -160,7 +160,7 @@ class Resample:
             excluded. ``aspect`` is the output's width over its height.
         kornia: Empty: floats are resized with PIL's weights, see the documentation's page on ops.
 
-    Example:
+    Examples:
         >>> half = Resample(lambda value, noise, width, height, aspect: (0, 0, width // 2, height))
         >>> half.box(0.5, (0, 0, 0, 0), 48, 32, 1.0)  # the left half
         (0, 0, 24, 32)
@@ -190,7 +190,7 @@ class Op:
         random: Whether the plan's noise matters, because the op chooses a place.
         opcode: Which compiled arithmetic runs it.
 
-    Example:
+    Examples:
         >>> from learned_augment.ops import OPS
         >>> rotate = OPS["Rotate"]
         >>> rotate.unit, rotate.low, rotate.high, rotate.family

@@ -28,7 +28,7 @@ class Effect:
         high: Upper end of the 95 % interval.
         trials: Number of trainings that used the op at this value.
 
-    Example:
+    Examples:
         >>> effect = Effect("Rotate", 8.0, 0.9, standard_error=0.2, low=0.5, high=1.3, trials=18)
         >>> effect.label, effect.outcome
         ('Rotate 8', 'helps')
@@ -65,7 +65,7 @@ class Effects:
         trainings: Number of trainings of the whole experiment.
         settings: What was trained, plain JSON data.
 
-    Example:
+    Examples:
         >>> row = {"op": "Flip", "value": 0.5, "effect": -3.1, "standard_error": 0.4}
         >>> row |= {"low": -3.9, "high": -2.3, "trials": 18}
         >>> data = {"target": "accuracy", "unit": "points", "rows": [row], "trainings": 60}
@@ -128,7 +128,7 @@ def policy_effects(policy: Policy) -> Effects | None:
     Raises:
         ValueError: If ``policy.about["effects"]`` is not of the form that `Effects` reads.
 
-    Example:
+    Examples:
         >>> row = {"op": "Flip", "value": 0.5, "effect": -3.1, "standard_error": 0.4}
         >>> row |= {"low": -3.9, "high": -2.3, "trials": 18}
         >>> data = {"target": "accuracy", "unit": "points", "rows": [row], "trainings": 60}
@@ -149,7 +149,7 @@ def effects_sentences(effects: Effects, count: int = 5) -> list[str]:
         effects: The measured effects.
         count: Most sentences about good ops, and most about bad ops.
 
-    Example:
+    Examples:
         >>> row = {"op": "Flip", "value": 0.5, "effect": -3.1, "standard_error": 0.4}
         >>> row |= {"low": -3.9, "high": -2.3, "trials": 18}
         >>> data = {"target": "accuracy", "unit": "points", "rows": [row], "trainings": 60}
@@ -178,7 +178,7 @@ def _sentence(row: Effect, unit: str) -> str:
 def signed(number: float, unit: str) -> str:
     """Return an effect as text: with its sign, and as many digits as suit its unit.
 
-    Example:
+    Examples:
         >>> signed(0.94, "points"), signed(-12.3, "%")
         ('+0.9', '-12')
     """

@@ -82,7 +82,7 @@ def write_report(source: str | Path, out: str | Path) -> Path:
         ValueError: If the source is none of these, or the page cannot be written there.
         ModuleNotFoundError: If matplotlib is not installed.
 
-    Example:
+    Examples:
         >>> write_report("dada-cifar10", "dada.html").name
         'dada.html'
     """
@@ -108,7 +108,7 @@ def policy_page(policy: Policy, source: str | None = None) -> str:
         ValueError: If ``policy.about["effects"]`` is not of the form that `Effects` reads.
         ModuleNotFoundError: If matplotlib is not installed.
 
-    Example:
+    Examples:
         >>> from learned_augment.builders import from_layers
         >>> page = policy_page(from_layers([[("Rotate", 1.0, 20.0)]], {"name": "turn"}))
         >>> "<title>Policy turn" in page
@@ -143,7 +143,7 @@ def result_page(result: ComparisonResult, source: str = "result.json") -> str:
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
 
-    Example:
+    Examples:
         >>> from learned_augment import compare
         >>> result = compare(
         ...     "digits", ["none", "flip"], seeds=2, epochs=1, train_size=40, workers=1

@@ -142,7 +142,7 @@ def policy_figure(policy: Policy, width: float = WIDE) -> "Figure":
         ModuleNotFoundError: If matplotlib is not installed.
         ValueError: If ``policy.about["effects"]`` is not of the form that `Effects` reads.
 
-    Example:
+    Examples:
         >>> figure = policy_figure(Policy.load("dada-cifar10"))
         >>> save_figure(figure, "policy.png").name
         'policy.png'
@@ -175,7 +175,7 @@ def effects_figure(effects: Effects, width: float = WIDE) -> "Figure":
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
 
-    Example:
+    Examples:
         >>> row = {"op": "Rotate", "value": 8.0, "effect": 0.9, "standard_error": 0.2}
         >>> row |= {"low": 0.5, "high": 1.3, "trials": 18}
         >>> data = {"target": "accuracy", "unit": "points", "rows": [row], "trainings": 60}
@@ -203,7 +203,7 @@ def intervals_figure(
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
 
-    Example:
+    Examples:
         >>> rows = [Interval("flip", 0.8, 0.2, 1.4), Interval("cutout", -0.1, -0.6, 0.4)]
         >>> figure = intervals_figure(rows, "accuracy less that of none, points")
         >>> save_figure(figure, "differences.png").name
@@ -225,7 +225,7 @@ def ops_figure(ops: Mapping[str, Sequence[float]], width: float = WIDE) -> "Figu
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
 
-    Example:
+    Examples:
         >>> figure = ops_figure({"Rotate": [0.7, 0.2], "Flip": [0.3, 0.8]})  # two layers
         >>> save_figure(figure, "ops.png").name
         'ops.png'
@@ -251,7 +251,7 @@ def curves_figure(
     Raises:
         ModuleNotFoundError: If matplotlib is not installed.
 
-    Example:
+    Examples:
         >>> curves = {"none": [[(1, 60.0), (2, 70.0)]], "flip": [[(1, 62.0), (2, 75.0)]]}  # a seed
         >>> figure = curves_figure(curves, "none", "test accuracy, %")
         >>> [panel.get_title(loc="left") for panel in figure.axes]
@@ -292,7 +292,7 @@ def save_figure(figure: "Figure", path: str | Path) -> Path:
     Raises:
         ValueError: As ``check_figure_path``, or if its folder does not exist.
 
-    Example:
+    Examples:
         >>> figure = ops_figure({"Rotate": [0.7], "Flip": [0.3]})
         >>> save_figure(figure, "ops.pdf").name
         'ops.pdf'

@@ -64,7 +64,7 @@ def policy_data(policy: Policy) -> dict[str, Any]:
     probability in each layer (the mean over sub-policies) and ``per_image``, the mean number of
     times that an image gets it.
 
-    Example:
+    Examples:
         >>> data = policy_data(Policy.load("dada-cifar10"))
         >>> len(data["sub_policies"]), data["ops"]["Rotate"]["unit"]
         (25, 'degrees, counter-clockwise')
@@ -99,7 +99,7 @@ def policy_text(policy: Policy) -> str:
     Raises:
         ValueError: If ``policy.about["effects"]`` is not of the form that `Effects` reads.
 
-    Example:
+    Examples:
         >>> print(policy_text(Policy.load("dada-cifar10")).splitlines()[0])
         dada-cifar10: DADA, for CIFAR-10, images of 32 pixels, 25 sub-policies of 2 layers
     """
@@ -114,7 +114,7 @@ def policy_text(policy: Policy) -> str:
 def policy_summary(policy: Policy) -> list[str]:
     """Return a policy in a few sentences: origin, mean number of ops, likeliest ops, placement.
 
-    Example:
+    Examples:
         >>> from learned_augment.builders import from_layers
         >>> turn = from_layers([[("Rotate", 1.0, 20.0)]], {"name": "turn", "placement": "after"})
         >>> for sentence in policy_summary(turn):

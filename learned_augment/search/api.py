@@ -102,7 +102,7 @@ def search(
         FileNotFoundError: If the data are missing.
         ArithmeticError: If the loss is no longer finite; the last good checkpoint is kept.
 
-    Example:
+    Examples:
         >>> policy = search("digits", method="dada", epochs=1, progress=False)
         >>> policy.name
         'dada-digits'
@@ -141,7 +141,7 @@ def prepare(
 
     Arguments and errors are those of `search`; outputs are not checked.
 
-    Example:
+    Examples:
         >>> prepared = prepare("digits", method="dada", reduce=60, epochs=2)
         >>> len(prepared.split.train_labels), len(prepared.split.val_labels)
         (30, 30)
@@ -164,7 +164,7 @@ def estimate(
 
     Arguments and errors are those of `search`; nothing is written.
 
-    Example:
+    Examples:
         >>> estimate("digits", epochs=1).steps > 0
         True
     """

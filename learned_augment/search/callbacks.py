@@ -26,7 +26,7 @@ class SearchReport(StepReport):
     Attributes:
         policy: Returns the best policy so far.
 
-    Example:
+    Examples:
         >>> from learned_augment import search
         >>> def show(report):
         ...     print(f"step {report.step} of {report.steps}: {report.policy().depth} layers")

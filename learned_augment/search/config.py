@@ -61,7 +61,7 @@ class SearchConfig:
         ValueError: If a value is out of range, or two outputs have one path.
         TypeError: If a value is of another type.
 
-    Example:
+    Examples:
         >>> config = SearchConfig(method="dada", epochs=5, exclude=["Invert"])
         >>> preset, settings = config.for_data("digits", mirrors=False)
         >>> preset, settings.model, settings.epochs, settings.exclude
@@ -122,7 +122,7 @@ class SearchConfig:
         Raises:
             TypeError: If there is no such setting; the message lists the settings.
 
-        Example:
+        Examples:
             >>> SearchConfig.of(SearchConfig(method="deepaa"), {"seed": 1}).method
             'deepaa'
         """

@@ -24,7 +24,7 @@ class Phase(NamedTuple):
         memory: The most bytes that tensors take at once beyond the images of the split.
         passes: Images that a step sends through the network, by purpose; empty if not counted.
 
-    Example:
+    Examples:
         >>> phase = Phase("policy", 100, 0.5, 2**20, {"training": 64, "validation": 32})
         >>> phase.images, phase.steps * phase.seconds
         (96, 50.0)
@@ -72,7 +72,7 @@ class CostEstimate(NamedTuple):
         phases: Steps that cost the same, in order.
         skipped: Files left out because they could not be read.
 
-    Example:
+    Examples:
         >>> from learned_augment.search import estimate
         >>> cost = estimate("digits", method="dada", reduce=60, epochs=2)
         >>> cost.train_images, cost.val_images, cost.image_shape, cost.steps

@@ -24,7 +24,7 @@ def peak_bytes(work: Callable[[], object], *existing: object) -> int:
         existing: Tensors that exist before, or objects that refer to some through attributes,
             mappings and sequences, at any depth.
 
-    Example:
+    Examples:
         >>> import torch
         >>> kept = {"a": torch.zeros(10)}
         >>> peak_bytes(lambda: (kept["a"] + 1) * 2, kept)

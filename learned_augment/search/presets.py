@@ -34,7 +34,7 @@ class MethodSettings:
     Raises:
         ValueError: If a number is out of range.
 
-    Example:
+    Examples:
         >>> from dataclasses import replace
         >>> settings = replace(PRESETS["quick"], epochs=10)
         >>> settings.model, settings.epochs, settings.batch_size, settings.base

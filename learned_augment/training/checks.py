@@ -20,7 +20,7 @@ def find_device(device: str | torch.device | None) -> torch.device:
     Raises:
         ValueError: If there is no such device here.
 
-    Example:
+    Examples:
         >>> find_device("cpu")
         device(type='cpu')
     """
@@ -44,7 +44,7 @@ def check_network(network: NetworkChoice, data: ImageData, device: torch.device)
         ValueError: If the network does not turn the images into one logit per class, has no weight
             to train, or has weights that are not initialized.
 
-    Example:
+    Examples:
         >>> from learned_augment.datasets.load import load_images
         >>> data, cpu = load_images("digits"), torch.device("cpu")
         >>> check_network("small-cnn", data, cpu)

@@ -29,7 +29,7 @@ class Recipe:
     Raises:
         ValueError: If a setting is out of range.
 
-    Example:
+    Examples:
         >>> recipe = Recipe(epochs=10, learning_rate=0.2, test_every=5)
         >>> [round(recipe.rate(progress), 3) for progress in (0.05, 0.1, 0.5, 1.0)]
         [0.099, 0.195, 0.1, 0.0]

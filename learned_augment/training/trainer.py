@@ -32,7 +32,7 @@ class Trained(NamedTuple):
         losses: Mean training loss of every epoch.
         accuracies: (epoch, test accuracy) of every tested epoch; epochs count from 1.
 
-    Example:
+    Examples:
         >>> curve = ((1, 90.5), (2, 92.0), (3, 91.5))
         >>> trained = Trained(91.5, 92.0, 0.3, losses=(0.9, 0.5, 0.3), accuracies=curve)
         >>> trained.accuracy, trained.best  # the best epoch was chosen by the test images
@@ -69,7 +69,7 @@ def train_network(
         device: Where to train.
         on_epoch: Called with the number of each finished epoch, from 1.
 
-    Example:
+    Examples:
         >>> from learned_augment.datasets.load import load_images
         >>> data, policy = load_images("digits").subset(60), Policy.load("dada-cifar10")
         >>> recipe, cpu = Recipe(epochs=2, batch_size=20), torch.device("cpu")
@@ -108,7 +108,7 @@ class Trainer:
         losses: Mean training loss of each finished epoch.
         accuracies: (epoch, test accuracy in percent) of each test.
 
-    Example:
+    Examples:
         >>> from learned_augment.datasets.load import load_images
         >>> data, recipe = load_images("digits").subset(60), Recipe(epochs=1, batch_size=20)
         >>> trainer = Trainer(data, [], "small-cnn", recipe, seed=0, device=torch.device("cpu"))

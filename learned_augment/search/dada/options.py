@@ -60,7 +60,7 @@ class DADAOptions(Options):
     Raises:
         ValueError: If a value is not among those named, or options contradict each other.
 
-    Example:
+    Examples:
         >>> given = {"estimator": "relax", "keep": 10}  # search(..., method="dada", options=given)
         >>> options = DADAOptions.read(given)
         >>> options.estimator, options.keep, options.magnitude
@@ -119,7 +119,7 @@ class DADAOptions(Options):
     def rate(self, steps: int) -> float:
         """Return Adam's learning rate in a search of ``steps`` steps.
 
-        Example:
+        Examples:
             >>> DADAOptions().rate(steps=100), DADAOptions().rate(steps=400)
             (0.03, 0.015)
         """

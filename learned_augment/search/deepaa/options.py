@@ -58,7 +58,7 @@ class DeepAAOptions(Options):
         ValueError: If a value is out of range, options contradict each other, or the network's file
             cannot be written.
 
-    Example:
+    Examples:
         >>> given = {"depth": "auto", "pairs": 8}  # search(..., method="deepaa", options=given)
         >>> options = DeepAAOptions.read(given)
         >>> options.most_layers, options.pairs, options.rewards

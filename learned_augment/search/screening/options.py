@@ -25,7 +25,7 @@ class ScreeningOptions(Options):
     Raises:
         ValueError: If a number is out of range.
 
-    Example:
+    Examples:
         >>> given = {"designs": 24, "fraction": 0.5}  # search(..., options=given)
         >>> options = ScreeningOptions.read(given)
         >>> options.designs, options.fraction, options.refinements
