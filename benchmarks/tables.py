@@ -194,6 +194,13 @@ _SCREENED = {
     "cifar4000": "CIFAR-10, 4,000, 30 epochs",
     "cifar4000-60": "CIFAR-10, 4,000, 60 epochs",
 }
+_SCREENED_AGAIN = (
+    "cifar1000-seed-1",
+    "cifar1000-seed-2",
+    "cifar1000-wrn-40-2",
+    "cifar4000-60-wrn-16-1",
+)
+"""Other seeds of the search, and other networks of the comparison."""
 _USUAL = {
     "none": "none",
     "crop-flip": "crop and flip",
@@ -654,7 +661,7 @@ TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "screening-short": ("screening-digits", screening_short),
     **{
         f"screening-{name}": (f"screening-{name}", screening)
-        for name in (*_SCREENED, "cifar1000-seed-1", "cifar1000-seed-2", "cifar1000-wrn-40-2")
+        for name in (*_SCREENED, *_SCREENED_AGAIN)
     },
     **{
         f"truth-{name}": (f"truth-{name}", truth)
