@@ -1,4 +1,4 @@
-"""Shared pictures, runs on several processes and the one table of tolerances."""
+"""Shared pictures, what two processes found and the one table of tolerances."""
 
 import os
 import signal
@@ -61,17 +61,25 @@ def save_photos(folder, count):
             to_pil_image(pixels).save(folder / label / f"{index}.png")
 
 
-def run_on(processes, script, folder):
-    """Run a script, which may import tests, and return the new folder that it is given to fill."""
-    folder.mkdir()
-    path = folder / "script.py"
-    path.write_text(script)
-    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    result = subprocess.run(
-        [sys.executable, *(launch if processes > 1 else []), str(path), str(folder)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
+@pytest.fixture(scope="session")
+def from_two_processes(tmp_path_factory):
+    """The folder that ``two_processes.py`` fills: once a run of the tests, on all its workers."""
+    from filelock import FileLock  # torch needs it
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "two-processes"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+            paths = {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+            done = subprocess.run(
+                [sys.executable, *launch, "--module", "tests.two_processes", str(folder)],
+                env={**os.environ, **paths},
+                capture_output=True,
+                text=True,
+            )
+            (folder / "error").write_text(done.stderr[-3000:] if done.returncode else "")
+    error = (folder / "error").read_text()
+    assert not error, error
     return folder

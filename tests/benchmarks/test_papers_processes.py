@@ -1,4 +1,4 @@
-"""One training on two processes; one run for all tests, since it starts Python thrice."""
+"""One training on two processes."""
 
 import pytest
 import torch
@@ -6,25 +6,13 @@ from torch import nn
 
 from benchmarks.papers.recipe import PaperRecipe
 from benchmarks.papers.trainer import PaperTrainer
+from learned_augment.runtime.distributed import init_processes, rank
 from learned_augment.runtime.rng import isolated
 from tests.benchmarks.test_papers_resume import FEEDS, Restless
-from tests.conftest import run_on
 from tests.training.test_training import CPU, made_data
 
 # Sums over processes are added up in another order, and nine steps enlarge the difference.
 TOLERANCE = 1e-5
-
-SCRIPT = """
-import sys
-import torch
-from tests.benchmarks.test_papers_processes import all_trained
-from tests.training.test_training import CPU
-from learned_augment.runtime.distributed import init_processes, rank
-
-torch.set_num_threads(1)
-init_processes(CPU)
-torch.save(all_trained(), f"{sys.argv[1]}/{rank()}.pt")
-"""
 
 
 def steady(classes):
@@ -58,10 +46,16 @@ def all_trained():
     return found | restless
 
 
+def save_states(folder):
+    """Train on all processes; each saves what it has."""
+    init_processes(CPU)
+    torch.save(all_trained(), folder / f"{rank()}.pt")
+
+
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    folder = run_on(2, SCRIPT, tmp_path_factory.mktemp("processes") / "two")
-    return all_trained(), [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+def results(from_two_processes):
+    files = [from_two_processes / "papers" / f"{rank}.pt" for rank in range(2)]
+    return all_trained(), [torch.load(file) for file in files]
 
 
 @pytest.mark.parametrize("feed", ["memory", "workers"])

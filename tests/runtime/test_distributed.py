@@ -1,4 +1,4 @@
-"""A search on one process and on two, run once for all tests."""
+"""A search on one process and on two."""
 
 import json
 
@@ -16,23 +16,16 @@ from learned_augment.runtime.distributed import (
     world_size,
 )
 from learned_augment.search import search
-from tests.conftest import run_on
 from tests.search.test_methods import SMALL_DADA, images, smooth_network
 
 # Sums over processes are added up in another order; the policy's parameters differ by no more.
 TOLERANCE = 1e-4
 
 OPTIONS = [{}, {"magnitude": "none", "derivative": "exact"}, {"mode": "released"}]
-SCRIPT = """
-import sys
-from tests.runtime.test_distributed import save_policies
-save_policies(sys.argv[1])
-"""
 
 
 def save_policies(folder):
     """Search under each of ``OPTIONS``; every process saves what it found."""
-    torch.set_num_threads(1)
     given = {**SMALL_DADA, "model": smooth_network}
     for number, chosen in enumerate(OPTIONS):
         policy = search(images(), **given, options=chosen, device="cpu", progress=False)
@@ -40,10 +33,10 @@ def save_policies(folder):
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("processes")
+def results(tmp_path_factory, from_two_processes):
+    folder = tmp_path_factory.mktemp("one")
     save_policies(folder)
-    return folder, run_on(2, SCRIPT, folder / "two")
+    return folder, from_two_processes / "dada"
 
 
 @pytest.mark.parametrize("number", range(3))

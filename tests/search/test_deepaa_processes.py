@@ -1,4 +1,4 @@
-"""A DeepAA search on one process and on two, run once for all tests."""
+"""A DeepAA search on one process and on two."""
 
 import pytest
 import torch
@@ -6,23 +6,15 @@ import torch
 from learned_augment import Policy
 from learned_augment.runtime.distributed import rank
 from learned_augment.search import search
-from tests.conftest import run_on
 from tests.search.test_deepaa import FORWARD, GRAM
 from tests.search.test_methods import SMALL, images, smooth_network
 
 # Gradients of the network are added up in another order; its layers differ by no more.
 TOLERANCE = 1e-4
 
-SCRIPT = """
-import sys
-from tests.search.test_deepaa_processes import save_policies
-save_policies(sys.argv[1])
-"""
-
 
 def save_policies(folder):
     """Search with both kinds of rewards; every process saves what it found."""
-    torch.set_num_threads(1)
     given = {**SMALL, "model": smooth_network}
     for name, chosen in {"gram": GRAM, "forward": FORWARD}.items():
         policy = search(
@@ -32,10 +24,10 @@ def save_policies(folder):
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("processes")
+def results(tmp_path_factory, from_two_processes):
+    folder = tmp_path_factory.mktemp("one")
     save_policies(folder)
-    return folder, run_on(2, SCRIPT, folder / "two")
+    return folder, from_two_processes / "deepaa"
 
 
 @pytest.mark.parametrize("rewards", ["gram", "forward"])
