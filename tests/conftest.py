@@ -1,4 +1,4 @@
-"""Shared pictures, what two processes found and the one table of tolerances."""
+"""Shared pictures, results of other processes and the one table of tolerances."""
 
 import os
 import signal
@@ -63,19 +63,30 @@ def save_photos(folder, count):
 
 @pytest.fixture(scope="session")
 def from_two_processes(tmp_path_factory):
-    """The folder that ``two_processes.py`` fills: once a run of the tests, on all its workers."""
+    """The folder that two processes of torchrun fill, see ``two_processes.py``."""
+    launch = ("torch.distributed.run", "--standalone", "--nproc-per-node=2", "--module")
+    return filled_once(tmp_path_factory, *launch, "tests.two_processes")
+
+
+@pytest.fixture(scope="session")
+def from_fresh_process(tmp_path_factory):
+    """The folder that a process which has loaded nothing yet fills, see ``fresh_process.py``."""
+    return filled_once(tmp_path_factory, "tests.fresh_process", PYTHONHASHSEED="5")
+
+
+def filled_once(tmp_path_factory, *module, **environment):
+    """Return the folder that a module fills; it runs once for all tests on all workers of xdist."""
     from filelock import FileLock  # torch needs it
 
     base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "two-processes"
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / module[-1]
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
             folder.mkdir()
-            launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-            paths = {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+            environment |= {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
             done = subprocess.run(
-                [sys.executable, *launch, "--module", "tests.two_processes", str(folder)],
-                env={**os.environ, **paths},
+                [sys.executable, "-m", *module, str(folder)],
+                env={**os.environ, **environment},
                 capture_output=True,
                 text=True,
             )

@@ -6,7 +6,6 @@ Nothing reaches for a network that was not asked to.
 import os
 import random
 import signal
-import subprocess
 import sys
 import warnings
 from contextlib import ExitStack, contextmanager
@@ -180,64 +179,9 @@ def test_a_network_that_python_and_numpy_initialize_is_seeded_too():
         assert searched("dada", model=random_network) == first
 
 
-WITHOUT_NETWORK = """
-import sys
-
-blocked = ("socket.connect", "socket.getaddrinfo", "socket.gethostby", "socket.send", "socket.bind",
-           "urllib.", "http.client.")
-seen = []
-
-def guard(event, args):
-    if event.startswith(blocked):
-        seen.append(event)
-        raise PermissionError(f"no network here: {event}")
-
-sys.addaudithook(guard)
-import socket
-
-try:
-    socket.create_connection(("127.0.0.1", 9), timeout=1)
-except PermissionError:
-    seen.clear()
-else:
-    sys.exit("the guard let a connection pass")
-
-import numpy as np
-import torch
-from PIL import Image
-
-import learned_augment
-from tests.test_isolation import WORK
-
-level = torch.randint(256, (4, 3, 16, 16), dtype=torch.uint8)
-for name in learned_augment.list_policies():
-    augment = learned_augment.LearnedAugment(name)
-    augment(Image.fromarray(np.zeros((16, 16, 3), np.uint8)))
-    augment(level)
-    augment(level / 255)
-for name, work in WORK.items():
-    found = work()
-    if name == "compare":
-        open(f"{sys.argv[1]}/compare.json", "w").write(found.to_json())
-    else:
-        found.save(f"{sys.argv[1]}/{name}.safetensors")
-assert not seen, seen
-"""
-
-
-def test_another_process_finds_the_same_without_a_network(tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(WITHOUT_NETWORK)
-    root = Path(__file__).parents[1]
-    given = {"PYTHONPATH": str(root), "PYTHONHASHSEED": "5", "OMP_NUM_THREADS": "1"}
-    ran = subprocess.run(
-        [sys.executable, script, tmp_path],
-        env={**os.environ, **given},
-        capture_output=True,
-        text=True,
-    )
-    assert ran.returncode == 0, ran.stderr[-3000:]
+def test_another_process_finds_the_same_without_a_network(from_fresh_process):
     for name in METHODS:
-        assert Policy.load(tmp_path / f"{name}.safetensors") == expected(name)
-    written = (tmp_path / "compare.json").read_text()
+        found = Policy.load(from_fresh_process / f"{name}.safetensors")
+        assert found == expected(name)
+    written = (from_fresh_process / "compare.json").read_text()
     assert ComparisonResult.from_json(written) == expected("compare")
