@@ -11,7 +11,7 @@ from learned_augment.search.deepaa.gram_rewards import Grams
 from learned_augment.search.deepaa.options import DeepAAOptions
 from learned_augment.search.deepaa.search import _CONVERGED
 from tests.search.test_deepaa import FORWARD, GRAM, STEADY, prepared, run
-from tests.search.test_methods import SMALL, images
+from tests.search.test_methods import ITS_OWN, SMALL, images
 
 
 def test_a_network_trained_by_another_recipe_is_refused(tmp_path):
@@ -104,5 +104,5 @@ def test_ctrl_c_in_the_last_step_does_not_count_as_interrupted():
         if report.step == report.steps:
             signal.raise_signal(signal.SIGINT)
 
-    policy = search(images(), **SMALL, callbacks=[stop], progress=False)
+    policy = search(images(), **SMALL, **ITS_OWN["screening"], callbacks=[stop], progress=False)
     assert "stopped" not in policy.about
