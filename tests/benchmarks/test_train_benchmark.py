@@ -21,21 +21,29 @@ from learned_augment.policy import Policy
 SMALL = replace(PRESETS["cifar10-wrn-16-1"], network="small-cnn")
 
 
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Images of three classes, in the folders of a training and a test part."""
+    place = tmp_path_factory.mktemp("photos")
+    generator = torch.Generator().manual_seed(0)
+    for part, count in (("train", 10), ("test", 4)):
+        for label, name in enumerate("abc"):
+            folder = place / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = torch.randint(0, 60, (32, 32, 3), generator=generator) + 80 * label
+                Image.fromarray(pixels.byte().numpy()).save(folder / f"{number}.png")
+    return place
+
+
 @pytest.fixture(autouse=True)
-def world(tmp_path, monkeypatch):
+def world(photos, tmp_path, monkeypatch):
     """Results, checkpoints and images in a folder of the test; small networks of both kinds."""
     monkeypatch.setattr(record, "RESULTS", tmp_path / "results")
     monkeypatch.setitem(PRESETS, "cifar10-small", SMALL)
     large = replace(PRESETS["imagenet-resnet50"], network="small-cnn")
     monkeypatch.setitem(PRESETS, "imagenet-small", large)
-    generator = torch.Generator().manual_seed(0)
-    for part, count in (("train", 10), ("test", 4)):
-        for label, name in enumerate("abc"):
-            folder = tmp_path / "data" / part / name
-            folder.mkdir(parents=True)
-            for number in range(count):
-                pixels = torch.randint(0, 60, (32, 32, 3), generator=generator) + 80 * label
-                Image.fromarray(pixels.byte().numpy()).save(folder / f"{number}.png")
+    shutil.copytree(photos, tmp_path / "data")
     return tmp_path
 
 
