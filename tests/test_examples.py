@@ -14,7 +14,10 @@ from tests.conftest import save_photos
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SCRIPTS = sorted(EXAMPLES.glob("*.py"))
-NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
+NOTEBOOKS = [
+    pytest.param(path, marks=pytest.mark.slow if path.name == "search.ipynb" else ())
+    for path in sorted(EXAMPLES.glob("*.ipynb"))
+]
 
 
 def load(name):
@@ -58,8 +61,8 @@ def test_a_made_image_becomes_a_grid(folder, capsys):
 
 # Forking a process with threads warns from Python 3.12 on.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("method", [None, "fork"])
-def test_training_with_the_swap(method, capsys):
+@pytest.mark.parametrize("method", [None, "fork", "spawn"])
+def test_training_with_workers_of_either_start_method(method, capsys):
     if method == "fork" and sys.platform == "win32":
         pytest.skip("Windows has no fork")
     workers = ["1", "--start-method", method] if method else ["0"]
@@ -67,7 +70,8 @@ def test_training_with_the_swap(method, capsys):
     assert "test images" in capsys.readouterr().out
 
 
-def test_training_with_a_spawned_worker_which_loads_the_script_again():
+@pytest.mark.slow
+def test_a_spawned_worker_may_load_the_script_again():
     options = ["--workers", "1", "--start-method", "spawn"]
     command = [sys.executable, EXAMPLES / "train_cifar.py", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -467,7 +467,10 @@ class Same(Dataset):
         return self.transform(self.image)
 
 
-@pytest.mark.parametrize(("context", "generator"), [("fork", None), ("fork", 5), ("spawn", 5)])
+@pytest.mark.parametrize(
+    ("context", "generator"),
+    [("fork", None), ("fork", 5), pytest.param("spawn", 5, marks=pytest.mark.slow)],
+)
 def test_workers_draw_differently_and_repeatably(generator, context):
     def run():
         own = None if generator is None else torch.Generator().manual_seed(generator)

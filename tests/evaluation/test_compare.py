@@ -607,6 +607,7 @@ def test_by_default_a_script_needs_no_main_line(tmp_path):
     assert (done.stdout, done.returncode) == ("run\n4\n", 0), done.stderr
 
 
+@pytest.mark.slow
 def test_with_workers_a_script_without_the_main_line_ends_with_a_sentence(tmp_path):
     path = tmp_path / "script.py"
     path.write_text(

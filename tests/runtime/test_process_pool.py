@@ -22,6 +22,8 @@ def report(number):
 def broken(number):
     if number == 1:
         raise ArithmeticError(f"job {number}")
+    if number == 13:
+        os._exit(1)
     return number
 
 
@@ -65,13 +67,15 @@ def test_jobs_run_elsewhere_with_one_thread_until_the_caller_leaves():
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_an_error_in_a_job_is_raised_here_says_where_and_leaves_the_workers():
+def test_an_error_in_a_job_is_raised_here_and_leaves_the_workers_until_one_ends():
     with Workers(broken, 1) as workers:
         assert dict(workers.run([(0,), (2,)])) == {0: 0, 1: 2}
         with pytest.raises(ArithmeticError, match="job 1") as caught:
             list(workers.run([(1,)]))
         assert "in broken" in str(caught.value.__cause__)
         assert dict(workers.run([(5,)])) == {0: 5}
+        with pytest.raises(RuntimeError, match=r"ended before its job did: .*__main__"):
+            list(workers.run([(13,)]))
 
 
 @pytest.mark.slow
