@@ -683,7 +683,8 @@ TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
 def measured(result: Result) -> str:
     """Return where, when and how a result was measured."""
     machine, versions = result["machine"], result["versions"]
-    place = f"{machine['cpu']}, {machine['cores']} cores, {machine['gpu'] or 'no GPU'}"
+    cores = "1 core" if machine["cores"] == 1 else f"{machine['cores']} cores"
+    place = f"{machine['cpu']}, {cores}, {machine['gpu'] or 'no GPU'}"
     software = ", ".join(f"{name} {versions[name]}" for name in ("torch", "pillow"))
     return f"{result['date']}, {place}, {software}: `{result['command']}`."
 
