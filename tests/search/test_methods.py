@@ -55,7 +55,7 @@ SMALL_DADA = {"method": "dada", **SMALL}
 ITS_OWN = {
     "dada": {},
     "deepaa": {"model": partial(network, dropout=0.0), "options": {"steps": 2, "depth": 2}},
-    "screening": {"options": {"designs": 4, "refinements": 1, "workers": 1}},
+    "screening": {"options": {"designs": 4, "refinements": 1, "finals": 1, "workers": 1}},
 }
 
 

@@ -7,7 +7,7 @@ from tests.search.test_methods import ITS_OWN, SMALL, images
 from tests.training.test_training import linear
 
 # An odd number of trials: the last round leaves a process without one.
-OPTIONS = {**ITS_OWN["screening"]["options"], "designs": 5, "finals": 1}
+OPTIONS = {**ITS_OWN["screening"]["options"], "designs": 5}
 
 
 def found(checkpoint=None, **changes):
