@@ -11,6 +11,9 @@ import pytest
 import torch
 from torchvision.transforms.v2.functional import to_pil_image
 
+from learned_augment import Policy
+from learned_augment.backends.dispatch import apply_batch
+
 # Mean differences in gray levels between float and uint8 backends on natural-looking
 # images: rounding for changed colors, bilinear against nearest for moved pixels.
 TOLERANCE = {"photometric": 1.0, "geometric": 5.0}
@@ -21,6 +24,21 @@ def pytest_configure(config):
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the number that a search takes
     # A shell that starts the tests in the background has them ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled(request):
+    """Let each worker of xdist compile another part of what Numba keeps on disk for all."""
+    worker = getattr(request.config, "workerinput", None)
+    if worker is None or len(request.session.items) < 1000:  # not for a few tests
+        return
+    parts = torch.uint8, torch.float64, torch.float32
+    for dtype in parts[int(worker["workerid"][2:]) :: worker["workercount"]]:
+        images = torch.zeros(1, 3, 2, 2, dtype=dtype)
+        images.requires_grad_(dtype.is_floating_point)
+        out = apply_batch(images, Policy.load("dada-cifar10").sample(1))
+        if out.requires_grad:
+            out.sum().backward()
 
 
 @pytest.fixture(autouse=True)
