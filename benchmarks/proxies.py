@@ -388,7 +388,12 @@ def score(name: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def export(names: list[str], folder: Path) -> Path:
     """Write results/proxies.json: of each proxy the score of most policies, here or there."""
     known = load_result("proxies")["rows"] if (RESULTS / "proxies.json").is_file() else []
-    scores = [row for name in names for row in score(name, _rows(name, folder))]
+    scores = [
+        row
+        for name in names
+        if (RESULTS / f"truth-{name}.json").is_file()
+        for row in score(name, list(read_rows(_file(name, folder))))
+    ]
     best: dict[tuple[str, str], dict[str, Any]] = {}
     for row in [*scores, *known]:
         key = (row["data"], row["proxy"])
@@ -399,8 +404,8 @@ def export(names: list[str], folder: Path) -> Path:
     return save_result("proxies", rows, seeds=[SEED], settings={"network": NETWORK})
 
 
-def _rows(name: str, folder: Path) -> list[dict[str, Any]]:
-    return list(read_rows(folder / f"proxies-{name}.jsonl"))
+def _file(name: str, folder: Path) -> Path:
+    return folder / f"proxies-{name}.jsonl"
 
 
 def main() -> None:
@@ -424,8 +429,8 @@ def main() -> None:
 
 def measure(bench: Bench, given: argparse.Namespace) -> None:
     """Run the proxies of one data set on the policies whose truth is known."""
-    path = given.rows / f"proxies-{bench.name}.jsonl"
-    done = {(row["policy"], row["name"]) for row in _rows(bench.name, given.rows)}
+    path = _file(bench.name, given.rows)
+    done = {(row["policy"], row["name"]) for row in read_rows(path)}
     side = bench.images.train_images.shape[-1]
     for policy in list(truth(bench.name))[: given.policies]:
         policies, _ = policies_and_seed(policy, 0, side)

@@ -60,15 +60,15 @@ def applied(candidates, image, probabilities):
 def by_autograd(method, pair, layers, probabilities):
     """The cosine of <v, G p>, and its gradient by p: one image at a time."""
     candidates, network = method.candidates, method.freeze().network
-    split, normalise = method.split, method.rewards.pairs.normalize
+    split, normalize = method.split, method.rewards.pairs.normalize
     image = split.train_images[pair.train_index][None]
     for layer in layers:
         image = applied(candidates, image, layer)
     every = torch.eye(len(candidates))
-    each = [normalise(applied(candidates, image, one)) for one in every]
+    each = [normalize(applied(candidates, image, one)) for one in every]
     each = torch.stack([loss_gradient(network, one, pair.label) for one in each])
     val_indices = split.val_labels == pair.label if pair.val_indices is None else pair.val_indices
-    v = loss_gradient(network, normalise(split.val_images[val_indices]), pair.label)
+    v = loss_gradient(network, normalize(split.val_images[val_indices]), pair.label)
     p = probabilities.clone().requires_grad_()
     g = p @ each
     cosine = g @ v / (g.norm() * v.norm())
@@ -155,7 +155,7 @@ def test_depth_auto_drops_the_layer_that_becomes_identity():
 @pytest.mark.parametrize("loud", [False, True], ids=["short", "clipped"])
 def test_the_network_is_trained_by_nesterovs_sgd_with_a_cosine_and_clipping(loud):
     network, images = STEADY(3), torch.randint(256, (12, 3, 16, 16)).to(torch.uint8)
-    labels, normalise = torch.arange(3).repeat(4), NetworkInput(images)
+    labels, normalize = torch.arange(3).repeat(4), NetworkInput(images)
     if loud:
         network[-1].weight.data *= 30
     preset = replace(
@@ -173,14 +173,14 @@ def test_the_network_is_trained_by_nesterovs_sgd_with_a_cosine_and_clipping(loud
     sgd = torch.optim.SGD(groups, lr=0.05, momentum=0.9, nesterov=True)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(sgd, 4, eta_min=1e-7)
     generator = torch.Generator().manual_seed(0)
-    training = Pretraining(network, images, labels, normalise, preset, generator)
+    training = Pretraining(network, images, labels, normalize, preset, generator)
     lengths = []
     for _ in range(4):
         training.step()
         sgd.zero_grad()
         # As published: the decay is a term of the loss, so clipping sees it.
         decay = sum(w.square().sum() for w in others) * 0.01 / 2
-        (F.cross_entropy(reference(normalise(images)), labels) + decay).backward()
+        (F.cross_entropy(reference(normalize(images)), labels) + decay).backward()
         lengths.append(torch.nn.utils.clip_grad_norm_(reference.parameters(), 5.0))
         sgd.step()
         cosine.step()

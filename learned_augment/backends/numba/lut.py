@@ -231,7 +231,9 @@ def _equalize_plane(counts: Counts, size: int, levels: Bytes) -> None:
 
 
 def _measuring(pixel: int) -> tuple[Callable[..., None], Callable[..., None]]:
-    """Return the tables of Equalize, and those of any op, for images of planes (1) or pixels (4).
+    """Return two functions that write tables: of Equalize, and of any op that needs statistics.
+
+    They take images that are planes (1) or pixels (4).
 
     The compiler makes vector code of a loop whose stride it knows.
     """
