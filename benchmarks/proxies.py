@@ -42,11 +42,11 @@ from learned_augment.search.presets import MethodSettings
 from learned_augment.search.screening.designs import Design, variables
 from learned_augment.search.screening.factors import Factor
 from learned_augment.search.screening.options import ScreeningOptions
-from learned_augment.search.screening.record import EXPERIMENTS, Record
+from learned_augment.search.screening.record import EXPERIMENTS, ScreeningRecord
 from learned_augment.search.screening.regression import Regression
 from learned_augment.search.screening.search import Screening
 from learned_augment.search.screening.trials import expected_error, training_part
-from learned_augment.search.split import split_images
+from learned_augment.search.split import train_val_split
 from learned_augment.training import Recipe, Trainer
 from learned_augment.training.normalize import Normalize, level_statistics
 from learned_augment.training.trainer import augment_batch
@@ -120,9 +120,9 @@ class Bench:
         return Recipe(epochs=epochs, precision=plain.precision, channels_last=True)
 
 
-def _experiments(bench: Bench, options: ScreeningOptions) -> Record:
+def _experiments(bench: Bench, options: ScreeningOptions) -> ScreeningRecord:
     """Run the trials of a screening that tell what ops do, and those before them."""
-    split = split_images(bench.images, None, None, SEED, CPU)
+    split = train_val_split(bench.images, None, None, SEED, CPU)
     plain = recipe(bench.name)
     settings = MethodSettings(
         NETWORK,

@@ -293,7 +293,7 @@ _FIGURE_4 = {
 }
 
 
-class Target(NamedTuple):
+class SpeedTarget(NamedTuple):
     """A ratio that is promised: ours over a peer, at least ``least[side]`` at each side."""
 
     case: str
@@ -306,23 +306,25 @@ def _auto(given: str, whose: str, draws: str = "per image") -> tuple[str, str, s
     return given, whose, "AutoAugment", draws
 
 
-def _targets() -> Iterator[Target]:
+def _targets() -> Iterator[SpeedTarget]:
     batch = _auto("uint8 batch", "ours")
     name = "batch, uint8"
-    yield Target(name, batch, _auto("uint8 batch", "torchvision v2"), {32: 40, 224: 6})
-    yield Target(name, batch, _auto("uint8 batch", "torchvision v2", "per batch"), {32: 2, 224: 8})
-    yield Target(name, batch, _auto("float batch", "Kornia", "per batch"), {32: 12, 224: 50})
-    yield Target(name, batch, _auto("uint8 batch", "DALI"), {32: 50, 224: 12})
+    yield SpeedTarget(name, batch, _auto("uint8 batch", "torchvision v2"), {32: 40, 224: 6})
+    yield SpeedTarget(
+        name, batch, _auto("uint8 batch", "torchvision v2", "per batch"), {32: 2, 224: 8}
+    )
+    yield SpeedTarget(name, batch, _auto("float batch", "Kornia", "per batch"), {32: 12, 224: 50})
+    yield SpeedTarget(name, batch, _auto("uint8 batch", "DALI"), {32: 50, 224: 12})
     for peer in ("torchvision v1", "torchvision v2"):
         least = {32: 6, 224: 3 if peer == "torchvision v2" else 2}
-        yield Target("one image, PIL", _auto("PIL", "ours"), _auto("PIL", peer), least)
+        yield SpeedTarget("one image, PIL", _auto("PIL", "ours"), _auto("PIL", peer), least)
     for draws in ("per image", "given"):
         for policy, least in {"DADA": {32: 2.5, 224: 1.2}, "DeepAA": {32: 5, 224: 1.4}}.items():
             peer = ("PIL", "papers", policy, draws)
-            yield Target(
+            yield SpeedTarget(
                 f"one image, PIL, {policy}", ("PIL", "ours", policy, "per image"), peer, least
             )
-    yield Target(
+    yield SpeedTarget(
         "one image, uint8",
         _auto("uint8", "ours"),
         _auto("uint8", "torchvision v2"),
@@ -333,29 +335,31 @@ def _targets() -> Iterator[Target]:
     peer = _auto(given, "Kornia", "per batch")
     for whose in ("ours", "ours, without Numba"):
         name = "batch, float, forward and backward" + whose.removeprefix("ours")
-        yield Target(name, _auto(given, whose), peer, {32: 1.5, 224: 5})
+        yield SpeedTarget(name, _auto(given, whose), peer, {32: 1.5, 224: 5})
         before = _auto(given, whose.replace("ours", "before"))
-        yield Target(name, _auto(given, whose), before, {})
+        yield SpeedTarget(name, _auto(given, whose), before, {})
     for given in ("PIL", "uint8", "uint8 batch"):
         name = "batch, uint8" if "batch" in given else f"one image, {given}"
-        yield Target(name, _auto(given, "ours"), _auto(given, "before"), {})
+        yield SpeedTarget(name, _auto(given, "ours"), _auto(given, "before"), {})
 
 
-def _targets_of_varying_sizes() -> Iterator[Target]:
+def _targets_of_varying_sizes() -> Iterator[SpeedTarget]:
     pil, levels = _auto("PIL, varying sizes", "ours"), _auto("uint8, varying sizes", "ours")
     least = {32: 6, 224: 3, 640: 3}
-    yield Target("one image, PIL, varying sizes", pil, (pil[0], "torchvision v2", *pil[2:]), least)
+    yield SpeedTarget(
+        "one image, PIL, varying sizes", pil, (pil[0], "torchvision v2", *pil[2:]), least
+    )
     numpy = _auto("NumPy, varying sizes", "AlbumentationsX")
-    yield Target("one image, PIL, varying sizes", pil, numpy, {})
+    yield SpeedTarget("one image, PIL, varying sizes", pil, numpy, {})
     for policy in ("AutoAugment", "DADA"):
         ours = (pil[0], "ours", policy, "per image")
         name = "one image, PIL, varying sizes" + ("" if policy == "AutoAugment" else f", {policy}")
-        yield Target(name, ours, (pil[0], "papers", *ours[2:]), {})
+        yield SpeedTarget(name, ours, (pil[0], "papers", *ours[2:]), {})
         plain = "before, apply_image(image, policy.draw())"
-        yield Target(name, ours, (pil[0], plain, *ours[2:]), dict.fromkeys((32, 224, 640), 1))
+        yield SpeedTarget(name, ours, (pil[0], plain, *ours[2:]), dict.fromkeys((32, 224, 640), 1))
     peer = (levels[0], "torchvision v2", *levels[2:])
     least = dict.fromkeys((32, 224, 640), 8)
-    yield Target("one image, uint8, varying sizes", levels, peer, least)
+    yield SpeedTarget("one image, uint8, varying sizes", levels, peer, least)
 
 
 def throughput(result: Result) -> list[str]:

@@ -120,7 +120,7 @@ def run_cases(
             yield {"size": given.side, **row}
 
 
-class Pictures(Dataset[torch.Tensor]):
+class PictureDataset(Dataset[torch.Tensor]):
     """JPEG files, decoded, brought to one size, augmented, as float tensors."""
 
     def __init__(
@@ -157,7 +157,9 @@ def time_pipeline(folder: Path, side: int, rounds: int) -> list[dict[str, Any]]:
     rates: dict[tuple[str, str], list[float]] = {key: [] for key in transforms}
     for _ in range(rounds):
         for key in random.sample(list(transforms), len(transforms)):
-            loader = DataLoader(Pictures(paths, transforms[key], side), 64, num_workers=WORKERS)
+            loader = DataLoader(
+                PictureDataset(paths, transforms[key], side), 64, num_workers=WORKERS
+            )
             batches = iter(loader)
             next(batches)  # the workers are up
             start, images = time.perf_counter(), 0

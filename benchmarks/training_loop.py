@@ -27,24 +27,24 @@ _NO_MEMORY = re.compile(
 )
 
 
-class Training(Job, Protocol):
+class EpochJob(Job, Protocol):
     """A training in epochs."""
 
     epoch_steps: int
 
 
-_Training = TypeVar("_Training", bound=Training)
+_EpochJob = TypeVar("_EpochJob", bound=EpochJob)
 
 
 def run_training(
-    training: _Training,
+    training: _EpochJob,
     checkpoint: Path,
     config: Mapping[str, Any],
     device: torch.device,
     *,
     time_budget: float = math.inf,
     save_every: float = 120.0,
-    on_epoch: Callable[[_Training], None] = lambda training: None,
+    on_epoch: Callable[[_EpochJob], None] = lambda training: None,
 ) -> Stop:
     """Train until done, interrupted, or out of time; see `run_steps`.
 

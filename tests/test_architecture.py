@@ -126,6 +126,15 @@ def test_no_imports_in_circles():
         visit(name, [])
 
 
+def test_a_class_shares_its_name_with_no_other():
+    places = {}
+    for path in [*MODULES, *PACKAGE.with_name("benchmarks").rglob("*.py")]:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(str(path))
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
+
+
 def test_no_module_is_named_for_nothing():
     names = {path.stem for path in MODULES}
     assert not names & {"utils", "core", "base", "common", "helpers", "misc"}

@@ -15,7 +15,7 @@ from torch import Tensor
 from learned_augment._text import leading
 from learned_augment.datasets.folders import rgb_pixels
 
-__all__ = ["Item", "Photo", "Split", "annotations_sha256", "read_split", "with_objects"]
+__all__ = ["CocoSplit", "Item", "Photo", "annotations_sha256", "read_split", "with_objects"]
 
 
 class Item(NamedTuple):
@@ -68,14 +68,14 @@ class Photo(NamedTuple):
         return pixels
 
 
-class Split(NamedTuple):
+class CocoSplit(NamedTuple):
     """The images of one split and the names of the classes, in the order of their labels."""
 
     photos: tuple[Photo, ...]
     classes: tuple[str, ...]
 
 
-def read_split(folder: Path, name: str) -> Split:
+def read_split(folder: Path, name: str) -> CocoSplit:
     """Read the annotations of a split, and check that every image they list is there.
 
     The annotations of the training split are FOLDER/annotations/instances_train*.json. The part of
@@ -101,7 +101,7 @@ def read_split(folder: Path, name: str) -> Split:
         ) from error
 
 
-def with_objects(split: Split) -> Split:
+def with_objects(split: CocoSplit) -> CocoSplit:
     """Leave out the images that show no object but crowds, as torchvision's reference does.
 
     Raises:
@@ -112,7 +112,7 @@ def with_objects(split: Split) -> Split:
         raise ValueError(
             f"None of the {len(split.photos)} training images has an object; expected at least one."
         )
-    return Split(kept, split.classes)
+    return CocoSplit(kept, split.classes)
 
 
 def annotations_sha256(folder: Path) -> str:
@@ -162,7 +162,7 @@ def _image_folder(folder: Path, name: str) -> Path:
     )
 
 
-def _split(path: Path, document: Mapping[str, Any], images: Path) -> Split:
+def _split(path: Path, document: Mapping[str, Any], images: Path) -> CocoSplit:
     names = {row["id"]: str(row["name"]) for row in document["categories"]}
     listed = {row["id"]: row for row in document["images"]}
     for kind, kept in (("categories", names), ("images", listed)):
@@ -180,7 +180,7 @@ def _split(path: Path, document: Mapping[str, Any], images: Path) -> Split:
         Photo(images / row["file_name"], int(row["height"]), int(row["width"]), tuple(items[key]))
         for key, row in listed.items()
     ]
-    return Split(tuple(photos), tuple(names[category] for category in sorted(names)))
+    return CocoSplit(tuple(photos), tuple(names[category] for category in sorted(names)))
 
 
 def _check_files(path: Path, images: Path, names: Sequence[str]) -> None:

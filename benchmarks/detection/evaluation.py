@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from torch import Tensor, nn
 
-from benchmarks.detection.coco import Photo, Split
+from benchmarks.detection.coco import CocoSplit, Photo
 from benchmarks.detection.training import photo_masks
 
 __all__ = ["average_precision", "check_readable", "evaluate"]
@@ -22,7 +22,7 @@ NAMES = ("AP", "AP50", "AP75", "AP small", "AP medium", "AP large")
 KINDS = {"boxes": "bbox", "masks": "segm"}
 
 
-def check_readable(split: Split, *, masks: bool) -> None:
+def check_readable(split: CocoSplit, *, masks: bool) -> None:
     """Read every image, and with ``masks`` every outline, to fail before hours of training.
 
     Raises:
@@ -36,7 +36,7 @@ def check_readable(split: Split, *, masks: bool) -> None:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, split: Split, *, masks: bool, device: torch.device
+    model: nn.Module, split: CocoSplit, *, masks: bool, device: torch.device
 ) -> dict[str, Precision]:
     """Return {"boxes": {"AP": ..., "AP50": ..., ...}}, and "masks" if the model has them.
 

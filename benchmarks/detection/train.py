@@ -24,10 +24,10 @@ from pathlib import Path
 import torch
 
 from benchmarks import record
-from benchmarks.detection.coco import Split, annotations_sha256, read_split, with_objects
+from benchmarks.detection.coco import CocoSplit, annotations_sha256, read_split, with_objects
 from benchmarks.detection.evaluation import check_readable, evaluate
 from benchmarks.detection.models import MODELS, build_detector, load_backbone
-from benchmarks.detection.training import Schedule, Training
+from benchmarks.detection.training import DetectorTraining, Schedule
 from benchmarks.training_loop import STATUS, add_training_options, exit_status, run_training
 from learned_augment import Policy, builders
 from learned_augment.evaluation.named_policies import named_policy
@@ -112,7 +112,7 @@ def _checkpoint(options: argparse.Namespace) -> Path:
     return record.CHECKPOINTS / f"detect-{_name(options)}.pt"
 
 
-def _tell(training: Training) -> None:
+def _tell(training: DetectorTraining) -> None:
     loss = training.losses[-1]
     print(
         f"epoch {training.epoch}, step {training.done} of {training.steps}: loss {loss:.4f}",
@@ -136,7 +136,7 @@ def _check(options: argparse.Namespace) -> None:
             raise ValueError(f"Expected --{flag} of {low} or more, got {getattr(options, name)}.")
 
 
-def _splits(folder: Path) -> tuple[Split, Split]:
+def _splits(folder: Path) -> tuple[CocoSplit, CocoSplit]:
     train, val = with_objects(read_split(folder, "train")), read_split(folder, "val")
     if train.classes != val.classes:
         raise ValueError(
@@ -147,13 +147,15 @@ def _splits(folder: Path) -> tuple[Split, Split]:
     return train, val
 
 
-def _training(options: argparse.Namespace, train: Split, device: torch.device) -> Training:
+def _training(
+    options: argparse.Namespace, train: CocoSplit, device: torch.device
+) -> DetectorTraining:
     rate = options.learning_rate or (0.01 if options.model == "retinanet" else 0.02)
     drops = tuple(options.drops)
     schedule = Schedule(options.epochs, options.batch_size, rate, drops, options.warm_up)
     backbone = None if options.backbone is None else load_backbone(options.backbone)
     model = build_detector(options.model, len(train.classes), backbone, options.min_size)
-    return Training(
+    return DetectorTraining(
         model,
         train,
         schedule,

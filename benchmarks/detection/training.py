@@ -12,13 +12,13 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
-from benchmarks.detection.coco import Photo, Split
+from benchmarks.detection.coco import CocoSplit, Photo
 from benchmarks.detection.masks import outline_mask
 from learned_augment import LearnedAugment, Policy
 from learned_augment._validation import check_at_least
 from learned_augment.runtime.signals import ignore_interrupts
 
-__all__ = ["Schedule", "Training", "augmentation", "photo_masks", "sample"]
+__all__ = ["DetectorTraining", "Schedule", "augmentation", "photo_masks", "sample"]
 
 Sample = tuple[Tensor, dict[str, Tensor]]
 
@@ -120,7 +120,7 @@ class _Samples(Dataset[Sample]):
         }
 
 
-class Training:
+class DetectorTraining:
     """A detector in training.
 
     Images stay uint8 until they are on the device. The seed, the epoch and the step fix everything
@@ -148,7 +148,7 @@ class Training:
     def __init__(
         self,
         model: nn.Module,
-        split: Split,
+        split: CocoSplit,
         schedule: Schedule,
         *,
         policy: Policy,

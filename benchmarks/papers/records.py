@@ -11,10 +11,10 @@ from benchmarks.papers.trainer import PaperTrainer
 from learned_augment.runtime.checkpoint import differences
 from learned_augment.runtime.distributed import rank
 
-__all__ = ["Record"]
+__all__ = ["PaperRecord"]
 
 
-class Record:
+class PaperRecord:
     """Finished trainings under one name.
 
     Attributes:
@@ -29,7 +29,7 @@ class Record:
         self.name, self.configuration, self.rows = name, dict(configuration), rows
 
     @classmethod
-    def open(cls, name: str, configuration: Mapping[str, Any]) -> "Record":
+    def open(cls, name: str, configuration: Mapping[str, Any]) -> "PaperRecord":
         """Return the record of ``train-NAME.json``, empty if there is no such file.
 
         Raises:
@@ -65,7 +65,9 @@ class Record:
         if rank() > 0:
             return
         with _alone(self.name):  # other seeds of this name may finish at the same time
-            rows = {row["seed"]: row for row in Record.open(self.name, self.configuration).rows}
+            rows = {
+                row["seed"]: row for row in PaperRecord.open(self.name, self.configuration).rows
+            }
             rows[seed] = _row(seed, sha256, trainer)
             self.rows = [rows[key] for key in sorted(rows)]
             name = f"train-{self.name}"

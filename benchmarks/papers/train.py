@@ -27,9 +27,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.papers.data import Source, fingerprint, load_source, make_feed, sizes
-from benchmarks.papers.job import Job, parser, preset_table, read_job
 from benchmarks.papers.recipe import PaperRecipe
-from benchmarks.papers.records import Record
+from benchmarks.papers.records import PaperRecord
+from benchmarks.papers.run import PaperRun, parser, preset_table, read_run
 from benchmarks.papers.trainer import PaperTrainer
 from benchmarks.training_loop import STATUS, exit_status, run_training
 from learned_augment._text import duration
@@ -54,21 +54,21 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     start = time.monotonic()
-    job = read_job(options)
-    job.placed(options.seeds[0])  # a wrong policy fails before the data take their time
+    run = read_run(options)
+    run.placed(options.seeds[0])  # a wrong policy fails before the data take their time
     if options.data is None and not options.dry_run:
         raise ValueError("Which data? Give --data; --dry-run does without.")
     device = _device(options.device)
     init_processes(device)
-    data = _load(job) if options.data else None
+    data = _load(run) if options.data else None
     if rank() == 0:
-        print(job.description(data), flush=True)
+        print(run.description(data), flush=True)
     if data is None or options.dry_run:
         return 0
-    record = Record.open(job.name, _configuration(job, data, device))
+    record = PaperRecord.open(run.name, _configuration(run, data, device))
     options.checkpoints.mkdir(parents=True, exist_ok=True)
     for seed in [seed for seed in options.seeds if seed not in record.seeds]:
-        stop = _train(job, data, seed, device, record, start + 60 * options.time_budget)
+        stop = _train(run, data, seed, device, record, start + 60 * options.time_budget)
         if stop != "finished":
             return 0 if world_size() > 1 else STATUS[stop]
     if rank() == 0:
@@ -84,23 +84,28 @@ def _device(name: str | None) -> torch.device:
     return device
 
 
-def _load(job: Job) -> Source:
-    options = job.options
+def _load(run: PaperRun) -> Source:
+    options = run.options
     extra = not options.without_extra
-    data = load_source(options.data, job.preset, classes=job.classes, extra=extra)
+    data = load_source(options.data, run.preset, classes=run.classes, extra=extra)
     return data if options.images is None else data.subset(options.images)
 
 
 def _train(
-    job: Job, data: Source, seed: int, device: torch.device, record: Record, deadline: float
+    run: PaperRun,
+    data: Source,
+    seed: int,
+    device: torch.device,
+    record: PaperRecord,
+    deadline: float,
 ) -> Stop:
-    placed = job.placed(seed)
-    path = job.options.checkpoints / f"{job.name}-seed{seed}.pt"
+    placed = run.placed(seed)
+    path = run.options.checkpoints / f"{run.name}-seed{seed}.pt"
     config = {**record.configuration, "seed": seed, "policy_sha256": placed.sha256}
     with isolated(seed):
-        side, on_device = job.preset.facts.side, job.augmented == "device"
-        feed = make_feed(data, placed, side, job.options.workers, on_device, device)
-        trainer = PaperTrainer(feed, job.preset.build, placed.recipe, seed, device)
+        side, on_device = run.preset.facts.side, run.augmented == "device"
+        feed = make_feed(data, placed, side, run.options.workers, on_device, device)
+        trainer = PaperTrainer(feed, run.preset.build, placed.recipe, seed, device)
         stop = run_training(
             trainer,
             path,
@@ -142,24 +147,24 @@ def _time_left(trainer: PaperTrainer) -> str:
     return duration(trainer.seconds / trainer.done * (trainer.steps - trainer.done))
 
 
-def _configuration(job: Job, data: Source, device: torch.device) -> dict[str, object]:
+def _configuration(run: PaperRun, data: Source, device: torch.device) -> dict[str, object]:
     """Return what one name stands for: results of anything else do not go under it."""
-    placed = job.placed(0)
+    placed = run.placed(0)
     train, test = sizes(data)
     return {
-        "preset": job.options.preset,
-        "policy": job.name if job.options.policy.endswith(".safetensors") else job.options.policy,
+        "preset": run.options.preset,
+        "policy": run.name if run.options.policy.endswith(".safetensors") else run.options.policy,
         "placement": placed.named_policy.placement,
         "policy_sha256": placed.sha256,
-        "network": job.preset.network,
-        "norm_momentum": job.preset.norm_momentum,
+        "network": run.preset.network,
+        "norm_momentum": run.preset.norm_momentum,
         **{key: getattr(placed.recipe, key) for key in PaperRecipe.__dataclass_fields__},
         "data": data.name.partition(":")[0] + ":" + Path(data.name.partition(":")[2]).name,
         "data_sha256": fingerprint(data),
         "classes": len(data.classes),
         "training_images": train,
         "test_images": test,
-        "augmented": job.augmented,
+        "augmented": run.augmented,
         "device": device.type,
         "processes": world_size(),
     }

@@ -45,7 +45,7 @@ from learned_augment.search.api import prepare
 from learned_augment.search.deepaa.pretraining import read_network
 from learned_augment.serialization import KEY
 
-__all__ = ["Guard", "Target", "fuzz_rows", "make_targets", "try_input"]
+__all__ = ["FuzzTarget", "Guard", "fuzz_rows", "make_targets", "try_input"]
 
 SECONDS = 5.0
 """Processor time that one input may take."""
@@ -59,7 +59,7 @@ class InvalidError(Exception):
 
 
 @dataclass
-class Target:
+class FuzzTarget:
     """Something that reads files.
 
     Attributes:
@@ -192,7 +192,7 @@ def _parsed(data: bytes) -> Any:
 _WANTED = {"arithmetic": 1, "data": "0" * 32, "recipe": {"epochs": 2}, "seed": 1}
 
 
-def _cached_run(folder: Path) -> Target:
+def _cached_run(folder: Path) -> FuzzTarget:
     cache_folder = RunCache(folder)
     run = Run("none", 1, 90.5, 0.25, 95.5, (1.5, 0.25), ((1, 80.0), (2, 90.5)))
     measured = {"accuracy": run.accuracy, "loss": run.loss, "best": run.best}
@@ -206,7 +206,7 @@ def _cached_run(folder: Path) -> Target:
         if set(found) != {(1, "none")} or not 0 <= found[1, "none"].accuracy <= 100:
             raise InvalidError(f"{found}")
 
-    return Target("cached run of compare", [path.read_bytes()], _mutate_text, read_run, 0.15)
+    return FuzzTarget("cached run of compare", [path.read_bytes()], _mutate_text, read_run, 0.15)
 
 
 # Checkpoints
@@ -244,7 +244,7 @@ def _trained() -> _Checkpoint:
     return _Checkpoint(PaperTrainer(feed, _network, recipe, 0, CPU), {"rate": 0.1}, "training")
 
 
-def _checkpoint(name: str, made: _Checkpoint, steps: int, share: float, folder: Path) -> Target:
+def _checkpoint(name: str, made: _Checkpoint, steps: int, share: float, folder: Path) -> FuzzTarget:
     path = folder / "checkpoint"
     for _ in range(steps):  # a time budget of 0 takes one step and saves
         run_steps(
@@ -262,10 +262,10 @@ def _checkpoint(name: str, made: _Checkpoint, steps: int, share: float, folder: 
         resume(made.job, broken, made.config, made.name, CPU)
 
     names = ("format", "config", "state")
-    return Target(name, [data], partial(_mutate_file, names), read_checkpoint, share)
+    return FuzzTarget(name, [data], partial(_mutate_file, names), read_checkpoint, share)
 
 
-def _network_file(folder: Path) -> Target:
+def _network_file(folder: Path) -> FuzzTarget:
     path = folder / "network"
     options = {**_DEEPAA, "network_file": str(path)}
     made = _searched("deepaa", ops=_OPS, options=options)
@@ -279,7 +279,7 @@ def _network_file(folder: Path) -> Target:
         read_network(broken, method.pretraining, method.images_hash)
 
     names = ("format", "images", "recipe", "state")
-    return Target("network of a search", [data], partial(_mutate_file, names), read_file, 0.01)
+    return FuzzTarget("network of a search", [data], partial(_mutate_file, names), read_file, 0.01)
 
 
 def _mutate_file(names: Sequence[str], data: bytes, rng: random.Random) -> bytes:
@@ -307,7 +307,7 @@ _DEEPAA = {"steps": 2, "depth": 2, "pairs": 2, "val_batch": 4, "levels": 2}
 _SCREENING = {"designs": 4, "refinements": 1, "finals": 1, "fraction": 0.5, "workers": 1}
 
 
-def make_targets(folder: Path) -> list[Target]:
+def make_targets(folder: Path) -> list[FuzzTarget]:
     """Return everything that reads files; valid ones are made in an empty folder."""
     policies = _policies()
     mutate = partial(_mutate_policy, KEY)
@@ -318,9 +318,9 @@ def make_targets(folder: Path) -> list[Target]:
     deepaa = _searched("deepaa", ops=_OPS, options=_DEEPAA)
     screening = _searched("screening", ops=_OPS, options=_SCREENING)
     return [
-        Target("policy, format 2", policies, mutate, _read_policy, 0.46),
-        Target("policy, format 1", [*map(_in_format_1, policies)], mutate, _read_policy, 0.15),
-        Target("result of compare", results, _mutate_text, _read_result, 0.2),
+        FuzzTarget("policy, format 2", policies, mutate, _read_policy, 0.46),
+        FuzzTarget("policy, format 1", [*map(_in_format_1, policies)], mutate, _read_policy, 0.15),
+        FuzzTarget("result of compare", results, _mutate_text, _read_result, 0.2),
         _cached_run(cached),
         _checkpoint("checkpoint of a DADA search", dada, 2, 0.01, folder),
         _checkpoint("checkpoint of a DeepAA search", deepaa, 4, 0.01, folder),
@@ -393,7 +393,7 @@ class Guard:
             raise _Ran(self.seen[0])
 
 
-def try_input(target: Target, data: bytes, path: Path, guard: Guard) -> str:
+def try_input(target: FuzzTarget, data: bytes, path: Path, guard: Guard) -> str:
     """Read one input; return "valid", "refused", or what is wrong."""
     outcome = _try_once(target, data, path, guard)
     # A module that only few files need, such as a codec, runs when it loads, and never again.
@@ -401,7 +401,7 @@ def try_input(target: Target, data: bytes, path: Path, guard: Guard) -> str:
     return _try_once(target, data, path, guard) if ran else outcome
 
 
-def _try_once(target: Target, data: bytes, path: Path, guard: Guard) -> str:
+def _try_once(target: FuzzTarget, data: bytes, path: Path, guard: Guard) -> str:
     path.write_bytes(data)
     try:
         with guard.watching():
@@ -427,7 +427,7 @@ ROUND = 20_000
 
 
 def fuzz_rows(
-    count: int, targets: Sequence[Target], folder: Path, guard: Guard
+    count: int, targets: Sequence[FuzzTarget], folder: Path, guard: Guard
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each target on its share of ``count`` inputs, again after every round."""
     path = folder / "broken"
@@ -441,7 +441,7 @@ def fuzz_rows(
             yield dict(row)
 
 
-def _first_row(target: Target, path: Path, guard: Guard) -> dict[str, Any]:
+def _first_row(target: FuzzTarget, path: Path, guard: Guard) -> dict[str, Any]:
     """Read the valid files and some broken ones, so that all that loads once is loaded."""
     for data in target.files:
         path.write_bytes(data)
@@ -456,7 +456,7 @@ def _first_row(target: Target, path: Path, guard: Guard) -> dict[str, Any]:
 
 
 def _try_inputs(
-    target: Target, numbers: range, row: dict[str, Any], path: Path, guard: Guard
+    target: FuzzTarget, numbers: range, row: dict[str, Any], path: Path, guard: Guard
 ) -> None:
     """Try inputs and add what they give to a row."""
     start, before = time.process_time(), _peak_kib(reset=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from learned_augment._text import encodable, leading
 
-__all__ = ["ImageData", "LabeledImages", "split_images", "stratified_order"]
+__all__ = ["ImageData", "LabeledImages", "stratified_order", "train_test_split"]
 
 
 class LabeledImages(NamedTuple):
@@ -141,7 +141,7 @@ class ImageData:
         )
 
 
-def split_images(whole: LabeledImages, test_fraction: float, seed: int) -> ImageData:
+def train_test_split(whole: LabeledImages, test_fraction: float, seed: int) -> ImageData:
     """Split images into a training part and a stratified test part.
 
     Args:

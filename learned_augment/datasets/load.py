@@ -14,7 +14,7 @@ from torchvision import datasets as torchvision_datasets
 
 from learned_augment._text import leading
 from learned_augment.datasets.folders import class_files, decode_files, find_parts
-from learned_augment.datasets.image_data import ImageData, LabeledImages, split_images
+from learned_augment.datasets.image_data import ImageData, LabeledImages, train_test_split
 from learned_augment.datasets.items import (
     Items,
     class_names,
@@ -79,7 +79,7 @@ def load_images(
         return source
     train, test = _load_parts(source, image_size, skip_unreadable)
     if isinstance(test, float):
-        return split_images(train, test, seed)
+        return train_test_split(train, test, seed)
     return ImageData.from_parts(train, test)
 
 

@@ -35,7 +35,7 @@ from learned_augment.search.method import SearchMethod
 from learned_augment.search.options import Options
 from learned_augment.search.presets import MethodSettings
 from learned_augment.search.screening.search import Screening
-from learned_augment.search.split import Split, split_hash, split_images
+from learned_augment.search.split import Split, split_hash, train_val_split
 from learned_augment.training import check_network, find_device
 
 __all__ = ["METHODS", "PreparedSearch", "estimate", "prepare", "search"]
@@ -225,7 +225,7 @@ def _prepare(
         )
         skipped += val_images.skipped
     preset, settings = config.for_data(images.name, images.mirrors)
-    split = split_images(images, val_images, settings.reduce, config.seed, device)
+    split = train_val_split(images, val_images, settings.reduce, config.seed, device)
     check_network(settings.model, images, device)
     with isolated(config.seed, precise=True):
         network = deepcopy(build_network(settings.model, len(images.classes)))

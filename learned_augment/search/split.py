@@ -9,7 +9,7 @@ from learned_augment._io import content_hash
 from learned_augment._text import leading
 from learned_augment.datasets.image_data import ImageData, LabeledImages, stratified_order
 
-__all__ = ["Split", "split_hash", "split_images"]
+__all__ = ["Split", "split_hash", "train_val_split"]
 
 
 class Split(NamedTuple):
@@ -38,7 +38,7 @@ class Split(NamedTuple):
         return sum(part.nbytes for part in self if isinstance(part, Tensor))
 
 
-def split_images(
+def train_val_split(
     data: ImageData, val: LabeledImages | None, reduce: int | None, seed: int, device: torch.device
 ) -> Split:
     """Reduce the training images, every class in proportion, and split each class in two.

@@ -17,10 +17,10 @@ from torchvision.models.detection.anchor_utils import AnchorGenerator
 
 from benchmarks import record
 from benchmarks.detection import train as detect
-from benchmarks.detection.coco import Photo, Split, read_split, with_objects
+from benchmarks.detection.coco import CocoSplit, Photo, read_split, with_objects
 from benchmarks.detection.evaluation import evaluate
 from benchmarks.detection.models import MODELS, build_detector, load_backbone
-from benchmarks.detection.training import Schedule, Training, augmentation, sample
+from benchmarks.detection.training import DetectorTraining, Schedule, augmentation, sample
 from benchmarks.training_loop import run_training
 from learned_augment import builders
 from learned_augment.builders import from_layers
@@ -96,7 +96,7 @@ def small_detector(classes=2):
 
 
 def new_training(folder, epochs=3, workers=0, policy=None, **schedule):
-    return Training(
+    return DetectorTraining(
         small_detector(),
         with_objects(read_split(folder, "train")),
         Schedule(epochs=epochs, batch_size=2, warm_up=1, drops=(), **schedule),
@@ -214,7 +214,7 @@ def test_a_step_on_a_trained_backbone(coco, backbone_file, name):
     model = build_detector(name, 2, load_backbone(backbone_file), min_size=SIDE)
     body = model.backbone.body
     assert torch.equal(body.layer4[2].conv3.weight, given["layer4.2.conv3.weight"])
-    training = Training(
+    training = DetectorTraining(
         model,
         with_objects(read_split(coco, "train")),
         Schedule(epochs=1, batch_size=4, warm_up=0),
@@ -273,7 +273,7 @@ def test_a_detector_that_knows_the_answers_scores_100(coco):
     for kind in ("boxes", "masks"):
         found = result[kind]
         assert (found["AP"], found["AP small"], found["AP medium"]) == (100.0, 100.0, 100.0)
-    wrong = Split(split.photos[1:] + split.photos[:1], split.classes)
+    wrong = CocoSplit(split.photos[1:] + split.photos[:1], split.classes)
     assert evaluate(Oracle(wrong.photos), split, masks=False, device=CPU)["boxes"]["AP"] < 60
 
 

@@ -318,7 +318,7 @@ def test_what_train_py_records_is_compared(results):
     train, recipe = pytest.importorskip("benchmarks.papers.train"), "cifar10-wrn-40-2"
     options = train._parser().parse_args(["--preset", recipe, "--policy", "dada-cifar10"])
     configuration = train._configuration(
-        train.read_job(options), load_images("digits"), torch.device("cpu")
+        train.read_run(options), load_images("digits"), torch.device("cpu")
     )
     write_result(results, f"train-{recipe}-dada-cifar10", configuration, rows(96.0))
     found = re.search(", but with (.*)", cell(recipe, "DADA"))[1]

@@ -22,7 +22,7 @@ from benchmarks.record import ROOT
 from benchmarks.reliability.__main__ import MOST_MIB, is_faulty
 from benchmarks.reliability.environment import environment_row
 from benchmarks.reliability.faults import FAULTS, Fault, failing_write, survives
-from benchmarks.reliability.fuzz import Guard, Target, fuzz_rows, make_targets, try_input
+from benchmarks.reliability.fuzz import FuzzTarget, Guard, fuzz_rows, make_targets, try_input
 from benchmarks.reliability.jobs import JOBS, START, phase_of, result_of, run_job
 from benchmarks.reliability.kills import Killer
 from benchmarks.reliability.loaders import LoaderSettings, Served, load_rows, serve, slope
@@ -54,7 +54,7 @@ def test_a_broken_file_gives_a_valid_value_or_an_error_in_our_words(tmp_path, gu
 
 
 def reading(read):
-    return Target("made", [b"abc"], lambda data, rng: data, read, 1.0)
+    return FuzzTarget("made", [b"abc"], lambda data, rng: data, read, 1.0)
 
 
 def refuse(path):

@@ -12,9 +12,10 @@ from PIL import Image
 
 from benchmarks import record
 from benchmarks.papers import data as train_data
-from benchmarks.papers import job, train
 from benchmarks.papers import records as train_records
+from benchmarks.papers import train
 from benchmarks.papers.presets import DATASETS, PRESETS
+from benchmarks.papers.run import parser, read_run
 from learned_augment.datasets.load import load_images
 from learned_augment.policy import Policy
 
@@ -108,8 +109,8 @@ def test_rates_and_decay_can_be_chosen(options, rates, capsys):
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
 def test_no_option_changes_no_recipe(preset):
-    given = job.parser("").parse_args(["--preset", preset])
-    assert job.read_job(given).recipe == PRESETS[preset].recipe
+    given = parser("").parse_args(["--preset", preset])
+    assert read_run(given).recipe == PRESETS[preset].recipe
 
 
 def test_results_hold_last_and_best_epoch_of_every_seed(world, capsys):

@@ -4,8 +4,8 @@ import torch
 from learned_augment.datasets.image_data import (
     ImageData,
     LabeledImages,
-    split_images,
     stratified_order,
+    train_test_split,
 )
 
 
@@ -67,7 +67,7 @@ def test_every_beginning_of_a_stratified_order_is_in_proportion():
 
 def test_a_split_shares_out_every_class_and_no_image_twice():
     whole = data((40, 10, 2))
-    parts = split_images(as_one(whole), 0.2, seed=1)
+    parts = train_test_split(as_one(whole), 0.2, seed=1)
     assert parts.test_labels.bincount().tolist() == [7, 2, 1]
     assert parts.train_labels.bincount().tolist() == [33, 8, 1]
     both = torch.cat([parts.train_images, parts.test_images])[:, 0, 0, 0]
@@ -88,7 +88,7 @@ def test_a_split_needs_two_images_of_each_class():
     whole = data((5, 1))
     message = r"2 or more images of every class, got fewer of b \(1\).*Add images.*give both parts"
     with pytest.raises(ValueError, match=message):
-        split_images(as_one(whole), 0.2, seed=1)
+        train_test_split(as_one(whole), 0.2, seed=1)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from learned_augment.policy import Policy
 from learned_augment.runtime.checkpoint import load_checkpoint
 from learned_augment.search import METHODS, PRESETS, SearchConfig, estimate, prepare, search
 from learned_augment.search.callbacks import tensorboard
-from learned_augment.search.split import split_images
+from learned_augment.search.split import train_val_split
 from tests.search.test_methods import SMALL_DADA, images, network
 
 CPU = torch.device("cpu")
@@ -100,7 +100,7 @@ def test_data_that_must_not_be_mirrored_are_not_flipped_by_the_base_augmentation
 
 
 def test_a_split_is_stratified_disjoint_and_exhaustive():
-    split = split_images(labeled([7, 5, 9]), None, None, 0, CPU)
+    split = train_val_split(labeled([7, 5, 9]), None, None, 0, CPU)
     a, b = split.train_images[:, 0, 0, 0].tolist(), split.val_images[:, 0, 0, 0].tolist()
     assert sorted(a + b) == list(range(21))
     counts = [part.bincount() for part in (split.train_labels, split.val_labels)]
@@ -109,7 +109,7 @@ def test_a_split_is_stratified_disjoint_and_exhaustive():
 
 
 def test_both_parts_of_a_split_are_in_random_order():
-    split = split_images(labeled([60, 60, 60]), None, None, 0, CPU)
+    split = train_val_split(labeled([60, 60, 60]), None, None, 0, CPU)
     for labels in (split.train_labels, split.val_labels):
         assert labels[:20].bincount(minlength=3).min() >= 2
 
@@ -125,14 +125,14 @@ def test_no_seed_uses_the_test_images_of_compare():
 
 
 def test_reduction_keeps_the_proportions():
-    split = split_images(labeled([40, 20, 60]), None, 24, 0, CPU)
+    split = train_val_split(labeled([40, 20, 60]), None, 24, 0, CPU)
     assert split.train_labels.bincount().tolist() == [4, 2, 6]
     assert split.val_labels.bincount().tolist() == [4, 2, 6]
 
 
 def test_too_few_images_of_a_class_are_refused_by_name():
     with pytest.raises(ValueError, match=r"each need .* class1 \(1\); raise reduce"):
-        split_images(labeled([4, 1, 4]), None, None, 0, CPU)
+        train_val_split(labeled([4, 1, 4]), None, None, 0, CPU)
 
 
 class Pairs(list):

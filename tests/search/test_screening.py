@@ -91,41 +91,41 @@ def test_every_trial_is_a_step_of_a_known_phase(planted):
     search_in_progress, left = planted
     assert left == sorted(left, reverse=True)
     assert list(search_in_progress.remaining) == list(PHASES)
-    phases = [job.phase for job in search_in_progress.record.jobs]
+    phases = [one.phase for one in search_in_progress.record.planned]
     assert list(dict.fromkeys(phases)) == list(PHASES)
     assert 2 <= phases.count("semifinals") <= FOUND
-    race = [job for job in search_in_progress.record.jobs if job.phase not in EXPERIMENTS]
-    rounds = [{job.entrant for job in race if job.trial.split == number} for number in (1, 2, 3)]
-    bases = {job.entrant for job in race if (job.phase, job.trial.split) == (PHASES[0], 1)}
+    race = [one for one in search_in_progress.record.planned if one.phase not in EXPERIMENTS]
+    rounds = [{one.entrant for one in race if one.trial.split == number} for number in (1, 2, 3)]
+    bases = {one.entrant for one in race if (one.phase, one.trial.split) == (PHASES[0], 1)}
     finalists = rounds[2]
     assert [one.found for one in finalists].count(True) == len(finalists) / 2 == 2
     assert rounds == [finalists | bases, finalists, finalists]
 
 
 def test_rounds_are_paired_by_images_and_seed(planted):
-    race = [job for job in planted[0].record.jobs if job.phase not in EXPERIMENTS]
-    assert len({(job.trial.split, job.trial.seed) for job in race}) == 1 + 3
-    assert len({(job.entrant, job.trial.split) for job in race}) == len(race)  # none trains twice
+    race = [one for one in planted[0].record.planned if one.phase not in EXPERIMENTS]
+    assert len({(one.trial.split, one.trial.seed) for one in race}) == 1 + 3
+    assert len({(one.entrant, one.trial.split) for one in race}) == len(race)  # none trains twice
 
 
 def test_the_two_best_base_augmentations_train_twice(planted):
-    jobs = [job for job in planted[0].record.jobs if job.phase == "base augmentations"]
+    planned = [one for one in planted[0].record.planned if one.phase == "base augmentations"]
     errors = {
-        job.entrant: found.error
-        for job, found in zip(jobs, planted[0].record.results[:3], strict=False)
+        one.entrant: found.error
+        for one, found in zip(planned, planted[0].record.results[:3], strict=False)
     }
     assert [entrant.name for entrant in errors] == ["none", "crop", "crop and flip"]
-    assert [job.entrant for job in jobs[3:]] == sorted(errors, key=lambda one: errors[one])[:2]
-    assert [job.trial.split for job in jobs] == [0, 0, 0, 1, 1]
+    assert [one.entrant for one in planned[3:]] == sorted(errors, key=lambda one: errors[one])[:2]
+    assert [one.trial.split for one in planned] == [0, 0, 0, 1, 1]
 
 
 def test_refinements_differ_in_two_ops_at_most_from_a_design_before(planted):
-    jobs = [job for job in planted[0].record.jobs if job.entrant.design is not None]
-    for job in jobs:
-        if job.phase != "refinements":
+    planned = [one for one in planted[0].record.planned if one.entrant.design is not None]
+    for one in planned:
+        if one.phase != "refinements":
             continue
-        before = [other.entrant.design for other in jobs[: jobs.index(job)]]
-        changes = [len({place for place, _ in set(job.entrant.design) ^ set(d)}) for d in before]
+        before = [other.entrant.design for other in planned[: planned.index(one)]]
+        changes = [len({place for place, _ in set(one.entrant.design) ^ set(d)}) for d in before]
         assert min(changes) <= 2 * 2  # each changed op may leave one strength for another
 
 
@@ -133,7 +133,7 @@ def test_a_trial_is_a_small_copy_with_as_many_epochs_and_steps():
     settings = replace(SETTINGS, batch_size=64)
     search_in_progress = screening(settings=settings, data=images(per_class=200))
     finish(search_in_progress, Planted({"Rotate": -0.6}))
-    trials = [job.trial for job in search_in_progress.record.jobs]
+    trials = [one.trial for one in search_in_progress.record.planned]
     assert {trial.fraction for trial in trials} == {0.25}
     assert {trial.recipe.batch_size for trial in trials} == {64 // 4}
     assert {trial.recipe.epochs for trial in trials} == {SETTINGS.epochs}
@@ -145,8 +145,8 @@ def test_found_policies_put_few_ops_on_the_base_augmentation():
     finish(search_in_progress, Planted({**helpful, "TranslateX": -0.4}, rest=0.6))
     base = best_base(search_in_progress.record, search_in_progress.planner.bases)
     assert base.name == "crop"
-    jobs = [job for job in search_in_progress.record.jobs if job.phase == "semifinals"]
-    one_more, drawn, *others = [job.entrant for job in jobs[1:]]
+    planned = [one for one in search_in_progress.record.planned if one.phase == "semifinals"]
+    one_more, drawn, *others = [one.entrant for one in planned[1:]]
     assert len(set(one_more.design) - set(base.design)) == 1
     assert drawn.name.startswith("found 3 (PadCrop, then 1 of ")
     (policy,) = drawn.policies
@@ -200,12 +200,12 @@ def test_ops_that_are_left_out_are_in_no_policy_of_the_race():
     settings = replace(SETTINGS, exclude=("Flip", "Invert", "Solarize"))
     search_in_progress = screening(FEW, settings)
     finish(search_in_progress, Planted({"Rotate": -0.6}))
-    names = {job.entrant.name for job in search_in_progress.record.jobs if not job.entrant.found}
+    names = {one.entrant.name for one in search_in_progress.record.planned if not one.entrant.found}
     assert names == {"none", "crop"}  # the others apply what is left out
     applied = {
         op
-        for job in search_in_progress.record.jobs
-        for policy in job.trial.policies
+        for one in search_in_progress.record.planned
+        for policy in one.trial.policies
         for op, layers in policy.op_shares().items()
         if layers.sum() > 0
     }
@@ -248,7 +248,7 @@ def test_few_images_are_split_in_half():
     search_in_progress = screening(settings=settings)
     planner = search_in_progress.planner
     for phase in PHASES:
-        trial = planner.job(phase, planner.bases[0], 0, 0).trial
+        trial = planner.plan(phase, planner.bases[0], 0, 0).trial
         assert trial.recipe.epochs == 30
         assert trial.fraction == 0.5  # of 60 images; of many, a quarter
 

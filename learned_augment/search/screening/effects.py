@@ -5,7 +5,7 @@ from typing import Any
 
 from learned_augment.evaluation.statistics import percent_fewer
 from learned_augment.search.screening.designs import USUAL
-from learned_augment.search.screening.record import Record
+from learned_augment.search.screening.record import ScreeningRecord
 
 __all__ = ["effects_data"]
 
@@ -13,7 +13,7 @@ INTERVAL = 1.96
 """Standard errors on either side of an effect that hold it with a probability of 95 %."""
 
 
-def effects_data(record: Record, epochs: int, images: int) -> dict[str, Any]:
+def effects_data(record: ScreeningRecord, epochs: int, images: int) -> dict[str, Any]:
     """Return by how many percent each factor reduces errors, as JSON.
 
     Args:
@@ -23,7 +23,7 @@ def effects_data(record: Record, epochs: int, images: int) -> dict[str, Any]:
     """
     regression, alone = record.regression(), record.alone()
     effects, errors = -regression.predict(alone), regression.spread(alone)
-    designs = [dict(job.entrant.design or ()) for job, _ in record.ended if job.entrant.found]
+    designs = [dict(one.entrant.design or ()) for one, _ in record.ended if one.entrant.found]
     rows = []
     for place, factor in enumerate(record.factors):
         effect, error = float(effects[place]), float(errors[place])

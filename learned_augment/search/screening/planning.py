@@ -12,7 +12,7 @@ from learned_augment.search.screening.entrants import Entrant
 from learned_augment.search.screening.options import ScreeningOptions
 from learned_augment.search.screening.proposals import FOUND, refined, semifinalists
 from learned_augment.search.screening.race import FINALISTS, best, best_base, finalists
-from learned_augment.search.screening.record import Job, Record
+from learned_augment.search.screening.record import PlannedTrial, ScreeningRecord
 from learned_augment.search.screening.trials import Trial, training_part
 from learned_augment.training import Recipe
 
@@ -54,7 +54,7 @@ class Planner:
     labels: Tensor
     seed: int
 
-    def next_jobs(self, record: Record) -> list[Job]:
+    def next_trials(self, record: ScreeningRecord) -> list[PlannedTrial]:
         """Return the next trials, once all that were planned have ended."""
         planned = record.entrants()
         bases = len(planned.get("base augmentations", []))
@@ -82,7 +82,7 @@ class Planner:
             if number not in races[one]
         ]
 
-    def remaining(self, record: Record) -> dict[str, int]:
+    def remaining(self, record: ScreeningRecord) -> dict[str, int]:
         """Return the trials still to come, by phase; at most so many of one without a plan yet."""
         planned = {phase: len(entrants) for phase, entrants in record.entrants().items()}
         most = 0 if "designs" in planned else len(self.known[self.bases[-1]])
@@ -97,11 +97,11 @@ class Planner:
             "semifinals": found,
             "finals": planned.get("finals", self.options.finals * last),
         }
-        for job, _ in record.ended:
-            counts[job.phase] -= 1
+        for one, _ in record.ended:
+            counts[one.phase] -= 1
         return counts
 
-    def job(self, phase: str, entrant: Entrant, split: int, seed: int) -> Job:
+    def plan(self, phase: str, entrant: Entrant, split: int, seed: int) -> PlannedTrial:
         """Return a training on a part of the images, with as many epochs and, if it can, steps."""
         given, whole_batch = self.settings, self.settings.batch_size
         fraction = max(self.options.fraction, FEWEST_IMAGES / len(self.labels))
@@ -114,13 +114,13 @@ class Planner:
             weight_decay=given.weight_decay,
             channels_last=True,
         )
-        return Job(phase, Trial(entrant.policies, fraction, split, seed, recipe), entrant)
+        return PlannedTrial(phase, Trial(entrant.policies, fraction, split, seed, recipe), entrant)
 
-    def _raced(self, phase: str, entrant: Entrant, number: int) -> Job:
+    def _raced(self, phase: str, entrant: Entrant, number: int) -> PlannedTrial:
         """Return a training for a round of the race: all of a round have the same images."""
-        return self.job(phase, entrant, number, self.seed + number)
+        return self.plan(phase, entrant, number, self.seed + number)
 
-    def _designs(self, record: Record, base: Design) -> list[Job]:
+    def _designs(self, record: ScreeningRecord, base: Design) -> list[PlannedTrial]:
         drawn = random_designs(
             record.factors,
             self.options.designs,
@@ -130,14 +130,16 @@ class Planner:
         )
         return self._designed("designs", drawn, record)
 
-    def _designed(self, phase: str, designs: Sequence[Design], record: Record) -> list[Job]:
-        jobs = []
-        for place, design in enumerate(designs, len(record.jobs)):
+    def _designed(
+        self, phase: str, designs: Sequence[Design], record: ScreeningRecord
+    ) -> list[PlannedTrial]:
+        planned = []
+        for place, design in enumerate(designs, len(record.planned)):
             policies = (design_policy(record.factors, design),)
             entrant = Entrant(f"design {place}", policies, design=design)
-            jobs.append(self.job(phase, entrant, place % SPLITS, self.seed + place))
-        return jobs
+            planned.append(self.plan(phase, entrant, place % SPLITS, self.seed + place))
+        return planned
 
-    def _generator(self, record: Record) -> torch.Generator:
+    def _generator(self, record: ScreeningRecord) -> torch.Generator:
         """Return a generator that is seeded by the seed and the number of trials so far."""
-        return torch.Generator().manual_seed(self.seed + (len(record.jobs) << 32))
+        return torch.Generator().manual_seed(self.seed + (len(record.planned) << 32))

@@ -7,7 +7,7 @@ import torch
 from learned_augment.search.screening.designs import USUAL_BASE, Design, best_design, variables
 from learned_augment.search.screening.entrants import Entrant, found_entrants
 from learned_augment.search.screening.factors import MAGNITUDES
-from learned_augment.search.screening.record import EXPERIMENTS, Record
+from learned_augment.search.screening.record import EXPERIMENTS, ScreeningRecord
 from learned_augment.search.screening.regression import Regression
 
 __all__ = ["FOUND", "helpful_ops", "predicted", "refined", "semifinalists"]
@@ -34,7 +34,9 @@ FOUND = 2 + len(POOLS)
 """Found policies in the semifinals, at most."""
 
 
-def refined(record: Record, base: Design, count: int, generator: torch.Generator) -> list[Design]:
+def refined(
+    record: ScreeningRecord, base: Design, count: int, generator: torch.Generator
+) -> list[Design]:
     """Return changes of the best designs, each the best for effects drawn from the posterior.
 
     Args:
@@ -56,14 +58,14 @@ def refined(record: Record, base: Design, count: int, generator: torch.Generator
     ]
 
 
-def predicted(record: Record, base: Design) -> Design:
+def predicted(record: ScreeningRecord, base: Design) -> Design:
     """Return the design that is predicted to make the fewest errors."""
     regression = record.regression()
     starts = [base, *_tried(record, regression)[:STARTS]]
     return best_design(record.factors, regression.mean, starts)
 
 
-def semifinalists(record: Record, base: Design) -> list[Entrant]:
+def semifinalists(record: ScreeningRecord, base: Design) -> list[Entrant]:
     """Return found policies for the race.
 
     One changes the best designs. The others add few ops to the base augmentation: the one op that
@@ -83,7 +85,7 @@ def semifinalists(record: Record, base: Design) -> list[Entrant]:
     return found_entrants(record.factors, designs[: FOUND - len(POOLS)], base, list(pools))
 
 
-def helpful_ops(record: Record, regression: Regression) -> list[tuple[int, ...]]:
+def helpful_ops(record: ScreeningRecord, regression: Regression) -> list[tuple[int, ...]]:
     """Return each op that helps as its weak and medium factors that do, the best op first.
 
     Crop and flip are left out: the best base augmentation has those that help.
@@ -99,15 +101,15 @@ def helpful_ops(record: Record, regression: Regression) -> list[tuple[int, ...]]
     return [tuple(op) for op in best]
 
 
-def _tried(record: Record, regression: Regression) -> Sequence[Design]:
+def _tried(record: ScreeningRecord, regression: Regression) -> Sequence[Design]:
     """Return the designs of the experiments, the best first.
 
     Their order is by errors halfway between measured and predicted ones.
     """
     tried = [
-        (job.entrant.design, job.trial.split, measured.log_error)
-        for job, measured in record.ended
-        if job.phase in EXPERIMENTS and job.entrant.design is not None
+        (one.entrant.design, one.trial.split, measured.log_error)
+        for one, measured in record.ended
+        if one.phase in EXPERIMENTS and one.entrant.design is not None
     ]
     if not tried:
         return []

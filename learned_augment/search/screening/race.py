@@ -7,7 +7,7 @@ from typing import Any
 
 from learned_augment.evaluation.statistics import paired_difference, percent_fewer
 from learned_augment.search.screening.entrants import Entrant
-from learned_augment.search.screening.record import EXPERIMENTS, Record
+from learned_augment.search.screening.record import EXPERIMENTS, ScreeningRecord
 
 __all__ = ["FINALISTS", "best", "best_base", "finalists", "leader", "race_data"]
 
@@ -15,19 +15,19 @@ FINALISTS = 2
 """Found policies in the finals, and as many that need no search."""
 
 
-def best(record: Record, entrants: Iterable[Entrant]) -> list[Entrant]:
+def best(record: ScreeningRecord, entrants: Iterable[Entrant]) -> list[Entrant]:
     """Return the best entrants of the first round, the best first."""
     races = record.races()
     return sorted(entrants, key=lambda one: races[one][0])[:FINALISTS]
 
 
-def best_base(record: Record, bases: Iterable[Entrant]) -> Entrant:
+def best_base(record: ScreeningRecord, bases: Iterable[Entrant]) -> Entrant:
     """Return the best base augmentation: the better of the best two in their two rounds."""
     races = record.races()
     return min(best(record, bases), key=lambda one: sum(races[one].values()))
 
 
-def finalists(record: Record) -> list[Entrant]:
+def finalists(record: ScreeningRecord) -> list[Entrant]:
     """Return the best policies that need no search, then the best found ones."""
     racing = record.races()
     return [
@@ -37,7 +37,7 @@ def finalists(record: Record) -> list[Entrant]:
     ]
 
 
-def leader(record: Record) -> tuple[Entrant, str] | None:
+def leader(record: ScreeningRecord) -> tuple[Entrant, str] | None:
     """Return who leads, with a sentence on how sure that is; None before a found policy has raced.
 
     A round trains every policy that takes part on the same images, with the same seed. All policies
@@ -65,12 +65,12 @@ def leader(record: Record) -> tuple[Entrant, str] | None:
     return first, _words(first, other, leads)
 
 
-def _last_round(record: Record) -> list[Entrant]:
+def _last_round(record: ScreeningRecord) -> list[Entrant]:
     """Return who took part in the last round that has ended and had found policies."""
     rounds: dict[int, list[tuple[int, Entrant]]] = {}
-    for place, job in enumerate(record.jobs):
-        if job.phase not in EXPERIMENTS:
-            rounds.setdefault(job.trial.split, []).append((place, job.entrant))
+    for place, one in enumerate(record.planned):
+        if one.phase not in EXPERIMENTS:
+            rounds.setdefault(one.trial.split, []).append((place, one.entrant))
     ended = [
         [entrant for _, entrant in members]
         for members in rounds.values()
@@ -92,7 +92,7 @@ def _words(first: Entrant, other: Entrant, leads: Sequence[float]) -> str:
     )
 
 
-def race_data(record: Record) -> list[dict[str, Any]]:
+def race_data(record: ScreeningRecord) -> list[dict[str, Any]]:
     """Return the expected errors of each entrant in each round, as JSON."""
     return [
         {

@@ -12,7 +12,7 @@ from learned_augment.search.screening.factors import Factor
 from learned_augment.search.screening.regression import Regression, fit_regression
 from learned_augment.search.screening.trials import Measured, Trial
 
-__all__ = ["EXPERIMENTS", "PHASES", "Job", "Record"]
+__all__ = ["EXPERIMENTS", "PHASES", "PlannedTrial", "ScreeningRecord"]
 
 PHASES = (
     "base augmentations",
@@ -27,7 +27,7 @@ EXPERIMENTS = PHASES[2:4]
 
 
 @dataclass(frozen=True)
-class Job:
+class PlannedTrial:
     """A trial and its purpose.
 
     Attributes:
@@ -42,45 +42,45 @@ class Job:
 
 
 @dataclass
-class Record:
+class ScreeningRecord:
     """The trials of a screening, in their order.
 
     Attributes:
         factors: The ops and strengths that are tried.
-        jobs: All trials that are planned.
+        planned: All trials that are planned.
         results: The measurements of those that have ended, which are the first ones.
     """
 
     factors: Sequence[Factor]
-    jobs: list[Job] = field(default_factory=list)
+    planned: list[PlannedTrial] = field(default_factory=list)
     results: list[Measured] = field(default_factory=list)
 
     @property
-    def ended(self) -> list[tuple[Job, Measured]]:
+    def ended(self) -> list[tuple[PlannedTrial, Measured]]:
         """The trials that have ended, with their measurements."""
-        return list(zip(self.jobs, self.results, strict=False))
+        return list(zip(self.planned, self.results, strict=False))
 
     def entrants(self) -> dict[str, list[Entrant]]:
         """Return whose trials are planned, by phase; a phase without plans is left out."""
         entrants: dict[str, list[Entrant]] = {}
-        for job in self.jobs:
-            entrants.setdefault(job.phase, []).append(job.entrant)
+        for one in self.planned:
+            entrants.setdefault(one.phase, []).append(one.entrant)
         return entrants
 
     def races(self) -> dict[Entrant, dict[int, float]]:
         """Return the log errors of each entrant of the race, by round."""
         races: dict[Entrant, dict[int, float]] = {}
-        for job, measured in self.ended:
-            if job.phase not in EXPERIMENTS:
-                races.setdefault(job.entrant, {})[job.trial.split] = measured.log_error
+        for one, measured in self.ended:
+            if one.phase not in EXPERIMENTS:
+                races.setdefault(one.entrant, {})[one.trial.split] = measured.log_error
         return races
 
     def regression(self) -> Regression:
         """Return the fit to all trials so far whose policy is a design."""
         found = [
-            (job.entrant.design, job.trial, measured.log_error)
-            for job, measured in self.ended
-            if job.entrant.design is not None
+            (one.entrant.design, one.trial, measured.log_error)
+            for one, measured in self.ended
+            if one.entrant.design is not None
         ]
         designs, trials, errors = zip(*found, strict=True)
         parts = list(dict.fromkeys((trial.fraction, trial.split) for trial in trials))

@@ -29,7 +29,7 @@ from learned_augment.search.screening.options import ScreeningOptions
 from learned_augment.search.screening.planning import Planner
 from learned_augment.search.screening.proposals import predicted
 from learned_augment.search.screening.race import best_base, leader, race_data
-from learned_augment.search.screening.record import PHASES, Record
+from learned_augment.search.screening.record import PHASES, ScreeningRecord
 from learned_augment.search.screening.trials import Laboratory, Measured, Trial
 from learned_augment.search.split import Split
 
@@ -106,7 +106,7 @@ class Screening:
             for base in bases
         }
         self.planner = Planner(options, settings, bases, known, labels, seed)
-        self.record = Record(self.factors)
+        self.record = ScreeningRecord(self.factors)
         self._ready: dict[int, Measured] = {}
         self._stream: Iterator[tuple[int, Measured]] | None = None
         self._workers: Workers | None = None
@@ -134,16 +134,16 @@ class Screening:
         self._plan()
         measured = self._measure(self.done)
         self.record.results.append(measured)
-        jobs = self.record.jobs
-        if jobs[-1].phase == "designs" and self.done == len(jobs):
+        planned = self.record.planned
+        if planned[-1].phase == "designs" and self.done == len(planned):
             self._check_learning()
         return {"val_error": measured.error, "val_accuracy": measured.accuracy}
 
     def _plan(self) -> None:
         """Plan the next trials where all that are planned have ended."""
-        if self.done == len(self.record.jobs):
+        if self.done == len(self.record.planned):
             with _one_thread():
-                self.record.jobs += self.planner.next_jobs(self.record)
+                self.record.planned += self.planner.next_trials(self.record)
 
     def _measure(self, place: int) -> Measured:
         if place not in self._ready and world_size() > 1:
@@ -152,21 +152,21 @@ class Screening:
             self._wait_for(place)
         if place in self._ready:
             return self._ready.pop(place)
-        return self._laboratory.run(self.record.jobs[place].trial)
+        return self._laboratory.run(self.record.planned[place].trial)
 
     def _wait_for(self, place: int) -> None:
         """Let the workers do the rest of the planned trials, until one of them is measured."""
-        jobs = self.record.jobs
+        planned = self.record.planned
         if self._workers is None:
             self._workers = Workers(self._laboratory.run, self._processes)
             weakref.finalize(self, self._workers.close)
         if self._stream is None:
-            rest = [(job.trial,) for job in jobs[place:]]
+            rest = [(one.trial,) for one in planned[place:]]
             workers = self._workers
             self._stream = ((place + offset, found) for offset, found in workers.run(rest))
         for at, measured in self._stream:
             self._ready[at] = measured
-            if place in self._ready and self.done + len(self._ready) < len(jobs):
+            if place in self._ready and self.done + len(self._ready) < len(planned):
                 return
         self._stream = None
 
@@ -175,8 +175,8 @@ class Screening:
 
         No process starts a second one ahead: a search that is stopped loses the trials under way.
         """
-        at, jobs = place + rank(), self.record.jobs
-        mine = {at: self._laboratory.run(jobs[at].trial)} if at < len(jobs) else {}
+        at, planned = place + rank(), self.record.planned
+        mine = {at: self._laboratory.run(planned[at].trial)} if at < len(planned) else {}
         everyone: list[dict[int, Measured]] = [{} for _ in range(world_size())]
         dist.all_gather_object(everyone, mine)
         for theirs in everyone:
@@ -255,7 +255,7 @@ class Screening:
     def phases(self) -> list[Phase]:
         """Return the cost of each phase, from one epoch of a trial."""
         planner = self.planner
-        trials = {phase: planner.job(phase, planner.bases[0], 0, 0).trial for phase in PHASES}
+        trials = {phase: planner.plan(phase, planner.bases[0], 0, 0).trial for phase in PHASES}
         costs = {trial: self._cost(trial) for trial in dict.fromkeys(trials.values())}
         return [
             Phase(phase, steps, *costs[trials[phase]], {})
@@ -277,7 +277,7 @@ class Screening:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
-        self.record, self._latest = Record(self.factors), None
+        self.record, self._latest = ScreeningRecord(self.factors), None
         for result in state["results"]:
             self._plan()
             self.record.results.append(Measured(**result))

@@ -16,7 +16,7 @@ from benchmarks.training_loop import add_training_options
 from learned_augment.evaluation.random_baseline import RANDOM
 from learned_augment.training.recipe import PRECISIONS
 
-__all__ = ["Job", "parser", "preset_table", "read_job"]
+__all__ = ["PaperRun", "parser", "preset_table", "read_run"]
 
 _CHANGES = (
     "epochs",
@@ -61,7 +61,7 @@ def parser(about: str) -> argparse.ArgumentParser:
 
 
 @dataclass(frozen=True)
-class Job:
+class PaperRun:
     """Everything that decides the numbers, and where they go."""
 
     options: argparse.Namespace
@@ -93,7 +93,7 @@ class Job:
         return _description(self.preset, placed, data, self.classes, where, target)
 
 
-def read_job(options: argparse.Namespace) -> Job:
+def read_run(options: argparse.Namespace) -> PaperRun:
     """Return what the arguments ask for.
 
     Raises:
@@ -111,7 +111,7 @@ def read_job(options: argparse.Namespace) -> Job:
     name = options.name or f"{options.preset}-{_called(options.policy)}".replace(":", "-")
     if not re.fullmatch(r"[\w.-]+", name):
         raise ValueError(f"A name has letters, digits, '.', '-' and '_' only, got {name!r}.")
-    return Job(options, preset, _changed(preset.recipe, options), name)
+    return PaperRun(options, preset, _changed(preset.recipe, options), name)
 
 
 def _changed(recipe: PaperRecipe, options: argparse.Namespace) -> PaperRecipe:
