@@ -13,6 +13,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from learned_augment import Policy
 from learned_augment.backends.dispatch import apply_batch
+from learned_augment.ops import OPS, Blend, Erase, Geometric, Op, Pointwise, Resample, register_op
 
 # Mean differences in gray levels between float and uint8 backends on natural-looking
 # images: rounding for changed colors, bilinear against nearest for moved pixels.
@@ -79,6 +80,36 @@ def save_photos(folder, count):
             size = (3, 16, 16)
             pixels = torch.randint(low, high, size, generator=generator, dtype=torch.uint8)
             to_pil_image(pixels).save(folder / label / f"{index}.png")
+
+
+TOYS = {
+    "geometric": Geometric(lambda value, noise, width, height: (1.0, 0.0, value, 0.0, 1.0, 0.0)),
+    "pointwise": Pointwise(lambda value, level, statistics: level // 2 + 0 * value),
+    "pointwise with a histogram": Pointwise(
+        lambda value, level, counts: level * (counts > 1) + 0 * value, statistics="histogram"
+    ),
+    "pointwise with a mean": Pointwise(
+        lambda value, level, mean: level * (level < mean) + 0 * value, statistics="mean luma"
+    ),
+    "blend": Blend(lambda image: image * 0 + 40),
+    "erase": Erase(lambda value, noise, width, height, side: (1, 1, value, value + 0 * noise[0])),
+    "resample": Resample(
+        lambda value, noise, width, height, aspect: (
+            0 * value,
+            0 * value,
+            0 * value + width // 2,
+            0 * value + height // 2,
+        )
+    ),
+}
+
+
+@pytest.fixture(params=TOYS)
+def toy(request):
+    """Register an op of each kind under a name of its own, for one test."""
+    op = register_op(Op(f"Toy {request.param}", "unit", 0.0, 8.0, None, TOYS[request.param]))
+    yield op
+    del OPS[op.name]
 
 
 @pytest.fixture(scope="session")

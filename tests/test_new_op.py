@@ -1,6 +1,6 @@
 """An op that is added to the table of ops is known everywhere, without a change of another file.
 
-Backends and files of policies are tested in tests/backends/test_dispatch.py, on the same ops.
+The fixture ``toy`` makes the ops; tests/backends/test_dispatch.py tests them on every backend.
 """
 
 from dataclasses import replace
@@ -16,10 +16,7 @@ from learned_augment.search import METHODS, search
 from learned_augment.search.dada.space import choose_pairs
 from learned_augment.search.deepaa.candidates import find_candidates
 from learned_augment.search_spaces import SPACES
-from tests.backends.test_dispatch import toy
 from tests.search.test_methods import ITS_OWN, SMALL, images
-
-__all__ = ["toy"]
 
 
 @pytest.fixture

@@ -17,10 +17,8 @@ from learned_augment.ops import (
     Blend,
     Erase,
     Geometric,
-    Op,
     Opcode,
     Pointwise,
-    Resample,
     register_op,
 )
 from learned_augment.policy import Policy
@@ -102,36 +100,6 @@ def test_every_request_fits_a_row():
             and row == replace(dispatch.Row(row.backend, kind))  # asks for nothing else
             for row in dispatch.TABLE
         )
-
-
-TOYS = {
-    "geometric": Geometric(lambda value, noise, width, height: (1.0, 0.0, value, 0.0, 1.0, 0.0)),
-    "pointwise": Pointwise(lambda value, level, statistics: level // 2 + 0 * value),
-    "pointwise with a histogram": Pointwise(
-        lambda value, level, counts: level * (counts > 1) + 0 * value, statistics="histogram"
-    ),
-    "pointwise with a mean": Pointwise(
-        lambda value, level, mean: level * (level < mean) + 0 * value, statistics="mean luma"
-    ),
-    "blend": Blend(lambda image: image * 0 + 40),
-    "erase": Erase(lambda value, noise, width, height, side: (1, 1, value, value + 0 * noise[0])),
-    "resample": Resample(
-        lambda value, noise, width, height, aspect: (
-            0 * value,
-            0 * value,
-            0 * value + width // 2,
-            0 * value + height // 2,
-        )
-    ),
-}
-
-
-@pytest.fixture(params=TOYS)
-def toy(request):
-    """Register an op of each kind under a name of its own, for one test."""
-    op = register_op(Op(f"Toy {request.param}", "unit", 0.0, 8.0, None, TOYS[request.param]))
-    yield op
-    del OPS[op.name]
 
 
 def test_an_op_of_a_users_own_runs_on_every_backend(toy, compiler, tmp_path):
