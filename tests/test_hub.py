@@ -29,7 +29,11 @@ class StandIn(BaseHTTPRequestHandler):
         self._file(send=False)
 
     def do_GET(self):
-        self._file(send=True)
+        repository, found, _ = self.path.partition("/revision/")
+        if found:  # asked before an upload by versions before 1.0
+            self._answer(200, {"id": repository.removeprefix("/api/models/"), "sha": COMMIT})
+        else:
+            self._file(send=True)
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -89,7 +93,9 @@ def speak_to(address, monkeypatch, tmp_path):
     constants = importlib.import_module("huggingface_hub.constants")
     files = address + constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
     monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
+    downloads = importlib.import_module("huggingface_hub.file_download")
+    for module in (constants, downloads):  # the second has a copy in versions before 1.0
+        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", files, raising=False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
