@@ -67,10 +67,12 @@ def most_applied(policy):
 
 
 @pytest.mark.parametrize(
-    "seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))]
+    # Eight epochs are enough for seed 0; of seed 1 they leave a mean probability of 0.66.
+    ("seed", "epochs"),
+    [(0, 8), *(pytest.param(seed, 16, marks=pytest.mark.slow) for seed in (1, 2, 3))],
 )
-def test_a_planted_change_is_found_and_exceeds_the_spread_without_signal(seed):
-    policy = policy_for("mirrored", seed, epochs=8)
+def test_a_planted_change_is_found_and_exceeds_the_spread_without_signal(seed, epochs):
+    policy = policy_for("mirrored", seed, epochs)
     assert "Flip" in most_applied(policy)
     learned = policy.about["parameters"]
     flips = torch.tensor([[op == "Flip" for op in pair.split(" + ")] for pair in learned["pairs"]])
