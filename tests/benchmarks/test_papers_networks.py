@@ -159,7 +159,14 @@ def test_a_sibling_of_each_large_network_takes_a_training_step(name, size):
     assert network.eval()(images).shape == (2, 3)
 
 
-@pytest.mark.parametrize("name", sorted(NETWORKS.keys() - PACKAGE_NETWORKS.keys()))
+# The others have the code of a network that is trained here or in tests/models/, and more of it.
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name == "shake-shake-26-2x32d" else pytest.param(name, marks=pytest.mark.slow)
+        for name in sorted(NETWORKS.keys() - PACKAGE_NETWORKS.keys())
+    ],
+)
 def test_every_network_takes_a_training_step(name):
     check_training_step(name, NETWORKS[name])
 
