@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> Policy:
     parser.add_argument("folder")
     parser.add_argument("--out", default="mine.safetensors")
     parser.add_argument("--method", default="screening", help="or dada, deepaa")
-    parser.add_argument("--epochs", type=int, help="passes over the training half")
+    parser.add_argument("--epochs", type=int, help="of each training")
     parser.add_argument("--image-size", type=int, default=32)
     parser.add_argument("--time-budget", type=float, help="seconds")
     given = parser.parse_args(arguments)
