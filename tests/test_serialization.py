@@ -84,6 +84,12 @@ def test_equal_policies_give_equal_bytes_whatever_the_order_of_about():
     assert one.encode() == two.encode()
 
 
+def test_equal_policies_give_equal_bytes_whatever_the_sign_of_zero():
+    one, two = (from_layers([[("Rotate", 1, zero)]]) for zero in (0.0, -0.0))
+    assert one == two
+    assert one.encode() == two.encode()
+
+
 @pytest.mark.parametrize("policy", [simple(), deep_trivial_augment(3)], ids=["small", "deep"])
 def test_round_trip(policy, tmp_path):
     path = policy.save(tmp_path / "p.safetensors")
