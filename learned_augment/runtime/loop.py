@@ -174,7 +174,7 @@ def resume(
         torch.set_rng_state(_own(state["cpu_rng"]))
         if device.type == "cuda" and "cuda_rng" in state:
             torch.cuda.set_rng_state(_own(state["cuda_rng"]), device)
-        if not min(job.done, *job.remaining.values()) >= 0:
+        if not min([job.done, *job.remaining.values()]) >= 0:
             raise ValueError(f"{job.done} steps are done, {dict(job.remaining)} are left")
     except (MemoryError, torch.OutOfMemoryError):
         raise
