@@ -213,7 +213,9 @@ class DeepAA:
     def _seconds_per_image(self) -> dict[str, float]:
         """Return the time of each purpose's passes, measured on a few images."""
         network, rewards = self.freeze(), self.options.rewards
+        # An even number, as the products below take the images two by two.
         count = min(_TRIAL_IMAGES[rewards], network.chunk, len(self.split.train_images)) // 2 * 2
+        count = max(count, 2)  # a pass may have room for one image only
         inputs = self.normalize(self.split.train_images[:count])
         labels = torch.zeros(count, dtype=torch.int64, device=inputs.device)
         tangent = network.gradient(inputs, labels)
