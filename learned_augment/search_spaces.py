@@ -191,11 +191,16 @@ def levels(op: str, span: Range, count: int) -> list[float]:
 
     A range of a single value gives that value, whether it is the identity value or not (Identity).
 
+    Raises:
+        ValueError: If ``count`` is below 2 and the range has more than one value.
+
     Examples:
         >>> levels("Rotate", Range(-30.0, 30.0), 5)
         [-30.0, -15.0, 15.0, 30.0]
     """
     if span.low == span.high:
         return [span.low]
+    if count < 2:
+        raise ValueError(f"Expected 2 or more levels for {op}, got {count}.")
     values = [span.value(level / (count - 1)) for level in range(count)]
     return [value for value in values if abs(value - (OPS[op].identity_value or 0.0)) > 1e-9]
