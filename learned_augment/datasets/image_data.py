@@ -48,7 +48,8 @@ class ImageData:
         skipped: Files left out because they could not be read.
 
     Raises:
-        ValueError: If shapes, types or labels do not fit, or a class has no training image.
+        ValueError: If shapes, types or labels do not fit, there are fewer than two classes, or a
+            class has no training image.
 
     Examples:
         >>> images = torch.randint(256, (40, 3, 32, 32), dtype=torch.uint8)

@@ -86,9 +86,8 @@ def run_steps(
     """Step a job until it is done, interrupted, or out of time; return which of these.
 
     The job continues from its checkpoint if there is one, with the state of torch's global random
-    generators. A checkpoint is
-    written every ``save_every`` seconds and whenever the loop stops. Process 0 writes, all
-    processes read. Ctrl-C and SIGTERM end the loop after the current step.
+    generators. A checkpoint is written every ``save_every`` seconds and whenever the loop stops.
+    Process 0 writes, all processes read. Ctrl-C and SIGTERM end the loop after the current step.
 
     Args:
         job: The work.

@@ -105,7 +105,7 @@ class CostEstimate(NamedTuple):
 def measured_phase(
     name: str, steps: int, step: Callable[[], Any], owner: object, data_bytes: int
 ) -> Phase:
-    """Return the cost of steps that are all alike, from three trial steps.
+    """Return the cost of steps that are all alike, from three or four trial steps.
 
     Args:
         name: What the steps do.

@@ -76,14 +76,14 @@ def random_designs(
 ) -> list[Design]:
     """Return balanced random designs.
 
-    Each op is in equally many of them, and each strength of an op in nearly equally many. Half of
-    the designs apply a fraction of the ops to half of the images each. The others apply twice as
-    many ops to a quarter each.
+    Each op is in equally many of them, and each strength of an op in nearly equally many. Every
+    other design applies a fraction of the ops, each to half of the images. The designs between them
+    apply twice as many ops, each to a quarter of the images.
 
     Args:
         factors: All ops and strengths.
         count: Number of designs.
-        inclusion: Fraction of the ops that a design of the first half applies.
+        inclusion: The fraction of the ops that every other design applies.
         generator: The source of random numbers.
         base: A design that every other contains, except for ops that are drawn at another strength.
     """
