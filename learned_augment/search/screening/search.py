@@ -254,13 +254,10 @@ class Screening:
 
     def phases(self) -> list[Phase]:
         """Return the cost of each phase, from one epoch of a trial."""
-        planner = self.planner
-        trials = {phase: planner.plan(phase, planner.bases[0], 0, 0).trial for phase in PHASES}
-        costs = {trial: self._cost(trial) for trial in dict.fromkeys(trials.values())}
-        return [
-            Phase(phase, steps, *costs[trials[phase]], {})
-            for phase, steps in self.remaining.items()
-        ]
+        # The trials of all phases train on as many images, for as many epochs.
+        trial = self.planner.plan(PHASES[0], self.planner.bases[0], 0, 0).trial
+        seconds, memory = self._cost(trial)
+        return [Phase(phase, steps, seconds, memory, {}) for phase, steps in self.remaining.items()]
 
     def _cost(self, trial: Trial) -> tuple[float, int]:
         """Return seconds and bytes of a trial, from its first epoch; workers share the time."""
