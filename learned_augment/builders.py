@@ -311,12 +311,14 @@ def _is_triple(value: Any) -> bool:
 
 
 def _sides(op: str, weight: float, value: float, mirrored: bool) -> list[Candidate]:
+    """Return an op at a value; if it is mirrored, also at the mirror image, sharing the weight."""
     if not mirrored or value == OPS[op].identity_value:
         return [(op, weight, value)]
     return [(op, weight / 2, value), (op, weight / 2, mirror(op, value))]
 
 
 def _applied(op: str, probability: float, value: float, mirrored: bool) -> Layer:
+    """Return the layer that applies an op with a probability, and else does nothing."""
     if not 0 <= probability <= 1:
         raise ValueError(f"Expected a probability in [0, 1] for {op}, got {probability}.")
     check_ops([op])
@@ -324,7 +326,11 @@ def _applied(op: str, probability: float, value: float, mirrored: bool) -> Layer
 
 
 def _build(sub_policies: Sequence[Sequence[Layer]], about: Mapping[str, Any] | None) -> Policy:
-    """Write (S, L, C) tables, padded with Identity at weight 0."""
+    """Return an equal mixture of sub-policies.
+
+    Layers with fewer candidates than others are padded with Identity at weight 0, sub-policies with
+    fewer layers with layers that do nothing.
+    """
     if not sub_policies or not all(sub and all(sub) for sub in sub_policies):
         raise ValueError("Expected at least one sub-policy, each of layers with candidates.")
     depth = max(len(sub) for sub in sub_policies)
@@ -339,7 +345,10 @@ def _build(sub_policies: Sequence[Sequence[Layer]], about: Mapping[str, Any] | N
     weights = _table(rows, lambda candidate: candidate[1])
     sums = weights.sum(-1, keepdim=True)
     if (weights < 0).any() or not (sums > 0).all():
-        raise ValueError("Expected weights of each layer that are not negative and not all 0.")
+        raise ValueError(
+            "Expected weights of each layer that are not negative and not all 0, got "
+            f"{weights[((weights < 0).any(-1) | ~(sums[..., 0] > 0))][0].tolist()}."
+        )
     return Policy(
         ops=ops,
         mixture=torch.full((len(rows),), 1 / len(rows), dtype=torch.float64, device=HOST),

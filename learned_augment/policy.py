@@ -378,8 +378,10 @@ def _validate_shapes(policy: Policy) -> None:
 
 
 def _validate_probabilities(name: str, probabilities: Tensor) -> None:
-    if not torch.isfinite(probabilities).all() or (probabilities < 0).any():
-        raise ValueError(f"Expected {name} to be finite and not negative.")
+    wrong = ~torch.isfinite(probabilities) | (probabilities < 0)
+    if wrong.any():
+        first = probabilities[wrong][0].item()
+        raise ValueError(f"Expected {name} to be finite and not negative, got {first:g}.")
     sums = probabilities.sum(-1)
     if ((sums - 1).abs() > 1e-6).any():
         worst = sums.flatten()[(sums - 1).abs().argmax()].item()

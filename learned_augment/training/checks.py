@@ -32,7 +32,7 @@ def find_device(device: str | torch.device | None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         # torch asserts when it was built without CUDA.
         raise ValueError(
-            f"Device {str(device)!r} cannot be used: {first_line(error)} Use 'cpu'."
+            f"Device {str(device)!r} cannot be used: {first_line(error).rstrip('.')}. Use 'cpu'."
         ) from None
     return found
 
