@@ -111,7 +111,7 @@ class LearnedAugment(v2.Transform):
         if is_compiling():
             return _uncompiled(self, *inputs)
         if len(inputs) == 1 and _validation.is_image(inputs[0]):
-            # torchvision's own way, without looking for an image inside of containers.
+            # The steps of super().forward, without its search for images inside of containers.
             items = list(inputs)
             self.check_inputs(items)
             return self.transform(inputs[0], self.make_params(items))

@@ -8,8 +8,8 @@ from learned_augment.search.peak_memory import peak_bytes
 
 __all__ = ["CostEstimate", "Phase", "measured_phase"]
 
-# A gradient is a forward and a backward pass, a forward-mode pass has three products a layer: both
-# cost about three times a plain forward.
+# Forward passes that a gradient costs (a forward and a backward pass), or a forward-mode derivative
+# (three products a layer).
 _FORWARDS = 3
 _TRIALS = 2
 

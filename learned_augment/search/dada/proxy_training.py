@@ -118,7 +118,7 @@ class ProxyTraining:
             by_pixel: Whether the gradient of the derivatives by the images is needed.
         """
         network, weights, rate = self.network, self.network.weights, self._rate()
-        # Averaged over past steps, running statistics would be those of older weights.
+        # Running statistics that are averages over past steps would be those of older weights.
         with remembering_one_batch(network.network):
             grads, train_loss = network.gradient(
                 weights, images, labels, self.batch, update_buffers=True

@@ -44,9 +44,9 @@ class DeepAA:
     """A DeepAA search in progress; see `method.SearchMethod` for its arguments.
 
     The network is trained once, on some of the training images, and frozen. Then layer after layer
-    is learned: a distribution over the candidates that starts at Identity. The search learns it
-    from pairs of another training image, which went through the layers before, and validation
-    images.
+    is learned: a distribution over the candidates, which starts at Identity. The search learns it
+    from pairs: a training image that the network was not trained on, after the earlier layers, and
+    validation images of its class.
 
     Zheng et al., Deep AutoAugment, ICLR 2022, arXiv:2203.06172.
     """

@@ -34,7 +34,7 @@ Pool = tuple[tuple[int, ...], ...]
 """Ops of which one is drawn for an image, then one of the factors that stand for the op."""
 
 UNIFORM = 0.125
-"""The probability that is tried and is nearest to that of an op in RandAugment, 2 in 14."""
+"""Of the probabilities that are tried, the nearest to that of an op in RandAugment, 2 in 14."""
 
 USUAL_BASE = ("PadCrop", "Flip")
 """Ops of the usual base augmentation, crop and flip."""
