@@ -37,7 +37,7 @@ _MODES = {0: InterpolationMode.NEAREST, 2: InterpolationMode.BILINEAR, 3: Interp
 
 
 def whole_number(name: str, value: Any) -> int:
-    """Return an int for a whole number, NumPy's too; TypeError for any other, True and False."""
+    """Return a whole number, also one of NumPy's, as an int; TypeError for others and bools."""
     try:
         if type(value).__name__ in ("bool", "bool_"):
             raise TypeError
@@ -47,7 +47,7 @@ def whole_number(name: str, value: Any) -> int:
 
 
 def check_at_least(settings: object, **lowest: float) -> None:
-    """Check that fields of settings are finite and none below its lowest value; else ValueError."""
+    """Raise ValueError if a field of ``settings`` is not finite or is below its lowest value."""
     for name, low in lowest.items():
         number = getattr(settings, name)
         if not low <= number < inf:
@@ -55,7 +55,7 @@ def check_at_least(settings: object, **lowest: float) -> None:
 
 
 def check_rates(learning_rate: float, weight_decay: float) -> None:
-    """Check the rates of an optimizer; ValueError if one is out of range."""
+    """Raise ValueError if a rate of an optimizer is out of range."""
     if not 0 < learning_rate < inf or not 0 <= weight_decay < inf:
         raise ValueError(
             "Expected learning_rate > 0 and weight_decay >= 0, got "
@@ -64,7 +64,7 @@ def check_rates(learning_rate: float, weight_decay: float) -> None:
 
 
 def check_interpolation(interpolation: InterpolationMode | str | int) -> InterpolationMode:
-    """Return the mode for an enum, its name, or Pillow's number; ValueError for any other."""
+    """Return the mode for an enum, its name, or Pillow's number; ValueError for anything else."""
     # Pillow's constants are whole numbers of a type of their own.
     whole = isinstance(interpolation, Integral) and not isinstance(interpolation, bool)
     wanted = _MODES.get(int(interpolation)) if whole else interpolation
@@ -76,7 +76,7 @@ def check_interpolation(interpolation: InterpolationMode | str | int) -> Interpo
 
 
 def check_size(size: int | None) -> int | None:
-    """Return ``size`` if it is None or a positive whole number."""
+    """Return ``size`` if it is None or a positive whole number; ValueError for anything else."""
     if size is None:
         return None
     if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
@@ -85,7 +85,7 @@ def check_size(size: int | None) -> int | None:
 
 
 def check_generator(generator: Any) -> torch.Generator | None:
-    """Return ``generator`` if it is None or a generator of the CPU; TypeError for any other."""
+    """Return ``generator`` if it is None or a generator of the CPU; TypeError for anything else."""
     cpu = isinstance(generator, torch.Generator) and generator.device.type == "cpu"
     if generator is not None and not cpu:
         raise TypeError(
@@ -157,7 +157,7 @@ def mask_fill(fill: FillValue | dict[type | str, FillValue], mask: Tensor) -> fl
     """Return what shows outside a mask: what the dict names for masks, else 0.
 
     Raises:
-        ValueError: If it is more than one number, or none of the mask's dtype.
+        ValueError: If it is more than one number, or a number that the mask's dtype cannot hold.
     """
     named = fill.get(tv_tensors.Mask) if isinstance(fill, dict) else None
     numbers = (0,) if named is None else named if isinstance(named, Sequence) else (named,)
@@ -167,7 +167,7 @@ def mask_fill(fill: FillValue | dict[type | str, FillValue], mask: Tensor) -> fl
     fits = limits is None or (limits.min <= level <= limits.max and level == int(level))
     if len(numbers) > 1 or not fits:
         raise ValueError(
-            f"Expected one number of {mask.dtype} as the fill of masks, got {named!r}."
+            f"Expected one number that {mask.dtype} can hold as the fill of masks, got {named!r}."
         )
     return level
 
@@ -257,10 +257,13 @@ def check_sample(items: list[Any], fill: FillValue | dict[type | str, FillValue]
     """
     images = items if len(items) == 1 and is_image(items[0]) else list(filter(is_image, items))
     if len(images) != 1:
-        found = "no image" if not images else f"{len(images)} images"
+        found, way_out = "no image", "convert yours to one of these types"
+        if images:
+            found = f"{len(images)} images"
+            way_out = "stack images that belong together into one batch and set same_on_batch"
         raise TypeError(
-            f"Expected one image in the sample (PIL, tensor, tv_tensors.Image or Video), found "
-            f"{found}; stack images that belong together into one batch and set same_on_batch."
+            "Expected one image in the sample (PIL, tensor, tv_tensors.Image or Video), found "
+            f"{found}; {way_out}."
         )
     (image,) = images
     if isinstance(image, PIL.Image.Image):

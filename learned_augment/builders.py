@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, SupportsFloat
@@ -72,7 +73,8 @@ def from_sub_policies(
         about: The policy's provenance.
 
     Raises:
-        ValueError: If a probability is outside [0, 1], or `mirrored` names no op.
+        ValueError: If an op is not such a triple or is unknown, its probability is outside [0, 1],
+            its value is not allowed, or `mirrored` names no op.
 
     Examples:
         >>> policy = from_sub_policies([[("ShearX", 0.6, 0.2), ("Invert", 0.3, 0.0)]], ["ShearX"])
@@ -80,6 +82,12 @@ def from_sub_policies(
         [0.6, 0.0]
     """
     check_ops(mirrored)
+    for triple in chain.from_iterable(sub_policies):
+        if not _is_triple(triple):
+            raise ValueError(
+                "Expected each op as (op, probability, value), such as ('Rotate', 0.5, 20.0), got "
+                f"{triple!r}."
+            )
     return _build(
         [[_applied(*triple, triple[0] in mirrored) for triple in sub] for sub in sub_policies],
         about,
@@ -163,6 +171,9 @@ def trivial_augment(image_size: int = 224) -> Policy:
         image_size: Side of the images in pixels. It turns the paper's translation of 32 pixels into
             a fraction of the side, at most 1.
 
+    Raises:
+        ValueError: If image_size is not a whole number of at least 1.
+
     Müller and Hutter, TrivialAugment, ICCV 2021, arXiv:2103.10158.
 
     Examples:
@@ -227,6 +238,10 @@ def deep_trivial_augment(depth: int, space: str = "deepaa") -> Policy:
 def uniform_layer(space: Space, count: int = 13) -> list[Candidate]:
     """Return every candidate of a space: ops equally likely, then their levels equally likely.
 
+    Args:
+        space: The ops with their ranges.
+        count: Levels of each range, 2 or more; see `search_spaces.levels`.
+
     Examples:
         >>> layer = uniform_layer({"Invert": Range(), "Rotate": Range(-30.0, 30.0)}, count=3)
         >>> layer
@@ -280,27 +295,30 @@ def _check_layer(layer: Any) -> None:
     if not isinstance(layer, Sequence):
         raise ValueError(f"Expected each layer as a list of candidates, got {layer!r}.")
     for candidate in layer:
-        if not _is_candidate(candidate):
+        if not _is_triple(candidate):
             raise ValueError(
                 "Expected each candidate as (op, weight, value), such as ('Rotate', 0.5, 20.0), "
                 f"got {candidate!r}."
             )
 
 
-def _is_candidate(candidate: Any) -> bool:
-    if not isinstance(candidate, Sequence) or len(candidate) != 3:
+def _is_triple(value: Any) -> bool:
+    """Return whether a value is the name of an op and two numbers."""
+    if not isinstance(value, Sequence) or len(value) != 3:
         return False
-    op, *figures = candidate
+    op, *figures = value
     return isinstance(op, str) and all(isinstance(figure, SupportsFloat) for figure in figures)
 
 
 def _sides(op: str, weight: float, value: float, mirrored: bool) -> list[Candidate]:
+    """Return an op at a value; if it is mirrored, also at the mirror image, sharing the weight."""
     if not mirrored or value == OPS[op].identity_value:
         return [(op, weight, value)]
     return [(op, weight / 2, value), (op, weight / 2, mirror(op, value))]
 
 
 def _applied(op: str, probability: float, value: float, mirrored: bool) -> Layer:
+    """Return the layer that applies an op with a probability, and else does nothing."""
     if not 0 <= probability <= 1:
         raise ValueError(f"Expected a probability in [0, 1] for {op}, got {probability}.")
     check_ops([op])
@@ -308,7 +326,11 @@ def _applied(op: str, probability: float, value: float, mirrored: bool) -> Layer
 
 
 def _build(sub_policies: Sequence[Sequence[Layer]], about: Mapping[str, Any] | None) -> Policy:
-    """Write (S, L, C) tables, padded with Identity at weight 0."""
+    """Return an equal mixture of sub-policies.
+
+    Layers with fewer candidates than others are padded with Identity at weight 0, sub-policies with
+    fewer layers with layers that do nothing.
+    """
     if not sub_policies or not all(sub and all(sub) for sub in sub_policies):
         raise ValueError("Expected at least one sub-policy, each of layers with candidates.")
     depth = max(len(sub) for sub in sub_policies)
@@ -323,7 +345,10 @@ def _build(sub_policies: Sequence[Sequence[Layer]], about: Mapping[str, Any] | N
     weights = _table(rows, lambda candidate: candidate[1])
     sums = weights.sum(-1, keepdim=True)
     if (weights < 0).any() or not (sums > 0).all():
-        raise ValueError("Expected weights of each layer that are not negative and not all 0.")
+        raise ValueError(
+            "Expected weights of each layer that are not negative and not all 0, got "
+            f"{weights[((weights < 0).any(-1) | ~(sums[..., 0] > 0))][0].tolist()}."
+        )
     return Policy(
         ops=ops,
         mixture=torch.full((len(rows),), 1 / len(rows), dtype=torch.float64, device=HOST),

@@ -224,9 +224,10 @@ def _add_search(children: _Commands) -> None:
     add = child.add_argument
     _add_data(child, required=True)
     add("--out", metavar="FILE", type=Path, required=True, help="the policy, a .safetensors file")
-    add("--val", metavar="SOURCE", help="images that the policy is to serve, if not more of those")
+    add("--val", metavar="SOURCE", help="validation images (a part of those of --data)")
     add("--method", metavar="NAME", help="screening, dada or deepaa (screening)")
-    add("--preset", metavar="NAME", help="settings; the next seven arguments change them (quick)")
+    text = "settings, which the next eight arguments change (the method's)"
+    add("--preset", metavar="NAME", help=text)
     add("--model", metavar="NAME", help="network that is trained")
     add("--epochs", metavar="N", type=int, help="passes over the training images")
     add("--batch-size", metavar="N", type=int, help="images per step")

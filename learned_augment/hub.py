@@ -73,7 +73,8 @@ def upload(
     except (client.errors.HfHubHTTPError, OSError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         way_out = " Log in with: hf auth login." if status in (401, 403) else ""
-        raise ValueError(f"{repository} cannot be written: {first_line(error)}{way_out}") from error
+        reason = first_line(error).rstrip(".")
+        raise ValueError(f"{repository} cannot be written: {reason}.{way_out}") from error
     return str(commit.commit_url)
 
 

@@ -279,7 +279,8 @@ class Policy:
         Raises:
             ValueError: If ``about`` is nested deeper than a file may be.
         """
-        tensors = {name: getattr(self, name) for name in serialization.TENSORS}
+        # Adding 0 turns -0.0 into 0.0: they are equal, but their bytes differ.
+        tensors = {name: getattr(self, name) + 0 for name in serialization.TENSORS}
         return serialization.encode(self.ops, tensors, self.about)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Plan:
@@ -322,7 +323,7 @@ class Policy:
         return same and self.ops == other.ops and dict(self.about) == dict(other.about)
 
     def __hash__(self) -> int:
-        # Adding 0 turns -0.0 into 0.0, so that equal policies have equal bytes.
+        # Adding 0 turns -0.0 into 0.0, as in `encode`.
         return hash((self.ops, *((t + 0.0).numpy().tobytes() for t in (self.value, self.weights))))
 
     def __repr__(self) -> str:
@@ -377,8 +378,10 @@ def _validate_shapes(policy: Policy) -> None:
 
 
 def _validate_probabilities(name: str, probabilities: Tensor) -> None:
-    if not torch.isfinite(probabilities).all() or (probabilities < 0).any():
-        raise ValueError(f"Expected {name} to be finite and not negative.")
+    wrong = ~torch.isfinite(probabilities) | (probabilities < 0)
+    if wrong.any():
+        first = probabilities[wrong][0].item()
+        raise ValueError(f"Expected {name} to be finite and not negative, got {first:g}.")
     sums = probabilities.sum(-1)
     if ((sums - 1).abs() > 1e-6).any():
         worst = sums.flatten()[(sums - 1).abs().argmax()].item()

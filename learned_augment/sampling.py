@@ -36,8 +36,8 @@ class Tables(NamedTuple):
 
     Attributes:
         mixture: (S,) cumulative probabilities of the sub-policies.
-        weights: (S * L * C,) cumulative probabilities of each layer; those of layer r are shifted
-            by r, so that all layers together are one sorted array.
+        weights: (S * L * C,) cumulative probabilities of each layer. The layers of all sub-policies
+            count from 0; those of layer r are shifted by r, so that all are one sorted array.
         op: (S * L * C,) op of each candidate.
         value: (S * L * C,) value of each candidate.
         layers: Number of layers L.

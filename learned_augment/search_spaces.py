@@ -113,9 +113,9 @@ _TRIVIALAUGMENT = {
     **_factors(1.0, 1.99, mirrored=True),
 }
 
-# Ours, for screening: the base augmentation is among the ops, in the order of application. Flip has
-# one value; its probability is the policy's. A crop of magnitude 0.4 is the usual one, of 4 pixels
-# of 32.
+# For screening, from no paper: the base augmentation is among the ops, in the order of application.
+# Flip has one value; a design sets its probability. A crop of magnitude 0.4 is the usual one, of 4
+# pixels of 32.
 _SCREENING = {
     "PadCrop": Range(0.0, 0.3125),
     "Flip": Range(1.0, 1.0),
@@ -144,7 +144,7 @@ SPACES: Mapping[str, Space] = MappingProxyType(
 """Every space by the name of its paper or method. Adding one is adding a dictionary."""
 
 
-# Ranges for ops that choose their own side or place, where a search asks for them beyond its space.
+# Ranges for a search whose space lacks these ops; the papers' spaces hold a single value of each.
 _RANDOM = {
     "Flip": Range(1.0, 1.0),
     "PadCrop": Range(0.0, 0.25),
@@ -156,8 +156,8 @@ _RANDOM = {
 def with_all_ops(space: Space) -> Space:
     """Return a space extended by every other op except Identity.
 
-    An op that is not in ``space`` has the range of the first paper that uses it, or else all of its
-    legal values.
+    An op that is not in ``space`` has the range of the first search space that has it, or else all
+    of its legal values. Flip, PadCrop, CutoutClipped and ResizedCrop have ranges for this purpose.
 
     Examples:
         >>> space = with_all_ops(SPACES["dada"])
@@ -176,6 +176,9 @@ def _usual_range(name: str) -> Range:
 def mirror(op: str, value: float) -> float:
     """Return ``value`` on the other side of the op's identity value.
 
+    Raises:
+        ValueError: If the op has no identity value.
+
     Examples:
         >>> mirror("Brightness", 1.25)
         0.75
@@ -191,11 +194,16 @@ def levels(op: str, span: Range, count: int) -> list[float]:
 
     A range of a single value gives that value, whether it is the identity value or not (Identity).
 
+    Raises:
+        ValueError: If ``count`` is below 2 and the range has more than one value.
+
     Examples:
         >>> levels("Rotate", Range(-30.0, 30.0), 5)
         [-30.0, -15.0, 15.0, 30.0]
     """
     if span.low == span.high:
         return [span.low]
+    if count < 2:
+        raise ValueError(f"Expected 2 or more levels for {op}, got {count}.")
     values = [span.value(level / (count - 1)) for level in range(count)]
     return [value for value in values if abs(value - (OPS[op].identity_value or 0.0)) > 1e-9]

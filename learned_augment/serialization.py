@@ -209,6 +209,8 @@ def _ops(document: dict[str, Any]) -> tuple[str, ...]:
         units = {row["name"]: row["unit"] for row in document["ops"]}
     except (TypeError, KeyError) as error:
         raise ValueError("expected 'ops' to list names and units.") from error
+    if len(units) != len(document["ops"]):  # positions in the list would name other ops
+        raise ValueError("expected 'ops' to list every op once.")
     for name, unit in units.items():
         if name not in OPS:
             raise ValueError(f"unknown op {name!r}. Known ops: {', '.join(OPS)}.")

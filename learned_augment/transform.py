@@ -37,8 +37,8 @@ class LearnedAugment(v2.Transform):
     generator. Bounding boxes, masks and key points follow the ops that move pixels.
 
     Args:
-        policy: Name of a shipped policy, path of a ``.safetensors`` file, a ``Policy``, or a
-            ``torchvision.transforms.AutoAugmentPolicy``.
+        policy: Name of a shipped policy, path or Hub address of a ``.safetensors`` file, a
+            ``Policy``, or a ``torchvision.transforms.AutoAugmentPolicy``.
         interpolation: Nearest (the papers'), bilinear or bicubic, for geometric ops; the enum,
             its name, or Pillow's number.
         fill: Color outside the image in the image's own scale (0 to 255, or 0 to 1 for floats). It
@@ -59,10 +59,11 @@ class LearnedAugment(v2.Transform):
     its own channel.
 
     Raises:
-        ValueError: For an unknown policy (the message lists the shipped ones), interpolation or
-            size; when called, for shapes, fills or targets that do not fit.
+        ValueError: For an unknown policy (the message lists the shipped ones), interpolation, size
+            or a fill that is not finite; when called, for shapes, fills or targets that do not fit.
         TypeError: For a fill or generator of another type; when called, for unsupported modes and
             dtypes, and for samples without exactly one image.
+        RuntimeError: When it is traced or exported.
 
     Examples:
         >>> import torch
@@ -110,7 +111,7 @@ class LearnedAugment(v2.Transform):
         if is_compiling():
             return _uncompiled(self, *inputs)
         if len(inputs) == 1 and _validation.is_image(inputs[0]):
-            # torchvision's own way, without looking for an image inside of containers.
+            # The steps of super().forward, without its search for images inside of containers.
             items = list(inputs)
             self.check_inputs(items)
             return self.transform(inputs[0], self.make_params(items))

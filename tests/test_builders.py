@@ -65,6 +65,11 @@ def test_layers_are_normalised_and_padded():
         (lambda: from_layers([{"Rotate": 1.0}]), "each layer as a list of candidates, got {'Rot"),
         (lambda: from_sub_policies([[("Invert", 1.2, 0)]]), r"probability in \[0, 1\] for Invert"),
         (lambda: from_sub_policies([[("Nope", 0.2, 0)]]), "Unknown op 'Nope'"),
+        (
+            lambda: from_sub_policies([[("Invert", 0.2)]]),
+            r"as \(op, probability, value\).*got \('Invert', 0.2",
+        ),
+        (lambda: from_sub_policies([("Invert", 0.2, 0)]), r"probability, value\).*got 'Invert'"),
         (lambda: rand_augment(0), "n of at least 1"),
         (lambda: rand_augment(2.0), "n of at least 1, a whole number, got 2.0"),
         (lambda: rand_augment(True), "n of at least 1, a whole number, got True"),

@@ -58,6 +58,12 @@ def test_levels_leave_out_the_neutral_one():
     assert levels("Identity", Range(), 13) == [0.0]
 
 
+def test_a_range_needs_two_levels():
+    assert levels("Rotate", Range(-30.0, 30.0), 2) == [-30.0, 30.0]
+    with pytest.raises(ValueError, match="Expected 2 or more levels for Rotate, got 1"):
+        levels("Rotate", Range(-30.0, 30.0), 1)
+
+
 def test_mirror_is_about_the_identity_value():
     assert mirror("Rotate", 12.0) == -12.0
     assert mirror("Color", 1.9) == pytest.approx(0.1)

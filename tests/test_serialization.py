@@ -84,6 +84,12 @@ def test_equal_policies_give_equal_bytes_whatever_the_order_of_about():
     assert one.encode() == two.encode()
 
 
+def test_equal_policies_give_equal_bytes_whatever_the_sign_of_zero():
+    one, two = (from_layers([[("Rotate", 1, zero)]]) for zero in (0.0, -0.0))
+    assert one == two
+    assert one.encode() == two.encode()
+
+
 @pytest.mark.parametrize("policy", [simple(), deep_trivial_augment(3)], ids=["small", "deep"])
 def test_round_trip(policy, tmp_path):
     path = policy.save(tmp_path / "p.safetensors")
@@ -173,6 +179,7 @@ def test_a_forged_header_allocates_nothing(tmp_path):
         (lambda d: d["ops"][1].update(unit="radians"), "Rotate is in 'radians' there"),
         (lambda d: d.update(ops=[{"name": "Identity"}]), "names and units"),
         (lambda d: d.update(ops=3), "names and units"),
+        (lambda d: d["ops"].insert(0, d["ops"][0]), "list every op once"),
         (lambda d: d["ops"].pop(), "op to count 0 to 0"),
         (lambda d: d.update(format="1"), "format version 1"),
     ],

@@ -303,7 +303,9 @@ def test_pure_tensors_follow_torchvisions_heuristic():
 
 @pytest.mark.parametrize("bad", ["text", None, np.zeros((8, 8, 3), np.uint8), 3, {"a": 1}])
 def test_no_image_is_refused(bad):
-    with pytest.raises(TypeError, match=r"one image in the sample .* found no image"):
+    with pytest.raises(
+        TypeError, match=r"one image in the sample .* found no image; convert yours"
+    ):
         LearnedAugment()(bad)
 
 

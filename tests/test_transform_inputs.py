@@ -50,7 +50,7 @@ def test_the_fill_of_masks_is_one_number_however_it_is_written(fill):
 def test_a_fill_that_a_mask_cannot_hold_is_refused_before_anything_is_drawn(fill):
     mask = tv_tensors.Mask(torch.ones(1, 20, 20, dtype=torch.uint8))
     before = torch.get_rng_state()
-    with pytest.raises(ValueError, match=r"one number of torch\.uint8 as the fill of masks"):
+    with pytest.raises(ValueError, match=r"one number that torch\.uint8 can hold as the fill"):
         LearnedAugment(SHIFT, fill={tv_tensors.Mask: fill})(photo(), mask)
     assert torch.equal(torch.get_rng_state(), before)
 

@@ -210,7 +210,9 @@ def test_a_full_disk_costs_one_line_of_the_log(tmp_path, monkeypatch):
 
 def test_a_file_that_is_no_log_is_not_appended_to(tmp_path):
     path = identity().save(tmp_path / "p.safetensors")
-    with pytest.raises(ValueError, match=r"p\.safetensors is no log to go on with; give another"):
+    with pytest.raises(
+        ValueError, match=r"p\.safetensors is not a log of JSON lines; give another"
+    ):
         JsonLog(path)
     assert Policy.load(path).name == "identity"
 

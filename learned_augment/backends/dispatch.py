@@ -119,8 +119,8 @@ def _asked(
         return kind, HOST, nearest, own, None, None
     kind = "uint8" if images.dtype == torch.uint8 else "float"
     value = None if plan.requires_grad else "fixed"
-    few = images.shape[-2] * images.shape[-1] <= LARGE or len(plan) >= MANY
-    work = "small or many" if few else None
+    small_or_many = images.shape[-2] * images.shape[-1] <= LARGE or len(plan) >= MANY
+    work = "small or many" if small_or_many else None
     return kind, images.device, nearest, own, value, work
 
 
@@ -128,9 +128,11 @@ def _asked(
 def _choices(
     ops: tuple[Op, ...], images: str, device: torch.device, *settings: str | None
 ) -> tuple[str, str, Mask | None]:
-    """Return the backends for images that draw compiled ops alone and for others, and these ops.
+    """Return the backends of a call, and which ops decide between them.
 
-    The ops are a mask (O,); None if none of them lacks compiled arithmetic, or if it is all one.
+    The first backend is for images that draw only ops with compiled arithmetic, the second for all
+    other images. The mask (O,) marks the ops without compiled arithmetic. It is None if there are
+    none, or if both backends are the same one.
     """
     compiled = _first_fit(device, images, device.type, *settings, "compiled")
     general = _first_fit(device, images, device.type, *settings, None)
@@ -145,7 +147,8 @@ def _first_fit(device: torch.device, *given: str | None) -> str:
         fits = all(want in (None, have) for want, have in zip(wanted, given, strict=True))
         if fits and (row.compiler is None or _compiles(row.compiler, device)):
             return row.backend
-    raise AssertionError(f"no row of the table fits {given}")  # the last rows fit everything
+    # Cannot happen: for each kind of images, the last row of the table fits everything.
+    raise AssertionError(f"no row of the table fits {given}")
 
 
 def _compiles(compiler: str, device: torch.device) -> bool:

@@ -23,6 +23,7 @@ from learned_augment.backends.warp import (
     to_device,
 )
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
+from learned_augment.ops.blend import keep_nan
 from learned_augment.policy import Plan
 from learned_augment.sampling import HOST
 
@@ -47,7 +48,7 @@ def apply(
 
     The result is that of the uint8 backends without their rounding. It is differentiable in the
     images and in the plan's values. Some ops have no useful derivative in their value: nearest
-    neighbor, thresholds, the edges of a cutout. There the gradient passes through a smooth twin.
+    neighbor, thresholds, the edges of a cutout. Their gradient is that of a smooth approximation.
 
     Args:
         images: C = 1 or 3. Never written to.
@@ -141,7 +142,7 @@ def _by_levels(images: Tensor, value: Tensor, kind: Pointwise | Blend) -> Tensor
     else:
         low = kind.degenerate(known.int()).to(images)
         result = low + value.detach() * (known - low)
-    result = (result.to(images) / 255).clamp(0, 1) + 0 * images.detach()
+    result = keep_nan((result.to(images) / 255).clamp(0, 1), images)
     return result + (images - images.detach())
 
 
@@ -179,10 +180,10 @@ def _move(
         moved = _remap_nearest(images, pixels, outside)
     if not any(group.value.requires_grad for group in groups):
         return moved
-    # The image has the gradient of nearest neighbor, the value that of a bilinear twin.
+    # The image has the gradient of nearest neighbor, the value that of bilinear interpolation.
     matrix = _matrix(groups, images)
-    twin = _remap(images.detach(), matrix, outside.detach(), "bilinear")
-    return moved + (twin - twin.detach())
+    smooth = _remap(images.detach(), matrix, outside.detach(), "bilinear")
+    return moved + (smooth - smooth.detach())
 
 
 def _remap_nearest(images: Tensor, pixels: Tensor, outside: Tensor) -> Tensor:
@@ -245,8 +246,8 @@ def _erase(images: Tensor, group: Group, size: int | None) -> Tensor:
     box = kind.box(group.value, group.noise.unbind(1), width, height, side)
     edges = torch.stack([edge + 0 * group.value for edge in box], 1)  # an edge may be a number
     cover = _soft_inside(edges.to(images, non_blocking=True), width, height)
-    twin = cover * (gray - images.detach())
-    return erased + (twin - twin.detach())
+    smooth = cover * (gray - images.detach())
+    return erased + (smooth - smooth.detach())
 
 
 def _soft_inside(box: Tensor, width: int, height: int) -> Tensor:
@@ -259,7 +260,10 @@ def _soft_inside(box: Tensor, width: int, height: int) -> Tensor:
 
 
 def _resample(images: Tensor, group: Group, size: int | None) -> Tensor:
-    """Resize rectangles by PIL's weights: Kornia's crop is up to two levels off and waits."""
+    """Resize rectangles by PIL's weights.
+
+    Kornia's crop differs from PIL's by up to two levels, and waits for the device.
+    """
     height, width = images.shape[-2:]
     box = boxes(group, width, height, 1.0 if size else width / height).astype(int).tolist()
     across = resize_weights([(x0, x1) for x0, _, x1, _ in box], width, size or width)

@@ -64,7 +64,7 @@ class Group:
 
 
 def layer_groups(plan: Plan, layer: int) -> dict[type[Kind], list[Group]]:
-    """Return the groups of one layer by their kind, without images that nothing changes.
+    """Return the groups of one layer by their kind, without the images that no op changes.
 
     Backends that run the definition of an op on many images at once use these groups.
     """

@@ -22,7 +22,7 @@ Format = tv_tensors.BoundingBoxFormat
 
 
 _SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
-"""Dtypes of the same bits: older torch does not gather the former."""
+"""For unsigned dtypes the signed one of as many bits: older torch cannot gather unsigned ones."""
 
 
 def move_mask(mask: Tensor, steps: Sequence[Step], size: int | None, fill: float = 0) -> Tensor:

@@ -128,6 +128,7 @@ def _histogram(images: Tensor) -> Tensor:
 def _mean_luma(images: Tensor) -> Tensor:
     """Return the rounded mean of each luma image, (n, 1, 1)."""
     total = luma(images.int()).sum((1, 2, 3), dtype=torch.float64)
+    # Tensor by tensor: on a GPU torch multiplies by the rounded reciprocal of a number.
     mean = torch.floor(total / torch.full_like(total, images[0, 0].numel()) + 0.5)
     return mean[:, None, None]
 
@@ -221,7 +222,7 @@ def _linear(taps: list[Tensor], fraction: Tensor) -> Tensor:
 def _cubic(taps: list[Tensor], fraction: Tensor) -> Tensor:
     """Interpolate with a = -1, the cubic of PIL's transforms (its resizing has a = -1/2)."""
     v1, v2, v3, v4 = taps
-    p2, p3, p4 = v3 - v1, 2 * (v1 - v2) + v3 - v4, v2 * 1 - v1 - v3 + v4
+    p2, p3, p4 = v3 - v1, 2 * (v1 - v2) + v3 - v4, v2 - v1 - v3 + v4
     return v2 + fraction * (p2 + fraction * (p3 + fraction * p4))
 
 

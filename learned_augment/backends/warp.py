@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 
 from learned_augment.backends.lowering import Floats
 from learned_augment.ops.region import center_crop
-from learned_augment.sampling import HOST
+from learned_augment.sampling import HOST, Integers
 
 __all__ = [
     "crop_to",
@@ -23,8 +23,6 @@ __all__ = [
     "resize_weights",
     "to_device",
 ]
-
-Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def to_device(array: np.ndarray[Any, Any], device: torch.device) -> Tensor:

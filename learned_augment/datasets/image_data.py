@@ -48,7 +48,8 @@ class ImageData:
         skipped: Files left out because they could not be read.
 
     Raises:
-        ValueError: If shapes, types or labels do not fit, or a class has no training image.
+        ValueError: If shapes, types or labels do not fit, there are fewer than two classes, or a
+            class has no training image.
 
     Examples:
         >>> images = torch.randint(256, (40, 3, 32, 32), dtype=torch.uint8)
@@ -173,10 +174,10 @@ def train_test_split(whole: LabeledImages, test_fraction: float, seed: int) -> I
 
 
 def stratified_order(labels: Tensor, seed: int) -> Tensor:
-    """Return a random order (N,) of `labels` (N,); its first n places are stratified for every n.
+    """Return a random order (N,) of `labels` (N,) whose first n places are stratified, for every n.
 
-    They hold each class in proportion to its size, up to one image. No class has a second image in
-    them before every class has one.
+    The first n places hold each class in proportion to its size, to within one image. No class has
+    a second image there before every class has one.
     """
     generator = torch.Generator().manual_seed(seed)
     place = torch.empty(len(labels), dtype=torch.float64)  # (N,) in [0, 1): rank inside the class

@@ -126,7 +126,7 @@ def read_arrays(arrays: Any, size: int | None) -> tuple[Tensor, Tensor]:
 
     Raises:
         TypeError: If images or labels have another type or shape.
-        ValueError: As `read_items`.
+        ValueError: As `read_items`, or if there is not one label for each image.
     """
     images, labels = (torch.as_tensor(array) for array in arrays)
     if images.dtype != torch.uint8 or images.ndim not in (3, 4):

@@ -60,8 +60,8 @@ def load_images(
             * a pair (train, test) of data sets or of arrays, or a mapping with the keys "train"
               and "test" (or "validation");
             * an `ImageData`, returned as it is.
-        image_size: Side in pixels to which every image of a folder or data set is brought, by
-            resizing its shorter side and cropping the center.
+        image_size: Side in pixels, 8 or more, to which every image of a folder or data set is
+            brought, by resizing its shorter side and cropping the center.
         skip_unreadable: Whether to leave out files of a folder that cannot be read, and list them.
         seed: Chooses the split, where the source has no test part.
 

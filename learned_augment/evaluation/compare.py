@@ -63,22 +63,23 @@ def compare(
             return comparison.run(config.cache, config.workers, config.progress)
         planned = comparison.result()
         planned.check_same(earlier)
-        _check_whole(planned, earlier)
+        _check_none_dropped(planned, earlier)
         return _completed(comparison.run(config.cache, config.workers, config.progress), earlier)
 
 
 def _prepare(data: Source, config: CompareConfig) -> Comparison:
     """Load the data, and check all that can be wrong before the first training."""
     device = find_device(config.device)
-    _place(config, config.base or "none", 32, 0)  # a wrong name fails before the data are loaded
+    # A wrong name fails before the data are loaded.
+    _policies_to_train(config, config.base or "none", 32, 0)
     images = load_images(data, image_size=config.image_size, skip_unreadable=config.skip_unreadable)
     base = config.base
     if base is None:
         listed = any(names_base(choice) for _, choice in config.choices)
         base = "none" if listed else "crop-flip" if images.mirrors else "crop"
     side = min(images.train_images.shape[2:])
-    named_policies = [_place(config, base, side, seed) for seed in range(config.seeds)]
-    names, given = list(named_policies[0]), list(_place(config, "none", side, 0))
+    named_policies = [_policies_to_train(config, base, side, seed) for seed in range(config.seeds)]
+    names, given = list(named_policies[0]), list(_policies_to_train(config, "none", side, 0))
     reference = config.reference or ("none" if "none" in names else given[0])
     if reference not in names:
         raise ValueError(f"No policy {reference!r} to compare with among {', '.join(names)}.")
@@ -96,11 +97,13 @@ def _prepare(data: Source, config: CompareConfig) -> Comparison:
     return comparison
 
 
-def _place(config: CompareConfig, base: str, image_size: int, seed: int) -> dict[str, NamedPolicy]:
-    """Return by name the policies to train.
+def _policies_to_train(
+    config: CompareConfig, base: str, image_size: int, seed: int
+) -> dict[str, NamedPolicy]:
+    """Return the policies to train, by name.
 
-    The base augmentation is one of them. A policy that does not replace it is listed twice: alone,
-    and after it.
+    The base augmentation is one of them, unless it is "none". A policy that does not replace it is
+    listed twice: alone, and after it.
     """
     build = partial(named_policy, image_size=image_size, seed=seed)
     listed = [build(choice, name=name) for name, choice in config.choices]
@@ -122,7 +125,8 @@ def _place(config: CompareConfig, base: str, image_size: int, seed: int) -> dict
     return found
 
 
-def _check_whole(planned: ComparisonResult, earlier: ComparisonResult) -> None:
+def _check_none_dropped(planned: ComparisonResult, earlier: ComparisonResult) -> None:
+    """Refuse an earlier result with trainings that are not planned."""
     asked = set(planned.missing())
     dropped = [run for run in earlier.runs if (run.policy, run.seed) not in asked]
     if dropped:

@@ -91,10 +91,11 @@ def named_policy(
             * "none";
             * a name of `BASE_AUGMENTATIONS`;
             * "identity", "cutout" (a square of half the side, wholly or partly inside the image),
-              "trivialaugment", "deeptrivialaugment" (six layers of it), "randaugment" (n = 2,
+              "trivialaugment", "deeptrivialaugment" (DeepTA of six layers), "randaugment" (n = 2,
               m = 9) or "randaugment-N-M";
             * "autoaugment" (that of CIFAR-10), the name of a shipped policy, or a path;
-            * "random:" and one of the previous line, for its `random_baseline.random_baseline`;
+            * "random:" before "autoaugment", a shipped name or a path, for its
+              `random_baseline.random_baseline`;
             * a base augmentation, "+", and one of these policies;
             * a policy, or one of torchvision's.
         base: A base augmentation that comes before the policy, as "BASE+" in `choice` does.
@@ -129,8 +130,8 @@ def named_policy(
 
 
 def check_base(name: str) -> None:
-    """Check that a base augmentation has this name; ValueError, listing those there are, if not."""
-    if name not in [*BASE_AUGMENTATIONS]:  # a mapping would not take what has no hash
+    """Raise ValueError, which lists the base augmentations, if none of them has this name."""
+    if name not in [*BASE_AUGMENTATIONS]:  # a list, as a name of another type may have no hash
         raise ValueError(
             f"No base augmentation named {name!r}. Available: {', '.join(BASE_AUGMENTATIONS)}."
         )

@@ -97,7 +97,7 @@ def _solarize_floats(images: Tensor, value: Tensor) -> Tensor:
 
 
 def _posterize_floats(images: Tensor, value: Tensor) -> Tensor:
-    """Drop low bits; the twin darkens by what dropping them costs on average."""
+    """Drop low bits; the gradient is that of darkening by the mean of the dropped bits."""
     from kornia.enhance import posterize
 
     # Kornia truncates: a quarter above whole levels, every level stays itself.
@@ -272,6 +272,6 @@ POINTWISE = [
 ]
 """The rows. Their arithmetic on levels is PIL's, rounding included.
 
-On floats an op rounds only if rounding is what it does. Its gradient then passes through a smooth
-twin.
+On floats only Posterize and Equalize round, because rounding is what they do. The gradient of an op
+that rounds or has a threshold is that of a smooth approximation.
 """

@@ -219,8 +219,8 @@ def _race(race: Sequence[RaceRow]) -> dict[str, Any]:
 
     return {
         "rows": rows,
-        "caption": "Expected error on validation images: mean over the rounds of the race, each on "
-        f"half of the images; percent fewer errors than {chosen}, paired by round.",
+        "caption": "Expected error on validation images: geometric mean over the rounds of the "
+        f"race, each on other images; percent fewer errors than {chosen}, paired by round.",
         "figure": _figure(plot, alt, caption) if gains else None,
     }
 

@@ -86,9 +86,8 @@ def run_steps(
     """Step a job until it is done, interrupted, or out of time; return which of these.
 
     The job continues from its checkpoint if there is one, with the state of torch's global random
-    generators. A checkpoint is
-    written every ``save_every`` seconds and whenever the loop stops. Process 0 writes, all
-    processes read. Ctrl-C and SIGTERM end the loop after the current step.
+    generators. A checkpoint is written every ``save_every`` seconds and whenever the loop stops.
+    Process 0 writes, all processes read. Ctrl-C and SIGTERM end the loop after the current step.
 
     Args:
         job: The work.
@@ -174,7 +173,7 @@ def resume(
         torch.set_rng_state(_own(state["cpu_rng"]))
         if device.type == "cuda" and "cuda_rng" in state:
             torch.cuda.set_rng_state(_own(state["cuda_rng"]), device)
-        if not min(job.done, *job.remaining.values()) >= 0:
+        if not min([job.done, *job.remaining.values()]) >= 0:
             raise ValueError(f"{job.done} steps are done, {dict(job.remaining)} are left")
     except (MemoryError, torch.OutOfMemoryError):
         raise

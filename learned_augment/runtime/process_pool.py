@@ -125,6 +125,7 @@ def core_count() -> int:
 
 
 def _names_script(payload: bytes) -> bool:
+    """Return whether a pickle needs something that the caller's script defines."""
     return b"__main__" in payload
 
 
@@ -161,6 +162,7 @@ def _interrupts_ignored() -> Iterator[None]:
 
 
 def _start(receiver: Connection) -> None:
+    """Set a new process up: no interrupts, one thread, and its end with the caller."""
     ignore_interrupts()
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_caller, args=(receiver,), daemon=True).start()

@@ -87,7 +87,8 @@ def search(
     Args:
         data: "digits", "cifar10:ROOT", "folder:PATH", a data set of (PIL image or uint8 tensor,
             class), ...; see `datasets.load_images`. Its test images are not used.
-        val: Validation images, if the policy is to serve other images than more of ``data``.
+        val: Validation images; None takes a part of ``data``. Give them if the images that the
+            policy is to serve differ from ``data``.
         config: Settings; None for the defaults.
         settings: Any field of `SearchConfig`, instead of the one in ``config``: ``method``,
             ``preset``, ``epochs``, ``ops``, ``seed``, ``device``, ``out``, ``checkpoint``, ...

@@ -17,19 +17,17 @@ class Indices:
 
     Args:
         count: Number of images.
-        generator: Source of the orders; CPU. None keeps the order 0, 1, 2, ...
+        generator: Source of the orders; CPU.
     """
 
-    def __init__(self, count: int, generator: torch.Generator | None) -> None:
+    def __init__(self, count: int, generator: torch.Generator) -> None:
         self.count, self.generator = count, generator
         self.left = torch.empty(0, dtype=torch.int64)
 
     def take(self, number: int) -> Tensor:
         """Return the next ``number`` indices."""
         while len(self.left) < number:
-            order = torch.arange(self.count)
-            if self.generator is not None:
-                order = torch.randperm(self.count, generator=self.generator)
+            order = torch.randperm(self.count, generator=self.generator)
             self.left = torch.cat([self.left, order])
         taken, self.left = self.left[:number], self.left[number:]
         return taken
@@ -69,7 +67,13 @@ class BaseAugmentation:
         return apply_batch(images[rows], plan.rows(rows))
 
     def after(self, images: Tensor, count: int, rows: slice) -> Tensor:
-        """Return normalized images (b, C, H, W), rows ``rows`` of ``count``, after cutout."""
+        """Return normalized images (b, C, H, W) after cutout.
+
+        Args:
+            images: The rows of this process.
+            count: Number of images of the whole batch.
+            rows: Which rows of the whole batch ``images`` are.
+        """
         height, width = images.shape[-2:]
         side = round(self.cutout * min(height, width))
         if side == 0:

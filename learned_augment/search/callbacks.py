@@ -92,7 +92,7 @@ class JsonLog:
         path: The log; made if it does not exist.
 
     Raises:
-        ValueError: If no file can be written there, or the one there is no log.
+        ValueError: If no file can be written there, or the file there is not a log.
     """
 
     def __init__(self, path: Path) -> None:
@@ -100,7 +100,7 @@ class JsonLog:
         if path.is_file():
             with path.open("rb") as file:
                 if file.read(1) not in (b"", b"{"):
-                    raise ValueError(f"{path} is no log to go on with; give another path.")
+                    raise ValueError(f"{path} is not a log of JSON lines; give another path.")
         self._is_whole = False
 
     def __call__(self, report: SearchReport) -> None:
@@ -145,7 +145,7 @@ def tensorboard(folder: Path) -> Callback:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            "Logging to TensorBoard needs it: pip install 'learned-augment[tensorboard]'."
+            'Logging to TensorBoard needs tensorboard: pip install "learned-augment[tensorboard]".'
         ) from None
     writer = SummaryWriter(str(folder))
 

@@ -23,9 +23,10 @@ class SearchConfig:
 
     Attributes:
         method: A name of `METHODS`: "screening", "dada" or "deepaa".
-        preset: A name of `PRESETS`, which gives the values of the next seven fields where these
-            are None. None is "digits" for digits and "quick" for other data; DeepAA also has
-            "paper" and "released".
+        preset: A name of `PRESETS`, which gives the values of the next eight fields where these
+            are None. None is the preset named like the method ("screening"). If there is none, it
+            is "digits" for digits and "quick" for other data. DeepAA also has "paper" and
+            "released".
         model: The network that is trained: a name of `models.NETWORKS`, a callable from number of
             classes to module, or a module, which is copied.
         epochs: Passes over the training images that the network learns from.
@@ -58,7 +59,7 @@ class SearchConfig:
         progress: Whether to show a line on standard error; None shows it on a terminal.
 
     Raises:
-        ValueError: If a value is out of range, or two outputs have one path.
+        ValueError: If a value is out of range.
         TypeError: If a value is of another type.
 
     Examples:

@@ -8,8 +8,8 @@ from learned_augment.search.peak_memory import peak_bytes
 
 __all__ = ["CostEstimate", "Phase", "measured_phase"]
 
-# A gradient is a forward and a backward pass, a forward-mode pass has three products a layer: both
-# cost about three times a plain forward.
+# Forward passes that a gradient costs (a forward and a backward pass), or a forward-mode derivative
+# (three products a layer).
 _FORWARDS = 3
 _TRIALS = 2
 
@@ -105,7 +105,7 @@ class CostEstimate(NamedTuple):
 def measured_phase(
     name: str, steps: int, step: Callable[[], Any], owner: object, data_bytes: int
 ) -> Phase:
-    """Return the cost of steps that are all alike, from three trial steps.
+    """Return the cost of steps that are all alike, from three or four trial steps.
 
     Args:
         name: What the steps do.

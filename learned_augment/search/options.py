@@ -37,7 +37,7 @@ class Options:
         """Return the options that ``given`` names; texts become numbers where numbers are expected.
 
         Raises:
-            ValueError: If there is no such option, or its value is wrong; lists the options.
+            ValueError: If there is no such option (the message lists them), or its value is wrong.
         """
         types = {f.name: float if f.default is None else type(f.default) for f in fields(cls)}
         unknown = sorted(set(given) - set(types))

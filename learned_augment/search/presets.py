@@ -1,4 +1,4 @@
-"""Settings of the papers' searches and of two small ones, by name."""
+"""Settings of the papers' searches and of smaller ones, by name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

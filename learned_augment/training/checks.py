@@ -32,17 +32,17 @@ def find_device(device: str | torch.device | None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         # torch asserts when it was built without CUDA.
         raise ValueError(
-            f"Device {str(device)!r} cannot be used: {first_line(error)} Use 'cpu'."
+            f"Device {str(device)!r} cannot be used: {first_line(error).rstrip('.')}. Use 'cpu'."
         ) from None
     return found
 
 
 def check_network(network: NetworkChoice, data: ImageData, device: torch.device) -> None:
-    """Check a network by a forward and a backward pass of two images through a copy.
+    """Check a network by a forward pass of two images through a copy.
 
     Raises:
-        ValueError: If the network does not turn the images into one logit per class, has no weight
-            to train, or has weights that are not initialized.
+        ValueError: If the network does not turn the images into one logit per class, has weights
+            that are not initialized, or has no weight to train on which the logits depend.
 
     Examples:
         >>> from learned_augment.datasets.load import load_images

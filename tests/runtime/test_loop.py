@@ -56,6 +56,19 @@ def test_a_finished_job_takes_no_step():
     assert job.done == 0
 
 
+def test_a_finished_job_without_a_phase_left_is_resumed(tmp_path):
+    class Phaseless(Sum):
+        @property
+        def remaining(self):
+            return {phase: steps for phase, steps in super().remaining.items() if steps}
+
+    path = tmp_path / "sum.pt"
+    assert run(Phaseless(), checkpoint=path) == "finished"
+    again = Phaseless()
+    assert run(again, checkpoint=path) == "finished"
+    assert again.done == 5
+
+
 @pytest.mark.parametrize("cut", [1, 2, 4])
 def test_a_resumed_job_draws_the_same_numbers(tmp_path, cut):
     torch.manual_seed(7)

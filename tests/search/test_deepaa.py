@@ -361,6 +361,12 @@ class TestCost:
             told_gradients = cost["validation gradients"] + cost["training gradients"]
             assert (frozen.gradients, frozen.forwards) == (3 * told_gradients, 3 * cost["rewards"])
 
+    def test_a_cost_is_told_where_a_pass_has_room_for_one_image_only(self):
+        options = {**FORWARD, "memory": 1}
+        given = {"method": "deepaa", "reduce": 60, "epochs": 1, "options": options}
+        assert prepare("digits", **given).method.freeze().chunk == 1
+        assert estimate("digits", **given).seconds > 0
+
     @pytest.mark.parametrize("options", [GRAM, FORWARD])
     def test_the_gradient_of_a_whole_class_is_counted_once(self, options):
         options = {**options, "val_batch": 0, "pretrain": False}

@@ -39,9 +39,9 @@ def weight(channel: int, channels: int) -> float:
 
 @compiled
 def threshold(image: Pixels, instruction: Floats) -> Any:
-    """Return the level, of 255, from which on Solarize or Invert inverts.
+    """Return the level, 0 to 255, from which on Solarize or Invert inverts pixels.
 
-    Solarize's own is a thousandth lower, for the rounding of levels stored as k / 255.
+    It is a thousandth below Solarize's value, as levels stored as k / 255 are rounded.
     """
     value = image.dtype.type(-np.inf if instruction[0] == INVERT else instruction[1])
     return image.dtype.type(value - image.dtype.type(1e-3))
@@ -91,7 +91,7 @@ def extremes(plane: Pixels) -> tuple[Any, Any]:
 def smooth_plane(plane: Pixels, width: int, low: Pixels) -> None:
     """Write PIL's SMOOTH filter of a plane (H * W,); the border of one pixel stays as it is.
 
-    Rows run on into each other, and what that does to the border is undone.
+    The loop takes all rows for one long row, which is wrong at the border: it is restored then.
     """
     size, inner = plane.size, plane.size - 2 * width
     copy(plane, low)

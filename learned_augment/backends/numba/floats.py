@@ -12,7 +12,7 @@ from learned_augment.backends.lowering import WIDTH, Colors, Floats, colors
 from learned_augment.backends.numba.float_backward import backward, needs_input, passes
 from learned_augment.backends.numba.float_forward import IDENTITY, run_instruction
 from learned_augment.backends.numba.jit import checksum, compiled, kept
-from learned_augment.backends.numba.lowering import Integers, PlanArrays, lower, plan_arrays
+from learned_augment.backends.numba.lowering import PlanArrays, lower, plan_arrays
 from learned_augment.backends.numba.lut import copy
 from learned_augment.backends.numba.parallel import (
     Queue,
@@ -23,7 +23,7 @@ from learned_augment.backends.numba.parallel import (
 )
 from learned_augment.backends.numba.warp import Pixels, Shape
 from learned_augment.policy import Plan
-from learned_augment.sampling import NOISE
+from learned_augment.sampling import NOISE, Integers
 
 __all__ = ["apply_floats"]
 
@@ -53,9 +53,9 @@ _DTYPES = {torch.float32: np.dtype(np.float32), torch.float64: np.dtype(np.float
 
 
 class _Apply(torch.autograd.Function):
-    """A whole plan as one node of the graph, which keeps its input alone.
+    """A whole plan as one node of autograd's graph, which saves only its input.
 
-    ``plain`` does the same in torch: it gives the gradient of a gradient.
+    ``plain`` applies the same plan in torch, whose gradients have gradients of their own.
     """
 
     @staticmethod

@@ -22,8 +22,8 @@ _INNER = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 compiled: Callable[[Function], Function] = njit(**_INNER)
 """Compile a loop: no interpreter lock, no checks for division by zero.
 
-Compiled code alone can call it: an entry from Python for each loop takes a fifth of the time of
-compilation. ``kept`` makes the entries.
+Only compiled code can call it: an entry point from Python for each loop would take a fifth of the
+time of compilation. ``kept`` makes entry points.
 """
 
 summing: Callable[[Function], Function] = njit(**_INNER, fastmath={"reassoc", "nsz"})

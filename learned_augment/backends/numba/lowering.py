@@ -12,7 +12,7 @@ from learned_augment.ops import OPS, Erase, Geometric, Op, Opcode, Pointwise
 from learned_augment.policy import Plan
 from learned_augment.sampling import NOISE, Integers, Singles, choose
 
-__all__ = ["Integers", "PlanArrays", "lower", "new_level", "plan_arrays"]
+__all__ = ["PlanArrays", "lower", "new_level", "plan_arrays"]
 
 Compiled: TypeAlias = Callable[..., Any]
 
@@ -35,22 +35,22 @@ def _choice(numbers: Sequence[float], functions: Sequence[Compiled]) -> Compiled
     first = functions[0]
 
     @compiled
-    def choose(number: Any, a: Any, b: Any, c: Any, d: Any, e: Any) -> Any:
+    def pick(number: Any, a: Any, b: Any, c: Any, d: Any, e: Any) -> Any:
         return first(a, b, c, d, e)
 
     for number, function in zip(numbers[1:], functions[1:], strict=True):
-        choose = _link(number, function, choose)
-    return choose
+        pick = _link(number, function, pick)
+    return pick
 
 
 def _link(own: float, function: Compiled, others: Compiled) -> Compiled:
     @compiled
-    def choose(number: Any, a: Any, b: Any, c: Any, d: Any, e: Any) -> Any:
+    def pick(number: Any, a: Any, b: Any, c: Any, d: Any, e: Any) -> Any:
         if number == own:
             return function(a, b, c, d, e)
         return others(number, a, b, c, d, e)
 
-    return choose
+    return pick
 
 
 def _matrix(op: Op) -> Compiled:
@@ -176,8 +176,8 @@ def lower(plan: PlanArrays, image: int, width: int, height: int, out: Floats) ->
 
 
 def plan_arrays(plan: Plan) -> tuple[Any, ...]:
-    """Return the fields of ``PlanArrays``; a plain tuple gets into compiled code faster."""
-    rows = _numbers(plan.op_rows)
+    """Return the fields of ``PlanArrays``; a plain tuple is faster to pass to compiled code."""
+    rows = _rows_of(plan.op_rows)
     if plan.draw is not None:
         numbers, (mixture, weights, op, value, _) = plan.draw
         return numbers, mixture, weights, op, value, rows
@@ -192,7 +192,7 @@ _NONE: Floats = np.empty(0)
 
 
 @lru_cache(maxsize=64)
-def _numbers(ops: tuple[Op, ...]) -> Floats:
+def _rows_of(ops: tuple[Op, ...]) -> Floats:
     """Return rows of the op table as numbers, (O, 4), as in ``PlanArrays``."""
     numbers = np.zeros((len(ops), 4))
     for row, op in zip(numbers, ops, strict=True):

@@ -45,10 +45,11 @@ No compiler turns a loop over a table into vector code, so it is named here.
 
 
 def _look_up_64(*served: tuple[int, ...]) -> Any:
-    """Return what writes target[at : at + 64] = table[source[at : at + 64]], with a table each.
+    """Return a function that writes target[at : at + 64] = table[source[at : at + 64]].
 
-    ``served`` names the bytes of a pixel of four that go through each of the tables (T, 256); bytes
-    that none serves stay as they are.
+    Args:
+        served: For each of the tables (T, 256), the bytes of a pixel of four bytes that it maps.
+            Bytes that no table maps stay as they are.
     """
 
     @intrinsic  # type: ignore[untyped-decorator]
@@ -143,7 +144,7 @@ def is_wide() -> bool:
 
 
 map_levels = look_up_wide if is_wide() else look_up_each
-"""The faster of the two on this processor."""
+"""``look_up_wide`` if the processor has its instruction, else ``look_up_each``."""
 
 _map_pixels = map_pixels_wide if is_wide() else map_pixels_each
 
@@ -246,7 +247,7 @@ def _measuring(pixel: int) -> tuple[Callable[..., None], Callable[..., None]]:
     def count(image: Bytes, channel: int, size: int, counts: Counts) -> None:
         """Count a channel's levels into the first of four rows (4, 256).
 
-        The others let equal neighbors not wait for each other.
+        With four rows, equal neighbors add to different counters and need not wait for each other.
         """
         counts[:] = 0
         quarter = size // 4
@@ -303,7 +304,7 @@ def _measuring(pixel: int) -> tuple[Callable[..., None], Callable[..., None]]:
 
 
 equalize_planes, _measure_planes = _measuring(1)
-"""The first writes the tables (C, 256) of Equalize for planes (C * size,)."""
+"""``equalize_planes`` writes the tables (C, 256) of Equalize for planes (C * size,)."""
 
 _, _measure_pixels = _measuring(4)
 

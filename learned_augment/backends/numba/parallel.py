@@ -70,7 +70,7 @@ def run_on_threads(entry: Callable[..., Any], batches: Sequence[Any], *rest: Any
     survive neither a fork nor two callers at a time. A thread that comes late finds no image left
     and touches none. DataLoader workers have one thread, by torch's own setting.
 
-    If it fails in one of them, by want of memory, all others end before the error is raised.
+    If the entry fails in one thread, for lack of memory, all others end before the error is raised.
 
     Args:
         entry: Takes the batches, the rest, a queue and whether to stay until all images are done.
@@ -101,7 +101,7 @@ def run_on_threads(entry: Callable[..., Any], batches: Sequence[Any], *rest: Any
 
 
 def _help(entry: Callable[..., Any], *arguments: Any) -> None:
-    """Run an entry point in another thread than the caller's, which must not wait in vain."""
+    """Run an entry point in a helper thread; an error there ends the caller's wait."""
     try:
         _call(entry, *arguments, False)
     except BaseException:

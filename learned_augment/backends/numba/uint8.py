@@ -69,8 +69,8 @@ def _sharpen(
 ) -> None:
     """Blend an image with its smooth form; the border of one pixel stays as it is.
 
-    Rows run on into each other, as one long row is faster than many short ones, and what that does
-    to the border is undone.
+    One long row is faster than many short ones, so the loop takes several rows for one. This is
+    wrong at the border, which is then restored.
     """
     copy(source, target)
     length = width * pixel
@@ -153,8 +153,8 @@ def _run_image(
         image: Planes (C * H * W,) or pixels (4 * H * W,).
         out: As large, for the result.
         spare: As large, to work in.
-        owned: Whether ``image`` is ``out``, or ``spare`` where the number of rewrites is odd. Else
-            it is neither and never written to.
+        owned: Whether ``image`` may be written to. It then is ``out`` if the number of rewrites is
+            even, and ``spare`` if it is odd.
         instructions: (L, 8), as ``lower`` writes them.
         rewrites: How many of them write a new image.
         shared: The batch's.

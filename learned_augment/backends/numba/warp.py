@@ -10,7 +10,7 @@ from learned_augment.backends.numba.jit import compiled
 __all__ = ["Pixels", "Shape", "erase", "move"]
 
 Pixels: TypeAlias = np.ndarray[Any, Any]
-"""Gray levels, floats, or whatever else there is one of a pixel."""
+"""An array of gray levels, floats or four-byte pixels."""
 
 Shape: TypeAlias = tuple[int, int, int]
 """C, H, W."""
@@ -105,7 +105,7 @@ def _shift(
     gap: int,
     outside: Pixels,
 ) -> None:
-    """Write whole planes shifted: rows run on into each other, then what lies between is painted.
+    """Write whole planes shifted: all rows as one long row, then the pixels without a source.
 
     Args:
         source: (C * H * W,).
@@ -115,7 +115,7 @@ def _shift(
         start: First pixel of a plane that has a source.
         stop: Last pixel that has one + 1.
         shift: How far ahead the source of a pixel lies.
-        gap: Pixels from the last of a row to the first of the next that have none.
+        gap: Pixels without a source between those of one row and those of the next.
         outside: (C,), what shows where there is no source.
     """
     for c in range(outside.size):

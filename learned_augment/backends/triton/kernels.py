@@ -39,7 +39,7 @@ def luma_at(image, table, pixel, size, mask, CHANNELS: tl.constexpr):
 
 @triton.jit
 def mix(low, level, factor):
-    """Blend two levels, clipped to 0..255 and cut off, in single precision."""
+    """Blend two levels, clipped to 0..255 and truncated, in single precision."""
     low, level = low.to(tl.float32), level.to(tl.float32)
     mixed = low + factor * (level - low)
     return tl.minimum(tl.maximum(mixed, 0.0), 255.0).to(tl.int32)

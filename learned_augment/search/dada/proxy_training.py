@@ -89,7 +89,7 @@ class ProxyTraining:
         self.batch = min(settings.batch_size, len(split.train_labels))
         self.val_batch = min(settings.batch_size, len(split.val_labels))
         self.training = Indices(len(split.train_labels), generator)
-        self.validation = Indices(len(split.val_labels), None if self.released else generator)
+        self.validation = Indices(len(split.val_labels), generator)
         self.epoch = math.ceil(len(split.train_labels) / self.batch)
         # The release prints its policy at the start of an epoch, never after the last.
         self.steps = self.epoch * max(1, settings.epochs - self.released)
@@ -118,7 +118,7 @@ class ProxyTraining:
             by_pixel: Whether the gradient of the derivatives by the images is needed.
         """
         network, weights, rate = self.network, self.network.weights, self._rate()
-        # Averaged over past steps, running statistics would be those of older weights.
+        # Running statistics that are averages over past steps would be those of older weights.
         with remembering_one_batch(network.network):
             grads, train_loss = network.gradient(
                 weights, images, labels, self.batch, update_buffers=True
@@ -171,9 +171,11 @@ class ProxyTraining:
         return cosine_rate(progress, self.settings.learning_rate, _FINAL_RATE)
 
     def _validation_gradient(self, weights: Tensors) -> tuple[Tensors, float]:
-        # The released code restarts its loader at every step: it always gets the same first batch.
-        order = torch.arange(self.val_batch) if self.released else None
-        index = self.validation.take(self.val_batch) if order is None else order
+        if self.released:
+            # The released code restarts its loader at every step: it always gets the first batch.
+            index = torch.arange(self.val_batch)
+        else:
+            index = self.validation.take(self.val_batch)
         index = index[shard(self.val_batch)].to(self.split.val_images.device)
         images, labels = self.normalize(self.split.val_images[index]), self.split.val_labels[index]
         evaluate = self.options.validation == "eval"

@@ -36,6 +36,13 @@ class FrozenNetwork:
         sample: (b, C, H, W) normalized images, by which memory is measured; two are enough.
         memory: Bytes that the intermediate results of a pass may take.
 
+    Attributes:
+        weights: The weights that gradients are taken of, by name.
+        layers: The layers that have such weights, by name.
+        chunk: Images that a pass takes at once.
+        gradients: Number of images whose gradient was taken so far.
+        forwards: Number of images whose directional derivative was taken so far.
+
     Raises:
         ValueError: If ``memory`` is too small for one image.
     """

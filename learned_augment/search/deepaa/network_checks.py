@@ -221,8 +221,9 @@ def _directional(frozen: FrozenNetwork, images: Tensor, tangent: Tensors) -> Ten
     except (RuntimeError, NotImplementedError) as error:
         where = entered[-1] if entered else ""
         raise ValueError(
-            f"Forward-mode differentiation stops in or after layer {where!r}: {first_line(error)} "
-            "Write that operation without inplace=True, += or a name ending in _."
+            f"Forward-mode differentiation stops in or after layer {where!r}: "
+            f"{first_line(error).rstrip('.')}. Write that operation without inplace=True, += or a "
+            "name ending in _."
         ) from error
     finally:
         for handle in handles:
@@ -236,8 +237,8 @@ def _own_gradients(frozen: FrozenNetwork, images: Tensor) -> list[Tensors]:
         return [frozen.gradient(images, labels, weights) for weights in one_hot]
     except (RuntimeError, NotImplementedError) as error:
         raise ValueError(
-            f"The network has no gradients: {first_line(error)} Write operations that overwrite "
-            "the input of others without inplace=True, += or a name ending in _."
+            f"The network has no gradients: {first_line(error).rstrip('.')}. Write operations that "
+            "overwrite the input of others without inplace=True, += or a name ending in _."
         ) from error
 
 

@@ -43,8 +43,8 @@ class DeepAAOptions(Options):
         tolerance: A layer ends early once eight steps have raised the mean cosine of all pairs by
             less than this; 0 is never; "gram".
         distinct: Whether candidates that change images in the same way are evaluated once.
-        space: A name of `search_spaces.SPACES`; "auto" is "deepaa" up to 64 pixels, else
-            "deepaa-imagenet".
+        space: "deepaa" or "deepaa-imagenet", the search spaces of the paper; "auto" is "deepaa" for
+            images of up to 64 pixels, else "deepaa-imagenet".
         levels: Number of evenly spaced values for each op, of which the identity value is left out.
         pretrain: Whether to train the network first. If not, it is used with the weights that it
             has, and pairs are made of all training images.

@@ -78,15 +78,8 @@ class Pretraining:
 
     @property
     def recipe(self) -> dict[str, float | str]:
-        """Settings that decide the trained network, beside its initial weights and its images."""
-        names = (
-            "epochs",
-            "batch_size",
-            "learning_rate",
-            "weight_decay",
-            "base",
-            "cutout",
-        )
+        """Settings that decide the trained network, besides its initial weights and images."""
+        names = ("epochs", "batch_size", "learning_rate", "weight_decay", "base", "cutout")
         return {name: getattr(self.settings, name) for name in names}
 
     def _update(self, grads: Tensors, rate: float) -> None:
@@ -193,12 +186,15 @@ def read_network(path: Path, pretraining: Pretraining, images: str) -> None:
 def divide(labels: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return the images that train the network, (n,), and those that train the policy, (m,).
 
-    Both are indices. Every class is in both parts.
+    Both are indices. Every class of two or more images is in both parts.
 
     Args:
         labels: Labels of all training images, (N,).
         count: How many train the network, in proportion of each class; 0 is half.
         generator: CPU.
+
+    Raises:
+        ValueError: If no image is left for the policy.
     """
     labels = labels.cpu()
     if not 0 <= count < len(labels):

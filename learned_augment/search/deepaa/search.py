@@ -44,9 +44,9 @@ class DeepAA:
     """A DeepAA search in progress; see `method.SearchMethod` for its arguments.
 
     The network is trained once, on some of the training images, and frozen. Then layer after layer
-    is learned: a distribution over the candidates that starts at Identity. The search learns it
-    from pairs of another training image, which went through the layers before, and validation
-    images.
+    is learned: a distribution over the candidates, which starts at Identity. The search learns it
+    from pairs: a training image that the network was not trained on, after the earlier layers, and
+    validation images of its class.
 
     Zheng et al., Deep AutoAugment, ICLR 2022, arXiv:2203.06172.
     """
@@ -213,7 +213,9 @@ class DeepAA:
     def _seconds_per_image(self) -> dict[str, float]:
         """Return the time of each purpose's passes, measured on a few images."""
         network, rewards = self.freeze(), self.options.rewards
+        # An even number, as the products below take the images two by two.
         count = min(_TRIAL_IMAGES[rewards], network.chunk, len(self.split.train_images)) // 2 * 2
+        count = max(count, 2)  # a pass may have room for one image only
         inputs = self.normalize(self.split.train_images[:count])
         labels = torch.zeros(count, dtype=torch.int64, device=inputs.device)
         tangent = network.gradient(inputs, labels)

@@ -34,7 +34,7 @@ Pool = tuple[tuple[int, ...], ...]
 """Ops of which one is drawn for an image, then one of the factors that stand for the op."""
 
 UNIFORM = 0.125
-"""The probability that is tried and is nearest to that of an op in RandAugment, 2 in 14."""
+"""Of the probabilities that are tried, the nearest to that of an op in RandAugment, 2 in 14."""
 
 USUAL_BASE = ("PadCrop", "Flip")
 """Ops of the usual base augmentation, crop and flip."""
@@ -76,14 +76,14 @@ def random_designs(
 ) -> list[Design]:
     """Return balanced random designs.
 
-    Each op is in equally many of them, and each strength of an op in nearly equally many. Half of
-    the designs apply a fraction of the ops to half of the images each. The others apply twice as
-    many ops to a quarter each.
+    Each op is in equally many of them, and each strength of an op in nearly equally many. Every
+    other design applies a fraction of the ops, each to half of the images. The designs between them
+    apply twice as many ops, each to a quarter of the images.
 
     Args:
         factors: All ops and strengths.
         count: Number of designs.
-        inclusion: Fraction of the ops that a design of the first half applies.
+        inclusion: The fraction of the ops that every other design applies.
         generator: The source of random numbers.
         base: A design that every other contains, except for ops that are drawn at another strength.
     """

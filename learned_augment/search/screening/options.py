@@ -16,7 +16,8 @@ class ScreeningOptions(Options):
         designs: Trials under random policies.
         refinements: Trials under changes of the best policies so far, six at a time.
         fraction: Fraction of the images that a trial trains on; at least 64 of them, at most half.
-        inclusion: Fraction of the random policies that an op is in.
+        inclusion: Fraction of the ops that every other random policy applies, each to half of the
+            images. The policies between them apply twice as many ops, each to a quarter.
         finals: Rounds, after the first, of the two best found policies and the two best others.
         workers: Trials at once, each in a process with one thread; 1 trains in this process. 0 is
             one a core on a CPU, 1 on a GPU and for a network that the script itself defines. They

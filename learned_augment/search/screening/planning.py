@@ -22,21 +22,21 @@ SPLITS = 2
 """Splits that designs and refinements alternate between."""
 
 FEWEST_IMAGES = 64
-"""Training images of a trial at least, as far as `MOST` allows."""
+"""Fewest training images of a trial, unless `MOST` allows only fewer."""
 
 MOST = 0.5
-"""Fraction of the images that a trial trains on at most: the others validate."""
+"""Largest fraction of the images that a trial trains on; the others validate it."""
 
 SMALLEST_BATCH = 8
-"""Images in a batch of a trial at least, or as many as the training has that it stands for."""
+"""Fewest images in a batch of a trial, unless the user's own training has fewer in a batch."""
 
 AT_ONCE = 6
-"""Refinements that are chosen together, so that several processes can share them out."""
+"""Refinements that are chosen together, so that several processes can share them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Planner:
-    """Plans the trials of a screening; the results of those before decide everything.
+    """Plans the trials of a screening; the results of earlier trials decide which come next.
 
     Attributes:
         options: How many trials.
@@ -83,7 +83,7 @@ class Planner:
         ]
 
     def remaining(self, record: ScreeningRecord) -> dict[str, int]:
-        """Return the trials still to come, by phase; at most so many of one without a plan yet."""
+        """Return the trials still to come, by phase; for a phase that is not planned, the most."""
         planned = {phase: len(entrants) for phase, entrants in record.entrants().items()}
         most = 0 if "designs" in planned else len(self.known[self.bases[-1]])
         known = planned.get("known policies", most)
@@ -102,7 +102,10 @@ class Planner:
         return counts
 
     def plan(self, phase: str, entrant: Entrant, split: int, seed: int) -> PlannedTrial:
-        """Return a training on a part of the images, with as many epochs and, if it can, steps."""
+        """Return a trial, a small copy of the training that the policy is to serve.
+
+        It has fewer images, as many epochs and, if its batches can be smaller, as many steps.
+        """
         given, whole_batch = self.settings, self.settings.batch_size
         fraction = max(self.options.fraction, FEWEST_IMAGES / len(self.labels))
         fraction = min(fraction, MOST)
@@ -117,7 +120,7 @@ class Planner:
         return PlannedTrial(phase, Trial(entrant.policies, fraction, split, seed, recipe), entrant)
 
     def _raced(self, phase: str, entrant: Entrant, number: int) -> PlannedTrial:
-        """Return a training for a round of the race: all of a round have the same images."""
+        """Return a trial of a round of the race; all trials of a round have the same images."""
         return self.plan(phase, entrant, number, self.seed + number)
 
     def _designs(self, record: ScreeningRecord, base: Design) -> list[PlannedTrial]:

@@ -13,7 +13,7 @@ from learned_augment.search.screening.regression import Regression
 __all__ = ["FOUND", "helpful_ops", "predicted", "refined", "semifinalists"]
 
 STARTS = 3
-"""Designs that are changed, one after the other: the base augmentation and the best others."""
+"""How many of the best designs are changed; refinements change them in turn."""
 
 CHANGES = 2
 """Ops in which a changed design differs at most from the one that it starts from. Ops interact, so
@@ -86,9 +86,10 @@ def semifinalists(record: ScreeningRecord, base: Design) -> list[Entrant]:
 
 
 def helpful_ops(record: ScreeningRecord, regression: Regression) -> list[tuple[int, ...]]:
-    """Return each op that helps as its weak and medium factors that do, the best op first.
+    """Return the ops that help, the best first; each as those of its factors that help.
 
-    Crop and flip are left out: the best base augmentation has those that help.
+    Strong factors are left out, and so are crop and flip: the best base augmentation has the ones
+    that help.
     """
     effects = (-regression.predict(record.alone())).tolist()
     pool: dict[str, list[int]] = {}

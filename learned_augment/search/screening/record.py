@@ -22,7 +22,7 @@ PHASES = (
     "semifinals",
     "finals",
 )
-EXPERIMENTS = PHASES[2:4]
+EXPERIMENTS = ("designs", "refinements")
 """The phases that tell what ops do; the others are the race."""
 
 

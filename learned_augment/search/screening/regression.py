@@ -51,11 +51,11 @@ class Regression:
 
 
 def fit_regression(variables: Tensor, groups: Tensor, target: Tensor) -> Regression:
-    """Fit the log errors of trials, with the prior's width and noise that have most evidence.
+    """Fit the log errors of trials; the prior's width and the noise maximize the evidence.
 
     Args:
         variables: (N, V).
-        groups: (N,), trials of one number share their images and their length.
+        groups: (N,), a number for each trial; trials with the same images have the same number.
         target: (N,), log errors.
     """
     count = int(groups.max()) + 1

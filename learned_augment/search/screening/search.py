@@ -36,7 +36,7 @@ from learned_augment.search.split import Split
 __all__ = ["Screening"]
 
 UNEQUAL = 5
-"""How many times larger than the smallest the largest class may be, without a note."""
+"""Ratio of the largest to the smallest class above which the policy gets a note."""
 
 FEWEST_TRIALS = 4
 """Trials before which nothing is predicted."""
@@ -126,7 +126,7 @@ class Screening:
 
     @property
     def remaining(self) -> dict[str, int]:
-        """Trials still to come, by phase; of a phase that is not planned yet, at most so many."""
+        """Trials still to come, by phase; for a phase that is not planned, the most."""
         return self.planner.remaining(self.record)
 
     def step(self) -> dict[str, float]:
@@ -155,7 +155,7 @@ class Screening:
         return self._laboratory.run(self.record.planned[place].trial)
 
     def _wait_for(self, place: int) -> None:
-        """Let the workers do the rest of the planned trials, until one of them is measured."""
+        """Let the workers run the planned trials that are left, until this one has ended."""
         planned = self.record.planned
         if self._workers is None:
             self._workers = Workers(self._laboratory.run, self._processes)
@@ -171,9 +171,9 @@ class Screening:
         self._stream = None
 
     def _share_out(self, place: int) -> None:
-        """Do the next planned trials, one in each process, and tell the others.
+        """Run the next planned trials, one in each process, and exchange the measurements.
 
-        No process starts a second one ahead: a search that is stopped loses the trials under way.
+        No process runs a second trial ahead, since a search that is stopped loses them.
         """
         at, planned = place + rank(), self.record.planned
         mine = {at: self._laboratory.run(planned[at].trial)} if at < len(planned) else {}
@@ -254,16 +254,13 @@ class Screening:
 
     def phases(self) -> list[Phase]:
         """Return the cost of each phase, from one epoch of a trial."""
-        planner = self.planner
-        trials = {phase: planner.plan(phase, planner.bases[0], 0, 0).trial for phase in PHASES}
-        costs = {trial: self._cost(trial) for trial in dict.fromkeys(trials.values())}
-        return [
-            Phase(phase, steps, *costs[trials[phase]], {})
-            for phase, steps in self.remaining.items()
-        ]
+        # The trials of all phases train on as many images, for as many epochs.
+        trial = self.planner.plan(PHASES[0], self.planner.bases[0], 0, 0).trial
+        seconds, memory = self._cost(trial)
+        return [Phase(phase, steps, seconds, memory, {}) for phase, steps in self.remaining.items()]
 
     def _cost(self, trial: Trial) -> tuple[float, int]:
-        """Return seconds and bytes of a trial, from its first epoch; workers share the time."""
+        """Return seconds and bytes of a trial, from its first epoch; workers divide the time."""
         epoch = replace(trial, recipe=replace(trial.recipe, epochs=1))
         memory = peak_bytes(lambda: self._laboratory.run(epoch), self)
         start = time.monotonic()

@@ -43,7 +43,7 @@ class Measured:
 
     Attributes:
         error: Expected error rate, see `expected_error`.
-        accuracy: Fraction of the validation images.
+        accuracy: Fraction of the validation images that the network names rightly.
     """
 
     error: float
@@ -62,8 +62,8 @@ class Laboratory:
     Attributes:
         images: (N, C, H, W) uint8, to train on.
         labels: (N,).
-        validation: Images and labels that validate all trials; None for those of the former that
-            a trial does not train on.
+        validation: Images and labels that validate all trials. If None, a trial is validated on
+            the images that it does not train on.
         classes: Class names.
         network: Name, factory or module.
         device: Where to train.
