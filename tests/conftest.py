@@ -33,12 +33,12 @@ def _compiled(request):
     worker = getattr(request.config, "workerinput", None)
     if worker is None or len(request.session.items) < 1000:  # not for a few tests
         return
-    parts = torch.uint8, torch.float64, torch.float32
-    for dtype in parts[int(worker["workerid"][2:]) :: worker["workercount"]]:
-        images = torch.zeros(1, 3, 2, 2, dtype=dtype)
-        images.requires_grad_(dtype.is_floating_point)
+    # Two workers are ready after about the same time; slopes of float32 are left to the tests.
+    parts = (torch.uint8, False), (torch.float64, True), (torch.float32, False)
+    for dtype, slopes in parts[int(worker["workerid"][2:]) :: worker["workercount"]]:
+        images = torch.zeros(1, 3, 2, 2, dtype=dtype, requires_grad=slopes)
         out = apply_batch(images, Policy.load("dada-cifar10").sample(1))
-        if out.requires_grad:
+        if slopes:
             out.sum().backward()
 
 
