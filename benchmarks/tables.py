@@ -167,7 +167,8 @@ def screening_short(_: Result) -> list[str]:
         result = load_result(f"screening-{name}")
         comparison = as_comparison(result["rows"][0]["comparison"])
         cells = [_cells(comparison, policy)[2] for policy in _USUAL]
-        about = Policy.load(RESULTS / f"found-screening-{name}.safetensors").about
+        searched = name.partition("-wrn")[0]  # with the small network
+        about = Policy.load(RESULTS / f"found-screening-{searched}.safetensors").about
         if about["found"]:
             lead = _lead_over_the_best(comparison)
         else:
@@ -193,12 +194,12 @@ _SCREENED = {
     "cifar1000": "CIFAR-10, 1,000",
     "cifar4000": "CIFAR-10, 4,000, 30 epochs",
     "cifar4000-60": "CIFAR-10, 4,000, 60 epochs",
+    "cifar4000-60-wrn-16-1": "the same, tested with wrn-16-1",
 }
 _SCREENED_AGAIN = (
     "cifar1000-seed-1",
     "cifar1000-seed-2",
     "cifar1000-wrn-40-2",
-    "cifar4000-60-wrn-16-1",
 )
 """Other seeds of the search, and other networks of the comparison."""
 _USUAL = {
