@@ -1,8 +1,7 @@
-"""Checks of inputs and of numbers in settings, made before anything is drawn."""
+"""Checks of inputs, made before anything is drawn."""
 
-import operator
 from collections.abc import Mapping, Sequence
-from math import inf, isfinite
+from math import isfinite
 from numbers import Integral, Real
 from typing import Any
 
@@ -17,50 +16,20 @@ from torchvision.transforms.v2.functional import is_pure_tensor
 from learned_augment.backends.pil import MODES
 
 __all__ = [
-    "check_at_least",
     "check_fill",
     "check_generator",
     "check_interpolation",
-    "check_rates",
     "check_sample",
     "check_size",
     "fill_for",
     "is_image",
     "mask_fill",
-    "whole_number",
 ]
 
 DTYPES = (torch.uint8, torch.float16, torch.bfloat16, torch.float32, torch.float64)
 FillValue = float | Sequence[float] | None
 Numbers = tuple[float, ...] | None
 _MODES = {0: InterpolationMode.NEAREST, 2: InterpolationMode.BILINEAR, 3: InterpolationMode.BICUBIC}
-
-
-def whole_number(name: str, value: Any) -> int:
-    """Return a whole number, also one of NumPy's, as an int; TypeError for others and bools."""
-    try:
-        if type(value).__name__ in ("bool", "bool_"):
-            raise TypeError
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"Expected {name} as a whole number, got {value!r}.") from None
-
-
-def check_at_least(settings: object, **lowest: float) -> None:
-    """Raise ValueError if a field of ``settings`` is not finite or is below its lowest value."""
-    for name, low in lowest.items():
-        number = getattr(settings, name)
-        if not low <= number < inf:
-            raise ValueError(f"{name} must be {low:g} or more, got {number}.")
-
-
-def check_rates(learning_rate: float, weight_decay: float) -> None:
-    """Raise ValueError if a rate of an optimizer is out of range."""
-    if not 0 < learning_rate < inf or not 0 <= weight_decay < inf:
-        raise ValueError(
-            "Expected learning_rate > 0 and weight_decay >= 0, got "
-            f"{learning_rate} and {weight_decay}."
-        )
 
 
 def check_interpolation(interpolation: InterpolationMode | str | int) -> InterpolationMode:

@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 from benchmarks.detection.coco import CocoSplit, Photo
 from benchmarks.detection.masks import outline_mask
 from learned_augment import LearnedAugment, Policy
-from learned_augment._validation import check_at_least
+from learned_augment._settings import check_at_least
 from learned_augment.runtime.signals import ignore_interrupts
 
 __all__ = ["DetectorTraining", "Schedule", "augmentation", "photo_masks", "sample"]

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from learned_augment._validation import check_at_least
+from learned_augment._settings import check_at_least
 from learned_augment.training import Recipe
 from learned_augment.training.recipe import cosine
 

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from learned_augment._validation import whole_number
+from learned_augment._settings import whole_number
 from learned_augment.evaluation.named_policies import PolicyChoice, check_base
 from learned_augment.evaluation.result import LEAST_INTEREST, ComparisonResult
 from learned_augment.models import NetworkChoice

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from learned_augment._validation import whole_number
+from learned_augment._settings import whole_number
 from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS, check_base
 from learned_augment.models import NetworkChoice
 from learned_augment.runtime.loop import check_schedule

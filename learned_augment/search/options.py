@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from learned_augment._validation import check_at_least
+from learned_augment._settings import check_at_least
 
 __all__ = ["Options"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from learned_augment._validation import check_at_least, check_rates
+from learned_augment._settings import check_at_least, check_rates
 from learned_augment.models import NetworkChoice
 from learned_augment.training import Recipe
 

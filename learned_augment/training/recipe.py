@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from learned_augment._validation import check_at_least, check_rates
+from learned_augment._settings import check_at_least, check_rates
 
 __all__ = ["PRECISIONS", "Recipe", "cosine"]
 

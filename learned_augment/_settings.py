@@ -1,0 +1,34 @@
+"""Checks of numbers in settings."""
+
+import operator
+from math import inf
+from typing import Any
+
+__all__ = ["check_at_least", "check_rates", "whole_number"]
+
+
+def whole_number(name: str, value: Any) -> int:
+    """Return a whole number, also one of NumPy's, as an int; TypeError for others and bools."""
+    try:
+        if type(value).__name__ in ("bool", "bool_"):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"Expected {name} as a whole number, got {value!r}.") from None
+
+
+def check_at_least(settings: object, **lowest: float) -> None:
+    """Raise ValueError if a field of ``settings`` is not finite or is below its lowest value."""
+    for name, low in lowest.items():
+        number = getattr(settings, name)
+        if not low <= number < inf:
+            raise ValueError(f"{name} must be {low:g} or more, got {number}.")
+
+
+def check_rates(learning_rate: float, weight_decay: float) -> None:
+    """Raise ValueError if a rate of an optimizer is out of range."""
+    if not 0 < learning_rate < inf or not 0 <= weight_decay < inf:
+        raise ValueError(
+            "Expected learning_rate > 0 and weight_decay >= 0, got "
+            f"{learning_rate} and {weight_decay}."
+        )
