@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from learned_augment._settings import check_at_least, check_rates
+from learned_augment._settings import check_at_least, check_rates, whole_number
 
 __all__ = ["PRECISIONS", "Recipe", "cosine"]
 
@@ -27,6 +27,7 @@ class Recipe:
         test_every: Epochs between tests; 0 tests only after the last epoch, which is always tested.
 
     Raises:
+        TypeError: If a setting should be a whole number and is not.
         ValueError: If a setting is out of range.
 
     Examples:
@@ -48,6 +49,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {PRECISIONS}, got {self.precision!r}.")
+        for name in ("epochs", "batch_size", "test_every"):
+            whole_number(name, getattr(self, name))
         check_at_least(self, epochs=1, batch_size=2, test_every=0)
         check_rates(self.learning_rate, self.weight_decay)
 

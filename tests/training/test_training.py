@@ -137,6 +137,12 @@ def test_recipes_out_of_range_are_refused(settings):
         Recipe(**settings)
 
 
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "test_every"])
+def test_recipes_count_in_whole_numbers(name):
+    with pytest.raises(TypeError, match=f"Expected {name} as a whole number, got 2.5"):
+        Recipe(**{name: 2.5})
+
+
 @pytest.mark.parametrize("name", ["cpux", "cuda:99", "meta0"])
 def test_devices_that_are_not_there_are_refused(name):
     with pytest.raises(ValueError, match=f"Device '{name}' cannot be used"):
