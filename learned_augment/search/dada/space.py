@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from learned_augment.ops import OPS
+from learned_augment.ops import OPS, check_ops
 from learned_augment.policy import Plan
 from learned_augment.sampling import NOISE
 from learned_augment.search_spaces import SPACES, Space, with_all_ops
@@ -128,11 +128,9 @@ def choose_pairs(ops: Sequence[str] | None = None, exclude: Collection[str] = ()
     Raises:
         ValueError: If a name is unknown, or fewer than two ops remain.
     """
+    check_ops([*(ops or ()), *exclude])
     known = with_all_ops(SPACES["dada"])
     wanted = set(SPACES["dada"] if ops is None else ops)
-    unknown = sorted((wanted | set(exclude)) - set(known))
-    if unknown:
-        raise ValueError(f"Unknown op {unknown[0]!r} for a search. Known: {', '.join(known)}.")
     space = {name: span for name, span in known.items() if name in wanted - set(exclude)}
     if len(space) < SLOTS:
         raise ValueError(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from learned_augment.backends.dispatch import apply_batch
 from learned_augment.builders import from_layers
-from learned_augment.ops import OPS
+from learned_augment.ops import OPS, check_ops
 from learned_augment.policy import Plan, Policy
 from learned_augment.sampling import NOISE
 from learned_augment.search_spaces import SPACES, Space, levels, with_all_ops
@@ -119,12 +119,10 @@ def find_candidates(
 
 
 def _chosen(space: Space, ops: Sequence[str] | None, exclude: Collection[str]) -> Space:
+    check_ops([*(ops or ()), *exclude])
     both = {**SPACES["deepaa"], **SPACES["deepaa-imagenet"], **space}
     known = with_all_ops(both)
     wanted = set(space if ops is None else ops)
-    unknown = sorted((wanted | set(exclude)) - set(known))
-    if unknown:
-        raise ValueError(f"Unknown op {unknown[0]!r} for a search. Known: {', '.join(known)}.")
     names = [name for name in known if name in wanted - set(exclude) and name != "Identity"]
     if len(names) < 2:
         raise ValueError(
