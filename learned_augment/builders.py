@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, SupportsFloat
@@ -82,16 +81,7 @@ def from_sub_policies(
         [0.6, 0.0]
     """
     check_ops(mirrored)
-    for triple in chain.from_iterable(sub_policies):
-        if not _is_triple(triple):
-            raise ValueError(
-                "Expected each op as (op, probability, value), such as ('Rotate', 0.5, 20.0), got "
-                f"{triple!r}."
-            )
-    return _build(
-        [[_applied(*triple, triple[0] in mirrored) for triple in sub] for sub in sub_policies],
-        about,
-    )
+    return _build([[_applied(triple, mirrored) for triple in sub] for sub in sub_policies], about)
 
 
 def in_sequence(policies: Sequence[Policy], about: Mapping[str, Any] | None = None) -> Policy:
@@ -295,19 +285,16 @@ def _check_layer(layer: Any) -> None:
     if not isinstance(layer, Sequence):
         raise ValueError(f"Expected each layer as a list of candidates, got {layer!r}.")
     for candidate in layer:
-        if not _is_triple(candidate):
-            raise ValueError(
-                "Expected each candidate as (op, weight, value), such as ('Rotate', 0.5, 20.0), "
-                f"got {candidate!r}."
-            )
+        _check_triple(candidate, "candidate as (op, weight, value)")
 
 
-def _is_triple(value: Any) -> bool:
-    """Return whether a value is the name of an op and two numbers."""
-    if not isinstance(value, Sequence) or len(value) != 3:
-        return False
-    op, *figures = value
-    return isinstance(op, str) and all(isinstance(figure, SupportsFloat) for figure in figures)
+def _check_triple(given: Any, form: str) -> None:
+    """Raise ValueError, which names the form, unless this is the name of an op and two numbers."""
+    if isinstance(given, Sequence) and len(given) == 3:
+        op, *figures = given
+        if isinstance(op, str) and all(isinstance(figure, SupportsFloat) for figure in figures):
+            return
+    raise ValueError(f"Expected each {form}, such as ('Rotate', 0.5, 20.0), got {given!r}.")
 
 
 def _sides(op: str, weight: float, value: float, mirrored: bool) -> list[Candidate]:
@@ -317,12 +304,15 @@ def _sides(op: str, weight: float, value: float, mirrored: bool) -> list[Candida
     return [(op, weight / 2, value), (op, weight / 2, mirror(op, value))]
 
 
-def _applied(op: str, probability: float, value: float, mirrored: bool) -> Layer:
+def _applied(triple: tuple[str, float, float], mirrored: Collection[str]) -> Layer:
     """Return the layer that applies an op with a probability, and else does nothing."""
+    _check_triple(triple, "op as (op, probability, value)")
+    op, probability, value = triple
     if not 0 <= probability <= 1:
         raise ValueError(f"Expected a probability in [0, 1] for {op}, got {probability}.")
     check_ops([op])
-    return [*_sides(op, probability, value, mirrored), ("Identity", 1 - probability, 0.0)]
+    sides = _sides(op, probability, value, op in mirrored)
+    return [*sides, ("Identity", 1 - probability, 0.0)]
 
 
 def _build(sub_policies: Sequence[Sequence[Layer]], about: Mapping[str, Any] | None) -> Policy:

@@ -27,6 +27,11 @@ def test_a_triple_becomes_a_layer():
     assert layer_of(policy) == [("Posterize", 5.0, 0.3), ("Identity", 0.0, 0.7)]
 
 
+def test_sub_policies_may_come_from_generators():
+    rows = [[("Posterize", 0.3, 5.0)], [("Rotate", 0.5, 12.0), ("Invert", 1.0, 0.0)]]
+    assert from_sub_policies((op for op in row) for row in rows) == from_sub_policies(rows)
+
+
 def test_a_mirrored_triple_splits_about_the_neutral_value():
     policy = from_sub_policies(
         [[("Rotate", 0.5, 12.0), ("Color", 1.0, 1.4)]], mirrored=["Rotate", "Color"]
