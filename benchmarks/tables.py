@@ -167,7 +167,7 @@ def screening_short(_: Result) -> list[str]:
         result = load_result(f"screening-{name}")
         comparison = as_comparison(result["rows"][0]["comparison"])
         cells = [_cells(comparison, policy)[2] for policy in _USUAL]
-        searched = name.partition("-wrn")[0]  # with the small network
+        searched = name.removesuffix(f"-{result['settings']['network']}")
         about = Policy.load(RESULTS / f"found-screening-{searched}.safetensors").about
         if about["found"]:
             lead = _lead_over_the_best(comparison)
