@@ -197,11 +197,14 @@ _SCREENED = {
     "cifar4000-60-wrn-16-1": "the same, tested with wrn-16-1",
 }
 _SCREENED_AGAIN = (
+    "digits100",
+    "sign_digits100",
+    "spoken_digits100",
     "cifar1000-seed-1",
     "cifar1000-seed-2",
     "cifar1000-wrn-40-2",
 )
-"""Other seeds of the search, and other networks of the comparison."""
+"""Few images, other seeds of the search, and other networks of the comparison."""
 _USUAL = {
     "none": "none",
     "crop-flip": "crop and flip",

@@ -75,6 +75,9 @@ DATA = {
     "sign_digits": DataSet("folder:{}/sign_digits", 40, 96, image_size=32),
     "spoken_digits": DataSet("folder:{}/spoken_digits", 30, 96, image_size=32),
     "cifar1000": DataSet("folder:{}/cifar10_jpeg", 40, 0, 32, 1000),
+    "digits100": DataSet("digits", 100, 0, train_size=100),
+    "sign_digits100": DataSet("folder:{}/sign_digits", 100, 0, 32, 100),
+    "spoken_digits100": DataSet("folder:{}/spoken_digits", 100, 0, 32, 100),
     "cifar4000": DataSet("folder:{}/cifar10_jpeg", 30, 48, 32, 4000, patience=3.0),
 }
 SEEDS = 2

@@ -1,5 +1,6 @@
 """Screening piece by piece: factors, designs, regression, trials."""
 
+import sys
 from dataclasses import replace
 
 import pytest
@@ -236,6 +237,10 @@ def test_training_parts_are_stratified_and_do_not_overlap():
     assert not (parts[1] & parts[2])[labels < 2].any()
     rests = [~training_part(labels, 0.75, split, seed=3) for split in range(4)]
     assert (torch.stack(rests).sum(0)[labels < 2] == 1).all()  # each image validates once
+    halves = [training_part(labels, 0.5, split, seed=3) for split in range(4)]
+    assert torch.equal(halves[0], ~halves[1])
+    assert torch.equal(halves[2], ~halves[3])
+    assert not torch.equal(halves[0], halves[2])  # a new random order
 
 
 def test_the_expected_error_does_not_see_how_certain_a_network_is():
@@ -260,6 +265,39 @@ def test_a_trial_depends_on_nothing_but_itself(photos):
     assert laboratory.run(trial) == first
     assert torch.equal(torch.get_rng_state(), before)
     assert 0 <= first.accuracy <= 1
+
+
+@pytest.mark.parametrize(
+    ("images", "given", "trainings"),
+    [(100, False, 2), (160, False, 2), (240, False, 1), (100, True, 1)],
+)
+def test_a_trial_with_few_validation_images_is_cross_validated(
+    images, given, trainings, monkeypatch
+):
+    labels = torch.arange(images) % 2
+    numbered = torch.arange(images).to(torch.uint8).expand(3, 8, 8, -1).permute(3, 0, 1, 2)
+    validated = []
+
+    class Oracle:
+        """Names the validation images of the first training rightly, the others wrongly."""
+
+        def __init__(self, data, *_):
+            self.data = data
+
+        def finish(self):
+            validated.append(self.data.test_images[:, 0, 0, 0].tolist())
+            named = self.data.test_labels if len(validated) == 1 else 1 - self.data.test_labels
+            return 9.0 * torch.nn.functional.one_hot(named, 2), self.data.test_labels
+
+    monkeypatch.setattr(sys.modules[Laboratory.__module__], "Trainer", Oracle)
+    validation = (numbered[:20], labels[:20]) if given else None
+    classes, cpu = ("a", "b"), torch.device("cpu")
+    laboratory = Laboratory(numbered, labels, validation, classes, "small-cnn", cpu, 5)
+    measured = laboratory.run(Trial((), 0.5, 0, 7, Recipe(epochs=1, batch_size=2)))
+    assert len(validated) == trainings
+    assert measured.accuracy == pytest.approx(1 / trainings, abs=0.02)
+    if trainings == 2 and not given:  # each image validates once
+        assert sorted(validated[0] + validated[1]) == list(range(images))
 
 
 @pytest.mark.parametrize(

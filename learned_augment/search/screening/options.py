@@ -12,6 +12,8 @@ __all__ = ["ScreeningOptions"]
 class ScreeningOptions(Options):
     """Options of a screening; the defaults cost about 20 trainings of the user's data.
 
+    With fewer than about 160 images a trial trains twice, and the cost is up to 50 trainings.
+
     Attributes:
         designs: Trials under random policies.
         refinements: Trials under changes of the best policies so far, six at a time.

@@ -1,4 +1,4 @@
-"""Trials: one training under a policy each, measured by validation images it has not seen."""
+"""Trials: a training under a policy each, measured by validation images it has not seen."""
 
 import math
 from dataclasses import dataclass
@@ -17,6 +17,9 @@ __all__ = ["Laboratory", "Measured", "Trial", "expected_error", "training_part"]
 
 _MOST_VALIDATION = 2000
 
+FEWEST_VALIDATED = 100
+"""Fewest images that measure a trial, where its validation images change with the split."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -25,7 +28,7 @@ class Trial:
     Attributes:
         policies: Applied to every training image, in this order.
         fraction: Fraction of the images that train.
-        split: Number of the split that chooses them, from 0.
+        split: Which images they are: trials with the same number train on the same ones, from 0.
         seed: Seed of everything else that is random.
         recipe: Epochs, batches and rates of the training.
     """
@@ -81,10 +84,32 @@ class Laboratory:
     def run(self, trial: Trial) -> Measured:
         """Train and measure.
 
-        A CPU trains with one thread, on which small networks lose nothing, so that all processes
-        get the same numbers.
+        Few images make a noisy measure. So with few validation images a trial is cross-validated:
+        it trains on several splits, one after another, and all of their validation images measure
+        it together. A CPU trains with one thread, on which small networks lose nothing, so that
+        all processes get the same numbers.
         """
-        inside = training_part(self.labels, trial.fraction, trial.split, self.seed)
+        threads = 1 if self.device.type == "cpu" else None
+        with isolated(trial.seed, precise=True, threads=threads):
+            parts = [self._train(trial, split) for split in self._splits(trial)]
+            logits, true = (torch.cat(part) for part in zip(*parts, strict=True))
+            right = (logits.argmax(1) == true).double().mean().item()
+            return Measured(expected_error(logits, true), right)
+
+    def _splits(self, trial: Trial) -> range:
+        """Return the numbers of the splits that a trial trains on.
+
+        They are as many as it takes to validate on enough images, or on each image once.
+        """
+        left = int((~training_part(self.labels, trial.fraction, 0, self.seed)).sum())
+        repeats = min(math.ceil(FEWEST_VALIDATED / left), round(len(self.labels) / left))
+        if self.validation is not None:
+            repeats = 1
+        return range(trial.split * repeats, (trial.split + 1) * repeats)
+
+    def _train(self, trial: Trial, split: int) -> tuple[Tensor, Tensor]:
+        """Return logits and labels of the validation images, after a training on one split."""
+        inside = training_part(self.labels, trial.fraction, split, self.seed)
         images, labels = self.validation or (self.images[~inside], self.labels[~inside])
         # Every n-th image of many: the images are in random order.
         every = slice(None, None, -(-len(labels) // _MOST_VALIDATION))
@@ -93,12 +118,9 @@ class Laboratory:
             (images[every], labels[every]),
         )
         data = ImageData("screening", self.classes, *train, *validation)
-        threads = 1 if self.device.type == "cpu" else None
-        with isolated(trial.seed, precise=True, threads=threads):
-            given = (data, trial.policies, self.network, trial.recipe, trial.seed, self.device)
-            logits, true = (part.cpu() for part in Trainer(*given).finish())
-            right = (logits.argmax(1) == true).double().mean().item()
-            return Measured(expected_error(logits, true), right)
+        given = (data, trial.policies, self.network, trial.recipe, trial.seed, self.device)
+        logits, true = Trainer(*given).finish()
+        return logits.cpu(), true.cpu()
 
 
 def expected_error(logits: Tensor, labels: Tensor) -> float:
@@ -125,7 +147,7 @@ def training_part(labels: Tensor, fraction: float, split: int, seed: int) -> Ten
 
     Every class gives at least one image, and keeps one back if it has two. Successive splits begin
     further on in each class's random order, so that training parts, or else validation parts, do
-    not overlap as long as that is possible.
+    not overlap as long as that is possible. Then the class gets a new random order.
 
     Args:
         labels: (N,).
@@ -137,8 +159,10 @@ def training_part(labels: Tensor, fraction: float, split: int, seed: int) -> Ten
     inside = torch.zeros(len(labels), dtype=torch.bool)
     for label in labels.unique().tolist():
         rows = (labels == label).nonzero()[:, 0]
-        rows = rows[torch.randperm(len(rows), generator=generator)]
         count = min(max(round(fraction * len(rows)), 1), max(len(rows) - 1, 1))
-        start = split * min(count, len(rows) - count)
-        inside[rows.roll(-start)[:count]] = True
+        step = min(count, len(rows) - count)
+        parts = round(len(rows) / step) if step else 1
+        for _ in range(split // parts + 1):
+            order = torch.randperm(len(rows), generator=generator)
+        inside[rows[order].roll(-(split % parts) * step)[:count]] = True
     return inside
