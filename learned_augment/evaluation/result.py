@@ -327,6 +327,12 @@ def _notes(result: ComparisonResult) -> Iterator[str]:
             f"{len(result.seeds)} seeds give wide intervals; take {_ENOUGH_SEEDS} or more before "
             "concluding anything."
         )
+    same: dict[str, list[str]] = {}
+    for name, figures in result.policies.items():
+        same.setdefault(figures["sha256"], []).append(name)
+    for equal in same.values():
+        if len(equal) > 1:
+            yield f"{' and '.join(equal)} are the same policy, so their trainings are the same."
     yield from _base_notes(result)
     yield from _power_notes(result)
     if len(result.placements) > _MANY_COMPARISONS:

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -208,10 +208,10 @@ class Comparison:
         wanted = self._configurations() if cache else {}
         # Read the whole cache first: a broken file is an error before hours of training.
         found = {} if cache is None else dict(cached_runs(cache, wanted))
-        missing = [job for job in self._jobs() if job not in found]
+        equal = self._equal_jobs([job for job in self._jobs() if job not in found])
         try:
-            for job, run in self._train_all(missing, workers, progress):
-                found[job] = run
+            for job, run in self._train_all(list(equal), workers, progress):
+                found |= {other: replace(run, policy=other[1]) for other in equal[job]}
                 if cache is not None:
                     _keep(cache, wanted[job], run)
         except KeyboardInterrupt:
@@ -246,6 +246,17 @@ class Comparison:
 
     def _jobs(self) -> list[_Job]:
         return list(product(range(len(self.named_policies)), self.named_policies[0]))
+
+    def _equal_jobs(self, jobs: Sequence[_Job]) -> dict[_Job, list[_Job]]:
+        """Return for one job of each kind all that would be the same training, itself included.
+
+        A search may return RandAugment, which is then compared with RandAugment.
+        """
+        kinds: dict[tuple[int, tuple[str, ...]], list[_Job]] = {}
+        for seed, name in jobs:
+            policies = self.named_policies[seed][name].policies
+            kinds.setdefault((seed, tuple(map(policy_hash, policies))), []).append((seed, name))
+        return {same[0]: same for same in kinds.values()}
 
     def _configurations(self) -> dict[_Job, dict[str, Any]]:
         on_gpu = self.device.type == "cuda"

@@ -203,6 +203,19 @@ def test_a_cache_trains_only_the_missing(tmp_path, monkeypatch):
     assert len(calls) == 12
 
 
+def test_equal_policies_are_trained_once(tmp_path, monkeypatch):
+    calls = counted(monkeypatch)
+    found = dataclasses.replace(INVERT, about={"name": "found", "placement": "replaces"})
+    both = compared(("none", INVERT, found), cache=tmp_path)
+    assert calls == [("none", 0), ("invert", 0), ("none", 1), ("invert", 1)]
+    assert both.missing() == ()
+    assert both.accuracies("found") == both.accuracies("invert")
+    assert "invert and found are the same policy, so their trainings are the same." in both.notes()
+    assert compared(("none", INVERT, found), cache=tmp_path) == both
+    assert len(calls) == 4
+    assert not any("same policy" in note for note in compared().notes())
+
+
 def test_a_comparison_cut_anywhere_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
     whole = compared(("none", "none+random:dada-cifar10"), test_every=1)
     for finished in range(4):
