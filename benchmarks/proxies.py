@@ -278,35 +278,36 @@ def density_matching(bench: Bench, policies: Policies) -> dict[str, float]:
     return {" (Fast AutoAugment)": cross_entropy(logits, data.test_labels).item()}
 
 
-def gradients(bench: Bench, policies: Policies) -> dict[str, float]:
-    """Return minus the slope (DADA) and minus the cosine (DeepAA) with the validation gradient."""
-    network, data = bench.weights("all ops").train(), bench.part(0.5)
-    normalize = _normalize(data)
-    generator = torch.Generator().manual_seed(SEED)
+def gradients(under: str) -> Callable[[Bench, Policies], dict[str, float]]:
+    """Return a proxy: minus the slope (DADA) and minus the cosine (DeepAA) of gradients.
 
-    def gradient(images: Tensor, labels: Tensor) -> Tensor:
-        loss = cross_entropy(network(normalize(images)), labels)
-        return torch.cat([g.flatten() for g in torch.autograd.grad(loss, network.parameters())])
+    Args:
+        under: What the network was trained in full under; under "none" it is overfitted.
+    """
 
-    rows = [torch.randperm(len(data.train_labels), generator=generator)[:64] for _ in range(8)]
-    wanted = torch.stack(
-        [
-            gradient(
-                data.test_images[r % len(data.test_labels)],
-                data.test_labels[r % len(data.test_labels)],
-            )
-            for r in rows
-        ]
-    ).mean(0)
-    given = torch.stack(
-        [
-            gradient(augment_batch(data.train_images[r], policies, generator), data.train_labels[r])
-            for r in rows
-        ]
-    ).mean(0)
-    slope = float(given @ wanted)
-    cosine = slope / float(given.norm() * wanted.norm())
-    return {", slope (DADA)": -slope, ", cosine (DeepAA)": -cosine}
+    def proxy(bench: Bench, policies: Policies) -> dict[str, float]:
+        network, data = bench.weights(under).train(), bench.part(0.5)
+        normalize = _normalize(data)
+        generator = torch.Generator().manual_seed(SEED)
+
+        def gradient(images: Tensor, labels: Tensor) -> Tensor:
+            loss = cross_entropy(network(normalize(images)), labels)
+            return torch.cat([g.flatten() for g in torch.autograd.grad(loss, network.parameters())])
+
+        rows = [torch.randperm(len(data.train_labels), generator=generator)[:64] for _ in range(8)]
+        wanted, given = [], []
+        for r in rows:
+            checked = r % len(data.test_labels)
+            wanted.append(gradient(data.test_images[checked], data.test_labels[checked]))
+        for r in rows:
+            images = augment_batch(data.train_images[r], policies, generator)
+            given.append(gradient(images, data.train_labels[r]))
+        mean_wanted, mean_given = torch.stack(wanted).mean(0), torch.stack(given).mean(0)
+        slope = float(mean_given @ mean_wanted)
+        cosine = slope / float(mean_given.norm() * mean_wanted.norm())
+        return {", slope (DADA)": -slope, ", cosine (DeepAA)": -cosine}
+
+    return proxy
 
 
 def _normalize(data: ImageData) -> Normalize:
@@ -323,7 +324,8 @@ PROXIES: dict[str, Callable[[Bench, Policies], dict[str, float]]] = {
     "fine-tuned, an eighth": fine_tuned(1 / 8),
     "fine-tuned, a quarter": fine_tuned(1 / 4),
     "density matching": density_matching,
-    "gradients": gradients,
+    "gradients": gradients("all ops"),
+    "gradients of an overfitted network": gradients("none"),
     "regression of a screening, 12 designs": predicted(12),
     "regression of a screening, 48 designs": predicted(48),
 }
