@@ -20,6 +20,7 @@ __all__ = [
     "base_entrants",
     "found_entrants",
     "known_entrants",
+    "other_crops",
 ]
 
 USUAL_CROP = ("PadCrop", MAGNITUDES[1])
@@ -73,6 +74,27 @@ def base_entrants(factors: Sequence[Factor]) -> list[Entrant]:
             both = (from_layers(BASE_AUGMENTATIONS["crop-flip"]),)
             pairs = tuple(sorted([*design, (flip[0], 0.5)]))
             entrants.append(Entrant("crop and flip", both, False, pairs))
+    return entrants
+
+
+def other_crops(factors: Sequence[Factor], base: Entrant) -> list[Entrant]:
+    """Return a base augmentation with a weaker and with a stronger crop; none without a crop.
+
+    Args:
+        factors: What there is.
+        base: One of `base_entrants`.
+    """
+    design = base.design or ()
+    usual = [place for place, _ in design if factors[place].op == "PadCrop"]
+    entrants = []
+    for place, factor in enumerate(factors):
+        if not usual or factor.op != "PadCrop" or place in usual:
+            continue
+        strength = "weaker" if factor.magnitude < USUAL_CROP[1] else "stronger"
+        rest = [pair for pair in design if pair[0] not in usual]
+        other = tuple(sorted([(place, 1.0), *rest]))
+        policies = (design_policy(factors, other),)
+        entrants.append(Entrant(f"{strength} {base.name}", policies, False, other))
     return entrants
 
 

@@ -8,10 +8,16 @@ from torch import Tensor
 
 from learned_augment.search.presets import MethodSettings
 from learned_augment.search.screening.designs import Design, design_policy, random_designs
-from learned_augment.search.screening.entrants import Entrant
+from learned_augment.search.screening.entrants import Entrant, other_crops
 from learned_augment.search.screening.options import ScreeningOptions
 from learned_augment.search.screening.proposals import FOUND, refined, semifinalists
-from learned_augment.search.screening.race import FINALISTS, best, best_base, finalists
+from learned_augment.search.screening.race import (
+    FINALISTS,
+    best,
+    best_base,
+    best_usual_base,
+    finalists,
+)
 from learned_augment.search.screening.record import PlannedTrial, ScreeningRecord
 from learned_augment.search.screening.trials import Trial, training_part
 from learned_augment.training import Recipe
@@ -57,11 +63,14 @@ class Planner:
     def next_trials(self, record: ScreeningRecord) -> list[PlannedTrial]:
         """Return the next trials, once all that were planned have ended."""
         planned = record.entrants()
-        bases = len(planned.get("base augmentations", []))
-        if bases == 0:
+        raced = planned.get("base augmentations", [])
+        if not raced:
             return [self._raced("base augmentations", one, 0) for one in self.bases]
-        if bases == len(self.bases):
+        if len(raced) == len(self.bases):
             return [self._raced("base augmentations", one, 1) for one in best(record, self.bases)]
+        crops = other_crops(record.factors, best_usual_base(record, self.bases))
+        if not set(crops) <= set(raced):
+            return [self._raced("base augmentations", one, 0) for one in crops]
         base = best_base(record, self.bases)
         start = base.design or ()
         if self.known[base] and "known policies" not in planned:
@@ -74,7 +83,7 @@ class Planner:
             return self._designed("refinements", drawn, record)
         if "semifinals" not in planned:
             return [self._raced("semifinals", one, 0) for one in semifinalists(record, start)]
-        races, last = record.races(), finalists(record)
+        races, last = record.races(), finalists(record, self.bases)
         return [
             self._raced("finals", one, number)
             for number in range(1, self.options.finals + 1)
@@ -87,10 +96,14 @@ class Planner:
         planned = {phase: len(entrants) for phase, entrants in record.entrants().items()}
         most = 0 if "designs" in planned else len(self.known[self.bases[-1]])
         known = planned.get("known policies", most)
+        crops = len(other_crops(record.factors, self.bases[-1]))
+        bases = len(self.bases) + min(len(self.bases), FINALISTS) + crops
+        if {"known policies", "designs"} & planned.keys():
+            bases = planned["base augmentations"]
         found = planned.get("semifinals", FOUND)
         last = min(len(self.bases) + known, FINALISTS) + min(found, FINALISTS)
         counts = {
-            "base augmentations": len(self.bases) + min(len(self.bases), FINALISTS),
+            "base augmentations": bases,
             "known policies": known,
             "designs": self.options.designs,
             "refinements": self.options.refinements,

@@ -6,35 +6,60 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from learned_augment.evaluation.statistics import paired_difference, percent_fewer
-from learned_augment.search.screening.entrants import Entrant
+from learned_augment.search.screening.entrants import Entrant, other_crops
 from learned_augment.search.screening.record import EXPERIMENTS, ScreeningRecord
 
-__all__ = ["FINALISTS", "best", "best_base", "finalists", "leader", "race_data"]
+__all__ = [
+    "FINALISTS",
+    "best",
+    "best_base",
+    "best_usual_base",
+    "finalists",
+    "leader",
+    "race_data",
+]
 
 FINALISTS = 2
 """Found policies in the finals, and as many that need no search."""
 
 
-def best(record: ScreeningRecord, entrants: Iterable[Entrant]) -> list[Entrant]:
-    """Return the best entrants of the first round, the best first."""
+def best(
+    record: ScreeningRecord, entrants: Iterable[Entrant], most: int | None = FINALISTS
+) -> list[Entrant]:
+    """Return the best entrants of the first round, the best first; None for all of them."""
     races = record.races()
-    return sorted(entrants, key=lambda one: races[one][0])[:FINALISTS]
+    return sorted(entrants, key=lambda one: races[one][0])[:most]
+
+
+def best_usual_base(record: ScreeningRecord, bases: Iterable[Entrant]) -> Entrant:
+    """Return the best of the base augmentations: the better of the best two in their two rounds."""
+    races = record.races()
+    return min(best(record, bases), key=lambda one: statistics.fmean(races[one].values()))
 
 
 def best_base(record: ScreeningRecord, bases: Iterable[Entrant]) -> Entrant:
-    """Return the best base augmentation: the better of the best two in their two rounds."""
-    races = record.races()
-    return min(best(record, bases), key=lambda one: sum(races[one].values()))
+    """Return the best of the base augmentations, with the best of the crops that have raced."""
+    return best(record, _with_other_crops(record, bases))[0]
 
 
-def finalists(record: ScreeningRecord) -> list[Entrant]:
-    """Return the best policies that need no search, then the best found ones."""
-    racing = record.races()
+def finalists(record: ScreeningRecord, bases: Iterable[Entrant]) -> list[Entrant]:
+    """Return the best policies that need no search, then the best found ones.
+
+    Of a base augmentation with several crops only the best takes part, as they are much alike.
+    """
+    others = best(record, _with_other_crops(record, bases), most=None)[1:]
+    racing = [one for one in record.races() if one not in others]
     return [
         one
         for found in (False, True)
         for one in best(record, (one for one in racing if one.found == found))
     ]
+
+
+def _with_other_crops(record: ScreeningRecord, bases: Iterable[Entrant]) -> list[Entrant]:
+    """Return the best of the base augmentations, then those with other crops that have raced."""
+    usual, races = best_usual_base(record, bases), record.races()
+    return [usual, *(one for one in other_crops(record.factors, usual) if one in races)]
 
 
 def leader(record: ScreeningRecord) -> tuple[Entrant, str] | None:

@@ -23,7 +23,12 @@ from learned_augment.search.peak_memory import peak_bytes
 from learned_augment.search.presets import MethodSettings
 from learned_augment.search.screening.designs import design_policy
 from learned_augment.search.screening.effects import effects_data
-from learned_augment.search.screening.entrants import Entrant, base_entrants, known_entrants
+from learned_augment.search.screening.entrants import (
+    Entrant,
+    base_entrants,
+    known_entrants,
+    other_crops,
+)
 from learned_augment.search.screening.factors import SPACE, choose_factors
 from learned_augment.search.screening.options import ScreeningOptions
 from learned_augment.search.screening.planning import Planner
@@ -103,7 +108,8 @@ class Screening:
                 for entrant in known_entrants(self.factors, base, images.shape[-1])
                 if entrant.allowed(settings.ops, settings.exclude)
             ]
-            for base in bases
+            for usual in bases
+            for base in (usual, *other_crops(self.factors, usual))
         }
         self.planner = Planner(options, settings, bases, known, labels, seed)
         self.record = ScreeningRecord(self.factors)
