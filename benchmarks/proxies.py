@@ -125,13 +125,13 @@ def _experiments(bench: Bench, options: ScreeningOptions) -> ScreeningRecord:
     split = train_val_split(bench.images, None, None, SEED, CPU)
     plain = recipe(bench.name)
     settings = MethodSettings(
-        NETWORK,
-        None,
-        plain.epochs,
-        plain.batch_size,
-        plain.learning_rate,
-        plain.weight_decay,
-        "nothing",
+        model=NETWORK,
+        reduce=None,
+        epochs=plain.epochs,
+        batch_size=plain.batch_size,
+        learning_rate=plain.learning_rate,
+        weight_decay=plain.weight_decay,
+        base="none",
     )
     generator = torch.Generator().manual_seed(SEED)
     with isolated(SEED):

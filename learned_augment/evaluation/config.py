@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from learned_augment._settings import whole_number
+from learned_augment._settings import set_whole
 from learned_augment.evaluation.named_policies import PolicyChoice, check_base
 from learned_augment.evaluation.result import LEAST_INTEREST, ComparisonResult
 from learned_augment.models import NetworkChoice
@@ -114,7 +114,8 @@ class CompareConfig:
         return cls(**given)
 
     def __post_init__(self) -> None:
-        for names, convert in ((_WHOLE, whole_number), (_REAL, _real), (_FLAGS, _flag)):
+        set_whole(self, *_WHOLE)
+        for names, convert in ((_REAL, _real), (_FLAGS, _flag)):
             for name in names:
                 if (value := getattr(self, name)) is not None:
                     object.__setattr__(self, name, convert(name, value))

@@ -2,8 +2,10 @@ import builtins
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -72,12 +74,23 @@ def test_settings_out_of_range_are_refused_before_the_first_step(wrong, message)
     [
         ({"reduce": 10.5}, r"reduce as a whole number, got 10\.5"),
         ({"epochs": 1.5}, r"epochs as a whole number, got 1\.5"),
+        ({"image_size": 32.5}, r"image_size as a whole number, got 32\.5"),
         ({"ops": "Rotate"}, "ops as several names of ops, got 'Rotate' alone"),
     ],
 )
 def test_settings_of_another_type_are_refused(wrong, message):
     with pytest.raises(TypeError, match=message):
         found(**wrong)
+
+
+def test_settings_are_checked_however_they_are_made():
+    quick = PRESETS["quick"]
+    for name in ("reduce", "epochs", "batch_size"):
+        with pytest.raises(TypeError, match=rf"{name} as a whole number, got 40\.5"):
+            replace(quick, **{name: 40.5})
+        assert type(getattr(replace(quick, **{name: np.int64(40)}), name)) is int
+    with pytest.raises(ValueError, match="No base augmentation named 'nothing'"):
+        replace(quick, base="nothing")
 
 
 def test_presets_have_the_papers_settings():

@@ -21,7 +21,7 @@ from learned_augment.search.screening.trials import Measured
 from learned_augment.search.split import Split
 from tests.search.test_methods import images, network
 
-SETTINGS = MethodSettings("small-cnn", None, 4, 8, 0.1, 5e-4, "nothing")
+SETTINGS = MethodSettings("small-cnn", None, 4, 8, 0.1, 5e-4, "none")
 
 
 def screening(options=None, settings=SETTINGS, seed=0, data=None):
@@ -244,7 +244,7 @@ def test_classes_of_very_different_size_are_told():
 
 
 def test_few_images_are_split_in_half():
-    settings = MethodSettings("small-cnn", None, 30, 8, 0.1, 5e-4, "nothing")
+    settings = MethodSettings("small-cnn", None, 30, 8, 0.1, 5e-4, "none")
     search_in_progress = screening(settings=settings)
     planner = search_in_progress.planner
     for phase in PHASES:
