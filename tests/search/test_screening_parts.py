@@ -312,3 +312,10 @@ def test_a_trial_with_few_validation_images_is_cross_validated(
 def test_wrong_options_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         ScreeningOptions.read(given)
+
+
+def test_options_are_whole_however_they_are_made():
+    for make in (ScreeningOptions.read, lambda given: ScreeningOptions(**given)):
+        assert type(make({"designs": 24.0}).designs) is int
+        with pytest.raises(ValueError, match=r"designs as int, got 24\.5"):
+            make({"designs": 24.5})
