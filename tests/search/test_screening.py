@@ -10,6 +10,7 @@ from torch import nn
 
 from learned_augment.evaluation.random_baseline import random_baseline
 from learned_augment.reporting.effects import policy_effects
+from learned_augment.reporting.race import read_race
 from learned_augment.search import MethodSettings, search
 from learned_augment.search.screening.factors import MAGNITUDES
 from learned_augment.search.screening.options import ScreeningOptions
@@ -85,6 +86,19 @@ def test_a_planted_gain_is_found_and_its_harms_are_told(planted):
     assert effects.rows[-1].op == "Flip"
     assert "best policy that needs no search" in policy.about["sentence"]
     assert random_baseline(policy).weights.shape == policy.weights.shape
+    assert read_race(policy.about)[0].name == policy.about["chosen"]
+
+
+def test_effects_count_the_trainings_that_they_rest_on(planted):
+    effects, record = policy_effects(planted[0].policy()), planted[0].record
+    designs = [one.entrant.design for one, _ in record.ended if one.entrant.design is not None]
+    assert effects.trainings == len(designs)
+    with_crop = [
+        design for design in designs if any(record.factors[p].op == "PadCrop" for p, _ in design)
+    ]
+    assert sum(row.trials for row in effects.rows if row.op == "PadCrop") == len(with_crop)
+    bases = [one.entrant.name for one, _ in record.ended if one.phase == PHASES[0]]
+    assert {"crop", "crop and flip"} <= set(bases)  # some of them
 
 
 def test_every_trial_is_a_step_of_a_known_phase(planted):
