@@ -14,6 +14,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -280,7 +281,7 @@ def density_matching(bench: Bench, policies: Policies) -> dict[str, float]:
 
 def gradients(bench: Bench, policies: Policies) -> dict[str, float]:
     """Return minus the slope (DADA) and minus the cosine (DeepAA) with the validation gradient."""
-    network, data = bench.weights("all ops").train(), bench.part(0.5)
+    network, data = deepcopy(bench.weights("all ops")).train(), bench.part(0.5)
     normalize = _normalize(data)
     generator = torch.Generator().manual_seed(SEED)
 
