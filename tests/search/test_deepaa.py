@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from learned_augment.policy import Policy
+from learned_augment.runtime.checkpoint import encode
 from learned_augment.search import PRESETS, estimate, prepare, search
 from learned_augment.search.deepaa.candidates import find_candidates
 from learned_augment.search.deepaa.options import DeepAAOptions
@@ -215,6 +216,10 @@ class TestResume:
             prepared(options, seed=3)
         path.write_bytes(b"nothing")
         with pytest.raises(ValueError, match="does not hold a trained network"):
+            prepared(options)
+        older = {"format": 2, "images": "", "recipe": {}, "state": {}}
+        path.write_bytes(encode(older))
+        with pytest.raises(ValueError, match="expected format 3 of a trained network, got 2"):
             prepared(options)
 
 

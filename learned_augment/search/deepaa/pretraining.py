@@ -158,12 +158,17 @@ def read_network(path: Path, pretraining: Pretraining, images: str) -> None:
             f"{path} does not hold a trained network ({error!s:.200}); delete it, or give "
             "another network_file."
         ) from error
+    if type(version) is not int or version != _FORMAT:
+        raise ValueError(
+            f"{path}: expected format {_FORMAT} of a trained network, got {version!r:.100}; delete "
+            "it, or give another network_file."
+        )
     network = pretraining.network
     expected = {n: tuple(t.shape) for n, t in {**network.weights, **network.buffers}.items()}
-    if type(version) is not int or version != _FORMAT or expected != found:
+    if expected != found:
         differs = sorted(str(n) for n in {*expected, *found} if expected.get(n) != found.get(n))
         raise ValueError(
-            f"{path} holds another network: {leading(differs, 3) or version} differ; give "
+            f"{path} holds another network: {leading(differs, 3)} differ; give "
             "its model, or another network_file."
         )
     if str(trained_on) != images:
