@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from learned_augment.evaluation.named_policies import named_policy
 from learned_augment.evaluation.random_baseline import random_baseline
 from learned_augment.reporting.effects import policy_effects
 from learned_augment.reporting.race import read_race
@@ -97,8 +98,24 @@ def test_effects_count_the_trainings_that_they_rest_on(planted):
         design for design in designs if any(record.factors[p].op == "PadCrop" for p, _ in design)
     ]
     assert sum(row.trials for row in effects.rows if row.op == "PadCrop") == len(with_crop)
-    bases = [one.entrant.name for one, _ in record.ended if one.phase == PHASES[0]]
-    assert {"crop", "crop and flip"} <= set(bases)  # some of them
+
+
+def test_the_memory_of_a_screening_is_that_of_all_its_workers():
+    one, three = (screening({"workers": workers}) for workers in (1, 3))
+    alone = one.phases()[0].memory + one._bytes
+    assert three.phases()[0].memory == pytest.approx(3 * alone, rel=0.01)
+
+
+def test_translations_are_measured_by_the_shorter_side_as_compare_does():
+    data = images(per_class=20, side=40)
+    train, test = (
+        part.repeat(1, 1, 1, 2)[..., :64] for part in (data.train_images, data.test_images)
+    )
+    wide = replace(data, train_images=train, test_images=test)
+    search_in_progress = screening(data=wide)
+    known = search_in_progress.planner.known[search_in_progress.planner.bases[0]]
+    (raced,) = (one.policies[0] for one in known if one.name == "TrivialAugment")
+    assert raced == named_policy("trivialaugment", image_size=40).policies[0]
 
 
 def test_every_trial_is_a_step_of_a_known_phase(planted):

@@ -100,7 +100,7 @@ class Screening:
         known = {
             base: [
                 entrant
-                for entrant in known_entrants(self.factors, base, images.shape[-1])
+                for entrant in known_entrants(self.factors, base, min(images.shape[2:]))
                 if entrant.allowed(settings.ops, settings.exclude)
             ]
             for base in bases
@@ -260,13 +260,17 @@ class Screening:
         return [Phase(phase, steps, seconds, memory, {}) for phase, steps in self.remaining.items()]
 
     def _cost(self, trial: Trial) -> tuple[float, int]:
-        """Return seconds and bytes of a trial, from its first epoch; workers divide the time."""
+        """Return seconds and bytes of a trial, from its first epoch.
+
+        Workers divide the time. Each has its own images and network, besides those of this process.
+        """
         epoch = replace(trial, recipe=replace(trial.recipe, epochs=1))
         memory = peak_bytes(lambda: self._laboratory.run(epoch), self)
         start = time.monotonic()
         self._laboratory.run(epoch)
         seconds = (time.monotonic() - start) * trial.recipe.epochs
-        return seconds / self._processes, max(0, memory - self._bytes)
+        beyond = memory * self._processes if self._processes > 1 else memory - self._bytes
+        return seconds / self._processes, max(0, beyond)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the results of all trials: they decide everything else."""
