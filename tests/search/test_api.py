@@ -16,7 +16,7 @@ from learned_augment.datasets.load import load_images
 from learned_augment.policy import Policy
 from learned_augment.runtime.checkpoint import load_checkpoint
 from learned_augment.search import METHODS, PRESETS, SearchConfig, estimate, prepare, search
-from learned_augment.search.callbacks import tensorboard
+from learned_augment.search.callbacks import ProgressLine, SearchReport, tensorboard
 from learned_augment.search.split import train_val_split
 from tests.search.test_methods import SMALL_DADA, images, network
 
@@ -318,6 +318,11 @@ def test_progress_is_silent_without_a_terminal_and_shows_the_leading_ops(capsys)
     assert "step 2/2, train loss" in shown
     assert "most applied: " in shown
     assert " left" in shown
+
+
+def test_a_progress_line_that_is_not_shown_asks_for_no_policy():
+    report = SearchReport(1, 2, 0.1, "policy", 1.0, True, {}, lambda: pytest.fail("asked"))
+    ProgressLine(shown=False)(report)
 
 
 def test_estimate_returns_sizes_memory_and_time():
