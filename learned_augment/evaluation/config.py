@@ -55,8 +55,9 @@ class CompareConfig:
         device: "cpu", "cuda", ...; None is a GPU if there is one.
         cache: Folder that keeps every finished training; a training that is in it is not repeated.
             Its file is named by a hash of all that decides its numbers. None keeps nothing.
-        extends: An earlier result to extend with more seeds or policies. It is refused if it has
-            another configuration, or trainings that this comparison leaves out.
+        extends: An earlier result to extend with more seeds or policies. Its trainings are repeated
+            unless the cache has them; they stand in for those that an interrupt leaves out. It is
+            refused if it has another configuration, or trainings that this comparison leaves out.
         workers: Number of trainings that run at once, each in a process of its own; 1 trains in
             this process. None is one for each core on a CPU, and 1 on a GPU or for a network that
             the script itself defines. On a CPU every training has one thread, so the number does
