@@ -263,6 +263,23 @@ def test_a_network_that_does_not_learn_is_told():
         finish(screening(FEW), Guessing({}))
 
 
+def test_given_validation_images_say_what_a_guess_is_worth():
+    data = images(per_class=20)
+    few = (data.train_labels == 0) | (torch.arange(60) % 20 == 0)  # 20, 1 and 1
+    pixels, labels = data.train_images, data.train_labels
+
+    def searched(train, val):
+        split = Split(pixels[train], labels[train], pixels[val], labels[val], data.classes, True)
+        options, generator = ScreeningOptions(workers=1, **FEW), torch.Generator().manual_seed(0)
+        return finish(Screening(split, None, SETTINGS, options, generator), Planted({}))
+
+    every = torch.ones(60, dtype=torch.bool)
+    # Nine in ten are named rightly: more than a guess gives on one set, less than on the other.
+    assert "note" not in searched(few, every).about
+    with pytest.raises(ValueError, match=r"does not learn.*gives 90\.9%"):
+        searched(every, few)
+
+
 def test_classes_of_very_different_size_are_told():
     data = images(per_class=20)
     kept = (data.train_labels > 0) | (torch.arange(60) < 3)

@@ -83,6 +83,8 @@ class Screening:
         if not split.given:
             images = torch.cat([images, validation[0]])
             labels = torch.cat([labels, validation[1]])
+        # Labels of the images that measure trials: those that are given, or all.
+        self._measuring = validation[1] if split.given else labels
         self.options, self._bytes = options, split.nbytes
         self.factors = choose_factors(settings.ops, settings.exclude, images)
         seed = int(torch.randint(2**31, (), generator=generator))
@@ -188,7 +190,7 @@ class Screening:
         Raises:
             ValueError: If none does.
         """
-        counts = torch.bincount(self.planner.labels).double()
+        counts = torch.bincount(self._measuring).double()
         guess = float(counts.max() / counts.sum())
         certain = guess + 2 * math.sqrt(guess * (1 - guess) / (float(counts.sum()) / 2))
         best = max(measured.accuracy for measured in self.record.results)
@@ -224,7 +226,7 @@ class Screening:
             "sentence": sentence,
             "race": race_data(self.record),
         }
-        counts = torch.bincount(labels)
+        counts = torch.bincount(self._measuring)
         if counts.max() > UNEQUAL * counts.min():
             about["note"] = (
                 f"Classes have {int(counts.min())} to {int(counts.max())} images, and the error "
