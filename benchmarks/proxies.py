@@ -14,6 +14,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,13 +126,13 @@ def _experiments(bench: Bench, options: ScreeningOptions) -> ScreeningRecord:
     split = train_val_split(bench.images, None, None, SEED, CPU)
     plain = recipe(bench.name)
     settings = MethodSettings(
-        NETWORK,
-        None,
-        plain.epochs,
-        plain.batch_size,
-        plain.learning_rate,
-        plain.weight_decay,
-        "nothing",
+        model=NETWORK,
+        reduce=None,
+        epochs=plain.epochs,
+        batch_size=plain.batch_size,
+        learning_rate=plain.learning_rate,
+        weight_decay=plain.weight_decay,
+        base="none",
     )
     generator = torch.Generator().manual_seed(SEED)
     with isolated(SEED):
@@ -286,7 +287,7 @@ def gradients(under: str) -> Callable[[Bench, Policies], dict[str, float]]:
     """
 
     def proxy(bench: Bench, policies: Policies) -> dict[str, float]:
-        network, data = bench.weights(under).train(), bench.part(0.5)
+        network, data = deepcopy(bench.weights(under)).train(), bench.part(0.5)
         normalize = _normalize(data)
         generator = torch.Generator().manual_seed(SEED)
 

@@ -4,7 +4,7 @@ import operator
 from math import inf
 from typing import Any
 
-__all__ = ["check_at_least", "check_rates", "whole_number"]
+__all__ = ["check_at_least", "check_rates", "set_whole", "whole_number"]
 
 
 def whole_number(name: str, value: Any) -> int:
@@ -15,6 +15,13 @@ def whole_number(name: str, value: Any) -> int:
         return operator.index(value)
     except TypeError:
         raise TypeError(f"Expected {name} as a whole number, got {value!r}.") from None
+
+
+def set_whole(settings: object, *names: str) -> None:
+    """Make fields of frozen ``settings`` ints, unless they are None; see `whole_number`."""
+    for name in names:
+        if (value := getattr(settings, name)) is not None:
+            object.__setattr__(settings, name, whole_number(name, value))
 
 
 def check_at_least(settings: object, **lowest: float) -> None:

@@ -48,8 +48,11 @@ def printable(text: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or the name of its class if it has none."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    """Return the first line of an error's message, without its final period.
+
+    Without a message it is the name of the error's class.
+    """
+    return next(iter(str(error).splitlines()), "").rstrip(".") or type(error).__name__
 
 
 def leading(items: Sequence[str], most: int = 5, separator: str = ", ") -> str:

@@ -1,6 +1,7 @@
 """The command line, learned-augment: its arguments, exit codes and error messages."""
 
 import argparse
+import math
 import os
 import sys
 import warnings
@@ -204,13 +205,13 @@ def _add_compare(children: _Commands) -> None:
     add("--epochs", metavar="N", type=int, help="passes over the training images")
     add("--network", metavar="NAME", help="(small-cnn)")
     add("--batch-size", metavar="N", type=int, help="images per step")
-    add("--learning-rate", metavar="RATE", type=float, help="the highest one")
+    add("--learning-rate", metavar="RATE", type=_number, help="the highest one")
     add("--precision", metavar="NAME", help="float32 or bfloat16 (float32)")
     add("--channels-last", action="store_true", help="memory pixel by pixel")
     add("--test-every", metavar="N", type=int, help="epochs between tests (after the last only)")
     add("--train-size", metavar="N", type=int, help="train on N images only (all)")
     add("--reference", metavar="NAME", help="the policy that the others are compared with")
-    add("--interest", metavar="POINTS", type=float, help="difference the seeds should show (1)")
+    add("--interest", metavar="POINTS", type=_number, help="difference the seeds should show (1)")
     add("--device", metavar="NAME", help="cpu, cuda, ... (a GPU if there is one)")
     add("--cache", metavar="DIR", type=Path, help="keep finished trainings, repeat none of them")
     add("--workers", metavar="N", type=int, help="trainings at once (one a core)")
@@ -231,11 +232,11 @@ def _add_search(children: _Commands) -> None:
     add("--model", metavar="NAME", help="network that is trained")
     add("--epochs", metavar="N", type=int, help="passes over the training images")
     add("--batch-size", metavar="N", type=int, help="images per step")
-    add("--learning-rate", metavar="RATE", type=float, help="of the network")
-    add("--weight-decay", metavar="RATE", type=float, help="of the network")
+    add("--learning-rate", metavar="RATE", type=_number, help="of the network")
+    add("--weight-decay", metavar="RATE", type=_number, help="of the network")
     add("--reduce", metavar="N", type=int, help="number of images, training and validation")
     add("--base", metavar="NAME", help="base augmentation, such as crop-flip or none")
-    add("--cutout", metavar="SIDE", type=float, help="cutout after it, fraction of the side")
+    add("--cutout", metavar="SIDE", type=_number, help="cutout after it, fraction of the side")
     add("--ops", metavar="OP", nargs="+", help="search among these ops only")
     add("--exclude", metavar="OP", nargs="+", help="ops to leave out")
     _add_option(child)
@@ -243,8 +244,8 @@ def _add_search(children: _Commands) -> None:
     add("--device", metavar="NAME", help="cpu, cuda, ... (a GPU if there is one)")
     add("--threads", metavar="N", type=int, help="CPU threads (OMP_NUM_THREADS, or all cores)")
     add("--checkpoint", metavar="FILE", type=Path, help="resume from it, and write it")
-    add("--save-every", metavar="SECONDS", type=float, help="between checkpoints (60)")
-    add("--time-budget", metavar="SECONDS", type=float, help="stop then, with the policy so far")
+    add("--save-every", metavar="SECONDS", type=_number, help="between checkpoints (60)")
+    add("--time-budget", metavar="SECONDS", type=_number, help="stop then, with the policy so far")
     add("--dry-run", action="store_true", help="say what it would take, and stop")
     add("--log", metavar="FILE", type=Path, help="one JSON line per step")
     add("--tensorboard", metavar="DIR", type=Path, dest="tensorboard_folder", help="scalars")
@@ -303,6 +304,16 @@ def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text!r}")
     return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if math.isnan(number):
+        raise argparse.ArgumentTypeError(f"expected a number, got {text!r}")
+    return number
 
 
 def _color(text: str) -> tuple[float, ...]:

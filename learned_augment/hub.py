@@ -35,7 +35,7 @@ def download(address: str) -> Path:
     try:
         path = client.hf_hub_download(repository, file, revision=revision)
     except (client.errors.HfHubHTTPError, client.errors.LocalEntryNotFoundError, OSError) as error:
-        raise ValueError(f"{address} cannot be downloaded: {first_line(error)}") from error
+        raise ValueError(f"{address} cannot be downloaded: {first_line(error)}.") from error
     return Path(path)
 
 
@@ -73,8 +73,9 @@ def upload(
     except (client.errors.HfHubHTTPError, OSError) as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         way_out = " Log in with: hf auth login." if status in (401, 403) else ""
-        reason = first_line(error).rstrip(".")
-        raise ValueError(f"{repository} cannot be written: {reason}.{way_out}") from error
+        raise ValueError(
+            f"{repository} cannot be written: {first_line(error)}.{way_out}"
+        ) from error
     return str(commit.commit_url)
 
 

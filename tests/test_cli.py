@@ -312,6 +312,8 @@ MISTAKES = {
     "bad data": (["compare", "--data", "frob"], "No data source 'frob'. Expected one of: digits"),
     "missing data": (["compare", "--data", "folder:no"], "No folder 'no'"),
     "bad policies": (["compare", "--policies", "none", "frob"], "No policy named 'frob'"),
+    "no number": (["compare", "--learning-rate", "nan"], "expected a number, got 'nan'"),
+    "no number of points": (["compare", "--interest", "much"], "expected a number, got 'much'"),
     "one policy": (["compare", "--policies", "none"], "two or more policies"),
     "nowhere to write": (["compare", "--out", "no/v.json"], "No folder 'no'"),
     "nowhere for a page": (["compare", "--html", "no/v.html"], "No folder 'no'"),

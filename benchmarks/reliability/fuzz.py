@@ -108,7 +108,7 @@ def _policies() -> list[bytes]:
     row = {"op": "Rotate", "value": 8.0, "effect": 0.9, "standard_error": 0.2}
     row |= {"low": 0.5, "high": 1.3, "trials": 18}
     race = [
-        {"name": "found", "found": True, "short": 1.0, "full": {"0": 0.5, "1": 0.6, "2": 0.4}},
+        {"name": "found", "found": True, "errors": {"0": 0.5, "1": 0.6, "2": 0.4}},
         {"name": "known", "found": False, "short": None, "full": {"0": 0.7, "1": 0.6, "2": 0.9}},
     ]
     effects = {"target": "errors", "unit": "%", "rows": [row], "trainings": 60}

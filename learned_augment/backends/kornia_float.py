@@ -23,6 +23,7 @@ from learned_augment.backends.warp import (
     to_device,
 )
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
+from learned_augment.ops.array import with_gradients
 from learned_augment.ops.blend import keep_nan
 from learned_augment.policy import Plan
 from learned_augment.sampling import HOST
@@ -143,7 +144,7 @@ def _by_levels(images: Tensor, value: Tensor, kind: Pointwise | Blend) -> Tensor
         low = kind.degenerate(known.int()).to(images)
         result = low + value.detach() * (known - low)
     result = keep_nan((result.to(images) / 255).clamp(0, 1), images)
-    return result + (images - images.detach())
+    return with_gradients(result, images)
 
 
 def _new_levels(levels: Tensor, value: Tensor, kind: Pointwise) -> Tensor:
@@ -183,7 +184,7 @@ def _move(
     # The image has the gradient of nearest neighbor, the value that of bilinear interpolation.
     matrix = _matrix(groups, images)
     smooth = _remap(images.detach(), matrix, outside.detach(), "bilinear")
-    return moved + (smooth - smooth.detach())
+    return with_gradients(moved, smooth)
 
 
 def _remap_nearest(images: Tensor, pixels: Tensor, outside: Tensor) -> Tensor:
@@ -247,7 +248,7 @@ def _erase(images: Tensor, group: Group, size: int | None) -> Tensor:
     edges = torch.stack([edge + 0 * group.value for edge in box], 1)  # an edge may be a number
     cover = _soft_inside(edges.to(images, non_blocking=True), width, height)
     smooth = cover * (gray - images.detach())
-    return erased + (smooth - smooth.detach())
+    return with_gradients(erased, smooth)
 
 
 def _soft_inside(box: Tensor, width: int, height: int) -> Tensor:

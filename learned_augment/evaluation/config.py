@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from learned_augment._settings import whole_number
+from learned_augment._settings import set_whole
 from learned_augment.evaluation.named_policies import PolicyChoice, check_base
 from learned_augment.evaluation.result import LEAST_INTEREST, ComparisonResult
 from learned_augment.models import NetworkChoice
@@ -55,8 +55,9 @@ class CompareConfig:
         device: "cpu", "cuda", ...; None is a GPU if there is one.
         cache: Folder that keeps every finished training; a training that is in it is not repeated.
             Its file is named by a hash of all that decides its numbers. None keeps nothing.
-        extends: An earlier result to extend with more seeds or policies. It is refused if it has
-            another configuration, or trainings that this comparison leaves out.
+        extends: An earlier result to extend with more seeds or policies. Its trainings are repeated
+            unless the cache has them; they stand in for those that an interrupt leaves out. It is
+            refused if it has another configuration, or trainings that this comparison leaves out.
         workers: Number of trainings that run at once, each in a process of its own; 1 trains in
             this process. None is one for each core on a CPU, and 1 on a GPU or for a network that
             the script itself defines. On a CPU every training has one thread, so the number does
@@ -114,7 +115,8 @@ class CompareConfig:
         return cls(**given)
 
     def __post_init__(self) -> None:
-        for names, convert in ((_WHOLE, whole_number), (_REAL, _real), (_FLAGS, _flag)):
+        set_whole(self, *_WHOLE)
+        for names, convert in ((_REAL, _real), (_FLAGS, _flag)):
             for name in names:
                 if (value := getattr(self, name)) is not None:
                     object.__setattr__(self, name, convert(name, value))

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from learned_augment._text import align, printable
+from learned_augment._text import align, first_line, printable
 from learned_augment.evaluation.named_policies import baseline_name
 from learned_augment.evaluation.statistics import (
     Difference,
@@ -270,7 +270,9 @@ class ComparisonResult:
             OverflowError,
             RecursionError,
         ) as error:
-            raise ValueError(f"Expected a result as compare wrote it: {error}.") from None
+            raise ValueError(
+                f"Expected a result as compare wrote it: {first_line(error)}."
+            ) from None
         return found
 
     @classmethod

@@ -53,15 +53,13 @@ def paired_difference(
     values: Sequence[float],
     reference: Sequence[float],
     *,
-    level: float = LEVEL,
     resolution: float = 0.0,
 ) -> Difference:
-    """Return the mean of `values - reference` with its t interval.
+    """Return the mean of `values - reference` with its 95 % t interval.
 
     Args:
         values: Measurements, one per pair.
         reference: The measurements to compare with, in the same order.
-        level: Confidence level, in (0, 1).
         resolution: Smallest difference of two measurements. Rounded measurements can agree by luck
             and then look certain. So the deviation is at least that which the rounding causes.
 
@@ -83,7 +81,7 @@ def paired_difference(
     mean = statistics.fmean(differences)
     # The variance of a rounded value is resolution^2 / 12, that of a difference twice as much.
     deviation = max(statistics.stdev(differences), resolution / math.sqrt(6))
-    half = t_quantile(level, len(values) - 1) * deviation / math.sqrt(len(values))
+    half = t_quantile(LEVEL, len(values) - 1) * deviation / math.sqrt(len(values))
     return Difference(mean, mean - half, mean + half, len(values))
 
 

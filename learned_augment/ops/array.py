@@ -6,13 +6,18 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-__all__ = ["Array", "Noise", "xp"]
+__all__ = ["Array", "Noise", "with_gradients", "xp"]
 
 Array: TypeAlias = Any
 """A float, a NumPy array or a tensor."""
 
 Noise: TypeAlias = Any
 """Four numbers in [0, 1), each an ``Array``."""
+
+
+def with_gradients(hard: torch.Tensor, soft: torch.Tensor) -> torch.Tensor:
+    """Return the value of ``hard`` with the gradients of both."""
+    return hard + (soft - soft.detach())
 
 
 def _either(name: str) -> Callable[..., Array]:

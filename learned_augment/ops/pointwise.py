@@ -4,7 +4,7 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
-from learned_augment.ops.array import Array, xp
+from learned_augment.ops.array import Array, with_gradients, xp
 from learned_augment.ops.blend import keep_nan, mix
 from learned_augment.ops.op import Op, Opcode, Pointwise
 
@@ -62,11 +62,6 @@ def _amax(array: Array) -> Array:
     return array.amax(-1, keepdim=True) if isinstance(array, Tensor) else array.max(-1)[..., None]
 
 
-def _through(hard: Tensor, soft: Tensor) -> Tensor:
-    """Return the value of ``hard`` with the gradients of both."""
-    return hard + (soft - soft.detach())
-
-
 def _whole_levels(images: Tensor) -> Tensor:
     """Round known pixels to whole levels 0 to 255, without a gradient; NaN becomes 0."""
     return (255 * images.detach().nan_to_num(nan=0.0)).round().clamp(0, 255)
@@ -93,7 +88,7 @@ def _solarize_floats(images: Tensor, value: Tensor) -> Tensor:
         return out  # type: ignore[no-any-return]
     still = images.detach()
     inverted = torch.sigmoid(255 * still - value)
-    return _through(out, still + inverted * (1 - 2 * still))
+    return with_gradients(out, still + inverted * (1 - 2 * still))
 
 
 def _posterize_floats(images: Tensor, value: Tensor) -> Tensor:
@@ -104,7 +99,7 @@ def _posterize_floats(images: Tensor, value: Tensor) -> Tensor:
     bits = value.detach().flatten().floor().long()
     posterized = posterize((_whole_levels(images) + 0.25) / 255, bits)
     posterized = (255 * posterized + 0.25).floor() / 255
-    return _through(keep_nan(posterized, images), images - (2 ** (8 - value) - 1) / 510)
+    return with_gradients(keep_nan(posterized, images), images - (2 ** (8 - value) - 1) / 510)
 
 
 def _brightness_floats(images: Tensor, value: Tensor) -> Tensor:
@@ -132,7 +127,7 @@ def _equalize_floats(images: Tensor, value: Tensor) -> Tensor:
     """Equalize in 256 levels; the gradient passes unchanged."""
     from kornia.enhance import equalize
 
-    return _through(keep_nan(equalize(_whole_levels(images) / 255), images), images)
+    return with_gradients(keep_nan(equalize(_whole_levels(images) / 255), images), images)
 
 
 def _pil_invert(image: Image.Image, value: float) -> Image.Image:

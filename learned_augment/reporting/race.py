@@ -35,27 +35,32 @@ class RaceRow:
 
 
 def read_race(about: Mapping[str, Any]) -> list[RaceRow]:
-    """Return the policies of the last rounds, the chosen one first, then by mean error.
+    """Return the entrants that were measured, the chosen one first, then by mean error.
 
     The list is empty if ``about`` holds no race of the known form.
     """
     race, chosen = about.get("race"), about.get("chosen")
     if not isinstance(race, list) or not all(map(_is_entry, race)):
         return []
-    errors = {entry["name"]: entry["full"] for entry in race if entry["full"]}
-    if chosen not in errors:
+    measured = {entry["name"]: errors for entry in race if (errors := _errors(entry))}
+    if chosen not in measured:
         return []
     entrants = [
         RaceRow(
             entry["name"],
             entry["found"],
-            entry["full"],
-            None if entry["name"] == chosen else _gain(entry["full"], errors[chosen]),
+            errors,
+            None if entry["name"] == chosen else _gain(errors, measured[chosen]),
         )
         for entry in race
-        if entry["full"]
+        if (errors := _errors(entry))
     ]
     return sorted(entrants, key=lambda entrant: (entrant.name != chosen, entrant.mean))
+
+
+def _errors(entry: Mapping[str, Any]) -> Any:
+    """Return the errors of an entrant; files of earlier versions have them as "full"."""
+    return entry.get("errors", entry.get("full"))
 
 
 def _gain(errors: Mapping[str, float], chosen: Mapping[str, float]) -> Difference | None:
@@ -73,7 +78,7 @@ def _is_entry(entry: Any) -> bool:
         isinstance(entry, dict)
         and isinstance(entry.get("name"), str)
         and isinstance(entry.get("found"), bool)
-        and isinstance(entry.get("full"), dict)
+        and isinstance(_errors(entry), dict)
         # Error rates; ratios of other numbers may be too large for a float.
-        and all(isinstance(n, float | int) and 1e-9 < n < 2 for n in entry["full"].values())
+        and all(isinstance(n, float | int) and 1e-9 < n < 2 for n in _errors(entry).values())
     )

@@ -147,13 +147,14 @@ def run_steps(
                 )
             over = time_budget is not None and now - start + pace.seconds(phase) > time_budget
             wanted = interrupted(), over, now - saved >= save_every
-            if not any_process(any(wanted), device):
-                continue  # most steps need one exchange between processes, not three
+            # Most steps need one exchange between processes, not three; the last step needs none.
+            if not steps_left or not any_process(any(wanted), device):
+                continue
             save()
             saved = time.monotonic()
-            if steps_left and any_process(wanted[0], device):
+            if any_process(wanted[0], device):
                 return "interrupted"
-            if steps_left and any_process(wanted[1], device):
+            if any_process(wanted[1], device):
                 return "time budget"
     save()
     return "finished"

@@ -48,11 +48,14 @@ class Progress:
     Args:
         total: Number of steps of the whole job, which `step` needs.
         shown: True shows the line, False does not; None shows it on a terminal.
+
+    Attributes:
+        shown: Whether the line is shown.
     """
 
     def __init__(self, total: int = 0, shown: bool | None = None) -> None:
         self._terminal = _is_terminal()
-        self._shown = self._terminal if shown is None else shown
+        self.shown = self._terminal if shown is None else shown
         self._left, self._pace = total, Pace()
         self._width = 0
 
@@ -74,13 +77,13 @@ class Progress:
         self._write("")
 
     def _write(self, text: str) -> None:
-        if not self._shown or sys.stderr is None:
+        if not self.shown or sys.stderr is None:
             return
         try:
             sys.stderr.write("\r" + text.ljust(self._width) + ("" if text else "\r"))
             sys.stderr.flush()
         except (OSError, ValueError):  # a closed stream, or a terminal that is gone
-            self._shown = False
+            self.shown = False
         self._width = len(text)
 
 

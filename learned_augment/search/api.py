@@ -75,11 +75,12 @@ def search(
     """Search an augmentation policy for the user's own images.
 
     The training images are reduced if the preset says so, and split class by class into training
-    and validation images. A network trains on the former under the policy, which is evaluated on
-    the latter. Ctrl-C ends the search after the current step and returns the policy so far. Under
-    ``torchrun`` the processes divide every batch among them; their policy equals that of one
-    process up to rounding, 1e-4 in every learned number (except the magnitudes of DADA's mode
-    "released", which start without a gradient).
+    and validation images. Networks train on the former under policies, which are evaluated on the
+    latter. Ctrl-C ends the search after the current step and returns the policy so far. Under
+    ``torchrun`` the processes share the work. Those of a screening share out the trials, and find
+    the policy of one process. Those of DADA and DeepAA divide every batch; their policy equals that
+    of one process up to rounding, 1e-4 in every learned number (except the magnitudes of DADA's
+    mode "released", which start without a gradient).
 
     The result does not depend on the caller's settings of torch (gradient mode, autocast, default
     dtype and device, threads, random generators), and leaves them unchanged.

@@ -70,6 +70,8 @@ class ProgressLine:
 
     def __call__(self, report: SearchReport) -> None:
         """Show one step."""
+        if not self._progress.shown:
+            return  # a policy may take a while
         if report.seconds - self._refreshed >= _REFRESH_SECONDS:
             self._refreshed = report.seconds
             ops = most_applied(report.policy())

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from learned_augment._settings import whole_number
-from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS, check_base
+from learned_augment._settings import set_whole
+from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS
 from learned_augment.models import NetworkChoice
 from learned_augment.runtime.loop import check_schedule
 from learned_augment.search.callbacks import Callback
@@ -101,9 +101,7 @@ class SearchConfig:
     progress: bool | None = None
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "reduce", "seed", "threads"):
-            if (number := getattr(self, name)) is not None:
-                object.__setattr__(self, name, whole_number(name, number))
+        set_whole(self, "epochs", "batch_size", "reduce", "image_size", "seed", "threads")
         for name in ("ops", "exclude"):
             names = getattr(self, name)
             if isinstance(names, str):
@@ -112,8 +110,6 @@ class SearchConfig:
             raise ValueError(f"Expected seed from 0 to 2**63 - 1, got {self.seed}.")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"Expected threads to be 1 or more, got {self.threads}.")
-        if self.base is not None:
-            check_base(self.base)
         check_schedule(None, self.save_every, self.time_budget)
 
     @classmethod
@@ -143,7 +139,8 @@ class SearchConfig:
             mirrors: Whether mirror images keep their meaning.
 
         Raises:
-            ValueError: If there is no such preset, or a number is out of range.
+            ValueError: If there is no such preset or base augmentation, or a number is out of
+                range.
         """
         preset, settings = find_preset(self.preset, name, self.method)
         plain = settings.base.removesuffix("-flip")

@@ -21,7 +21,8 @@ class Phase(NamedTuple):
         name: What the steps do.
         steps: Number of steps.
         seconds: Time of one step.
-        memory: The most bytes that tensors take at once beyond the images of the split.
+        memory: The most bytes that tensors take at once beyond the images of the split; in several
+            processes, of all of them.
         passes: Images that a step sends through the network, by purpose; empty if not counted.
 
     Examples:

@@ -30,9 +30,9 @@ class SearchMethod(Protocol):
       global ones; the others belong to `state_dict`. So a search that is stopped and resumed gives
       the policy of an uninterrupted one, bit for bit.
     * All processes of a `torchrun` draw the same numbers. Each works on its own rows of a batch
-      (`runtime.distributed`).
+      (`runtime.distributed`), or on steps of its own whose results all of them exchange.
     * A method trains on ``split.train_images`` and evaluates on ``split.val_images``. Test images
-      are not part of the split.
+      are not part of the split. Unless ``split.given``, it may split all these images anew.
 
     Args:
         split: Images and labels on the search's device.
@@ -81,8 +81,9 @@ class SearchMethod(Protocol):
     def policy(self) -> Policy:
         """Return the best policy so far.
 
-        Its ``about`` has "method", "paper", "placement" ("replaces" the base augmentation or comes
-        "after" it), "options", "ops", "steps", "metrics" and "parameters" (what was learned).
+        Its ``about`` has "method", "paper" if there is one, "placement" ("replaces" the base
+        augmentation or comes "after" it), "options", "ops", "steps", "metrics" and "parameters"
+        (what was learned).
         """
         ...
 

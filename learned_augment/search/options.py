@@ -14,17 +14,26 @@ __all__ = ["Options"]
 class Options:
     """Base of every method's options; a subclass is a frozen dataclass with only defaults.
 
-    A field's default gives its type: bool, int, float or str; a default of None stands for float.
+    A field's default gives its type: bool, int, float or str. A default of None stands for a float
+    that may be left out. Texts become numbers where numbers are expected.
 
     Attributes:
         choices: The allowed values of the fields that name a choice.
         minimum: The least value of the fields that have one; all of these must be finite.
+
+    Raises:
+        ValueError: If a value is of another type, or is not allowed.
     """
 
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     minimum: ClassVar[Mapping[str, float]] = {}
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None or field.default is not None:
+                kind = float if field.default is None else type(field.default)
+                object.__setattr__(self, field.name, self._converted(field.name, value, kind))
         for name, known in self.choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(
@@ -34,28 +43,22 @@ class Options:
 
     @classmethod
     def read(cls, given: Mapping[str, Any]) -> Self:
-        """Return the options that ``given`` names; texts become numbers where numbers are expected.
+        """Return the options that ``given`` names; the others have their defaults.
 
         Raises:
             ValueError: If there is no such option (the message lists them), or its value is wrong.
         """
-        types = {f.name: float if f.default is None else type(f.default) for f in fields(cls)}
-        unknown = sorted(set(given) - set(types))
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(given) - set(known))
         if unknown:
             raise ValueError(
-                f"The method has no option {unknown[0]!r}. Options: {', '.join(types)}."
+                f"The method has no option {unknown[0]!r}. Options: {', '.join(known)}."
             )
-        values = {name: cls._converted(name, value, types[name]) for name, value in given.items()}
-        return cls(**cls._completed(values))
+        return cls(**given)
 
     def outputs(self) -> dict[str, Path]:
         """Return the files that an option makes the search write, by the name of the option."""
         return {}
-
-    @classmethod
-    def _completed(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Return values with those that others imply; a subclass may override it."""
-        return values
 
     @classmethod
     def _converted(cls, name: str, value: Any, kind: type) -> Any:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from learned_augment._settings import check_at_least, check_rates
+from learned_augment._settings import check_at_least, check_rates, set_whole
+from learned_augment.evaluation.named_policies import check_base
 from learned_augment.models import NetworkChoice
 from learned_augment.training import Recipe
 
@@ -32,7 +33,8 @@ class MethodSettings:
         exclude: Names of ops to leave out.
 
     Raises:
-        ValueError: If a number is out of range.
+        TypeError: If a number should be whole and is not.
+        ValueError: If a number is out of range, or there is no such base augmentation.
 
     Examples:
         >>> from dataclasses import replace
@@ -55,6 +57,7 @@ class MethodSettings:
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        set_whole(self, "reduce", "epochs", "batch_size")
         if self.reduce is not None:
             check_at_least(self, reduce=4)
         check_at_least(self, epochs=1, batch_size=2)
@@ -63,6 +66,7 @@ class MethodSettings:
             raise ValueError(
                 f"Expected cutout as a fraction of the side in [0, 1), got {self.cutout}."
             )
+        check_base(self.base)
 
 
 # DeepAA's published numbers. Its split differs from ours: half of all 50,000 images are our

@@ -119,10 +119,12 @@ class ProxyNetwork:
         return {"weights": self.weights, "velocity": self.velocity, "buffers": self.buffers}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the tensors of `state_dict`."""
+        """Take over copies of the tensors of `state_dict`: buffers change in place."""
         for name in ("weights", "velocity", "buffers"):
             mine: Tensors = getattr(self, name)
-            setattr(self, name, {n: state[name][n].to(t.device) for n, t in mine.items()})
+            setattr(
+                self, name, {n: state[name][n].to(t.device, copy=True) for n, t in mine.items()}
+            )
 
 
 def cosine_rate(progress: float, highest: float, last: float) -> float:

@@ -32,7 +32,7 @@ def find_device(device: str | torch.device | None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         # torch asserts when it was built without CUDA.
         raise ValueError(
-            f"Device {str(device)!r} cannot be used: {first_line(error).rstrip('.')}. Use 'cpu'."
+            f"Device {str(device)!r} cannot be used: {first_line(error)}. Use 'cpu'."
         ) from None
     return found
 
@@ -64,7 +64,7 @@ def check_network(network: NetworkChoice, data: ImageData, device: torch.device)
         except (RuntimeError, ValueError, TypeError, IndexError) as error:
             raise ValueError(
                 f"Expected a network that takes images {tuple(images.shape)} of {data.name}, but "
-                f"it failed on them: {first_line(error)}"
+                f"it failed on them: {first_line(error)}."
             ) from error
     expected = (len(images), len(data.classes))
     found = tuple(logits.shape) if isinstance(logits, Tensor) else f"a {type(logits).__name__}"

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from learned_augment._settings import check_at_least, check_rates, whole_number
+from learned_augment._settings import check_at_least, check_rates, set_whole
 
 __all__ = ["PRECISIONS", "Recipe", "cosine"]
 
@@ -49,8 +49,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {PRECISIONS}, got {self.precision!r}.")
-        for name in ("epochs", "batch_size", "test_every"):
-            whole_number(name, getattr(self, name))
+        set_whole(self, "epochs", "batch_size", "test_every")
         check_at_least(self, epochs=1, batch_size=2, test_every=0)
         check_rates(self.learning_rate, self.weight_decay)
 

@@ -544,6 +544,15 @@ def test_an_item_that_cannot_be_read_is_named_with_its_file(tmp_path):
         load_images(Broken(ITEMS))
 
 
+def test_an_error_that_is_quoted_gives_its_period_to_the_sentence_around_it():
+    class Closed(Plain):
+        def __getitem__(self, index):
+            raise OSError("The archive is closed.\nOpen it.")
+
+    with pytest.raises(ValueError, match=r"but OSError: The archive is closed\. Repair it"):
+        load_images(Closed(ITEMS))
+
+
 def test_an_item_of_16_bits_is_named():
     items = [*ITEMS[:5], (Image.new("I;16", (10, 9)), 0)]
     with pytest.raises(ValueError, match=r"item 5 of .*mode I;16 has more than 8 bits"):

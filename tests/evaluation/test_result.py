@@ -227,6 +227,9 @@ def test_a_document_with_unknown_fields_is_refused():
     document = json.loads(CLEAR.to_json()) | {"more": 1}
     with pytest.raises(ValueError, match="more"):
         ComparisonResult.from_json(json.dumps(document))
+    document["more"] = json.loads(150 * "[" + 150 * "]")
+    with pytest.raises(ValueError, match=r"at most 100 levels deep\.$"):
+        ComparisonResult.from_json(json.dumps(document))
 
 
 def test_unknown_policies_are_named():

@@ -133,13 +133,15 @@ def test_the_page_of_a_policy_holds_effects_ops_examples_and_provenance():
     assert "arXiv:2003.03780" in shipped
 
 
-def test_the_page_of_a_search_shows_its_race(tmp_path):
+@pytest.mark.parametrize("key", ["errors", "full"])  # the second in files of earlier versions
+def test_the_page_of_a_search_shows_its_race(key):
     race = [
         {"name": "none", "found": False, "short": 0.9, "full": {"0": 0.2, "1": 0.4, "2": 0.25}},
         {"name": "early", "found": True, "short": 0.7, "full": {}},
         {"name": "crop", "found": False, "short": 0.8, "full": {"0": 0.5}},
         {"name": "best", "found": True, "short": 0.5, "full": {"0": 0.1, "1": 0.2, "2": 0.1}},
     ]
+    race = [{key if name == "full" else name: it for name, it in e.items()} for e in race]
     sentence = "best makes fewer errors than the best policy that needs no search, none."
     about = {"name": "mine", "chosen": "best", "race": race, "sentence": sentence}
     page = policy_page(dataclasses.replace(MEASURED, about=about))
@@ -153,7 +155,7 @@ def test_the_page_of_a_search_shows_its_race(tmp_path):
     assert texts[start + 10 : start + 14] == ["crop", "no", "1", "50.0 %"]
     assert "early" not in texts
     none, *others = race
-    for other in ({"name": 3}, {**none, "full": {"0": 1e-300}}, {**none, "full": {"0": 10**400}}):
+    for other in ({"name": 3}, {**none, key: {"0": 1e-300}}, {**none, key: {"0": 10**400}}):
         unlike = dataclasses.replace(MEASURED, about={**about, "race": [other, *others]})
         assert "Against other policies" not in headings(policy_page(unlike))
 

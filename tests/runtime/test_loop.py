@@ -6,6 +6,7 @@ import signal
 import pytest
 import torch
 
+from learned_augment.runtime import loop
 from learned_augment.runtime.loop import run_steps
 
 CPU = torch.device("cpu")
@@ -114,6 +115,13 @@ def test_a_checkpoint_is_written_as_often_as_asked(tmp_path):
     run(Sum(), checkpoint=path, save_every=1e9, on_step=lambda report: sizes.append(path.exists()))
     assert sizes[5:] == [False] * 5
     assert path.exists()
+
+
+def test_the_last_checkpoint_is_written_once(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(loop, "save_checkpoint", lambda *given: written.append(given))
+    run(Sum(0, 1), checkpoint=tmp_path / "sum.pt", save_every=0, time_budget=0)
+    assert len(written) == 1
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):

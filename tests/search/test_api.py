@@ -2,8 +2,10 @@ import builtins
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -14,7 +16,7 @@ from learned_augment.datasets.load import load_images
 from learned_augment.policy import Policy
 from learned_augment.runtime.checkpoint import load_checkpoint
 from learned_augment.search import METHODS, PRESETS, SearchConfig, estimate, prepare, search
-from learned_augment.search.callbacks import tensorboard
+from learned_augment.search.callbacks import ProgressLine, SearchReport, tensorboard
 from learned_augment.search.split import train_val_split
 from tests.search.test_methods import SMALL_DADA, images, network
 
@@ -72,12 +74,23 @@ def test_settings_out_of_range_are_refused_before_the_first_step(wrong, message)
     [
         ({"reduce": 10.5}, r"reduce as a whole number, got 10\.5"),
         ({"epochs": 1.5}, r"epochs as a whole number, got 1\.5"),
+        ({"image_size": 32.5}, r"image_size as a whole number, got 32\.5"),
         ({"ops": "Rotate"}, "ops as several names of ops, got 'Rotate' alone"),
     ],
 )
 def test_settings_of_another_type_are_refused(wrong, message):
     with pytest.raises(TypeError, match=message):
         found(**wrong)
+
+
+def test_settings_are_checked_however_they_are_made():
+    quick = PRESETS["quick"]
+    for name in ("reduce", "epochs", "batch_size"):
+        with pytest.raises(TypeError, match=rf"{name} as a whole number, got 40\.5"):
+            replace(quick, **{name: 40.5})
+        assert type(getattr(replace(quick, **{name: np.int64(40)}), name)) is int
+    with pytest.raises(ValueError, match="No base augmentation named 'nothing'"):
+        replace(quick, base="nothing")
 
 
 def test_presets_have_the_papers_settings():
@@ -305,6 +318,11 @@ def test_progress_is_silent_without_a_terminal_and_shows_the_leading_ops(capsys)
     assert "step 2/2, train loss" in shown
     assert "most applied: " in shown
     assert " left" in shown
+
+
+def test_a_progress_line_that_is_not_shown_asks_for_no_policy():
+    report = SearchReport(1, 2, 0.1, "policy", 1.0, True, {}, lambda: pytest.fail("asked"))
+    ProgressLine(shown=False)(report)
 
 
 def test_estimate_returns_sizes_memory_and_time():

@@ -1,5 +1,6 @@
 import math
 from copy import deepcopy
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -360,6 +361,31 @@ def test_options_may_come_as_text():
     assert DADAOptions.read({"memory": "0.5", "keep": "5", "estimator": "relax"}) == DADAOptions(
         memory=0.5, keep=5, estimator="relax"
     )
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"mode": "released"},
+        {"mode": "released", "policy_rate": 0.01},
+        {"estimator": "none", "draw": "batch", "memory": 0.0},
+        {"keep": "5", "temperature": 1},
+    ],
+)
+def test_options_are_the_same_whether_read_or_built(given):
+    built = DADAOptions(**given)
+    assert built == DADAOptions.read(given) == replace(built)
+    assert [type(value) for value in asdict(built).values() if value is not None] == [
+        type(value) for value in asdict(DADAOptions.read(given)).values() if value is not None
+    ]
+    default = DADAOptions()
+    assert (default.estimator, default.magnitude, default.memory) == ("loo", "true", 0.9)
+    for name, value in (("magnitude", "true"), ("estimator", "loo"), ("memory", 0.9)):
+        with pytest.raises(ValueError, match=f"leave {name} out"):
+            DADAOptions(mode="released", **{name: value})
+    with pytest.raises(ValueError, match=r"Expected keep as int, got 2\.5"):
+        DADAOptions(keep=2.5)
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])

@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from learned_augment.policy import Policy
+from learned_augment.runtime.checkpoint import encode
 from learned_augment.search import PRESETS, estimate, prepare, search
+from learned_augment.search.deepaa import pretraining
 from learned_augment.search.deepaa.candidates import find_candidates
 from learned_augment.search.deepaa.options import DeepAAOptions
 from learned_augment.search_spaces import SPACES
@@ -205,6 +207,19 @@ class TestResume:
         run(second)
         assert torch.equal(first.policy().weights, second.policy().weights)
 
+    def test_a_full_disk_does_not_end_a_search_that_has_trained_its_network(
+        self, tmp_path, monkeypatch
+    ):
+        def refuse(*_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(pretraining, "write_atomically", refuse)
+        path = tmp_path / "network.pt"
+        with pytest.warns(RuntimeWarning, match=r"network.pt \(.*No space left.*goes on"):
+            policy = found({**GRAM, "network_file": str(path)})
+        assert torch.equal(policy.weights, found(GRAM).weights)
+        assert not path.exists()
+
     def test_the_file_of_another_network_or_of_other_images_is_refused(self, tmp_path):
         path = tmp_path / "network.pt"
         options = {**GRAM, "network_file": str(path)}
@@ -215,6 +230,10 @@ class TestResume:
             prepared(options, seed=3)
         path.write_bytes(b"nothing")
         with pytest.raises(ValueError, match="does not hold a trained network"):
+            prepared(options)
+        older = {"format": 2, "images": "", "recipe": {}, "state": {}}
+        path.write_bytes(encode(older))
+        with pytest.raises(ValueError, match="expected format 3 of a trained network, got 2"):
             prepared(options)
 
 

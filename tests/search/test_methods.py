@@ -10,6 +10,7 @@ from torch import nn
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.evaluation.random_baseline import random_baseline
 from learned_augment.policy import Policy
+from learned_augment.runtime.checkpoint import encode
 from learned_augment.search import METHODS, prepare, search
 
 pytestmark = pytest.mark.parametrize("method", METHODS)
@@ -132,6 +133,21 @@ def test_state_round_trips(method):
     torch.manual_seed(0)
     assert two.step() == first
     assert two.policy() == one.policy()
+
+
+def test_a_state_is_not_changed_by_the_search_that_goes_on_from_it(method):
+    one, two, three = (
+        prepare(images(), method=method, **{**SMALL, **ITS_OWN[method]}).method for _ in range(3)
+    )
+    one.step()
+    state = one.state_dict()
+    two.load_state_dict(state)
+    before = encode(state)
+    two.step()
+    two.step()
+    assert encode(state) == before
+    three.load_state_dict(state)
+    assert three.policy() == one.policy()
 
 
 def test_callbacks_get_finite_metrics_of_every_step(method):

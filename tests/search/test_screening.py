@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from learned_augment.evaluation.named_policies import named_policy
 from learned_augment.evaluation.random_baseline import random_baseline
 from learned_augment.reporting.effects import policy_effects
+from learned_augment.reporting.race import read_race
 from learned_augment.search import MethodSettings, search
 from learned_augment.search.screening.factors import MAGNITUDES
 from learned_augment.search.screening.options import ScreeningOptions
@@ -21,7 +23,7 @@ from learned_augment.search.screening.trials import Measured
 from learned_augment.search.split import Split
 from tests.search.test_methods import images, network
 
-SETTINGS = MethodSettings("small-cnn", None, 4, 8, 0.1, 5e-4, "nothing")
+SETTINGS = MethodSettings("small-cnn", None, 4, 8, 0.1, 5e-4, "none")
 
 
 def screening(options=None, settings=SETTINGS, seed=0, data=None):
@@ -85,6 +87,35 @@ def test_a_planted_gain_is_found_and_its_harms_are_told(planted):
     assert effects.rows[-1].op == "Flip"
     assert "best policy that needs no search" in policy.about["sentence"]
     assert random_baseline(policy).weights.shape == policy.weights.shape
+    assert read_race(policy.about)[0].name == policy.about["chosen"]
+
+
+def test_effects_count_the_trainings_that_they_rest_on(planted):
+    effects, record = policy_effects(planted[0].policy()), planted[0].record
+    designs = [one.entrant.design for one, _ in record.ended if one.entrant.design is not None]
+    assert effects.trainings == len(designs)
+    with_crop = [
+        design for design in designs if any(record.factors[p].op == "PadCrop" for p, _ in design)
+    ]
+    assert sum(row.trials for row in effects.rows if row.op == "PadCrop") == len(with_crop)
+
+
+def test_the_memory_of_a_screening_is_that_of_all_its_workers():
+    one, three = (screening({"workers": workers}) for workers in (1, 3))
+    alone = one.phases()[0].memory + one._bytes
+    assert three.phases()[0].memory == pytest.approx(3 * alone, rel=0.01)
+
+
+def test_translations_are_measured_by_the_shorter_side_as_compare_does():
+    data = images(per_class=20, side=40)
+    train, test = (
+        part.repeat(1, 1, 1, 2)[..., :64] for part in (data.train_images, data.test_images)
+    )
+    wide = replace(data, train_images=train, test_images=test)
+    search_in_progress = screening(data=wide)
+    known = search_in_progress.planner.known[search_in_progress.planner.bases[0]]
+    (raced,) = (one.policies[0] for one in known if one.name == "TrivialAugment")
+    assert raced == named_policy("trivialaugment", image_size=40).policies[0]
 
 
 def test_every_trial_is_a_step_of_a_known_phase(planted):
@@ -269,6 +300,23 @@ def test_a_network_that_does_not_learn_is_told():
         finish(screening(FEW), Guessing({}))
 
 
+def test_given_validation_images_say_what_a_guess_is_worth():
+    data = images(per_class=20)
+    few = (data.train_labels == 0) | (torch.arange(60) % 20 == 0)  # 20, 1 and 1
+    pixels, labels = data.train_images, data.train_labels
+
+    def searched(train, val):
+        split = Split(pixels[train], labels[train], pixels[val], labels[val], data.classes, True)
+        options, generator = ScreeningOptions(workers=1, **FEW), torch.Generator().manual_seed(0)
+        return finish(Screening(split, None, SETTINGS, options, generator), Planted({}))
+
+    every = torch.ones(60, dtype=torch.bool)
+    # Nine in ten are named rightly: more than a guess gives on one set, less than on the other.
+    assert "note" not in searched(few, every).about
+    with pytest.raises(ValueError, match=r"does not learn.*gives 90\.9%"):
+        searched(every, few)
+
+
 def test_classes_of_very_different_size_are_told():
     data = images(per_class=20)
     kept = (data.train_labels > 0) | (torch.arange(60) < 3)
@@ -281,7 +329,7 @@ def test_classes_of_very_different_size_are_told():
 
 
 def test_few_images_are_split_in_half():
-    settings = MethodSettings("small-cnn", None, 30, 8, 0.1, 5e-4, "nothing")
+    settings = MethodSettings("small-cnn", None, 30, 8, 0.1, 5e-4, "none")
     search_in_progress = screening(settings=settings)
     planner = search_in_progress.planner
     for phase in PHASES:

@@ -300,6 +300,17 @@ def test_a_trial_with_few_validation_images_is_cross_validated(
         assert sorted(validated[0] + validated[1]) == list(range(images))
 
 
+def test_a_class_may_have_one_training_image_if_the_validation_images_are_given():
+    images = torch.arange(0, 240, 80).to(torch.uint8).expand(3, 16, 16, -1).permute(3, 0, 1, 2)
+    labels, classes = torch.arange(3), ("a", "b", "c")
+    given = images, labels
+    laboratory = Laboratory(
+        images, labels, given, classes, "small-cnn", torch.device("cpu"), seed=0
+    )
+    measured = laboratory.run(Trial((), 0.5, 0, 0, Recipe(epochs=1, batch_size=2)))
+    assert 0 <= measured.accuracy <= 1
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -312,3 +323,10 @@ def test_a_trial_with_few_validation_images_is_cross_validated(
 def test_wrong_options_are_refused(given, message):
     with pytest.raises(ValueError, match=message):
         ScreeningOptions.read(given)
+
+
+def test_options_are_whole_however_they_are_made():
+    for make in (ScreeningOptions.read, lambda given: ScreeningOptions(**given)):
+        assert type(make({"designs": 24.0}).designs) is int
+        with pytest.raises(ValueError, match=r"designs as int, got 24\.5"):
+            make({"designs": 24.5})

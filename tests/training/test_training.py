@@ -173,7 +173,7 @@ def test_a_network_that_returns_something_else_or_takes_other_images_is_noticed(
         def forward(self, x):
             raise RuntimeError
 
-    with pytest.raises(ValueError, match="failed on them: RuntimeError"):
+    with pytest.raises(ValueError, match=r"failed on them: RuntimeError\.$"):
         check_network(Mute(), made_data(), CPU)
 
 

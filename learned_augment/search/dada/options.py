@@ -9,6 +9,17 @@ from learned_augment.search.options import Options
 
 __all__ = ["DADAOptions"]
 
+_CORRECTED: Mapping[str, Any] = {
+    "estimator": "loo",
+    "magnitude": "true",
+    "draw": "image",
+    "derivative": "difference",
+    "tangent": "ahead",
+    "validation": "eval",
+    "memory": 0.9,
+}
+"""What mode "corrected" has where no other value is given."""
+
 _RELEASED: Mapping[str, Any] = {
     "estimator": "released",
     "magnitude": "one",
@@ -35,7 +46,8 @@ class DADAOptions(Options):
             batch each step. "released" is the published code end to end. It learns raw
             probabilities and magnitudes. Each batch has one draw, the validation batch is always
             the same, and there is no baseline. Its policy is that of the last but one epoch. It
-            fixes the next seven options.
+            fixes the next seven options. Those that are "" or None get the values of the mode;
+            "corrected" has "loo", "true", "image", "difference", "ahead", "eval" and 0.9.
         estimator: Gradient through the discrete choices: "loo" (leave-one-out baseline), "relax",
             "gumbel", "none" (plain score function) or "released".
         magnitude: Gradient of an image by a magnitude: "true", "one" (the paper) or "none".
@@ -65,6 +77,8 @@ class DADAOptions(Options):
         >>> options = DADAOptions.read(given)
         >>> options.estimator, options.keep, options.magnitude
         ('relax', 10, 'true')
+        >>> DADAOptions(mode="released").draw
+        'batch'
     """
 
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -78,19 +92,30 @@ class DADAOptions(Options):
     }
 
     mode: str = "corrected"
-    estimator: str = "loo"
-    magnitude: str = "true"
-    draw: str = "image"
-    derivative: str = "difference"
-    tangent: str = "ahead"
-    validation: str = "eval"
-    memory: float = 0.9
+    estimator: str = ""
+    magnitude: str = ""
+    draw: str = ""
+    derivative: str = ""
+    tangent: str = ""
+    validation: str = ""
+    memory: float = None  # type: ignore[assignment]
     policy_rate: float | None = None
     temperature: float = 0.5
     keep: int = 25
 
     def __post_init__(self) -> None:
+        released = self.mode == "released"
+        chosen = {**_RELEASED, "policy_rate": _RELEASED_RATE} if released else _CORRECTED
+        for name, value in chosen.items():
+            if getattr(self, name) in ("", None):
+                object.__setattr__(self, name, value)
         super().__post_init__()
+        for name, fixed in _RELEASED.items() if released else ():
+            if getattr(self, name) != fixed:
+                raise ValueError(
+                    f'Mode "released" has {name} {fixed!r}, but {getattr(self, name)!r} was given; '
+                    f'leave {name} out, or use mode "corrected".'
+                )
         for name in ("policy_rate", "temperature", "keep"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
@@ -102,19 +127,6 @@ class DADAOptions(Options):
                 'Estimator "loo" compares the draws of a step, and draw="batch" has one; choose '
                 'estimator "relax", "gumbel" or "none", or draw="image".'
             )
-
-    @classmethod
-    def _completed(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Add what mode "released" fixes; raise ValueError if a given value contradicts it."""
-        if values.get("mode") != "released":
-            return values
-        for name, fixed in _RELEASED.items():
-            if values.get(name, fixed) != fixed:
-                raise ValueError(
-                    f'Mode "released" has {name} {fixed!r}, but {values[name]!r} was given; '
-                    f'leave {name} out, or use mode "corrected".'
-                )
-        return {"policy_rate": _RELEASED_RATE, **_RELEASED, **values}
 
     def rate(self, steps: int) -> float:
         """Return Adam's learning rate in a search of ``steps`` steps.

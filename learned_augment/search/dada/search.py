@@ -232,7 +232,7 @@ class DADA:
                 tensor.copy_(state["parameters"][name])
             for name, tensor in self.surrogate.items():
                 tensor.copy_(state["surrogate"][name])
-        self.adam.load_state_dict(state["adam"])
+        self.adam.load_state_dict(deepcopy(state["adam"]))  # it changes its tensors in place
         self.cost_square = state["cost_square"]
         self.metrics = dict(state["metrics"])
         self.generator.set_state(state["generator"])

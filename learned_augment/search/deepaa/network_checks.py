@@ -157,7 +157,7 @@ def _check_per_image(network: nn.Module, images: Tensor) -> None:
         raise ValueError(
             'Rewards "gram" need convolutions and linear layers that are called as modules, with '
             "the input first. They must use their own weights unchanged, and their output must be "
-            f"used and not overwritten; but here: {reason.rstrip('.')}. Use option "
+            f"used and not overwritten; but here: {reason}. Use option "
             'rewards="forward".'
         )
 
@@ -175,7 +175,7 @@ def _difference(frozen: FrozenNetwork, images: Tensor, own: list[Tensors]) -> st
         for name, grads in expected.items():
             error = norm({name: found[name][number] - grads})
             if not error <= _TOLERANCE * norm({name: grads}) + _FLOOR * whole:
-                return f"an image's own gradient at layer {name!r} is not the one computed there."
+                return f"an image's own gradient at layer {name!r} is not the one computed there"
     return ""
 
 
@@ -222,7 +222,7 @@ def _directional(frozen: FrozenNetwork, images: Tensor, tangent: Tensors) -> Ten
         where = entered[-1] if entered else ""
         raise ValueError(
             f"Forward-mode differentiation stops in or after layer {where!r}: "
-            f"{first_line(error).rstrip('.')}. Write that operation without inplace=True, += or a "
+            f"{first_line(error)}. Write that operation without inplace=True, += or a "
             "name ending in _."
         ) from error
     finally:
@@ -237,7 +237,7 @@ def _own_gradients(frozen: FrozenNetwork, images: Tensor) -> list[Tensors]:
         return [frozen.gradient(images, labels, weights) for weights in one_hot]
     except (RuntimeError, NotImplementedError) as error:
         raise ValueError(
-            f"The network has no gradients: {first_line(error).rstrip('.')}. Write operations that "
+            f"The network has no gradients: {first_line(error)}. Write operations that "
             "overwrite the input of others without inplace=True, += or a name ending in _."
         ) from error
 

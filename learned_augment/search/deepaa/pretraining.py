@@ -1,5 +1,6 @@
 """The training of DeepAA's network, before the search, and the file that keeps it."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -125,22 +126,30 @@ class Pretraining:
 
 
 def write_network(path: Path, pretraining: Pretraining, images: str) -> None:
-    """Keep a trained network in a file.
+    """Keep a trained network in a file; a failing disk gives a warning and does not end the search.
 
     Args:
         path: The file.
         pretraining: The finished training.
         images: Hash of the images that it was trained on.
     """
-    if rank() == 0:
-        network = pretraining.network
-        written = {
-            "format": _FORMAT,
-            "images": images,
-            "recipe": pretraining.recipe,
-            "state": {**network.weights, **network.buffers},
-        }
+    if rank() != 0:
+        return
+    network = pretraining.network
+    written = {
+        "format": _FORMAT,
+        "images": images,
+        "recipe": pretraining.recipe,
+        "state": {**network.weights, **network.buffers},
+    }
+    try:
         write_atomically(path, encode(written))
+    except OSError as error:
+        warnings.warn(
+            f"The network could not be written to {path} ({error}); the search goes on.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def read_network(path: Path, pretraining: Pretraining, images: str) -> None:
@@ -158,12 +167,17 @@ def read_network(path: Path, pretraining: Pretraining, images: str) -> None:
             f"{path} does not hold a trained network ({error!s:.200}); delete it, or give "
             "another network_file."
         ) from error
+    if type(version) is not int or version != _FORMAT:
+        raise ValueError(
+            f"{path}: expected format {_FORMAT} of a trained network, got {version!r:.100}; delete "
+            "it, or give another network_file."
+        )
     network = pretraining.network
     expected = {n: tuple(t.shape) for n, t in {**network.weights, **network.buffers}.items()}
-    if type(version) is not int or version != _FORMAT or expected != found:
+    if expected != found:
         differs = sorted(str(n) for n in {*expected, *found} if expected.get(n) != found.get(n))
         raise ValueError(
-            f"{path} holds another network: {leading(differs, 3) or version} differ; give "
+            f"{path} holds another network: {leading(differs, 3)} differ; give "
             "its model, or another network_file."
         )
     if str(trained_on) != images:

@@ -23,7 +23,7 @@ def effects_data(record: ScreeningRecord, epochs: int, images: int) -> dict[str,
     """
     regression, alone = record.regression(), record.alone()
     effects, errors = -regression.predict(alone), regression.spread(alone)
-    designs = [dict(one.entrant.design or ()) for one, _ in record.ended if one.entrant.found]
+    designs = [dict(design) for design, _, _ in record.designed()]
     rows = []
     for place, factor in enumerate(record.factors):
         effect, error = float(effects[place]), float(errors[place])

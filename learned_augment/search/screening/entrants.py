@@ -104,7 +104,7 @@ def known_entrants(factors: Sequence[Factor], base: Entrant, image_size: int) ->
     Args:
         factors: What the regression knows; it sees RandAugment as the design nearest to it.
         base: The base augmentation to put before some of them; or "none".
-        image_size: Side of the images in pixels.
+        image_size: Shorter side of the images in pixels.
     """
     uniform = uniform_design(factors)
     entrants = [

@@ -123,7 +123,7 @@ def race_data(record: ScreeningRecord) -> list[dict[str, Any]]:
         {
             "name": entrant.name,
             "found": entrant.found,
-            "full": {str(number): round(math.exp(one), 5) for number, one in errors.items()},
+            "errors": {str(number): round(math.exp(one), 5) for number, one in logs.items()},
         }
-        for entrant, errors in record.races().items()
+        for entrant, logs in record.races().items()
     ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from learned_augment.search.screening.designs import USUAL, variables
+from learned_augment.search.screening.designs import USUAL, Design, variables
 from learned_augment.search.screening.entrants import Entrant
 from learned_augment.search.screening.factors import Factor
 from learned_augment.search.screening.regression import Regression, fit_regression
@@ -75,14 +75,17 @@ class ScreeningRecord:
                 races.setdefault(one.entrant, {})[one.trial.split] = measured.log_error
         return races
 
-    def regression(self) -> Regression:
-        """Return the fit to all trials so far whose policy is a design."""
-        found = [
+    def designed(self) -> list[tuple[Design, Trial, float]]:
+        """Return design, trial and log error of all ended trials whose policy is a design."""
+        return [
             (one.entrant.design, one.trial, measured.log_error)
             for one, measured in self.ended
             if one.entrant.design is not None
         ]
-        designs, trials, errors = zip(*found, strict=True)
+
+    def regression(self) -> Regression:
+        """Return the fit to all trials so far whose policy is a design."""
+        designs, trials, errors = zip(*self.designed(), strict=True)
         parts = list(dict.fromkeys((trial.fraction, trial.split) for trial in trials))
         groups = [parts.index((trial.fraction, trial.split)) for trial in trials]
         return fit_regression(

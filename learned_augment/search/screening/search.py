@@ -88,6 +88,8 @@ class Screening:
         if not split.given:
             images = torch.cat([images, validation[0]])
             labels = torch.cat([labels, validation[1]])
+        # Labels of the images that measure trials: those that are given, or all.
+        self._measuring = validation[1] if split.given else labels
         self.options, self._bytes = options, split.nbytes
         self.factors = choose_factors(settings.ops, settings.exclude, images)
         seed = int(torch.randint(2**31, (), generator=generator))
@@ -105,7 +107,7 @@ class Screening:
         known = {
             base: [
                 entrant
-                for entrant in known_entrants(self.factors, base, images.shape[-1])
+                for entrant in known_entrants(self.factors, base, min(images.shape[2:]))
                 if entrant.allowed(settings.ops, settings.exclude)
             ]
             for usual in bases
@@ -194,7 +196,7 @@ class Screening:
         Raises:
             ValueError: If none does.
         """
-        counts = torch.bincount(self.planner.labels).double()
+        counts = torch.bincount(self._measuring).double()
         guess = float(counts.max() / counts.sum())
         certain = guess + 2 * math.sqrt(guess * (1 - guess) / (float(counts.sum()) / 2))
         best = max(measured.accuracy for measured in self.record.results)
@@ -230,7 +232,7 @@ class Screening:
             "sentence": sentence,
             "race": race_data(self.record),
         }
-        counts = torch.bincount(labels)
+        counts = torch.bincount(self._measuring)
         if counts.max() > UNEQUAL * counts.min():
             about["note"] = (
                 f"Classes have {int(counts.min())} to {int(counts.max())} images, and the error "
@@ -266,13 +268,17 @@ class Screening:
         return [Phase(phase, steps, seconds, memory, {}) for phase, steps in self.remaining.items()]
 
     def _cost(self, trial: Trial) -> tuple[float, int]:
-        """Return seconds and bytes of a trial, from its first epoch; workers divide the time."""
+        """Return seconds and bytes of a trial, from its first epoch.
+
+        Workers divide the time. Each has its own images and network, besides those of this process.
+        """
         epoch = replace(trial, recipe=replace(trial.recipe, epochs=1))
         memory = peak_bytes(lambda: self._laboratory.run(epoch), self)
         start = time.monotonic()
         self._laboratory.run(epoch)
         seconds = (time.monotonic() - start) * trial.recipe.epochs
-        return seconds / self._processes, max(0, memory - self._bytes)
+        beyond = memory * self._processes if self._processes > 1 else memory - self._bytes
+        return seconds / self._processes, max(0, beyond)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the results of all trials: they decide everything else."""

@@ -99,12 +99,13 @@ class Laboratory:
     def _splits(self, trial: Trial) -> range:
         """Return the numbers of the splits that a trial trains on.
 
-        They are as many as it takes to validate on enough images, or on each image once.
+        They are as many as it takes to validate on enough images, or on each image once. Where
+        the validation images are given, one split is enough.
         """
-        left = int((~training_part(self.labels, trial.fraction, 0, self.seed)).sum())
-        repeats = min(math.ceil(FEWEST_VALIDATED / left), round(len(self.labels) / left))
-        if self.validation is not None:
-            repeats = 1
+        repeats = 1
+        if self.validation is None:
+            left = int((~training_part(self.labels, trial.fraction, 0, self.seed)).sum())
+            repeats = min(math.ceil(FEWEST_VALIDATED / left), round(len(self.labels) / left))
         return range(trial.split * repeats, (trial.split + 1) * repeats)
 
     def _train(self, trial: Trial, split: int) -> tuple[Tensor, Tensor]:
