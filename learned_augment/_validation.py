@@ -19,9 +19,11 @@ __all__ = [
     "check_fill",
     "check_generator",
     "check_interpolation",
+    "check_same_on_batch",
     "check_sample",
     "check_size",
     "fill_for",
+    "first_image",
     "is_image",
     "mask_fill",
 ]
@@ -38,7 +40,7 @@ def check_interpolation(interpolation: InterpolationMode | str | int) -> Interpo
     whole = isinstance(interpolation, Integral) and not isinstance(interpolation, bool)
     wanted = _MODES.get(int(interpolation)) if whole else interpolation
     for mode in _MODES.values():
-        if wanted in (mode, mode.value):
+        if wanted is mode or (isinstance(wanted, str) and wanted == mode.value):
             return mode
     names = ", ".join(repr(mode.value) for mode in _MODES.values())
     raise ValueError(f"Expected an interpolation of {names}, got {interpolation!r}.")
@@ -51,6 +53,14 @@ def check_size(size: int | None) -> int | None:
     if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
         raise ValueError(f"Expected size to be None or a positive whole number, got {size!r}.")
     return int(size)
+
+
+def check_same_on_batch(same_on_batch: Any) -> bool:
+    """Return ``same_on_batch`` as a truth value; TypeError for anything else."""
+    # A text such as "false" would count as true.
+    if not isinstance(same_on_batch, bool | np.bool_):
+        raise TypeError(f"Expected same_on_batch to be True or False, got {same_on_batch!r}.")
+    return bool(same_on_batch)
 
 
 def check_generator(generator: Any) -> torch.Generator | None:
@@ -149,6 +159,18 @@ def is_image(item: Any) -> bool:
     return type(item) is Tensor or isinstance(item, _IMAGES) or is_pure_tensor(item)
 
 
+def first_image(items: Any) -> Any:
+    """Return the first image of a list; TypeError if this is no list, or if it holds none."""
+    if not isinstance(items, Tensor | PIL.Image.Image):
+        for item in items:
+            if is_image(item):
+                return item
+    raise TypeError(
+        "Expected a list that holds the image, as make_params([image]), got "
+        f"{type(items).__name__}{'' if is_image(items) else ' without an image'}."
+    )
+
+
 def _check_pil(mode: str, size: tuple[int, int], fill: Numbers) -> None:
     """Check mode and size of a PIL image, and that ``fill`` fits channels and levels.
 
@@ -226,7 +248,8 @@ def check_sample(items: list[Any], fill: FillValue | dict[type | str, FillValue]
     """
     images = items if len(items) == 1 and is_image(items[0]) else list(filter(is_image, items))
     if len(images) != 1:
-        found, way_out = "no image", "convert yours to one of these types"
+        found = "no image"
+        way_out = "convert yours to one of these types; a container is a tuple, list or dict"
         if images:
             found = f"{len(images)} images"
             way_out = "stack images that belong together into one batch and set same_on_batch"

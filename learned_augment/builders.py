@@ -50,8 +50,10 @@ def from_layers(layers: Sequence[Layer], about: Mapping[str, Any] | None = None)
         >>> from_layers([[("Rotate", 0.5, 10.0), ("Identity", 0.5, 0.0)], [("Flip", 1.0, 0.5)]])
         Policy('unnamed', 1 sub-policy of 2 layers, up to 2 candidates, 3 ops)
     """
+    layers = _listed(layers, "layers as a list of layers")
     for layer in layers:
-        _check_layer(layer)
+        for candidate in _listed(layer, "each layer as a list of candidates"):
+            _check_triple(candidate, "candidate as (op, weight, value)")
     return _build([layers], about)
 
 
@@ -73,13 +75,15 @@ def from_sub_policies(
 
     Raises:
         ValueError: If an op is not such a triple or is unknown, its probability is outside [0, 1],
-            its value is not allowed, or `mirrored` names no op.
+            its value is not allowed, or `mirrored` is no list of ops.
 
     Examples:
         >>> policy = from_sub_policies([[("ShearX", 0.6, 0.2), ("Invert", 0.3, 0.0)]], ["ShearX"])
         >>> [round(float(share), 2) for share in policy.op_shares()["ShearX"]]
         [0.6, 0.0]
     """
+    if isinstance(mirrored, str) or not isinstance(mirrored, Collection):
+        raise ValueError(f"Expected mirrored as a list of op names, got {mirrored!r}.")
     check_ops(mirrored)
     return _build([[_applied(triple, mirrored) for triple in sub] for sub in sub_policies], about)
 
@@ -92,12 +96,16 @@ def in_sequence(policies: Sequence[Policy], about: Mapping[str, Any] | None = No
         about: The policy's provenance.
 
     Raises:
-        ValueError: If there is no policy, or two have more than one sub-policy.
+        ValueError: If there is no policy, one is of another type, or two have more than one
+            sub-policy.
 
     Examples:
         >>> in_sequence([from_layers([[("PadCrop", 1.0, 0.125)]]), trivial_augment(32)]).depth
         2
     """
+    for policy in _listed(policies, "policies as a list"):
+        if not isinstance(policy, Policy):
+            raise ValueError(f"Expected each policy as a Policy, got {policy!r}; see Policy.load.")
     mixtures = [policy for policy in policies if len(policy.mixture) > 1]
     if not policies or len(mixtures) > 1:
         raise ValueError(
@@ -281,20 +289,25 @@ def _positive(name: str, number: int) -> int:
     return int(number)
 
 
-def _check_layer(layer: Any) -> None:
-    if not isinstance(layer, Sequence):
-        raise ValueError(f"Expected each layer as a list of candidates, got {layer!r}.")
-    for candidate in layer:
-        _check_triple(candidate, "candidate as (op, weight, value)")
+def _listed(given: Any, form: str) -> Sequence[Any]:
+    """Return what is given; ValueError, which names the form, unless it is a list or the like."""
+    if isinstance(given, Sequence) and not isinstance(given, str):
+        return given
+    raise ValueError(f"Expected {form}, got {given!r}.")
 
 
 def _check_triple(given: Any, form: str) -> None:
     """Raise ValueError, which names the form, unless this is the name of an op and two numbers."""
     if isinstance(given, Sequence) and len(given) == 3:
         op, *figures = given
-        if isinstance(op, str) and all(isinstance(figure, SupportsFloat) for figure in figures):
+        if isinstance(op, str) and all(map(_is_figure, figures)):
             return
     raise ValueError(f"Expected each {form}, such as ('Rotate', 0.5, 20.0), got {given!r}.")
+
+
+def _is_figure(given: Any) -> bool:
+    # An array has as many dimensions as it says; a number says nothing.
+    return isinstance(given, SupportsFloat) and not getattr(given, "ndim", 0)
 
 
 def _sides(op: str, weight: float, value: float, mirrored: bool) -> list[Candidate]:
@@ -322,7 +335,10 @@ def _build(sub_policies: Sequence[Sequence[Layer]], about: Mapping[str, Any] | N
     fewer layers with layers that do nothing.
     """
     if not sub_policies or not all(sub and all(sub) for sub in sub_policies):
-        raise ValueError("Expected at least one sub-policy, each of layers with candidates.")
+        raise ValueError(
+            "Expected at least one sub-policy, each of layers with candidates, got "
+            f"{sub_policies!r}."
+        )
     depth = max(len(sub) for sub in sub_policies)
     width = max(len(layer) for sub in sub_policies for layer in sub)
     rows = [
@@ -334,10 +350,11 @@ def _build(sub_policies: Sequence[Sequence[Layer]], about: Mapping[str, Any] | N
     ops = tuple(name for name in OPS if name in used)
     weights = _table(rows, lambda candidate: candidate[1])
     sums = weights.sum(-1, keepdim=True)
-    if (weights < 0).any() or not (sums > 0).all():
+    wrong = (weights < 0).any(-1) | ~(sums[..., 0] > 0) | ~sums[..., 0].isfinite()
+    if wrong.any():
         raise ValueError(
-            "Expected weights of each layer that are not negative and not all 0, got "
-            f"{weights[((weights < 0).any(-1) | ~(sums[..., 0] > 0))][0].tolist()}."
+            "Expected weights of each layer that are not negative, not all 0, and of a finite sum, "
+            f"got {weights[wrong][0].tolist()}."
         )
     return Policy(
         ops=ops,

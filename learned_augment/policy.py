@@ -39,6 +39,9 @@ class Plan:
         value: (B, L) float64, at which value, in the op's unit. May require a gradient.
         noise: (B, L, 4) float32 in [0, 1), for the ops that choose a place.
 
+    Raises:
+        ValueError: If the shapes do not fit each other, or ``op`` counts past ``ops``.
+
     Attributes:
         ops: As given.
         draw: The random numbers of a plan that ``Policy.sample`` drew, else None. Compiled code
@@ -55,9 +58,20 @@ class Plan:
     """
 
     def __init__(self, ops: tuple[str, ...], op: Tensor, value: Tensor, noise: Tensor) -> None:
+        shapes = tuple(op.shape), tuple(value.shape), tuple(noise.shape)
+        if len(shapes[0]) != 2 or shapes != (shapes[0], shapes[0], (*shapes[0], NOISE)):
+            raise ValueError(
+                f"Expected op and value of shape (B, L) and noise of shape (B, L, {NOISE}), got "
+                f"{shapes[0]}, {shapes[1]} and {shapes[2]}."
+            )
+        if op.numel() and not 0 <= int(op.min()) <= int(op.max()) < len(ops):
+            raise ValueError(
+                f"Expected op to count 0 to {len(ops) - 1}, the listed ops, got {op.tolist()}."
+            )
         self.ops = ops
         self.draw: Draw | None = None
-        self._tensors = (op, value, noise)
+        # Of one dtype each, so that compiled code is compiled once.
+        self._tensors = (op.to(torch.int64), value.to(torch.float64), noise.to(torch.float32))
 
     @classmethod
     def drawn(cls, ops: tuple[str, ...], draw: Draw) -> "Plan":
@@ -111,7 +125,10 @@ class Plan:
             >>> plan.rows([0] * 3)  # what the first image gets, for three images
             Plan(3 images, 2 layers, 16 ops)
         """
-        return Plan(self.ops, self.op[index], self.value[index], self.noise[index])
+        plan = Plan.__new__(Plan)  # rows of a plan need no check
+        plan.ops, plan.draw = self.ops, None
+        plan._tensors = (self.op[index], self.value[index], self.noise[index])
+        return plan
 
     def steps(self, image: int) -> list[Step]:
         """Return the ops of one image, with values and noise, except those that change nothing."""

@@ -49,13 +49,13 @@ def read(name_or_path: str | Path) -> tuple[Path, bytes]:
         ValueError: If there is no such file (the message lists the shipped names), or it cannot be
             read or is too large.
     """
-    path = _find(name_or_path)
     try:
+        path = _find(name_or_path)
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"{path}: expected a policy file of at most {MAX_BYTES} bytes.")
         return path, path.read_bytes()
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read: {error}.") from error
+        raise ValueError(f"{name_or_path}: cannot be read: {error}.") from error
 
 
 def write(path: str | Path, data: bytes) -> Path:

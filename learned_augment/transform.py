@@ -61,8 +61,8 @@ class LearnedAugment(v2.Transform):
     Raises:
         ValueError: For an unknown policy (the message lists the shipped ones), interpolation, size
             or a fill that is not finite; when called, for shapes, fills or targets that do not fit.
-        TypeError: For a fill or generator of another type; when called, for unsupported modes and
-            dtypes, and for samples without exactly one image.
+        TypeError: For a fill, generator or ``same_on_batch`` of another type; when called, for
+            unsupported modes and dtypes, and for samples without exactly one image.
         RuntimeError: When it is traced or exported.
 
     Examples:
@@ -96,7 +96,7 @@ class LearnedAugment(v2.Transform):
         self.policy = as_policy(policy)
         self.interpolation = _validation.check_interpolation(interpolation)
         self.fill = _validation.check_fill(fill)
-        self.same_on_batch = same_on_batch
+        self.same_on_batch = _validation.check_same_on_batch(same_on_batch)
         self.size = _validation.check_size(size)
         self.generator = _validation.check_generator(generator)
         self._worker: tuple[int, torch.Generator] | None = None
@@ -129,6 +129,12 @@ class LearnedAugment(v2.Transform):
 
         Passing the result to ``transform`` replays the draw on any input of the same shape.
 
+        Args:
+            flat_inputs: A list that holds the image, as ``[images]``.
+
+        Raises:
+            TypeError: If it is no list, or holds no image.
+
         Examples:
             >>> augment = LearnedAugment("dada-cifar10")
             >>> images = torch.randint(256, (8, 3, 32, 32), dtype=torch.uint8)
@@ -138,7 +144,7 @@ class LearnedAugment(v2.Transform):
             >>> torch.equal(augment.transform(images, params), augment.transform(images, params))
             True
         """
-        image = next(filter(_validation.is_image, flat_inputs))
+        image = _validation.first_image(flat_inputs)
         if isinstance(image, PIL.Image.Image) or image.dim() == 3:
             return {"plan": self.policy.sample(1, self._source())}
         lead = image.shape[:-3]

@@ -12,6 +12,7 @@ from learned_augment.builders import (
     from_sub_policies,
     from_torchvision,
     identity,
+    in_sequence,
     rand_augment,
     trivial_augment,
 )
@@ -51,6 +52,9 @@ def test_layers_are_normalised_and_padded():
     assert layer_of(ragged, 0, 1) == [("Identity", 0.0, 1.0)]
 
 
+HALF = [[("Rotate", 0.5, 20.0)]]
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -75,6 +79,20 @@ def test_layers_are_normalised_and_padded():
             r"as \(op, probability, value\).*got \('Invert', 0.2",
         ),
         (lambda: from_sub_policies([("Invert", 0.2, 0)]), r"probability, value\).*got 'Invert'"),
+        (lambda: from_layers(None), "Expected layers as a list of layers, got None"),
+        (lambda: from_layers("Rotate"), "Expected layers as a list of layers, got 'Rotate'"),
+        (lambda: from_layers(layer for layer in [[]]), "Expected layers as a list of layers, got"),
+        (lambda: from_layers([["Rotate"]]), r"as \(op, weight, value\).*got 'Rotate'"),
+        (lambda: from_layers([[("Rotate", torch.ones(2), 1.0)]]), r"as \(op, weight, value\)"),
+        (lambda: from_layers([[("Rotate", np.inf, 1.0)]]), r"finite sum, got \[inf\]"),
+        (lambda: from_layers([[("Flip", 1e308, 0), ("Rotate", 1e308, 0)]]), "finite sum, got"),
+        (lambda: from_sub_policies([[("Rotate", np.ones(2), 1.0)]]), "probability, value"),
+        (lambda: from_sub_policies(HALF, "Rotate"), "mirrored as a list of op names, got 'Rot"),
+        (lambda: from_sub_policies(HALF, None), "mirrored as a list of op names, got None"),
+        (lambda: from_sub_policies(HALF, iter(["Rotate"])), "mirrored as a list of op names"),
+        (lambda: in_sequence([]), "at least one policy"),
+        (lambda: in_sequence(["dada-cifar10"]), "each policy as a Policy, got 'dada-cifar10'"),
+        (lambda: in_sequence(iter([rand_augment()])), "policies as a list"),
         (lambda: rand_augment(0), "n of at least 1"),
         (lambda: rand_augment(2.0), "n of at least 1, a whole number, got 2.0"),
         (lambda: rand_augment(True), "n of at least 1, a whole number, got True"),

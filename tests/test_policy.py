@@ -179,6 +179,26 @@ def test_noise_is_uniform_and_independent_of_the_choice():
     torch.testing.assert_close(plan.noise.mean((0, 1)), torch.full((4,), 0.5), atol=0.01, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"op": torch.tensor([[0], [2]])}, "op to count 0 to 1, the listed ops, got .*2"),
+        ({"op": torch.tensor([[0], [-1]])}, "op to count 0 to 1"),
+        ({"op": torch.zeros(3, 1, dtype=torch.int64)}, r"got \(3, 1\), \(2, 1\) and \(2, 1, 4\)"),
+        ({"value": torch.zeros(2, 2)}, r"got \(2, 1\), \(2, 2\) and"),
+        ({"noise": torch.zeros(2, 1, 2)}, r"noise of shape \(B, L, 4\), got"),
+        ({"op": torch.zeros(2), "value": torch.zeros(2)}, r"got \(2,\), \(2,\) and"),
+    ],
+)
+def test_what_is_not_a_plan_is_refused(change, message):
+    # Compiled code would read what lies beside the arrays.
+    right = {"op": torch.tensor([[0], [1]]), "value": torch.zeros(2, 1)}
+    right |= {"ops": ("Identity", "Rotate"), "noise": torch.zeros(2, 1, 4)}
+    assert Plan(**right).value.dtype == torch.float64
+    with pytest.raises(ValueError, match=message):
+        Plan(**(right | change))
+
+
 def test_steps_leave_out_what_changes_nothing():
     policy = from_layers([[("Rotate", 1, 0.0)], [("Color", 1, 1.0)], [("Invert", 1, 0.0)]])
     assert [step.op.name for step in policy.sample(1).steps(0)] == ["Invert"]

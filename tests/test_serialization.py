@@ -118,6 +118,8 @@ def test_unknown_names_list_the_known_ones(tmp_path):
         ValueError, match=r"No policy file at '.*missing.safetensors'; shipped: dada"
     ):
         Policy.load(tmp_path / "missing.safetensors")
+    with pytest.raises(ValueError, match=r"mm.safetensors: cannot be read: .*File name too long"):
+        Policy.load("m" * 300 + ".safetensors")
     with pytest.raises(ValueError, match="Available"):
         Policy.load("../pretrained_policies/dada-cifar10")
 

@@ -91,6 +91,27 @@ def test_a_generator_of_another_kind_is_refused(generator):
         LearnedAugment(generator=generator)
 
 
+@pytest.mark.parametrize("same_on_batch", ["false", 0, None])
+def test_same_on_batch_is_a_truth_value(same_on_batch):
+    with pytest.raises(TypeError, match="same_on_batch to be True or False, got"):
+        LearnedAugment(same_on_batch=same_on_batch)
+
+
+def test_make_params_needs_a_list_with_an_image():
+    augment = LearnedAugment(TURN)
+    for given in (photo(), levels(), levels()[None]):
+        with pytest.raises(TypeError, match=r"as make_params\(\[image\]\), got \w+\."):
+            augment.make_params(given)
+    with pytest.raises(TypeError, match="got list without an image"):
+        augment.make_params([3])
+    assert len(augment.make_params([3, levels()])["plan"]) == 1
+
+
+def test_an_array_is_no_interpolation():
+    with pytest.raises(ValueError, match="Expected an interpolation of 'nearest'"):
+        LearnedAugment(interpolation=np.array([0, 2]))
+
+
 def test_a_truth_value_is_no_interpolation():
     with pytest.raises(ValueError, match="Expected an interpolation"):
         LearnedAugment(interpolation=False)

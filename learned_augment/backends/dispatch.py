@@ -116,8 +116,12 @@ def _asked(
     own = "own" if size is None else None
     if isinstance(images, Image.Image):
         kind = "PIL RGB or L" if images.mode in ("RGB", "L") else "PIL"
+        if images.mode not in pil.MODES:
+            raise TypeError(f"Expected a mode of {', '.join(pil.MODES)}, got {images.mode!r}.")
         return kind, HOST, nearest, own, None, None
     kind = "uint8" if images.dtype == torch.uint8 else "float"
+    if kind == "float" and not images.is_floating_point():
+        raise TypeError(f"Expected images of uint8 or floating point, got {images.dtype}.")
     value = None if plan.requires_grad else "fixed"
     small_or_many = images.shape[-2] * images.shape[-1] <= LARGE or len(plan) >= MANY
     work = "small or many" if small_or_many else None
@@ -202,7 +206,12 @@ def apply_image(
         interpolation: Nearest, bilinear or bicubic, for geometric ops.
         fill: Levels 0 to 255 outside the image; None is 0, and the papers' gray for crop padding.
         size: If given, resized crops come out at this side, and so does the result.
+
+    Raises:
+        TypeError: If the mode is another one.
+        ValueError: If the plan does not have one row.
     """
+    _check_rows(plan, 1)
     if _backends(image, plan, interpolation, size)[0] == "pil":
         result = pil.apply(image, plan, interpolation=interpolation, fill=fill, size=size)
     else:
@@ -237,11 +246,10 @@ def apply_batch(
         A new tensor of the same dtype and device, and of the same shape unless ``size`` is given.
 
     Raises:
+        TypeError: If the dtype is another one.
         ValueError: If the plan does not have one row an image.
     """
-    count = images.shape[:-3].numel()
-    if len(plan) != count:
-        raise ValueError(f"Expected a plan of {count} rows, one an image, got {len(plan)}.")
+    _check_rows(plan, images.shape[:-3].numel())
     if images.numel() == 0:
         return images.clone() if size is None else images.new_zeros(*images.shape[:-2], size, size)
     backend, others = _backends(images, plan, interpolation, size)
@@ -253,6 +261,12 @@ def apply_batch(
         done = _run(other, given, plan.rows(torch.from_numpy(rest)), interpolation, fill, size)
         out.view(-1, *out.shape[-3:]).index_copy_(0, index, done)
     return out
+
+
+def _check_rows(plan: Plan, count: int) -> None:
+    if len(plan) != count:
+        rows = "1 row" if count == 1 else f"{count} rows"
+        raise ValueError(f"Expected a plan of {rows}, one an image, got {len(plan)}.")
 
 
 def _run(

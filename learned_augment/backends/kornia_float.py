@@ -160,7 +160,7 @@ def _new_levels(levels: Tensor, value: Tensor, kind: Pointwise) -> Tensor:
         statistics = mean.round()[..., None]
     every = torch.arange(256.0, device=levels.device, dtype=torch.float64)
     table = kind.level(value.detach().view(-1, 1, 1).double(), every, statistics)
-    return table.expand(*levels.shape[:2], -1).gather(2, levels)  # type: ignore[no-any-return]
+    return table.expand(*levels.shape[:2], 256).gather(2, levels)  # type: ignore[no-any-return]
 
 
 def _gray(images: Tensor) -> Tensor:

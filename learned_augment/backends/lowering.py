@@ -132,9 +132,8 @@ def boxes(group: Group, width: int, height: int, relative: float) -> Floats:
 
 def level_table(kind: Pointwise, value: Floats) -> Levels:
     """Return the new level of each of 256 levels, (n, 256), for an op that needs no statistics."""
-    level = np.arange(256.0)
-    table: Levels = kind.level(value[:, None], level, None).astype(np.uint8)
-    return table
+    table = kind.level(value[:, None], np.arange(256.0), None)
+    return np.broadcast_to(table, (len(value), 256)).clip(0, 255).astype(np.uint8)
 
 
 def gray_levels(channels: int) -> Floats:

@@ -10,6 +10,7 @@ from torchvision.transforms import InterpolationMode
 
 from learned_augment.backends.lowering import gray_levels
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
+from learned_augment.ops.blend import mix
 from learned_augment.ops.op import GRAY
 from learned_augment.ops.region import center_crop
 from learned_augment.policy import Plan, Step
@@ -100,7 +101,7 @@ class _Canvas:
             elif isinstance(kind, Pointwise):
                 image = _map_levels(image, step.value, kind)
             elif isinstance(kind, Blend):
-                image = Image.blend(_degenerate(image, kind), image, step.value)
+                image = _blended(image, step.value, kind)
             elif isinstance(kind, Erase):
                 image = self._erase(image, step, kind)
             else:
@@ -164,19 +165,18 @@ def _map_levels(image: Image.Image, value: float, kind: Pointwise) -> Image.Imag
     elif kind.statistics == "mean luma":
         statistics = np.floor(np.asarray(image.convert("L")).mean() + 0.5)[None]
     table = kind.level(np.float64(value), np.arange(256.0), statistics)
-    table = np.broadcast_to(table, (channels, 256)).astype(np.uint8)
+    table = np.broadcast_to(table, (channels, 256)).clip(0, 255).astype(np.uint8)
     return image.point(table.reshape(-1).tolist())
 
 
-def _degenerate(image: Image.Image, kind: Blend) -> Image.Image:
-    """Return the image that a blending op mixes with, in the image's mode."""
+def _blended(image: Image.Image, value: float, kind: Blend) -> Image.Image:
+    """Apply a blending op by PIL's own calls, or by its definition."""
     if kind.pil is not None:
-        return kind.pil(image)
+        return Image.blend(kind.pil(image), image, value)
     levels = np.asarray(image, dtype=np.int64).reshape(image.height, image.width, -1)
-    mixed_with = kind.degenerate(levels.transpose(2, 0, 1))
-    planes = [plane.astype(np.uint8) for plane in mixed_with]
-    bands = [Image.fromarray(planes[min(band, len(planes) - 1)]) for band in range(len(image.mode))]
-    return bands[0] if len(bands) == 1 else Image.merge(image.mode, bands)
+    levels = levels.transpose(2, 0, 1)
+    bands = mix(kind.degenerate(levels), levels, value).astype(np.uint8)
+    return Image.merge(image.mode, [Image.fromarray(band) for band in bands])
 
 
 def _moved(

@@ -113,8 +113,8 @@ def _map_levels(out: Tensor, group: Group) -> Tensor:
         value = group.value.detach().to(images.device, non_blocking=True)[:, None, None]
         level = torch.arange(256.0, device=images.device, dtype=torch.float64)
         statistics = _STATISTICS[kind.statistics](images)
-        table = kind.level(value, level, statistics).to(torch.uint8)
-    table = table.expand(-1, images.shape[1], -1)
+        table = kind.level(value, level, statistics).clamp(0, 255).to(torch.uint8)
+    table = table.expand(-1, images.shape[1], 256)
     return table.gather(2, images.flatten(2).long()).view_as(images)
 
 

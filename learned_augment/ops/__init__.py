@@ -33,7 +33,9 @@ def register_op(op: Op) -> Op:
     before a policy that names it is built or loaded.
 
     Raises:
-        ValueError: If another op has this name.
+        TypeError: If this is no ``Op``, or its kind is none of the five.
+        ValueError: If another op has this name, or the range of the op does not hold its identity
+            value, or is no range.
 
     Examples:
         >>> from learned_augment.ops import OPS, Op, Pointwise, register_op
@@ -43,6 +45,17 @@ def register_op(op: Op) -> Op:
         True
         >>> _ = OPS.pop("Darker")
     """
+    if not isinstance(op, Op) or not isinstance(op.kind, Kind):
+        given = f"kind {op.kind!r}" if isinstance(op, Op) else repr(op)
+        raise TypeError(
+            f"Expected an Op of kind Geometric, Pointwise, Blend, Erase or Resample, got {given}."
+        )
+    identity = op.low if op.identity_value is None else op.identity_value
+    if not op.low <= identity <= op.high:
+        raise ValueError(
+            f"Expected a range of {op.name!r} from low to high that holds its identity value, got "
+            f"{op.low} to {op.high} and {op.identity_value}."
+        )
     if OPS.get(op.name, op) is not op:
         raise ValueError(f"There is an op named {op.name!r} already; choose another name.")
     OPS[op.name] = op

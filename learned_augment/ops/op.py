@@ -84,7 +84,8 @@ class Pointwise:
 
     Attributes:
         level: (value, level, statistics) -> the new level of each of ``level`` (..., 256), whole
-            numbers 0 to 255 of any dtype; value and statistics broadcast against it.
+            numbers 0 to 255 of any dtype; value and statistics broadcast against it. The result
+            is clipped to 0..255, and truncated for images of whole levels.
         statistics: What ``level`` needs to know of the image: nothing; the histogram of each
             channel (..., C, 256); or the rounded mean of the luma image (..., 1).
         floats: The op on floats through Kornia, differentiable: (images (n, C, H, W) in [0, 1],

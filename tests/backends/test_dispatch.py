@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 
 from learned_augment import LearnedAugment
 from learned_augment.backends import dispatch, torch_uint8
@@ -17,6 +18,7 @@ from learned_augment.ops import (
     Blend,
     Erase,
     Geometric,
+    Op,
     Opcode,
     Pointwise,
     register_op,
@@ -153,6 +155,57 @@ def test_an_op_at_its_identity_value_asks_for_nothing(compiler, monkeypatch):
     fast = "numba.uint8" if compiler == "numba" else "torch_uint8"
     assert dispatch.backend_for(images(2, 3, 9, 8), single("Still", [0.0, 0.0])) == fast
     assert dispatch.backend_for(images(2, 3, 9, 8), single("Still", [1.0, 1.0])) == "torch_uint8"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Pointwise(lambda value, level, statistics: 3 * level - 200 + 0 * value),
+        Pointwise(lambda value, level, statistics: level // 2),
+        Pointwise(lambda value, level, statistics: 100 + 0 * value),
+        Pointwise(lambda value, level, mean: 3 * level - mean, statistics="mean luma"),
+        Pointwise(lambda value, level, mean: mean + 0 * value, statistics="mean luma"),
+        Blend(lambda image: 2 * image + 100),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_levels_outside_are_clipped_and_shapes_are_broadcast(kind, channels, monkeypatch):
+    monkeypatch.setitem(OPS, "Free", Op("Free", "", 0.0, 1.0, None, kind))
+    batch, plan = noise_images(2, 9, 8)[:, :channels], single("Free", [0.5, 0.5])
+    out = dispatch.apply_batch(batch, plan)
+    for row, image in enumerate(batch):
+        own = dispatch.apply_image(to_pil_image(image), plan.rows([row]))
+        assert torch.equal(pil_to_tensor(own), out[row])
+    floats = 255 * dispatch.apply_batch(batch / 255, plan)
+    assert ((floats - out) > -1.01).all()  # whole levels are truncated
+    assert ((floats - out) < 1.01).all()
+
+
+def test_a_plan_needs_one_row_an_image_of_a_kind_that_ops_know(compiler):
+    batch, plan = images(2, 3, 9, 8), single("Rotate", [9.0, 9.0])
+    picture = to_pil_image(batch[0])
+    for rows in (plan, plan.rows([])):
+        with pytest.raises(ValueError, match=f"a plan of 1 row, one an image, got {len(rows)}"):
+            dispatch.apply_image(picture, rows)
+        with pytest.raises(ValueError, match="a plan of 3 rows, one an image"):
+            dispatch.apply_batch(images(3, 3, 9, 8), rows)
+    with pytest.raises(TypeError, match=r"uint8 or floating point, got torch.int64"):
+        dispatch.apply_batch(batch.long(), plan)
+    with pytest.raises(TypeError, match=r"Expected a mode of RGB, .*got 'I'"):
+        dispatch.apply_image(picture.convert("L").convert("I"), plan.rows([0]))
+
+
+@pytest.mark.parametrize("change", [{"low": 2.0}, {"high": np.nan}, {"identity_value": -1.0}])
+def test_a_range_without_its_identity_value_is_not_registered(change):
+    with pytest.raises(ValueError, match="a range of 'Wrong' from low to high that holds"):
+        register_op(replace(OPS["Flip"], name="Wrong", **change))
+    assert "Wrong" not in OPS
+
+
+@pytest.mark.parametrize("given", ["Wrong", None, Geometric, replace(OPS["Flip"], kind=None)])
+def test_what_is_no_op_is_not_registered(given):
+    with pytest.raises(TypeError, match="Expected an Op of kind Geometric, Pointwise, "):
+        register_op(given)
 
 
 def test_a_name_is_registered_once():
