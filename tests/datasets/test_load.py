@@ -452,6 +452,7 @@ LEVELS = torch.arange(12, dtype=torch.uint8)[:, None, None, None].expand(12, 3, 
 LABELS = torch.arange(12) % 2
 ITEMS = [(Image.new("RGB", (10, 9), (i, i, i)), i % 2) for i in range(12)]
 GRAY = LEVELS[:, 0].numpy()
+NAMES = np.array(["cat", "cat", "dog"] * 4)
 
 FORMS = {
     "no subclass": Plain(ITEMS),
@@ -465,6 +466,9 @@ FORMS = {
     "arrays, channels first": (LEVELS.numpy(), LABELS.numpy()),
     "gray arrays": (GRAY, LABELS.numpy()),
     "gray arrays with a channel": (GRAY[..., None], LABELS),
+    "labels in a list": (LEVELS, LABELS.tolist()),
+    "read only": (np.frombuffer(LEVELS.numpy().tobytes(), np.uint8).reshape(LEVELS.shape), LABELS),
+    "mirrored in memory": (LEVELS.flip(3).numpy()[..., ::-1], LABELS),
 }
 
 
@@ -514,10 +518,18 @@ def test_a_mapping_that_could_mean_several_things_is_refused(item):
 @pytest.mark.parametrize(
     ("arrays", "error", "message"),
     [
-        ((LEVELS / 255, LABELS), TypeError, r"uint8 .* got torch.float32 \(12, 3, 9, 10\)"),
+        ((LEVELS / 255, LABELS), TypeError, r"uint8 .* got torch.float32 \(12, 3, 9, 10\).*255"),
+        ((LEVELS.numpy() / 255, LABELS), TypeError, r"got float64 \(12, 3, 9, 10\). Convert"),
         ((LEVELS[0], LABELS[:3]), TypeError, None),
         ((LEVELS, LABELS[1:]), ValueError, "a label for each of 12 images, got 11"),
-        ((LEVELS, LABELS / 2), TypeError, "the class a whole number"),
+        ((LEVELS, LABELS / 2), TypeError, "labels as whole numbers from 0, .* Number the classes"),
+        ((LEVELS, LABELS / 0), TypeError, "labels as whole numbers"),
+        ((LEVELS, NAMES), TypeError, r"begins with \['cat', 'cat', 'dog'\].*np.unique"),
+        ((LEVELS, list(NAMES)), TypeError, "labels as whole numbers"),
+        ((LEVELS, LABELS[:, None]), TypeError, r"got an array \(12, 1\)"),
+        ((LEVELS, LABELS + 1), ValueError, "no image of 0. .*number classes from 0 without gaps"),
+        ((LEVELS, LABELS - 1), ValueError, "got -1 at .* Number classes from 0 without gaps"),
+        ((LEVELS[:0], LABELS[:0]), ValueError, "a data set of images, got one without any"),
         ((LEVELS[:, :2], LABELS), TypeError, r"got torch.uint8 \("),
     ],
 )
