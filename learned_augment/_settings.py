@@ -4,7 +4,7 @@ import operator
 from math import inf
 from typing import Any
 
-__all__ = ["check_at_least", "check_rates", "whole_number"]
+__all__ = ["check_at_least", "check_rates", "real_number", "whole_number"]
 
 
 def whole_number(name: str, value: Any) -> int:
@@ -15,6 +15,16 @@ def whole_number(name: str, value: Any) -> int:
         return operator.index(value)
     except TypeError:
         raise TypeError(f"Expected {name} as a whole number, got {value!r}.") from None
+
+
+def real_number(name: str, value: Any) -> float:
+    """Return a number, also one of NumPy's, as a float; TypeError for others, texts too."""
+    try:
+        if isinstance(value, str):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"Expected {name} as a number, got {value!r}.") from None
 
 
 def check_at_least(settings: object, **lowest: float) -> None:

@@ -73,6 +73,15 @@ def test_settings_out_of_range_are_refused_before_the_first_step(wrong, message)
         ({"reduce": 10.5}, r"reduce as a whole number, got 10\.5"),
         ({"epochs": 1.5}, r"epochs as a whole number, got 1\.5"),
         ({"ops": "Rotate"}, "ops as several names of ops, got 'Rotate' alone"),
+        ({"exclude": None}, "exclude as several names of ops, got None"),
+        ({"seed": None}, "seed as a whole number, got None"),
+        ({"image_size": "16"}, "image_size as a whole number, got '16'"),
+        ({"learning_rate": "0.1"}, "learning_rate as a number, got '0.1'"),
+        ({"cutout": [0.5]}, r"cutout as a number, got \[0.5\]"),
+        ({"time_budget": "60"}, "time_budget as a number, got '60'"),
+        ({"save_every": None}, "save_every as a number, got None"),
+        ({"options": ["designs=4"]}, r"options as a mapping by name, got \['designs=4'\]"),
+        ({"config": {"epochs": 2}}, r"config as a SearchConfig, got \{'epochs': 2\}"),
     ],
 )
 def test_settings_of_another_type_are_refused(wrong, message):
@@ -341,6 +350,13 @@ def test_unreadable_files_are_named_or_skipped(tmp_path):
     policy = found(data=f"folder:{tmp_path}", epochs=1, skip_unreadable=True)
     assert len(policy.about["skipped"]) == 1
     assert "broken.png" in policy.about["skipped"][0]
+
+
+@pytest.mark.parametrize("wrong", [{"base": "crop"}, {"cutout": 0.5}])
+def test_a_screening_refuses_a_base_augmentation_that_it_would_not_apply(wrong):
+    with pytest.raises(ValueError, match="Expected no base and no cutout for a screening"):
+        SearchConfig(**wrong)
+    assert SearchConfig(base="none", cutout=0).method == "screening"
 
 
 def test_an_unknown_setting_is_refused_with_the_known_ones():

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from learned_augment.builders import identity, in_sequence
 from learned_augment.policy import Policy
@@ -106,6 +106,9 @@ class Screening:
             for base in bases
         }
         self.planner = Planner(options, settings, bases, known, labels, seed)
+        # The half allows for the luck of the best among many trials.
+        measured = (validation[1], 1.0) if split.given else (labels, 0.5)
+        self._guess, self._luck = _chance(*measured)
         self.record = ScreeningRecord(self.factors)
         self._ready: dict[int, Measured] = {}
         self._stream: Iterator[tuple[int, Measured]] | None = None
@@ -188,15 +191,13 @@ class Screening:
         Raises:
             ValueError: If none does.
         """
-        counts = torch.bincount(self.planner.labels).double()
-        guess = float(counts.max() / counts.sum())
-        certain = guess + 2 * math.sqrt(guess * (1 - guess) / (float(counts.sum()) / 2))
         best = max(measured.accuracy for measured in self.record.results)
-        if best <= certain:
+        if best <= self._luck:
             raise ValueError(
                 f"The network does not learn: in trials it names {best:.1%} of the "
                 f"validation images rightly at best. Naming the largest class each time gives "
-                f"{guess:.1%}. Give more epochs or images, another learning rate, or another model."
+                f"{self._guess:.1%}, with luck {self._luck:.1%}. Give more epochs or images, "
+                "another learning rate, or another model."
             )
 
     def policy(self) -> Policy:
@@ -278,6 +279,27 @@ class Screening:
         for result in state["results"]:
             self._plan()
             self.record.results.append(Measured(**result))
+
+
+def _chance(labels: Tensor, part: float) -> tuple[float, float]:
+    """Return the accuracy of guessing the largest class, and that of a lucky guess.
+
+    Args:
+        labels: (N,).
+        part: Part of the images that is guessed.
+
+    Raises:
+        ValueError: If a network that names all images rightly may just be lucky.
+    """
+    guess = labels.bincount().max().item() / len(labels)
+    luck = guess + 2 * math.sqrt(guess * (1 - guess) / (part * len(labels)))
+    if luck >= 1:
+        raise ValueError(
+            f"Too few images for a screening: {guess:.0%} of the {len(labels)} are of one class, "
+            "so a network that names all of them rightly may just be lucky. Add images, above "
+            "all of the other classes, or take a policy that needs no search, such as randaugment."
+        )
+    return guess, luck
 
 
 def _one_thread() -> AbstractContextManager[None]:
