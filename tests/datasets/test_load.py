@@ -171,7 +171,7 @@ def test_one_class_is_too_few(tmp_path):
 
 def test_a_test_part_alone_is_refused(split_folder):
     (split_folder / "train").rename(split_folder / "other")
-    with pytest.raises(FileNotFoundError, match="no train/ beside it"):
+    with pytest.raises(FileNotFoundError, match="no train/ beside it; add it"):
         load_images(f"folder:{split_folder}")
 
 
