@@ -9,12 +9,13 @@ import torch
 from torch import nn
 
 from learned_augment import _io
+from learned_augment.builders import identity
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.datasets.load import load_images
 from learned_augment.policy import Policy
 from learned_augment.runtime.checkpoint import load_checkpoint
 from learned_augment.search import METHODS, PRESETS, SearchConfig, estimate, prepare, search
-from learned_augment.search.callbacks import tensorboard
+from learned_augment.search.callbacks import ProgressLine, SearchReport, tensorboard
 from learned_augment.search.split import train_val_split
 from tests.search.test_methods import SMALL_DADA, images, network
 
@@ -314,6 +315,12 @@ def test_progress_is_silent_without_a_terminal_and_shows_the_leading_ops(capsys)
     assert "step 2/2, train loss" in shown
     assert "most applied: " in shown
     assert " left" in shown
+
+
+def test_a_policy_that_does_nothing_applies_no_op_most(capsys):
+    report = SearchReport(1, 4, 1.0, "designs", 3.0, True, {}, policy=identity)
+    ProgressLine(shown=True)(report)
+    assert "designs: step 1/4, most applied: no op, 0 min 03 s left" in capsys.readouterr().err
 
 
 def test_estimate_returns_sizes_memory_and_time():
