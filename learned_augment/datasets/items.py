@@ -221,13 +221,20 @@ def _labeled(item: Any, where: _Place) -> tuple[object, int]:
     except (TypeError, ValueError, LookupError):
         raise TypeError(
             f"Expected {where} as (image, class), the class a whole number, or as a mapping with "
-            f"the keys 'image' and 'label', got {item!r:.80}."
+            f"the keys 'image' and 'label', got {_in_words(item)}."
         ) from None
     if label < 0:
         raise ValueError(
             f"Expected classes from 0, got {label} at {where}. Number classes from 0 without gaps."
         )
     return image, label
+
+
+def _in_words(item: Any) -> str:
+    # The pixels of an image would hide its class.
+    if isinstance(item, tuple | list) and len(item) > 1:
+        return f"{len(item)} parts, the second {item[1]!r:.40}"
+    return f"{item!r:.80}"
 
 
 def _from_mapping(item: Mapping[str, Any]) -> tuple[object, Any]:
@@ -266,7 +273,8 @@ def _pixels(image: object, where: _Place, size: int | None) -> NDArray[np.uint8]
         found = f"{image.dtype} {tuple(image.shape)}"
     raise TypeError(
         f"Expected {where} as (image, class) with a PIL image, a uint8 tensor (1 or 3, H, W) or a "
-        f"uint8 array (H, W, 1 or 3), got {found}. Leave out transforms that make floats."
+        f"uint8 array (H, W, 1 or 3), got {found}. Leave out transforms that make "
+        "floats, and an alpha channel."
     )
 
 

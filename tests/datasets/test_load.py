@@ -268,6 +268,9 @@ def test_other_kinds_of_sources_are_refused(source):
     ("item", "error", "message"),
     [
         (Image.new("RGB", (9, 9)), TypeError, r"item 0 .* as \(image, class\)"),
+        ((np.zeros((9, 9, 3), np.uint8), "cat"), TypeError, "got 2 parts, the second 'cat'"),
+        ((Image.new("RGB", (9, 9)), 0, "a.png"), TypeError, "got 3 parts, the second 0"),
+        ((np.zeros((9, 9, 4), np.uint8), 0), TypeError, "and an alpha channel"),
         ((Image.new("RGB", (9, 9)), "cat"), TypeError, "the class a whole number"),
         ((Image.new("RGB", (9, 9)), 0.5), TypeError, "the class a whole number"),
         ((Image.new("RGB", (9, 9)), -1), ValueError, "classes from 0, got -1 at item 0"),
