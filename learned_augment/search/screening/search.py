@@ -145,6 +145,7 @@ class Screening:
     def _plan(self) -> None:
         """Plan the next trials where all that are planned have ended."""
         if self.done == len(self.record.planned):
+            self._check_enough()
             with _one_thread():
                 self.record.planned += self.planner.next_trials(self.record)
 
@@ -184,6 +185,20 @@ class Screening:
         dist.all_gather_object(everyone, mine)
         for theirs in everyone:
             self._ready |= theirs
+
+    def _check_enough(self) -> None:
+        """Check before the first trial that the images can show whether a network learns.
+
+        Raises:
+            ValueError: If a network that names all of them rightly may just be lucky.
+        """
+        if self._luck >= 1:
+            raise ValueError(
+                f"Too few images for a screening: of those that measure it, {self._guess:.0%} are "
+                "of one class, so a network that names all of them rightly may just be lucky. "
+                "Add images, above all of the other classes, or take a policy that needs no "
+                "search, such as randaugment."
+            )
 
     def _check_learning(self) -> None:
         """Check that some trial does better than to guess the largest class.
@@ -255,6 +270,7 @@ class Screening:
 
     def phases(self) -> list[Phase]:
         """Return the cost of each phase, from one epoch of a trial."""
+        self._check_enough()
         # The trials of all phases train on as many images, for as many epochs.
         trial = self.planner.plan(PHASES[0], self.planner.bases[0], 0, 0).trial
         seconds, memory = self._cost(trial)
@@ -287,19 +303,9 @@ def _chance(labels: Tensor, part: float) -> tuple[float, float]:
     Args:
         labels: (N,).
         part: Part of the images that is guessed.
-
-    Raises:
-        ValueError: If a network that names all images rightly may just be lucky.
     """
     guess = labels.bincount().max().item() / len(labels)
-    luck = guess + 2 * math.sqrt(guess * (1 - guess) / (part * len(labels)))
-    if luck >= 1:
-        raise ValueError(
-            f"Too few images for a screening: {guess:.0%} of the {len(labels)} are of one class, "
-            "so a network that names all of them rightly may just be lucky. Add images, above "
-            "all of the other classes, or take a policy that needs no search, such as randaugment."
-        )
-    return guess, luck
+    return guess, guess + 2 * math.sqrt(guess * (1 - guess) / (part * len(labels)))
 
 
 def _one_thread() -> AbstractContextManager[None]:
