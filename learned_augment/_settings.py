@@ -4,7 +4,7 @@ import operator
 from math import inf
 from typing import Any
 
-__all__ = ["check_at_least", "check_rates", "set_whole", "whole_number"]
+__all__ = ["check_at_least", "check_rates", "real_number", "set_whole", "whole_number"]
 
 
 def whole_number(name: str, value: Any) -> int:
@@ -22,6 +22,16 @@ def set_whole(settings: object, *names: str) -> None:
     for name in names:
         if (value := getattr(settings, name)) is not None:
             object.__setattr__(settings, name, whole_number(name, value))
+
+
+def real_number(name: str, value: Any) -> float:
+    """Return a number, also one of NumPy's, as a float; TypeError for others, texts too."""
+    try:
+        if isinstance(value, str):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"Expected {name} as a number, got {value!r}.") from None
 
 
 def check_at_least(settings: object, **lowest: float) -> None:

@@ -235,7 +235,7 @@ def _add_search(children: _Commands) -> None:
     add("--learning-rate", metavar="RATE", type=_number, help="of the network")
     add("--weight-decay", metavar="RATE", type=_number, help="of the network")
     add("--reduce", metavar="N", type=int, help="number of images, training and validation")
-    add("--base", metavar="NAME", help="base augmentation, such as crop-flip or none")
+    add("--base", metavar="NAME", help="base augmentation of dada and deepaa: crop-flip, none")
     add("--cutout", metavar="SIDE", type=_number, help="cutout after it, fraction of the side")
     add("--ops", metavar="OP", nargs="+", help="search among these ops only")
     add("--exclude", metavar="OP", nargs="+", help="ops to leave out")

@@ -211,12 +211,12 @@ def test_compare_extends_a_result_and_refuses_another_one(capsys, tmp_path):
     assert (status, out) == (2, "")
     assert "do not mix: learning_rate 0.1 there, 0.2 here" in err
     assert path.read_text() == written
-    path.write_text("notes")
+    path.write_bytes(b"\x89PNG")  # no text at all
     status, _, err = run(capsys, *given)
     assert status == 2
     assert "result.json: Expected a result as compare wrote it" in err
     assert "The file exists; choose another." in err
-    assert path.read_text() == "notes"
+    assert path.read_bytes() == b"\x89PNG"
 
 
 def test_an_interrupted_comparison_prints_its_finished_trainings(capsys, monkeypatch):

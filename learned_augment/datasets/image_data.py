@@ -84,10 +84,7 @@ class ImageData:
                 f"{self.name}: training images are {tuple(self.train_images.shape[1:])}, test "
                 f"images {tuple(self.test_images.shape[1:])} (C, H, W). Give image_size= to resize."
             )
-        present = set(self.train_labels.tolist())
-        absent = [name for label, name in enumerate(self.classes) if label not in present]
-        if absent:
-            raise ValueError(f"{self.name}: no training image of {leading(absent)}.")
+        _check_all_present(self.name, "training ", self.train_labels, self.classes)
 
     def __repr__(self) -> str:
         channels, height, width = self.train_images.shape[1:]
@@ -156,6 +153,7 @@ def train_test_split(whole: LabeledImages, test_fraction: float, seed: int) -> I
     """
     name, classes, labels = whole.name, whole.classes, whole.labels
     _check_part(name, "", whole.images, labels, classes)
+    _check_all_present(name, "", labels, classes)
     counts = torch.bincount(labels, minlength=len(classes)).tolist()
     few = [f"{c} ({n})" for c, n in zip(classes, counts, strict=True) if n < 2]
     if few:
@@ -209,4 +207,14 @@ def _check_part(
     if low < 0 or high >= len(classes):
         raise ValueError(
             f"{name}: expected {part}labels from 0 to {len(classes) - 1}, got {low} to {high}."
+        )
+
+
+def _check_all_present(name: str, part: str, labels: Tensor, classes: tuple[str, ...]) -> None:
+    present = set(labels.tolist())
+    absent = [named for label, named in enumerate(classes) if label not in present]
+    if absent:
+        raise ValueError(
+            f"{name}: no {part}image of {leading(absent)}. Give each class an image, and number "
+            "classes from 0 without gaps."
         )

@@ -38,13 +38,11 @@ def is_dataset(part: object) -> bool:
 
 
 def is_arrays(part: object) -> bool:
-    """Return whether `part` is a pair of arrays or tensors: images and one label for each."""
-    return (
-        isinstance(part, tuple)
-        and len(part) == 2
-        and all(isinstance(array, np.ndarray | Tensor) for array in part)
-        and part[1].ndim == 1
-    )
+    """Return whether `part` is an array or tensor of images with their labels.
+
+    No part of a data set is an array alone. So a pair that begins with one is meant as such.
+    """
+    return isinstance(part, tuple) and len(part) == 2 and isinstance(part[0], np.ndarray | Tensor)
 
 
 def class_names(dataset: Any) -> tuple[str, ...] | None:
@@ -112,7 +110,7 @@ def read_items(dataset: Any, size: int | None) -> tuple[Tensor, Tensor]:
         images[index] = pixels
         labels.append(label)
     if images is None:
-        raise ValueError(f"The data set {type(dataset).__name__} is empty.")
+        raise ValueError("Expected a data set of images, got one without any.")
     return torch.from_numpy(images), torch.tensor(labels)
 
 
@@ -121,26 +119,47 @@ def read_arrays(arrays: Any, size: int | None) -> tuple[Tensor, Tensor]:
 
     Args:
         arrays: Images, uint8 (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels, and
-            labels (N,).
+            labels (N,), which may also be a list.
         size: As in `read_items`.
 
     Raises:
         TypeError: If images or labels have another type or shape.
         ValueError: As `read_items`, or if there is not one label for each image.
     """
-    images, labels = (torch.as_tensor(array) for array in arrays)
-    if images.dtype != torch.uint8 or images.ndim not in (3, 4):
+    images, labels = arrays[0], _label_numbers(arrays[1])
+    if images.dtype not in (torch.uint8, np.uint8) or images.ndim not in (3, 4):
         raise TypeError(
             "Expected images as uint8 (N, H, W), (N, H, W, C) or (N, C, H, W), levels 0 to 255, "
-            f"got {images.dtype} {tuple(images.shape)}."
+            f"got {images.dtype} {tuple(images.shape)}. Convert levels from 0 to 255 to uint8; "
+            "multiply levels from 0 to 1 by 255 first."
         )
+    if isinstance(images, np.ndarray):  # torch takes memory in order that it may write to
+        images = torch.from_numpy(np.require(images, requirements=("C", "W")))
     if len(images) != len(labels):
         raise ValueError(f"Expected a label for each of {len(images)} images, got {len(labels)}.")
     if images.ndim == 3:
         images = images[:, None]
     elif images.shape[1] not in (1, 3):
         images = images.permute(0, 3, 1, 2)
-    return read_items(_Pairs(images, labels.tolist()), size)
+    return read_items(_Pairs(images, labels), size)
+
+
+def _label_numbers(given: Any) -> list[Any]:
+    """Return the labels of arrays as numbers.
+
+    Raises:
+        TypeError: If they are not one whole number for each image.
+    """
+    labels = np.asarray(given.tolist() if isinstance(given, Tensor) else given)
+    numbers = labels.ndim == 1 and labels.dtype.kind in "biuf" and np.isfinite(labels).all()
+    if not numbers or (labels % 1).any():
+        raise TypeError(
+            "Expected labels as whole numbers from 0, one for each image, got an array "
+            f"{labels.shape} that begins with {labels.ravel()[:3].tolist()!r:.80}. Number the "
+            "classes, for example with np.unique(labels, return_inverse=True)[1]."
+        )
+    found: list[Any] = labels.tolist()
+    return found
 
 
 class _Pairs:
@@ -202,11 +221,20 @@ def _labeled(item: Any, where: _Place) -> tuple[object, int]:
     except (TypeError, ValueError, LookupError):
         raise TypeError(
             f"Expected {where} as (image, class), the class a whole number, or as a mapping with "
-            f"the keys 'image' and 'label', got {item!r:.80}."
+            f"the keys 'image' and 'label', got {_in_words(item)}."
         ) from None
     if label < 0:
-        raise ValueError(f"Expected classes from 0, got {label} at {where}.")
+        raise ValueError(
+            f"Expected classes from 0, got {label} at {where}. Number classes from 0 without gaps."
+        )
     return image, label
+
+
+def _in_words(item: Any) -> str:
+    # The pixels of an image would hide its class.
+    if isinstance(item, tuple | list) and len(item) > 1:
+        return f"{len(item)} parts, the second {item[1]!r:.40}"
+    return f"{item!r:.80}"
 
 
 def _from_mapping(item: Mapping[str, Any]) -> tuple[object, Any]:
@@ -245,7 +273,8 @@ def _pixels(image: object, where: _Place, size: int | None) -> NDArray[np.uint8]
         found = f"{image.dtype} {tuple(image.shape)}"
     raise TypeError(
         f"Expected {where} as (image, class) with a PIL image, a uint8 tensor (1 or 3, H, W) or a "
-        f"uint8 array (H, W, 1 or 3), got {found}. Leave out transforms that make floats."
+        f"uint8 array (H, W, 1 or 3), got {found}. Leave out transforms that make "
+        "floats, and an alpha channel."
     )
 
 

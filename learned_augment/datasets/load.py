@@ -192,7 +192,7 @@ def _from_folder(path: Path, size: int | None, skip_unreadable: bool) -> _Parts:
     parts = find_parts(path)
     test_path = parts.get("test") or parts.get("val")
     if test_path and "train" not in parts:
-        raise FileNotFoundError(f"{name}: found {test_path.name}/ but no train/ beside it.")
+        raise FileNotFoundError(f"{name}: found {test_path.name}/ but no train/ beside it; add it.")
     train_path = parts.get("train", path)
     read = partial(_read_classes, name, size=size, skip_unreadable=skip_unreadable)
     if test_path is None:

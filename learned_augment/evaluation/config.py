@@ -1,6 +1,5 @@
 """The settings of a comparison, checked."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from learned_augment._settings import set_whole
+from learned_augment._settings import real_number, set_whole
 from learned_augment.evaluation.named_policies import PolicyChoice, check_base
 from learned_augment.evaluation.result import LEAST_INTEREST, ComparisonResult
 from learned_augment.models import NetworkChoice
@@ -116,7 +115,7 @@ class CompareConfig:
 
     def __post_init__(self) -> None:
         set_whole(self, *_WHOLE)
-        for names, convert in ((_REAL, _real), (_FLAGS, _flag)):
+        for names, convert in ((_REAL, real_number), (_FLAGS, _flag)):
             for name in names:
                 if (value := getattr(self, name)) is not None:
                     object.__setattr__(self, name, convert(name, value))
@@ -161,16 +160,6 @@ class CompareConfig:
         if isinstance(self.policies, Mapping):
             return list(self.policies.items())
         return [(None, choice) for choice in self.policies]
-
-
-def _real(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if isinstance(value, str) or math.isnan(number):
-        raise TypeError(f"Expected {name} as a number, got {value!r}.")
-    return number
 
 
 def _flag(name: str, value: Any) -> bool:

@@ -228,9 +228,10 @@ class ComparisonResult:
     def headline(self) -> str:
         """Return data, network, epochs and seeds in a line."""
         s = self.settings
+        epochs = f"{s['epochs']} epoch{'' if s['epochs'] == 1 else 's'}"
         return (
             f"{self.data}: {s['train_images']} training and {s['test_images']} test images, "
-            f"{s['classes']} classes; {s['network']}, {s['epochs']} epochs, {len(self.seeds)} seeds"
+            f"{s['classes']} classes; {s['network']}, {epochs}, {len(self.seeds)} seeds"
         )
 
     def table(self) -> str:
@@ -246,7 +247,7 @@ class ComparisonResult:
         return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> "ComparisonResult":
+    def from_json(cls, text: str | bytes) -> "ComparisonResult":
         """Read what `to_json` wrote.
 
         Raises:
@@ -293,7 +294,7 @@ class ComparisonResult:
             True
         """
         try:
-            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+            return cls.from_json(Path(path).read_bytes())
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
@@ -335,6 +336,7 @@ def _notes(result: ComparisonResult) -> Iterator[str]:
     for equal in same.values():
         if len(equal) > 1:
             yield f"{' and '.join(equal)} are the same policy, so their trainings are the same."
+    yield from _learning_notes(result)
     yield from _base_notes(result)
     yield from _power_notes(result)
     if len(result.placements) > _MANY_COMPARISONS:
@@ -346,6 +348,20 @@ def _notes(result: ComparisonResult) -> Iterator[str]:
         yield f"training diverged under {', '.join(diverged)}; lower the learning rate."
     if result.settings["skipped"]:
         yield f"{result.settings['skipped']} unreadable files were left out."
+
+
+def _learning_notes(result: ComparisonResult) -> Iterator[str]:
+    """Warn of a comparison in which no policy does better than to guess one of the classes."""
+    guess, tests = 1 / result.settings["classes"], result.settings["test_images"]
+    luck = 100 * (guess + 2 * math.sqrt(guess * (1 - guess) / tests))
+    found = [result.accuracies(policy).values() for policy in result.placements]
+    best = max((statistics.fmean(values) for values in found if values), default=math.inf)
+    if best <= luck < 100:
+        yield (
+            f"the network does not learn: guessing one of {result.settings['classes']} classes "
+            f"gives {100 * guess:.1f}, with luck {luck:.1f}. Give more epochs or images, another "
+            "learning rate or network; until then the policies are not compared."
+        )
 
 
 def _base_notes(result: ComparisonResult) -> Iterator[str]:
@@ -373,6 +389,12 @@ def _power_notes(result: ComparisonResult) -> Iterator[str]:
         return
     deviation = max(deviation, result.resolution)
     seen = smallest_difference(deviation, seeds)
+    if seen >= 100:
+        yield (
+            f"{seeds} seeds and {result.settings['test_images']} test images can show no "
+            "difference at all; take more of both."
+        )
+        return
     text = (
         f"with {seeds} seeds, differences under {seen:.2f} points are likely to be missed (80 % "
         f"power at a paired deviation of {deviation:.2f} points)"

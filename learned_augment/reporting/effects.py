@@ -168,7 +168,7 @@ def _sentence(row: Effect, unit: str) -> str:
     if unit == "%":
         more = row.effect <= 0
         numbers = (-row.effect, -row.high, -row.low) if more else (row.effect, row.low, row.high)
-        amount, low, high = (f"{number:.0f}" for number in numbers)
+        amount, low, high = (f"{number:z.0f}" for number in numbers)
         kind = "more" if more else "fewer"
         return f"{row.label} {outcome}: {amount} % {kind} errors [{low}, {high}]."
     effect, low, high = (signed(number, unit) for number in (row.effect, row.low, row.high))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from learned_augment._text import duration
 
-__all__ = ["Pace", "Progress"]
+__all__ = ["Pace", "Progress", "is_terminal"]
 
 
 class Pace:
@@ -54,7 +54,7 @@ class Progress:
     """
 
     def __init__(self, total: int = 0, shown: bool | None = None) -> None:
-        self._terminal = _is_terminal()
+        self._terminal = is_terminal()
         self.shown = self._terminal if shown is None else shown
         self._left, self._pace = total, Pace()
         self._width = 0
@@ -87,7 +87,8 @@ class Progress:
         self._width = len(text)
 
 
-def _is_terminal() -> bool:
+def is_terminal() -> bool:
+    """Return whether standard error is a terminal."""
     try:
         return sys.stderr is not None and sys.stderr.isatty()
     except ValueError:  # closed

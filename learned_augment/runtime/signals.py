@@ -1,11 +1,17 @@
 """Handling of Ctrl-C and SIGTERM: a long job finishes its current step."""
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+from learned_augment.runtime.progress import is_terminal
 
 __all__ = ["ignore_interrupts", "interrupts"]
+
+_WAITS = b"\nThe current step ends first. Ctrl-C again ends at once, and saves nothing.\n"
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; what kill, batch systems and containers send
 
@@ -14,7 +20,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C; what kill, batch systems a
 def interrupts() -> Iterator[Callable[[], bool]]:
     """Return a context in which a first Ctrl-C or SIGTERM waits for the end of the current step.
 
-    A second one acts at once.
+    A second one acts at once. On a terminal a line says so: a step may take minutes.
     """
     pressed = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -28,6 +34,9 @@ def interrupts() -> Iterator[Callable[[], bool]]:
     def press(signum: int, frame: object) -> None:
         pressed.set()
         restore()
+        if is_terminal():
+            with suppress(OSError, ValueError):  # print() must not run inside another print()
+                os.write(sys.stderr.fileno(), _WAITS)
 
     # A handler that Python does not know could not be restored.
     known = [number for number in _SIGNALS if signal.getsignal(number) is not None]

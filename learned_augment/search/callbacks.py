@@ -82,7 +82,8 @@ class ProgressLine:
             if name in report.metrics
         )
         text = (
-            f"{report.phase}: step {report.step}/{report.steps},{losses} most applied: {self._ops}"
+            f"{report.phase}: step {report.step}/{report.steps},{losses} "
+            f"most applied: {self._ops or 'no op'}"
         )
         self._progress.show(text, report.seconds_left, report.all_phases_timed)
 

@@ -1,20 +1,24 @@
 """SearchConfig: all settings of a search, checked before any work starts."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from learned_augment._settings import set_whole
-from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS
+from learned_augment._settings import real_number, whole_number
+from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS, check_base
 from learned_augment.models import NetworkChoice
 from learned_augment.runtime.loop import check_schedule
 from learned_augment.search.callbacks import Callback
 from learned_augment.search.presets import MethodSettings, find_preset
 
 __all__ = ["SearchConfig"]
+
+_WHOLE = ("epochs", "batch_size", "reduce", "image_size", "seed", "threads")
+_REAL = ("learning_rate", "weight_decay", "cutout", "save_every", "time_budget")
+_NEEDED = ("seed", "save_every")
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,9 @@ class SearchConfig:
         reduce: Number of images to search on, training and validation together.
         base: The base augmentation: "none", "crop", "crop-flip" or "resized-crop-flip". If None,
             that of the preset, without its flip for data whose mirror images mean something else.
+            Not for a screening: crop, flip and cutout are among its ops.
         cutout: Side of the base augmentation's cutout as a fraction of the image's shorter side;
-            0 switches it off.
+            0 switches it off. Not for a screening.
         ops: Names of the ops to search among; None for the method's own.
         exclude: Names of ops to leave out.
         options: The method's own options, by name: fields of `dada.options.DADAOptions`,
@@ -101,15 +106,31 @@ class SearchConfig:
     progress: bool | None = None
 
     def __post_init__(self) -> None:
-        set_whole(self, "epochs", "batch_size", "reduce", "image_size", "seed", "threads")
+        for names, convert in ((_WHOLE, whole_number), (_REAL, real_number)):
+            for name in names:
+                value = getattr(self, name)
+                if value is not None or name in _NEEDED:
+                    object.__setattr__(self, name, convert(name, value))
         for name in ("ops", "exclude"):
-            names = getattr(self, name)
-            if isinstance(names, str):
-                raise TypeError(f"Expected {name} as several names of ops, got {names!r} alone.")
+            given = getattr(self, name)
+            if isinstance(given, str):
+                raise TypeError(f"Expected {name} as several names of ops, got {given!r} alone.")
+            if not isinstance(given, Iterable) and (name, given) != ("ops", None):
+                raise TypeError(f"Expected {name} as several names of ops, got {given!r}.")
+        if not isinstance(self.options, Mapping):
+            raise TypeError(f"Expected options as a mapping by name, got {self.options!r:.80}.")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"Expected seed from 0 to 2**63 - 1, got {self.seed}.")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"Expected threads to be 1 or more, got {self.threads}.")
+        if self.base is not None:
+            check_base(self.base)
+        if self.method == "screening" and (self.base not in (None, "none") or self.cutout):
+            raise ValueError(
+                f"Expected no base and no cutout for a screening, got {self.base!r} and "
+                f"{self.cutout!r}: crop, flip and cutout are among its ops. Leave both out; choose "
+                "ops with ops or exclude, or give method dada or deepaa."
+            )
         check_schedule(None, self.save_every, self.time_budget)
 
     @classmethod
@@ -123,6 +144,8 @@ class SearchConfig:
             >>> SearchConfig.of(SearchConfig(method="deepaa"), {"seed": 1}).method
             'deepaa'
         """
+        if config is not None and not isinstance(config, cls):
+            raise TypeError(f"Expected config as a SearchConfig, got {config!r:.80}.")
         known = [f.name for f in fields(cls)]
         unknown = [name for name in settings if name not in known]
         if unknown:

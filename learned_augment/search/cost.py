@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from learned_augment._text import duration
 from learned_augment.search.peak_memory import peak_bytes
 
 __all__ = ["CostEstimate", "Phase", "measured_phase"]
@@ -98,7 +99,7 @@ class CostEstimate(NamedTuple):
             f"{self.train_images} training and {self.val_images} validation images of {shape}, "
             f"{self.classes} classes; base augmentation: {self.base}; "
             f"{self.steps} steps; about {self.memory_bytes / 2**20:.0f} MiB, "
-            f"{self.data_bytes / 2**20:.0f} MiB of it images; about {self.seconds:.0f} s"
+            f"{self.data_bytes / 2**20:.0f} MiB of it images; about {duration(self.seconds)}"
             + "".join(f"\n{phase}" for phase in self.phases)
         )
 

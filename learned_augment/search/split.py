@@ -103,8 +103,8 @@ def _check_enough(data: LabeledImages) -> None:
     if few:
         raise ValueError(
             f"{data.name}: training and validation each need an image of every class, but "
-            f"{sum(counts)} images hold too few of {leading(few)}; raise reduce (--reduce), add "
-            "images, or give validation images as val (--val)."
+            f"{sum(counts)} images without those for tests hold too few of {leading(few)}; raise "
+            "reduce (--reduce), add images, or give validation images as val (--val)."
         )
 
 

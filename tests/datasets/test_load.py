@@ -171,7 +171,7 @@ def test_one_class_is_too_few(tmp_path):
 
 def test_a_test_part_alone_is_refused(split_folder):
     (split_folder / "train").rename(split_folder / "other")
-    with pytest.raises(FileNotFoundError, match="no train/ beside it"):
+    with pytest.raises(FileNotFoundError, match="no train/ beside it; add it"):
         load_images(f"folder:{split_folder}")
 
 
@@ -268,6 +268,9 @@ def test_other_kinds_of_sources_are_refused(source):
     ("item", "error", "message"),
     [
         (Image.new("RGB", (9, 9)), TypeError, r"item 0 .* as \(image, class\)"),
+        ((np.zeros((9, 9, 3), np.uint8), "cat"), TypeError, "got 2 parts, the second 'cat'"),
+        ((Image.new("RGB", (9, 9)), 0, "a.png"), TypeError, "got 3 parts, the second 0"),
+        ((np.zeros((9, 9, 4), np.uint8), 0), TypeError, "and an alpha channel"),
         ((Image.new("RGB", (9, 9)), "cat"), TypeError, "the class a whole number"),
         ((Image.new("RGB", (9, 9)), 0.5), TypeError, "the class a whole number"),
         ((Image.new("RGB", (9, 9)), -1), ValueError, "classes from 0, got -1 at item 0"),
@@ -452,6 +455,7 @@ LEVELS = torch.arange(12, dtype=torch.uint8)[:, None, None, None].expand(12, 3, 
 LABELS = torch.arange(12) % 2
 ITEMS = [(Image.new("RGB", (10, 9), (i, i, i)), i % 2) for i in range(12)]
 GRAY = LEVELS[:, 0].numpy()
+NAMES = np.array(["cat", "cat", "dog"] * 4)
 
 FORMS = {
     "no subclass": Plain(ITEMS),
@@ -465,6 +469,9 @@ FORMS = {
     "arrays, channels first": (LEVELS.numpy(), LABELS.numpy()),
     "gray arrays": (GRAY, LABELS.numpy()),
     "gray arrays with a channel": (GRAY[..., None], LABELS),
+    "labels in a list": (LEVELS, LABELS.tolist()),
+    "read only": (np.frombuffer(LEVELS.numpy().tobytes(), np.uint8).reshape(LEVELS.shape), LABELS),
+    "mirrored in memory": (LEVELS.flip(3).numpy()[..., ::-1], LABELS),
 }
 
 
@@ -514,10 +521,18 @@ def test_a_mapping_that_could_mean_several_things_is_refused(item):
 @pytest.mark.parametrize(
     ("arrays", "error", "message"),
     [
-        ((LEVELS / 255, LABELS), TypeError, r"uint8 .* got torch.float32 \(12, 3, 9, 10\)"),
+        ((LEVELS / 255, LABELS), TypeError, r"uint8 .* got torch.float32 \(12, 3, 9, 10\).*255"),
+        ((LEVELS.numpy() / 255, LABELS), TypeError, r"got float64 \(12, 3, 9, 10\). Convert"),
         ((LEVELS[0], LABELS[:3]), TypeError, None),
         ((LEVELS, LABELS[1:]), ValueError, "a label for each of 12 images, got 11"),
-        ((LEVELS, LABELS / 2), TypeError, "the class a whole number"),
+        ((LEVELS, LABELS / 2), TypeError, "labels as whole numbers from 0, .* Number the classes"),
+        ((LEVELS, LABELS / 0), TypeError, "labels as whole numbers"),
+        ((LEVELS, NAMES), TypeError, r"begins with \['cat', 'cat', 'dog'\].*np.unique"),
+        ((LEVELS, list(NAMES)), TypeError, "labels as whole numbers"),
+        ((LEVELS, LABELS[:, None]), TypeError, r"got an array \(12, 1\)"),
+        ((LEVELS, LABELS + 1), ValueError, "no image of 0. .*number classes from 0 without gaps"),
+        ((LEVELS, LABELS - 1), ValueError, "got -1 at .* Number classes from 0 without gaps"),
+        ((LEVELS[:0], LABELS[:0]), ValueError, "a data set of images, got one without any"),
         ((LEVELS[:, :2], LABELS), TypeError, r"got torch.uint8 \("),
     ],
 )

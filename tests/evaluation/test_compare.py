@@ -457,6 +457,8 @@ def test_progress_names_policy_seed_and_epoch(capsys):
         ({"policies": ("none", "deepa")}, "No policy named 'deepa'"),
         ({"policies": ("none", "none")}, "Policies need different names"),
         ({"policies": ("none",)}, "two or more policies"),
+        ({"interest": float("nan")}, "interest is a difference in points, .* got nan"),
+        ({"learning_rate": float("nan")}, "Expected learning_rate > 0 .* got nan"),
         ({"data": "digit"}, "No data source 'digit'"),
     ],
 )
@@ -474,7 +476,7 @@ def test_wrong_arguments_fail_before_any_training(changes, message, monkeypatch)
         ({"epochs": True}, "Expected epochs as a whole number, got True"),
         ({"workers": "2"}, "Expected workers as a whole number, got '2'"),
         ({"learning_rate": "fast"}, "Expected learning_rate as a number, got 'fast'"),
-        ({"interest": float("nan")}, "Expected interest as a number, got nan"),
+        ({"interest": "1"}, "Expected interest as a number, got '1'"),
         ({"channels_last": 1}, "Expected channels_last as True or False, got 1"),
     ],
 )

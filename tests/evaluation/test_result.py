@@ -99,6 +99,10 @@ def test_the_table_holds_every_policy_aligned():
     ("changed", "note"),
     [
         ({"seeds": 2, "accuracies": {"none": [1.0, 2.0], "up": [1.0, 2.0]}}, "2 seeds give wide"),
+        (
+            {"seeds": 2, "test_images": 2, "accuracies": {"none": [0.0, 50], "up": [50.0, 0]}},
+            "2 seeds and 2 test images can show no difference at all",
+        ),
         ({"skipped": 3}, "3 unreadable files were left out"),
         ({"placements": {"none": "nothing", "up": "after crop"}}, "add the policy 'crop'"),
     ],
@@ -107,6 +111,18 @@ def test_notes_warn(changed, note):
     plain = {"accuracies": {"none": [1.0, 2, 3, 1, 2], "up": [1.0, 3, 2, 2, 1]}}
     assert not any(note in found for found in comparison_result(**plain).notes())
     assert any(note in found for found in comparison_result(**(plain | changed)).notes())
+
+
+def test_a_network_that_does_not_learn_is_told():
+    lost = comparison_result({"none": [11.0, 12.0], "up": [10.0, 9.0]}, seeds=2)
+    told = "the network does not learn: guessing one of 10 classes gives 10.0, with luck 11.9"
+    assert any(note.startswith(told) for note in lost.notes())
+    assert not any("does not learn" in note for note in CLEAR.notes())
+
+
+def test_one_epoch_is_no_epochs():
+    once = comparison_result({"none": [1.0, 2.0], "up": [1.0, 2.0]}, seeds=2, epochs=1)
+    assert once.headline().endswith("small-cnn, 1 epoch, 2 seeds")
 
 
 def test_the_result_names_the_differences_that_its_seeds_can_show():

@@ -76,6 +76,10 @@ def test_effects_on_errors_say_whether_there_are_fewer_or_more():
     assert effects_sentences(Effects.from_data(data)) == [
         "Rotate 8 helps: 42 % fewer errors [16, 68]."
     ]
+    data = one_row(effect=3.0, low=-0.4, high=6.0) | {"target": "errors", "unit": "%"}
+    assert effects_sentences(Effects.from_data(data)) == [
+        "Rotate 8 shows no clear effect: 3 % fewer errors [0, 6]."
+    ]
 
 
 def test_a_policy_without_effects_has_none():

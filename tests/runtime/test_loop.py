@@ -2,11 +2,12 @@
 
 import math
 import signal
+import sys
 
 import pytest
 import torch
 
-from learned_augment.runtime import loop
+from learned_augment.runtime import loop, signals
 from learned_augment.runtime.loop import run_steps
 
 CPU = torch.device("cpu")
@@ -87,6 +88,20 @@ def test_a_resumed_job_draws_the_same_numbers(tmp_path, cut):
     second = Sum()
     assert run(second, checkpoint=path) == "finished"
     assert second.total == whole.total
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_interrupt_is_answered_at_once_on_a_terminal(terminal, monkeypatch, capfd):
+    monkeypatch.setattr(signals, "is_terminal", lambda: terminal)
+    monkeypatch.setattr(sys, "stderr", sys.__stderr__)
+    shown = []
+
+    def interrupt(report):
+        signal.raise_signal(signal.SIGINT)
+        shown.append(capfd.readouterr().err)
+
+    assert run(Sum(), on_step=interrupt) == "interrupted"
+    assert ["The current step ends first. Ctrl-C again" in text for text in shown] == [terminal]
 
 
 def test_no_time_takes_one_step_and_saves(tmp_path):

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from learned_augment import _io
+from learned_augment.builders import identity
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.datasets.load import load_images
 from learned_augment.policy import Policy
@@ -76,6 +77,15 @@ def test_settings_out_of_range_are_refused_before_the_first_step(wrong, message)
         ({"epochs": 1.5}, r"epochs as a whole number, got 1\.5"),
         ({"image_size": 32.5}, r"image_size as a whole number, got 32\.5"),
         ({"ops": "Rotate"}, "ops as several names of ops, got 'Rotate' alone"),
+        ({"exclude": None}, "exclude as several names of ops, got None"),
+        ({"seed": None}, "seed as a whole number, got None"),
+        ({"image_size": "16"}, "image_size as a whole number, got '16'"),
+        ({"learning_rate": "0.1"}, "learning_rate as a number, got '0.1'"),
+        ({"cutout": [0.5]}, r"cutout as a number, got \[0.5\]"),
+        ({"time_budget": "60"}, "time_budget as a number, got '60'"),
+        ({"save_every": None}, "save_every as a number, got None"),
+        ({"options": ["designs=4"]}, r"options as a mapping by name, got \['designs=4'\]"),
+        ({"config": {"epochs": 2}}, r"config as a SearchConfig, got \{'epochs': 2\}"),
     ],
 )
 def test_settings_of_another_type_are_refused(wrong, message):
@@ -325,6 +335,12 @@ def test_a_progress_line_that_is_not_shown_asks_for_no_policy():
     ProgressLine(shown=False)(report)
 
 
+def test_a_policy_that_does_nothing_applies_no_op_most(capsys):
+    report = SearchReport(1, 4, 1.0, "designs", 3.0, True, {}, policy=identity)
+    ProgressLine(shown=True)(report)
+    assert "designs: step 1/4, most applied: no op, 0 min 03 s left" in capsys.readouterr().err
+
+
 def test_estimate_returns_sizes_memory_and_time():
     cost = estimate(images(), **SMALL_DADA)
     assert (cost.train_images, cost.val_images, cost.classes, cost.steps) == (12, 12, 3, 6)
@@ -359,6 +375,13 @@ def test_unreadable_files_are_named_or_skipped(tmp_path):
     policy = found(data=f"folder:{tmp_path}", epochs=1, skip_unreadable=True)
     assert len(policy.about["skipped"]) == 1
     assert "broken.png" in policy.about["skipped"][0]
+
+
+@pytest.mark.parametrize("wrong", [{"base": "crop"}, {"cutout": 0.5}])
+def test_a_screening_refuses_a_base_augmentation_that_it_would_not_apply(wrong):
+    with pytest.raises(ValueError, match="Expected no base and no cutout for a screening"):
+        SearchConfig(**wrong)
+    assert SearchConfig(base="none", cutout=0).method == "screening"
 
 
 def test_an_unknown_setting_is_refused_with_the_known_ones():

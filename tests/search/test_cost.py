@@ -108,3 +108,8 @@ class TestMostBytes:
 
         # Five results, the gradient of the sum and the product that replaces it.
         assert 4 * KILO * (1 + 5 + 1) <= peak_bytes(work, x) <= 4 * KILO * (1 + 5 + 2) + 16
+
+
+def test_a_long_search_is_told_in_hours():
+    cost = estimate("digits", method="dada", reduce=60, epochs=2)
+    assert "; about 2 h 01 min" in str(cost._replace(seconds=7265.0))

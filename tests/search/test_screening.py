@@ -296,7 +296,8 @@ def test_a_network_that_does_not_learn_is_told():
         def run(self, trial):
             return Measured(0.1, 0.34)
 
-    with pytest.raises(ValueError, match="does not learn: in trials it names 34"):
+    message = r"does not learn: in trials it names 34\.0% .* 33\.3%, with luck 50\.5%"
+    with pytest.raises(ValueError, match=message):
         finish(screening(FEW), Guessing({}))
 
 
@@ -315,6 +316,24 @@ def test_given_validation_images_say_what_a_guess_is_worth():
     assert "note" not in searched(few, every).about
     with pytest.raises(ValueError, match=r"does not learn.*gives 90\.9%"):
         searched(every, few)
+
+
+def test_too_few_images_to_see_learning_are_refused_before_the_first_trial():
+    data, labels = images(per_class=20), torch.tensor([0] * 5 + [1] * 5)
+    with pytest.raises(
+        ValueError, match=r"Too few images for a screening: .* 50% are of one class"
+    ):
+        search((data.train_images[:10], labels), callbacks=[pytest.fail])
+    kept = (data.train_labels > 1) | (torch.arange(60) % 20 < 2)
+    unequal = replace(
+        data, train_images=data.train_images[kept], train_labels=data.train_labels[kept]
+    )
+    with pytest.raises(
+        ValueError, match=r"83% are of one class.* Add images, above all of the other"
+    ):
+        screening(FEW, data=unequal).step()
+    with pytest.raises(ValueError, match="Too few images"):
+        screening(FEW, data=unequal).phases()
 
 
 def test_classes_of_very_different_size_are_told():

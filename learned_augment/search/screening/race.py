@@ -112,8 +112,9 @@ def _words(first: Entrant, other: Entrant, leads: Sequence[float]) -> str:
     kind = "the best policy that needs no search" if first.found else "the best policy found"
     shown = "" if lead.low > 0 else ", which may be chance"
     return (
-        f"{first.name} makes fewer errors than {kind}, {other.name}{shown}: {mean:.0f} % fewer on "
-        f"validation images (95 % interval {low:.0f} to {high:.0f}, {lead.pairs} paired trainings)."
+        f"{first.name} makes fewer errors than {kind}, {other.name}{shown}: {mean:z.0f} % fewer on "
+        f"validation images (95 % interval {low:z.0f} to {high:z.0f}, {lead.pairs} paired "
+        "trainings)."
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from learned_augment.builders import identity, in_sequence
 from learned_augment.policy import Policy
@@ -114,6 +114,8 @@ class Screening:
             for base in (usual, *other_crops(self.factors, usual))
         }
         self.planner = Planner(options, settings, bases, known, labels, seed)
+        # The half allows for the luck of the best among many trials.
+        self._guess, self._luck = _chance(self._measuring, 1.0 if split.given else 0.5)
         self.record = ScreeningRecord(self.factors)
         self._ready: dict[int, Measured] = {}
         self._stream: Iterator[tuple[int, Measured]] | None = None
@@ -150,6 +152,7 @@ class Screening:
     def _plan(self) -> None:
         """Plan the next trials where all that are planned have ended."""
         if self.done == len(self.record.planned):
+            self._check_enough()
             with _one_thread():
                 self.record.planned += self.planner.next_trials(self.record)
 
@@ -190,21 +193,33 @@ class Screening:
         for theirs in everyone:
             self._ready |= theirs
 
+    def _check_enough(self) -> None:
+        """Check before the first trial that the images can show whether a network learns.
+
+        Raises:
+            ValueError: If a network that names all of them rightly may just be lucky.
+        """
+        if self._luck >= 1:
+            raise ValueError(
+                f"Too few images for a screening: of those that measure it, {self._guess:.0%} are "
+                "of one class, so a network that names all of them rightly may just be lucky. "
+                "Add images, above all of the other classes, or take a policy that needs no "
+                "search, such as randaugment."
+            )
+
     def _check_learning(self) -> None:
         """Check that some trial does better than to guess the largest class.
 
         Raises:
             ValueError: If none does.
         """
-        counts = torch.bincount(self._measuring).double()
-        guess = float(counts.max() / counts.sum())
-        certain = guess + 2 * math.sqrt(guess * (1 - guess) / (float(counts.sum()) / 2))
         best = max(measured.accuracy for measured in self.record.results)
-        if best <= certain:
+        if best <= self._luck:
             raise ValueError(
                 f"The network does not learn: in trials it names {best:.1%} of the "
                 f"validation images rightly at best. Naming the largest class each time gives "
-                f"{guess:.1%}. Give more epochs or images, another learning rate, or another model."
+                f"{self._guess:.1%}, with luck {self._luck:.1%}. Give more epochs or images, "
+                "another learning rate, or another model."
             )
 
     def policy(self) -> Policy:
@@ -262,6 +277,7 @@ class Screening:
 
     def phases(self) -> list[Phase]:
         """Return the cost of each phase, from one epoch of a trial."""
+        self._check_enough()
         # The trials of all phases train on as many images, for as many epochs.
         trial = self.planner.plan(PHASES[0], self.planner.bases[0], 0, 0).trial
         seconds, memory = self._cost(trial)
@@ -290,6 +306,17 @@ class Screening:
         for result in state["results"]:
             self._plan()
             self.record.results.append(Measured(**result))
+
+
+def _chance(labels: Tensor, part: float) -> tuple[float, float]:
+    """Return the accuracy of guessing the largest class, and that of a lucky guess.
+
+    Args:
+        labels: (N,).
+        part: Part of the images that is guessed.
+    """
+    guess = labels.bincount().max().item() / len(labels)
+    return guess, guess + 2 * math.sqrt(guess * (1 - guess) / (part * len(labels)))
 
 
 def _one_thread() -> AbstractContextManager[None]:
