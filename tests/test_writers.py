@@ -80,7 +80,7 @@ WRITERS: dict[str, tuple[str, Callable[[Path], object]]] = {
 }
 """What writes a file, with the file's name."""
 
-GOES_ON = {"a checkpoint"}
+GOES_ON = {"a checkpoint", "a network"}
 """What gives a warning and goes on: hours of work are worth more."""
 
 

@@ -302,8 +302,8 @@ def test_a_network_that_does_not_learn_is_told():
 
 
 def test_given_validation_images_say_what_a_guess_is_worth():
-    data = images(per_class=20)
-    few = (data.train_labels == 0) | (torch.arange(60) % 20 == 0)  # 20, 1 and 1
+    data = images(per_class=60)
+    few = (data.train_labels == 0) | (torch.arange(180) % 20 == 0)  # 60, 3 and 3
     pixels, labels = data.train_images, data.train_labels
 
     def searched(train, val):
@@ -311,7 +311,7 @@ def test_given_validation_images_say_what_a_guess_is_worth():
         options, generator = ScreeningOptions(workers=1, **FEW), torch.Generator().manual_seed(0)
         return finish(Screening(split, None, SETTINGS, options, generator), Planted({}))
 
-    every = torch.ones(60, dtype=torch.bool)
+    every = torch.ones(180, dtype=torch.bool)
     # Nine in ten are named rightly: more than a guess gives on one set, less than on the other.
     assert "note" not in searched(few, every).about
     with pytest.raises(ValueError, match=r"does not learn.*gives 90\.9%"):
