@@ -16,7 +16,7 @@ from learned_augment.search import MethodSettings, search
 from learned_augment.search.screening.factors import MAGNITUDES
 from learned_augment.search.screening.options import ScreeningOptions
 from learned_augment.search.screening.proposals import FOUND, helpful_ops
-from learned_augment.search.screening.race import best_base
+from learned_augment.search.screening.race import best_base, leader
 from learned_augment.search.screening.record import EXPERIMENTS, PHASES
 from learned_augment.search.screening.search import Screening
 from learned_augment.search.screening.trials import Measured
@@ -116,6 +116,15 @@ def test_translations_are_measured_by_the_shorter_side_as_compare_does():
     known = search_in_progress.planner.known[search_in_progress.planner.bases[0]]
     (raced,) = (one.policies[0] for one in known if one.name == "TrivialAugment")
     assert raced == named_policy("trivialaugment", image_size=40).policies[0]
+
+
+def test_a_lead_of_one_or_two_errors_is_luck(planted):
+    record = planted[0].record
+    first, sentence = leader(record, images=1000)
+    assert first.found
+    other, refused = leader(record, images=2)  # of two images it cannot save three
+    assert not other.found
+    assert refused == f"{other.name} is the result, as it needs no search. {sentence}"
 
 
 def test_every_trial_is_a_step_of_a_known_phase(planted):

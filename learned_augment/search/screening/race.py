@@ -22,6 +22,9 @@ __all__ = [
 FINALISTS = 2
 """Found policies in the finals, and as many that need no search."""
 
+FEWEST_SAVED = 3
+"""Errors that a found policy must save, on all images together: one or two are luck."""
+
 
 def best(
     record: ScreeningRecord, entrants: Iterable[Entrant], most: int | None = FINALISTS
@@ -62,7 +65,7 @@ def _with_other_crops(record: ScreeningRecord, bases: Iterable[Entrant]) -> list
     return [usual, *(one for one in other_crops(record.factors, usual) if one in races)]
 
 
-def leader(record: ScreeningRecord) -> tuple[Entrant, str] | None:
+def leader(record: ScreeningRecord, images: int) -> tuple[Entrant, str] | None:
     """Return who leads, with a sentence on how sure that is; None before a found policy has raced.
 
     A round trains every policy that takes part on the same images, with the same seed. All policies
@@ -71,7 +74,12 @@ def leader(record: ScreeningRecord) -> tuple[Entrant, str] | None:
 
     A found policy is the result only if its lead is larger than the standard error of the lead.
     This is the one-standard-error rule, which prefers the simpler choice: here a policy that needs
-    no search. Breiman et al., Classification and Regression Trees, 1984.
+    no search. Breiman et al., Classification and Regression Trees, 1984. All rounds measure on the
+    same images, more or less, so a found policy must also save `FEWEST_SAVED` errors on them.
+
+    Args:
+        record: The trials so far.
+        images: Number of images that measure the policies.
     """
     racing = _last_round(record)
     if not racing:
@@ -84,7 +92,11 @@ def leader(record: ScreeningRecord) -> tuple[Entrant, str] | None:
     leads = [races[other][number] - races[first][number] for number in common]
     if len(leads) < 2:
         return first, f"{first.name} leads the race, which is not over."
-    if first.found and statistics.fmean(leads) <= statistics.stdev(leads) / math.sqrt(len(leads)):
+    unsure = statistics.fmean(leads) <= statistics.stdev(leads) / math.sqrt(len(leads))
+    saved = statistics.fmean(
+        math.exp(races[other][number]) - math.exp(races[first][number]) for number in common
+    )
+    if first.found and (unsure or images * saved < FEWEST_SAVED):
         chosen = f"{other.name} is the result, as it needs no search."
         return other, f"{chosen} {_words(first, other, leads)}"
     return first, _words(first, other, leads)
