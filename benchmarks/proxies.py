@@ -15,7 +15,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ from learned_augment import Policy
 from learned_augment.builders import from_layers
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.runtime.rng import isolated
-from learned_augment.search.presets import MethodSettings
+from learned_augment.search.presets import PRESETS
 from learned_augment.search.screening.designs import Design, variables
 from learned_augment.search.screening.factors import Factor
 from learned_augment.search.screening.options import ScreeningOptions
@@ -124,16 +124,8 @@ class Bench:
 def _experiments(bench: Bench, options: ScreeningOptions) -> ScreeningRecord:
     """Run the trials of a screening that tell what ops do, and those before them."""
     split = train_val_split(bench.images, None, None, SEED, CPU)
-    plain = recipe(bench.name)
-    settings = MethodSettings(
-        model=NETWORK,
-        reduce=None,
-        epochs=plain.epochs,
-        batch_size=plain.batch_size,
-        learning_rate=plain.learning_rate,
-        weight_decay=plain.weight_decay,
-        base="none",
-    )
+    epochs = recipe(bench.name).epochs
+    settings = replace(PRESETS["screening"], model=NETWORK, epochs=epochs)
     generator = torch.Generator().manual_seed(SEED)
     with isolated(SEED):
         screening = Screening(split, torch.nn.Identity(), settings, options, generator)

@@ -12,6 +12,7 @@ from learned_augment._text import align, first_line, printable
 from learned_augment.evaluation.named_policies import baseline_name
 from learned_augment.evaluation.statistics import (
     Difference,
+    lucky_accuracy,
     paired_difference,
     pairs_needed,
     smallest_difference,
@@ -353,7 +354,7 @@ def _notes(result: ComparisonResult) -> Iterator[str]:
 def _learning_notes(result: ComparisonResult) -> Iterator[str]:
     """Warn of a comparison in which no policy does better than to guess one of the classes."""
     guess, tests = 1 / result.settings["classes"], result.settings["test_images"]
-    luck = 100 * (guess + 2 * math.sqrt(guess * (1 - guess) / tests))
+    luck = 100 * lucky_accuracy(guess, tests)
     found = [result.accuracies(policy).values() for policy in result.placements]
     best = max((statistics.fmean(values) for values in found if values), default=math.inf)
     if best <= luck < 100:

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias
 __all__ = [
     "Difference",
     "Outcome",
+    "lucky_accuracy",
     "outcome",
     "paired_difference",
     "pairs_needed",
@@ -201,3 +202,17 @@ def _central_probability(angle: float, freedom: int) -> float:
     if freedom % 2:
         return 2 / math.pi * (angle + math.sin(angle) * total)
     return math.sin(angle) * total
+
+
+def lucky_accuracy(guess: float, images: float) -> float:
+    """Return the accuracy that guesses reach with luck: two standard deviations above the mean.
+
+    Args:
+        guess: Accuracy of guessing on average, in [0, 1].
+        images: Number of images.
+
+    Examples:
+        >>> lucky_accuracy(0.1, 900)
+        0.12
+    """
+    return guess + 2 * math.sqrt(guess * (1 - guess) / images)

@@ -1,6 +1,5 @@
 """Screening as a search method: it runs the planned trials and returns the best policy so far."""
 
-import math
 import time
 import weakref
 from collections.abc import Iterator
@@ -10,9 +9,10 @@ from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import nn
 
 from learned_augment.builders import identity, in_sequence
+from learned_augment.evaluation.statistics import lucky_accuracy
 from learned_augment.policy import Policy
 from learned_augment.runtime.distributed import rank, world_size
 from learned_augment.runtime.process_pool import Workers, core_count, needs_no_script
@@ -115,7 +115,9 @@ class Screening:
         }
         self.planner = Planner(options, settings, bases, known, labels, seed)
         # The half allows for the luck of the best among many trials.
-        self._guess, self._luck = _chance(self._measuring, 1.0 if split.given else 0.5)
+        measured = len(self._measuring) * (1.0 if split.given else 0.5)
+        self._guess = self._measuring.bincount().max().item() / len(self._measuring)
+        self._luck = lucky_accuracy(self._guess, measured)
         self.record = ScreeningRecord(self.factors)
         self._ready: dict[int, Measured] = {}
         self._stream: Iterator[tuple[int, Measured]] | None = None
@@ -306,17 +308,6 @@ class Screening:
         for result in state["results"]:
             self._plan()
             self.record.results.append(Measured(**result))
-
-
-def _chance(labels: Tensor, part: float) -> tuple[float, float]:
-    """Return the accuracy of guessing the largest class, and that of a lucky guess.
-
-    Args:
-        labels: (N,).
-        part: Part of the images that is guessed.
-    """
-    guess = labels.bincount().max().item() / len(labels)
-    return guess, guess + 2 * math.sqrt(guess * (1 - guess) / (part * len(labels)))
 
 
 def _one_thread() -> AbstractContextManager[None]:
