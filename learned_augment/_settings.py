@@ -1,10 +1,12 @@
 """Checks of numbers in settings."""
 
 import operator
+from collections.abc import Callable, Iterable
+from dataclasses import fields
 from math import inf
 from typing import Any
 
-__all__ = ["check_at_least", "check_rates", "real_number", "set_whole", "whole_number"]
+__all__ = ["check_at_least", "check_rates", "convert_fields", "real_number", "whole_number"]
 
 
 def whole_number(name: str, value: Any) -> int:
@@ -17,11 +19,13 @@ def whole_number(name: str, value: Any) -> int:
         raise TypeError(f"Expected {name} as a whole number, got {value!r}.") from None
 
 
-def set_whole(settings: object, *names: str) -> None:
-    """Make fields of frozen ``settings`` ints, unless they are None; see `whole_number`."""
+def convert_fields(settings: Any, convert: Callable[[str, Any], Any], names: Iterable[str]) -> None:
+    """Convert fields of frozen ``settings``; None stays where it is the default of the field."""
+    defaults = {field.name: field.default for field in fields(settings)}
     for name in names:
-        if (value := getattr(settings, name)) is not None:
-            object.__setattr__(settings, name, whole_number(name, value))
+        value = getattr(settings, name)
+        if value is not None or defaults[name] is not None:
+            object.__setattr__(settings, name, convert(name, value))
 
 
 def real_number(name: str, value: Any) -> float:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from learned_augment._settings import real_number, set_whole
+from learned_augment._settings import convert_fields, real_number, whole_number
 from learned_augment.evaluation.named_policies import PolicyChoice, check_base
 from learned_augment.evaluation.result import LEAST_INTEREST, ComparisonResult
 from learned_augment.models import NetworkChoice
@@ -114,11 +114,9 @@ class CompareConfig:
         return cls(**given)
 
     def __post_init__(self) -> None:
-        set_whole(self, *_WHOLE)
-        for names, convert in ((_REAL, real_number), (_FLAGS, _flag)):
-            for name in names:
-                if (value := getattr(self, name)) is not None:
-                    object.__setattr__(self, name, convert(name, value))
+        convert_fields(self, whole_number, _WHOLE)
+        convert_fields(self, real_number, _REAL)
+        convert_fields(self, _flag, _FLAGS)
         self._check_policies()
         if self.seeds < 2:
             raise ValueError(

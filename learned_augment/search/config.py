@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from learned_augment._settings import real_number, whole_number
+from learned_augment._settings import convert_fields, real_number, whole_number
 from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS, check_base
 from learned_augment.models import NetworkChoice
 from learned_augment.runtime.loop import check_schedule
@@ -18,7 +18,6 @@ __all__ = ["SearchConfig"]
 
 _WHOLE = ("epochs", "batch_size", "reduce", "image_size", "seed", "threads")
 _REAL = ("learning_rate", "weight_decay", "cutout", "save_every", "time_budget")
-_NEEDED = ("seed", "save_every")
 
 
 @dataclass(frozen=True)
@@ -106,11 +105,8 @@ class SearchConfig:
     progress: bool | None = None
 
     def __post_init__(self) -> None:
-        for names, convert in ((_WHOLE, whole_number), (_REAL, real_number)):
-            for name in names:
-                value = getattr(self, name)
-                if value is not None or name in _NEEDED:
-                    object.__setattr__(self, name, convert(name, value))
+        convert_fields(self, whole_number, _WHOLE)
+        convert_fields(self, real_number, _REAL)
         for name in ("ops", "exclude"):
             given = getattr(self, name)
             if isinstance(given, str):

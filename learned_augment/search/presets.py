@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from learned_augment._settings import check_at_least, check_rates, set_whole
+from learned_augment._settings import check_at_least, check_rates, convert_fields, whole_number
 from learned_augment.evaluation.named_policies import check_base
 from learned_augment.models import NetworkChoice
 from learned_augment.training import Recipe
@@ -57,8 +57,9 @@ class MethodSettings:
     exclude: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        set_whole(self, "reduce", "epochs", "batch_size")
+        convert_fields(self, whole_number, ("epochs", "batch_size"))
         if self.reduce is not None:
+            convert_fields(self, whole_number, ["reduce"])
             check_at_least(self, reduce=4)
         check_at_least(self, epochs=1, batch_size=2)
         check_rates(self.learning_rate, self.weight_decay)

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from learned_augment._settings import check_at_least, check_rates, set_whole
+from learned_augment._settings import check_at_least, check_rates, convert_fields, whole_number
 
 __all__ = ["PRECISIONS", "Recipe", "cosine"]
 
@@ -49,7 +49,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {PRECISIONS}, got {self.precision!r}.")
-        set_whole(self, "epochs", "batch_size", "test_every")
+        convert_fields(self, whole_number, ("epochs", "batch_size", "test_every"))
         check_at_least(self, epochs=1, batch_size=2, test_every=0)
         check_rates(self.learning_rate, self.weight_decay)
 

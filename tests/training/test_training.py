@@ -141,6 +141,8 @@ def test_recipes_out_of_range_are_refused(settings):
 def test_recipes_count_in_whole_numbers(name):
     with pytest.raises(TypeError, match=f"Expected {name} as a whole number, got 2.5"):
         Recipe(**{name: 2.5})
+    with pytest.raises(TypeError, match=f"Expected {name} as a whole number, got None"):
+        Recipe(**{name: None})
 
 
 @pytest.mark.parametrize("name", ["cpux", "cuda:99", "meta0"])
