@@ -212,7 +212,7 @@ def lucky_accuracy(guess: float, images: float) -> float:
         images: Number of images.
 
     Examples:
-        >>> lucky_accuracy(0.1, 900)
+        >>> round(lucky_accuracy(0.1, 900), 3)
         0.12
     """
     return guess + 2 * math.sqrt(guess * (1 - guess) / images)
