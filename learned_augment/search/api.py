@@ -233,18 +233,19 @@ def _prepare(
         network = deepcopy(build_network(settings.model, len(images.classes)))
         # A name identifies a network; the user's own module is identified by its weights.
         own = {} if isinstance(settings.model, str) else {"network": module_hash(network)}
+        options = _options(config, settings)
         method = METHODS[config.method](
             split,
             network,
             settings,
-            _options(config, settings),
+            options,
             torch.Generator().manual_seed(config.seed),
         )
     record = {
         "preset": preset,
         **asdict(replace(settings, model=_model_name(settings.model), options={})),
         "method": config.method,
-        "options": {key: str(value) for key, value in settings.options.items()},
+        "options": options.decisive(),
         "ops": None if settings.ops is None else list(settings.ops),
         "exclude": sorted(settings.exclude),
         "seed": config.seed,

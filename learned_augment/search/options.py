@@ -1,7 +1,7 @@
 """The options of one search method: a dataclass that reads itself from names and values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -20,6 +20,7 @@ class Options:
     Attributes:
         choices: The allowed values of the fields that name a choice.
         minimum: The least value of the fields that have one; all of these must be finite.
+        without_effect: The fields that do not change the result; a resumed search may change them.
 
     Raises:
         ValueError: If a value is of another type, or is not allowed.
@@ -27,6 +28,7 @@ class Options:
 
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     minimum: ClassVar[Mapping[str, float]] = {}
+    without_effect: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -55,6 +57,12 @@ class Options:
                 f"The method has no option {unknown[0]!r}. Options: {', '.join(known)}."
             )
         return cls(**given)
+
+    def decisive(self) -> dict[str, Any]:
+        """Return the options that change the result, as plain data."""
+        return {
+            name: value for name, value in asdict(self).items() if name not in self.without_effect
+        }
 
     def outputs(self) -> dict[str, Path]:
         """Return the files that an option makes the search write, by the name of the option."""

@@ -37,3 +37,10 @@ def test_two_processes_give_the_policy_of_one_bit_for_bit(from_two_processes):
 
 def test_threads_change_nothing():
     assert found(threads=3) == found(threads=1)
+
+
+def test_a_search_goes_on_with_other_workers(tmp_path):
+    checkpoint = tmp_path / "search.pt"
+    stopped = found(checkpoint, time_budget=1e-9)
+    assert "stopped" in stopped.about
+    assert found(checkpoint, options={**OPTIONS, "workers": 2}) == found()

@@ -36,6 +36,7 @@ class ScreeningOptions(Options):
     """
 
     minimum: ClassVar = {"designs": 4, "refinements": 0, "finals": 1, "workers": 0}
+    without_effect: ClassVar = ("workers",)
 
     designs: int = 12
     refinements: int = 6

@@ -239,7 +239,7 @@ class Screening:
             "method": "Screening",
             "placement": "replaces",
             "space": SPACE,
-            "options": asdict(replace(self.options, workers=0)),
+            "options": self.options.decisive(),
             "ops": list(dict.fromkeys(factor.op for factor in self.factors)),
             "steps": self.done,
             "metrics": self._metrics(),
