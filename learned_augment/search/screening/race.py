@@ -126,7 +126,7 @@ def _words(first: Entrant, other: Entrant, leads: Sequence[float]) -> str:
     return (
         f"{first.name} makes fewer errors than {kind}, {other.name}{shown}: {mean:z.0f} % fewer on "
         f"validation images (95 % interval {low:z.0f} to {high:z.0f}, {lead.pairs} paired "
-        "trainings)."
+        "trainings on the same images)."
     )
 
 
