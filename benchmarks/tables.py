@@ -197,6 +197,8 @@ _SCREENED = {
     "cifar4000-60-wrn-16-1": "the same, tested with wrn-16-1",
 }
 _SCREENED_AGAIN = (
+    "uc_merced",
+    "trashnet",
     "digits100",
     "sign_digits100",
     "spoken_digits100",
@@ -204,7 +206,7 @@ _SCREENED_AGAIN = (
     "cifar1000-seed-2",
     "cifar1000-wrn-40-2",
 )
-"""Few images, other seeds of the search, and other networks of the comparison."""
+"""Data kept aside, few images, other seeds of the search, other networks of the comparison."""
 _USUAL = {
     "none": "none",
     "crop-flip": "crop and flip",
