@@ -106,6 +106,16 @@ def test_the_memory_of_a_screening_is_that_of_all_its_workers():
     assert three.phases()[0].memory == pytest.approx(3 * alone, rel=0.01)
 
 
+@pytest.mark.parametrize("epoch", [0.01, 0.1, 3.0])
+def test_the_time_of_a_trial_counts_its_validation_once(epoch, monkeypatch):
+    validation = 0.5
+    monkeypatch.setattr(Screening, "_seconds", lambda _, __, epochs: validation + epochs * epoch)
+    for workers in (1, 2):
+        expected = (validation + SETTINGS.epochs * epoch) / workers
+        phases = screening({"workers": workers}).phases()
+        assert {round(phase.seconds, 9) for phase in phases} == {round(expected, 9)}
+
+
 def test_translations_are_measured_by_the_shorter_side_as_compare_does():
     data = images(per_class=20, side=40)
     train, test = (

@@ -281,22 +281,34 @@ class Screening:
         """Return the cost of each phase, from one epoch of a trial."""
         self._check_enough()
         # The trials of all phases train on as many images, for as many epochs.
-        trial = self.planner.plan(PHASES[0], self.planner.bases[0], 0, 0).trial
+        trial = self.planner.plan(PHASES[0], self.planner.bases[-1], 0, 0).trial
         seconds, memory = self._cost(trial)
         return [Phase(phase, steps, seconds, memory, {}) for phase, steps in self.remaining.items()]
 
     def _cost(self, trial: Trial) -> tuple[float, int]:
-        """Return seconds and bytes of a trial, from its first epoch.
+        """Return seconds and bytes of a trial, from a trial of one epoch and one of more epochs.
 
         Workers divide the time. Each has its own images and network, besides those of this process.
         """
-        epoch = replace(trial, recipe=replace(trial.recipe, epochs=1))
-        memory = peak_bytes(lambda: self._laboratory.run(epoch), self)
-        start = time.monotonic()
-        self._laboratory.run(epoch)
-        seconds = (time.monotonic() - start) * trial.recipe.epochs
+        memory = peak_bytes(lambda: self._seconds(trial, 1), self)
+        first = self._seconds(trial, 1)
+        # A trial is validated once, so a further epoch costs less than the first. Of a short trial
+        # one more epoch takes too little time to be measured.
+        more = max(1, round(1 / first))
+        epoch = max(0.0, self._seconds(trial, 1 + more) - first) / more
+        seconds = first + (trial.recipe.epochs - 1) * epoch
         beyond = memory * self._processes if self._processes > 1 else memory - self._bytes
         return seconds / self._processes, max(0, beyond)
+
+    def _seconds(self, trial: Trial, epochs: int) -> float:
+        """Return how long a trial with so many epochs takes.
+
+        On a CPU it has one thread, whose own time does not depend on what else the machine does.
+        """
+        clock = time.thread_time if self._laboratory.device.type == "cpu" else time.monotonic
+        start = clock()
+        self._laboratory.run(replace(trial, recipe=replace(trial.recipe, epochs=epochs)))
+        return clock() - start
 
     def state_dict(self) -> dict[str, Any]:
         """Return the results of all trials: they decide everything else."""
