@@ -198,7 +198,6 @@ _SCREENED = {
 }
 _SCREENED_AGAIN = (
     "uc_merced",
-    "trashnet",
     "digits100",
     "sign_digits100",
     "spoken_digits100",
@@ -206,7 +205,7 @@ _SCREENED_AGAIN = (
     "cifar1000-seed-2",
     "cifar1000-wrn-40-2",
 )
-"""Data kept aside, few images, other seeds of the search, other networks of the comparison."""
+"""Images in groups, few images, other seeds of the search, other networks of the comparison."""
 _USUAL = {
     "none": "none",
     "crop-flip": "crop and flip",
