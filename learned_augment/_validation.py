@@ -186,7 +186,7 @@ def _check_pil(mode: str, size: tuple[int, int], fill: Numbers) -> None:
     if 0 in size:
         raise ValueError(f"Expected an image of at least one pixel, got {size[0]} x {size[1]}.")
     channels, alpha = (1 if mode in ("L", "LA") else 3), mode in ("RGBA", "LA")
-    _check_fits(fill, channels, 255, alpha=alpha)
+    _check_fits(fill, channels, levels=True, alpha=alpha)
 
 
 def _check_tensor(image: Tensor, fill: Numbers) -> None:
@@ -217,16 +217,14 @@ def _check_tensor(image: Tensor, fill: Numbers) -> None:
         )
     if height == 0 or width == 0:
         raise ValueError(f"Expected an image of at least one pixel, got {tuple(shape)}.")
-    _check_fits(fill, channels, 255 if dtype == torch.uint8 else 1)
+    _check_fits(fill, channels, levels=dtype == torch.uint8)
 
 
-def _check_fits(fill: Numbers, channels: int, white: int, alpha: bool = False) -> None:
-    """Check that ``fill`` has a number for each channel, from 0 to the level of white."""
+def _check_fits(fill: Numbers, channels: int, levels: bool, alpha: bool = False) -> None:
     if fill is None:
         return
-    if not all(0 <= level <= white for level in fill):
-        kind = "uint8 levels" if white == 255 else "floats"
-        raise ValueError(f"Expected fill from 0 to {white} for an image of {kind}, got {fill}.")
+    if levels and not all(0 <= level <= 255 for level in fill):
+        raise ValueError(f"Expected fill from 0 to 255 for an image of these levels, got {fill}.")
     lengths = [1, *([channels] if channels > 1 else []), *([channels + 1] if alpha else [])]
     if len(fill) not in lengths:
         counts = " or ".join(map(str, lengths))
