@@ -125,10 +125,12 @@ def load_checkpoint(path: Path, config: Mapping[str, Any], job: str = "search") 
 
 
 def differences(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return a phrase for each setting that has changed."""
-    names = [*saved, *(name for name in now if name not in saved)]
-    return [
-        f"{name} is {saved.get(name)!r:.100} there and {now.get(name)!r:.100} here"
-        for name in names
-        if saved.get(name) != now.get(name)
-    ]
+    """Return a phrase for each setting that has changed, also for those inside of others."""
+    found = []
+    for name in [*saved, *(name for name in now if name not in saved)]:
+        before, after = saved.get(name), now.get(name)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += [f"{name}.{inside}" for inside in differences(before, after)]
+        elif before != after:
+            found.append(f"{name} is {before!r:.100} there and {after!r:.100} here")
+    return found

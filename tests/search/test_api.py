@@ -205,6 +205,8 @@ def test_a_checkpoint_of_another_search_says_what_differs(tmp_path):
     assert "epochs" not in str(error.value)
     with pytest.raises(ValueError, match="epochs is 1 there and 2 here"):
         found(epochs=2, checkpoint=path)
+    with pytest.raises(ValueError, match=r"another search: options\.keep is 25 there and 9 here\."):
+        found(epochs=1, checkpoint=path, options={"keep": 9})
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):

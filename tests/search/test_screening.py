@@ -116,6 +116,11 @@ def test_the_time_of_a_trial_counts_its_validation_once(epoch, monkeypatch):
         assert {round(phase.seconds, 9) for phase in phases} == {round(expected, 9)}
 
 
+def test_a_clock_that_is_too_coarse_for_a_trial_gives_an_estimate(monkeypatch):
+    monkeypatch.setattr(Screening, "_seconds", lambda *_: 0.0)
+    assert {phase.seconds for phase in screening().phases()} == {0.0}
+
+
 def test_translations_are_measured_by_the_shorter_side_as_compare_does():
     data = images(per_class=20, side=40)
     train, test = (

@@ -46,6 +46,9 @@ UNEQUAL = 5
 FEWEST_TRIALS = 4
 """Trials before which nothing is predicted."""
 
+CLOCK_STEP = 0.016
+"""Seconds in which the coarsest clocks count: by these a tiny trial takes no time at all."""
+
 
 class Screening:
     """A screening under way; see `method.SearchMethod`.
@@ -278,7 +281,7 @@ class Screening:
         return {"val_error": latest.error, "val_accuracy": latest.accuracy}
 
     def phases(self) -> list[Phase]:
-        """Return the cost of each phase, from one epoch of a trial."""
+        """Return the cost of each phase, from two short trials."""
         self._check_enough()
         # The trials of all phases train on as many images, for as many epochs.
         trial = self.planner.plan(PHASES[0], self.planner.bases[-1], 0, 0).trial
@@ -294,7 +297,7 @@ class Screening:
         first = self._seconds(trial, 1)
         # A trial is validated once, so a further epoch costs less than the first. Of a short trial
         # one more epoch takes too little time to be measured.
-        more = max(1, round(1 / first))
+        more = max(1, round(1 / max(first, CLOCK_STEP)))
         epoch = max(0.0, self._seconds(trial, 1 + more) - first) / more
         seconds = first + (trial.recipe.epochs - 1) * epoch
         beyond = memory * self._processes if self._processes > 1 else memory - self._bytes
