@@ -369,20 +369,21 @@ def _targets_of_varying_sizes() -> Iterator[SpeedTarget]:
 
 def throughput(result: Result) -> list[str]:
     """Ratios of our speed to that of each peer."""
-    rate = _rates(result)
-    sizes = sorted({key[0] for key in rate})
+    rates = _rates(result, "rounds_images_per_s")
+    sizes = sorted({key[0] for key in rates})
     rows = []
     for target in _targets():
         cells = []
         for size in sizes:
-            ours, peer = rate.get((size, *target.ours)), rate.get((size, *target.peer))
+            ours, peer = (size, *target.ours), (size, *target.peer)
             least = target.least.get(size)
             promise = "" if least is None else f" (target {least:g}x"
-            if ours is None or peer is None:
+            if ours not in rates or peer not in rates:
                 cells.append("")  # a peer that was not installed, or another kind of input
                 continue
-            missed = least is not None and ours / peer < least
-            cells.append(f"{ours / peer:.1f}x{promise}{', missed' * missed}{')' * bool(promise)}")
+            ratio = _ratio(rates[ours], rates[peer])
+            missed = least is not None and ratio < least
+            cells.append(f"{ratio:.1f}x{promise}{', missed' * missed}{')' * bool(promise)}")
         if any(cells):
             against = f"{target.peer[1]}, {target.peer[3].replace('given', 'draws given')}"
             rows.append([target.case, against, *cells])
@@ -392,10 +393,10 @@ def throughput(result: Result) -> list[str]:
 
 def throughput_short(result: Result) -> list[str]:
     """The largest peer of each kind of input, for the README."""
-    rate = _rates(result)
+    rates = _rates(result, "rounds_images_per_s")
     rows = []
     for called, ours, peer in _FEW_PEERS:
-        ratios = (rate[size, *ours] / rate[size, *peer] for size in (32, 224))
+        ratios = (_ratio(rates[size, *ours], rates[size, *peer]) for size in (32, 224))
         rows.append([called, *(f"{ratio:.1f}x" for ratio in ratios)])
     return markdown(["", "32 px", "224 px"], rows)
 
@@ -422,7 +423,7 @@ _FEW_PEERS = [
 
 def throughput_rates(result: Result) -> list[str]:
     """Images per second of everything, a DataLoader, memory and the first call."""
-    rate = _rates(result)
+    rate = _rates(result, "images_per_s")
     sizes = sorted({key[0] for key in rate})
     keys = dict.fromkeys(key[1:] for key in rate)
     rows = [[*key, *(_count(rate.get((size, *key))) for size in sizes)] for key in keys]
@@ -434,10 +435,15 @@ def _count(number: float | None) -> str:
     return "" if number is None else f"{number:,.0f}"
 
 
-def _rates(result: Result) -> dict[tuple[Any, ...], float]:
+def _rates(result: Result, figure: str) -> dict[tuple[Any, ...], Any]:
     fields = ("size", "given", "whose", "policy", "draws")
     timed = [row for row in result["rows"] if "draws" in row]
-    return {tuple(row[field] for field in fields): row["images_per_s"] for row in timed}
+    return {tuple(row[field] for field in fields): row[figure] for row in timed}
+
+
+def _ratio(ours: list[float], peer: list[float]) -> float:
+    """Return the median of the ratios of the rounds: the clock rate may change between rounds."""
+    return statistics.median(one / other for one, other in zip(ours, peer, strict=True))
 
 
 def _pipeline(result: Result) -> list[str]:
@@ -469,11 +475,11 @@ def trace(result: Result) -> list[str]:
         for state in ("before", "after"):
             row = found[name, state]
             defined = sum(file.startswith("ops/") for file in row["files"])
-            cells += [row["count"], defined, row["moves"]]
+            cells += [f"{len(row['files'])} + {len(row['compiled'])}", defined, row["moves"]]
         rows.append([name, *cells])
     heads = ["input"]
     for state in ("before", "after"):
-        heads += [f"files, {state}", f"of these in `ops/`, {state}", f"moves, {state}"]
+        heads += [f"files + kernels, {state}", f"in `ops/`, {state}", f"moves, {state}"]
     note = "Moves are calls from one file into another, of one image or batch of a new size. "
     return [*markdown(heads, rows), "", note + measured(result)]
 
