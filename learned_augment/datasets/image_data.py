@@ -46,6 +46,8 @@ class ImageData:
         test_labels: int64, (M,).
         mirrors: Whether a mirrored image keeps its class: true of photographs, false of digits.
         skipped: Files left out because they could not be read.
+        order: int64, (N,): places of the training images in their source, where images that show
+            the same person or place are often near each other. None if they are in its order.
 
     Raises:
         ValueError: If shapes, types or labels do not fit, there are fewer than two classes, or a
@@ -66,6 +68,7 @@ class ImageData:
     test_labels: Tensor
     mirrors: bool = True
     skipped: tuple[str, ...] = ()
+    order: Tensor | None = None
 
     def __post_init__(self) -> None:
         # Names of files may be no text, which a policy's file or a page could not hold.
@@ -135,7 +138,10 @@ class ImageData:
             )
         chosen = stratified_order(self.train_labels, seed)[:n]
         return replace(
-            self, train_images=self.train_images[chosen], train_labels=self.train_labels[chosen]
+            self,
+            train_images=self.train_images[chosen],
+            train_labels=self.train_labels[chosen],
+            order=chosen if self.order is None else self.order[chosen],
         )
 
 
@@ -168,7 +174,7 @@ def train_test_split(whole: LabeledImages, test_fraction: float, seed: int) -> I
         whole._replace(images=whole.images[rows], labels=labels[rows])
         for rows in (order[:count], order[count:])
     )
-    return ImageData.from_parts(train, test._replace(skipped=()))
+    return replace(ImageData.from_parts(train, test._replace(skipped=())), order=order[count:])
 
 
 def stratified_order(labels: Tensor, seed: int) -> Tensor:

@@ -208,9 +208,9 @@ def _placement(policy: Policy) -> list[str]:
 
 
 def _outcome(policy: Policy) -> list[str]:
-    """Return the sentence of a search that says how good its policy is."""
-    sentence = policy.about.get("sentence")
-    return [printable(sentence)] if isinstance(sentence, str) else []
+    """Return the sentence of a search that says how good its policy is, and its note."""
+    said = (policy.about.get(key) for key in ("sentence", "note"))
+    return [printable(text) for text in said if isinstance(text, str)]
 
 
 def _effects(policy: Policy) -> list[str]:

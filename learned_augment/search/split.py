@@ -23,6 +23,9 @@ class Split(NamedTuple):
         classes: Class names, indexed by label.
         given: Whether the validation images were given separately. If not, a method may split all
             images anew.
+        order: (N + M,) int64 on the CPU: places of the training images, then of the validation
+            images, in their source. Given validation images have places of their own. None if all
+            are in order.
     """
 
     train_images: Tensor
@@ -31,11 +34,12 @@ class Split(NamedTuple):
     val_labels: Tensor
     classes: tuple[str, ...]
     given: bool = False
+    order: Tensor | None = None
 
     @property
     def nbytes(self) -> int:
         """Memory of all images and labels."""
-        return sum(part.nbytes for part in self if isinstance(part, Tensor))
+        return sum(part.nbytes for part in self[:4])
 
 
 def train_val_split(
@@ -56,49 +60,52 @@ def train_val_split(
     Raises:
         ValueError: If a class has too few images to split, or ``val`` does not fit ``data``.
     """
-    train = LabeledImages(data.name, data.classes, data.train_images, data.train_labels)
+    labels, images = data.train_labels, data.train_images
+    source = torch.arange(len(labels)) if data.order is None else data.order
     if val is not None:
-        _check_fit(train, val)
+        _check_fit(data, val)
         half = None if reduce is None else reduce // 2
-        train, val = _reduced(train, half, seed), _reduced(val, half, seed)
-        parts = train.images, train.labels, val.images, val.labels
+        a, b = _reduced(data.name, labels, half, seed), _reduced(val.name, val.labels, half, seed)
+        parts = images[a], labels[a], val.images[b], val.labels[b]
+        order = torch.cat([source[a], b])
     else:
-        parts = _divided(_reduced(train, reduce, seed), seed)
+        kept = _reduced(data.name, labels, reduce, seed)
+        a, b = (kept[rows] for rows in _divided(data, labels[kept], seed))
+        parts = images[a], labels[a], images[b], labels[b]
+        order = source[torch.cat([a, b])]
     x, y, val_x, val_y = (part.to(device) for part in parts)
-    return Split(x, y, val_x, val_y, data.classes, given=val is not None)
+    return Split(x, y, val_x, val_y, data.classes, val is not None, order)
 
 
-def _reduced(data: LabeledImages, count: int | None, seed: int) -> LabeledImages:
-    if count is None or count >= len(data.labels):
-        return data
-    if count < len(data.classes):
-        raise ValueError(
-            f"{data.name}: {count} images cannot hold {len(data.classes)} classes; raise reduce."
-        )
-    rows = stratified_order(data.labels, seed)[:count]
-    return data._replace(images=data.images[rows], labels=data.labels[rows])
+def _reduced(name: str, labels: Tensor, count: int | None, seed: int) -> Tensor:
+    """Return the rows of so many images, or of all."""
+    if count is None or count >= len(labels):
+        return torch.arange(len(labels))
+    classes = int(labels.max()) + 1
+    if count < classes:
+        raise ValueError(f"{name}: {count} images cannot hold {classes} classes; raise reduce.")
+    return stratified_order(labels, seed)[:count]
 
 
-def _divided(data: LabeledImages, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _divided(data: ImageData, labels: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the rows of the training and of the validation images."""
     generator = torch.Generator().manual_seed(seed)
-    _check_enough(data)
+    _check_enough(data, labels)
     train: list[Tensor] = []
     val: list[Tensor] = []
     for label in range(len(data.classes)):
-        rows = (data.labels == label).nonzero()[:, 0]
-        rows = _shuffled(rows, generator)
+        rows = _shuffled((labels == label).nonzero()[:, 0], generator)
         # The odd image goes to the smaller part, so that the parts differ by one image at most.
         middle = (len(rows) + (_count(train) <= _count(val))) // 2
         train.append(rows[:middle])
         val.append(rows[middle:])
     # In random order: the first images of a part must not be of one class.
     a, b = (_shuffled(torch.cat(rows), generator) for rows in (train, val))
-    images, labels = data.images, data.labels
-    return images[a], labels[a], images[b], labels[b]
+    return a, b
 
 
-def _check_enough(data: LabeledImages) -> None:
-    counts = torch.bincount(data.labels, minlength=len(data.classes)).tolist()
+def _check_enough(data: ImageData, labels: Tensor) -> None:
+    counts = torch.bincount(labels, minlength=len(data.classes)).tolist()
     few = [f"{name} ({n})" for name, n in zip(data.classes, counts, strict=True) if n < 2]
     if few:
         raise ValueError(
@@ -116,10 +123,10 @@ def _count(parts: list[Tensor]) -> int:
     return sum(len(part) for part in parts)
 
 
-def _check_fit(data: LabeledImages, val: LabeledImages) -> None:
+def _check_fit(data: ImageData, val: LabeledImages) -> None:
     for what, expected, found in (
         ("classes", data.classes, val.classes),
-        ("images (C, H, W)", data.images.shape[1:], val.images.shape[1:]),
+        ("images (C, H, W)", data.train_images.shape[1:], val.images.shape[1:]),
     ):
         if tuple(expected) != tuple(found):
             raise ValueError(
@@ -135,5 +142,6 @@ def _check_fit(data: LabeledImages, val: LabeledImages) -> None:
 
 
 def split_hash(split: Split) -> str:
-    """Return a hash of the images and labels, by which a checkpoint knows its data."""
-    return content_hash(split[:4])[:16]
+    """Return a hash of the images, labels and order, by which a checkpoint knows its data."""
+    order = () if split.order is None else (split.order,)
+    return content_hash((*split[:4], *order))[:16]

@@ -12,7 +12,7 @@ from torch import nn
 
 from learned_augment import _io
 from learned_augment.builders import identity
-from learned_augment.datasets.image_data import ImageData
+from learned_augment.datasets.image_data import ImageData, LabeledImages, train_test_split
 from learned_augment.datasets.load import load_images
 from learned_augment.policy import Policy
 from learned_augment.runtime.checkpoint import load_checkpoint
@@ -145,6 +145,23 @@ def test_no_seed_uses_the_test_images_of_compare():
     assert sorted(image.numpy().tobytes() for image in both) == sorted(
         image.numpy().tobytes() for image in trained
     )
+
+
+def test_a_split_knows_the_places_of_its_images_in_their_source():
+    data = labeled([40, 20, 60])  # the level of an image is its place
+    subset = data.subset(60, seed=1)
+    for given, reduce in ((data, None), (data, 30), (subset, None), (subset, 24)):
+        split = train_val_split(given, None, reduce, 0, CPU)
+        levels = torch.cat([split.train_images, split.val_images])[:, 0, 0, 0]
+        assert split.order.tolist() == levels.tolist()
+        assert levels.tolist() != sorted(levels.tolist())
+    whole = LabeledImages("counted", data.classes, data.train_images, data.train_labels)
+    parts = train_test_split(whole, 0.2, seed=0)
+    assert parts.order.tolist() == parts.train_images[:, 0, 0, 0].tolist()
+    val = whole._replace(images=255 - whole.images)
+    split = train_val_split(subset, val, 80, 0, CPU)
+    assert split.order[:40].tolist() == split.train_images[:, 0, 0, 0].tolist()
+    assert split.order[40:].tolist() == (255 - split.val_images[:, 0, 0, 0]).tolist()
 
 
 def test_reduction_keeps_the_proportions():

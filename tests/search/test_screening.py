@@ -12,6 +12,7 @@ from learned_augment.evaluation.named_policies import named_policy
 from learned_augment.evaluation.random_baseline import random_baseline
 from learned_augment.reporting.effects import policy_effects
 from learned_augment.reporting.race import read_race
+from learned_augment.reporting.text import policy_text
 from learned_augment.search import MethodSettings, search
 from learned_augment.search.screening.factors import MAGNITUDES
 from learned_augment.search.screening.options import ScreeningOptions
@@ -368,7 +369,23 @@ def test_classes_of_very_different_size_are_told():
     )
     policy = finish(screening(FEW, data=unequal), Planted({"Rotate": -0.6}))
     assert "Classes have 3 to 20 images" in policy.about["note"]
+    assert policy.about["note"] in policy_text(policy).splitlines()
     assert "note" not in screening(FEW).policy().about
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_screening_takes_the_images_in_the_order_of_their_source(given):
+    data = images(per_class=20)
+    mixed = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+    train, val = mixed[:40], mixed[40:]
+    pixels, labels = data.train_images, data.train_labels
+    parts = (pixels[train], labels[train], pixels[val], labels[val], data.classes)
+    options = ScreeningOptions(workers=1, **FEW)
+    split = Split(*parts, given, mixed)
+    laboratory = Screening(split, None, SETTINGS, options, torch.Generator())._laboratory
+    expected = train.sort().values if given else torch.arange(60)
+    assert torch.equal(laboratory.images, pixels[expected])
+    assert torch.equal(laboratory.labels, labels[expected])
 
 
 def test_few_images_are_split_in_half():

@@ -240,7 +240,22 @@ def test_training_parts_are_stratified_and_do_not_overlap():
     halves = [training_part(labels, 0.5, split, seed=3) for split in range(4)]
     assert torch.equal(halves[0], ~halves[1])
     assert torch.equal(halves[2], ~halves[3])
-    assert not torch.equal(halves[0], halves[2])  # a new random order
+    assert not torch.equal(halves[0], halves[2])  # a new random place
+
+
+def test_a_training_part_is_successive_images_at_the_same_place_in_each_class():
+    labels = torch.tensor([0] * 40 + [1] * 16)
+    starts = set()
+    for seed in range(20):
+        places = []
+        for label in (0, 1):
+            part = training_part(labels, 0.25, 0, seed)[labels == label].int()
+            changes = (part - part.roll(1) == 1).nonzero()
+            assert len(changes) == 1  # one run, which may go on at the beginning
+            places.append(changes.item() / len(part))
+        assert abs(places[0] - places[1]) <= 1 / 16
+        starts.add(places[0])
+    assert len(starts) > 10
 
 
 def test_the_expected_error_does_not_see_how_certain_a_network_is():

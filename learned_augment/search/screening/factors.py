@@ -67,7 +67,7 @@ def choose_factors(
     Args:
         ops: Among which to choose, also ops beyond the space; None for all of the space.
         exclude: Ops to leave out.
-        images: (N, C, H, W) uint8; the first of them show what changes nothing.
+        images: (N, C, H, W) uint8; every n-th of them shows what changes nothing.
 
     Raises:
         ValueError: If an op is unknown, or no op is left that changes the images.
@@ -82,7 +82,8 @@ def choose_factors(
         for op in wanted
         for magnitude in (MAGNITUDES if space[op].low != space[op].high else (MEDIUM,))
     ]
-    useful = tuple(factor for factor in factors if _changes(factor, images[:_SAMPLE]))
+    sample = images[:: -(-len(images) // _SAMPLE)]
+    useful = tuple(factor for factor in factors if _changes(factor, sample))
     if not useful:
         raise ValueError(
             f"Expected an op that changes these images, got {wanted or 'none at all'}; name "

@@ -91,6 +91,9 @@ class Screening:
         if not split.given:
             images = torch.cat([images, validation[0]])
             labels = torch.cat([labels, validation[1]])
+        if split.order is not None:
+            in_order = split.order[: len(labels)].argsort()
+            images, labels = images[in_order], labels[in_order]
         # Labels of the images that measure trials: those that are given, or all.
         self._measuring = validation[1] if split.given else labels
         self.options, self._bytes = options, split.nbytes

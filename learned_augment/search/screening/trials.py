@@ -112,7 +112,7 @@ class Laboratory:
         """Return logits and labels of the validation images, after a training on one split."""
         inside = training_part(self.labels, trial.fraction, split, self.seed)
         images, labels = self.validation or (self.images[~inside], self.labels[~inside])
-        # Every n-th image of many: the images are in random order.
+        # Every n-th image of many.
         every = slice(None, None, -(-len(labels) // _MOST_VALIDATION))
         train, validation = (
             (self.images[inside], self.labels[inside]),
@@ -146,24 +146,30 @@ def expected_error(logits: Tensor, labels: Tensor) -> float:
 def training_part(labels: Tensor, fraction: float, split: int, seed: int) -> Tensor:
     """Return which images train, (N,) bool: of every class the same fraction.
 
-    Every class gives at least one image, and keeps one back if it has two. Successive splits begin
-    further on in each class's random order, so that training parts, or else validation parts, do
-    not overlap as long as that is possible. Then the class gets a new random order.
+    They are successive images of each class. Images that follow one another often show the same
+    person or place. A random split would put some of these into both parts, and augmentation would
+    look less useful than it is for other persons and places.
+
+    Every class gives at least one image, and keeps one back if it has two. The first split begins
+    at a random place, which is the same in each class, as a part of its size. Successive splits
+    begin further on, so that training parts, or else validation parts, do not overlap as long as
+    that is possible. Then they begin at a new random place.
 
     Args:
-        labels: (N,).
+        labels: (N,), in the order of the source.
         fraction: Fraction of the images that train, in (0, 1).
         split: Which split, counted from 0.
-        seed: Seed of the order.
+        seed: Seed of the random places.
     """
-    generator = torch.Generator().manual_seed(seed)
     inside = torch.zeros(len(labels), dtype=torch.bool)
     for label in labels.unique().tolist():
+        generator = torch.Generator().manual_seed(seed)
         rows = (labels == label).nonzero()[:, 0]
         count = min(max(round(fraction * len(rows)), 1), max(len(rows) - 1, 1))
         step = min(count, len(rows) - count)
         parts = round(len(rows) / step) if step else 1
         for _ in range(split // parts + 1):
-            order = torch.randperm(len(rows), generator=generator)
-        inside[rows[order].roll(-(split % parts) * step)[:count]] = True
+            start = torch.rand((), generator=generator).item()
+        first = int(start * len(rows)) + split % parts * step
+        inside[rows.roll(-first)[:count]] = True
     return inside
