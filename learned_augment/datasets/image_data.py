@@ -88,6 +88,11 @@ class ImageData:
                 f"images {tuple(self.test_images.shape[1:])} (C, H, W). Give image_size= to resize."
             )
         _check_all_present(self.name, "training ", self.train_labels, self.classes)
+        if self.order is not None and self.order.shape != self.train_labels.shape:
+            raise ValueError(
+                f"{self.name}: expected an order of all {len(self.train_labels)} training images, "
+                f"got shape {tuple(self.order.shape)}."
+            )
 
     def __repr__(self) -> str:
         channels, height, width = self.train_images.shape[1:]
