@@ -111,7 +111,8 @@ def measure(data: ImageData, options: argparse.Namespace) -> list[dict[str, Any]
 
     full = prepared({})
     halves, steps = full.split, full.method.steps
-    one = replace(data, train_images=halves.train_images, train_labels=halves.train_labels)
+    half = {"train_images": halves.train_images, "train_labels": halves.train_labels}
+    one = replace(data, **half, order=None)
     base = {
         f"plain training on {where}, {policy}": best(
             lambda d=d, p=policy: lambda: plain(d, p, options), options.rounds
