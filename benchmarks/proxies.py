@@ -46,7 +46,8 @@ from learned_augment.search.screening.options import ScreeningOptions
 from learned_augment.search.screening.record import EXPERIMENTS, ScreeningRecord
 from learned_augment.search.screening.regression import Regression
 from learned_augment.search.screening.search import Screening
-from learned_augment.search.screening.trials import expected_error, training_part
+from learned_augment.search.screening.splits import training_part
+from learned_augment.search.screening.trials import expected_error
 from learned_augment.search.split import train_val_split
 from learned_augment.training import Recipe, Trainer
 from learned_augment.training.normalize import Normalize, level_statistics

@@ -7,9 +7,9 @@
 The search sees the training images of a data set only. The comparison then trains on all of them,
 for as long as `benchmarks.truth` does, and tests on the test images. The policy is written as
 results/found-screening-NAME.safetensors, the comparison as results/screening-NAME.json; a policy
-that is there already is not searched again. Other epochs than those, and another seed of the
-search than 0, are part of the names of results. So is another network of the comparison: does the
-policy of a small network help a larger one?
+that is there already is not searched again. Other epochs than those, ordered splits, and another
+seed of the search than 0 are part of the names of results. So is another network of the comparison:
+does the policy of a small network help a larger one?
 """
 
 import argparse
@@ -28,6 +28,7 @@ from learned_augment.datasets.image_data import ImageData
 from learned_augment.evaluation.random_baseline import RANDOM, random_baseline
 from learned_augment.runtime.process_pool import Workers, core_count
 from learned_augment.runtime.rng import isolated
+from learned_augment.search.screening.options import ScreeningOptions
 from learned_augment.training import Recipe, train_network
 
 NETWORK = "small-cnn"
@@ -52,14 +53,17 @@ KEPT = ("chosen", "found", "sentence", "race", "effects")
 """Fields of the policy's ``about`` that the record of a search repeats."""
 
 
-def find(data: ImageData, name: str, epochs: int, seed: int) -> tuple[Path, dict[str, Any]]:
+def find(
+    data: ImageData, name: str, epochs: int, seed: int, split: str
+) -> tuple[Path, dict[str, Any]]:
     """Search, unless the policy is there already; return its file and what the search took."""
     path = RESULTS / f"found-screening-{name}.safetensors"
     record = RESULTS / f"found-screening-{name}.json"
     if not path.is_file() or not record.is_file():
         plain = plain_seconds(data, epochs)
         begun, used = time.monotonic(), _cpu_seconds()
-        settings = {"model": NETWORK, "epochs": epochs, "seed": seed}
+        options = {} if split == "random" else {"split": split}
+        settings = {"model": NETWORK, "epochs": epochs, "seed": seed, "options": options}
         policy = search(data, method="screening", progress=False, **settings)
         spent = {
             "cpu_s": round(_cpu_seconds() - used, 1),
@@ -103,6 +107,7 @@ def main() -> None:
     parser.add_argument("--data", default="data")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--search-seed", type=int, default=0)
+    parser.add_argument("--split", choices=ScreeningOptions.choices["split"], default="random")
     parser.add_argument("--rivals", nargs="+", default=list(RIVALS))
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--epochs", type=int, help="default: those of benchmarks.truth")
@@ -112,8 +117,9 @@ def main() -> None:
         data = load_data(name, given.data)
         epochs = given.epochs or DATA[name].epochs
         task = name if epochs == DATA[name].epochs else f"{name}-{epochs}"
+        task += "" if given.split == "random" else f"-{given.split}"
         task += f"-seed-{given.search_seed}" if given.search_seed else ""
-        path, searched = find(data, task, epochs, given.search_seed)
+        path, searched = find(data, task, epochs, given.search_seed, given.split)
         print(task, searched["cpu_s"], "s:", searched["sentence"], flush=True)
         found = Policy.load(path)
         rivals = {

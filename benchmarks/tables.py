@@ -198,6 +198,10 @@ _SCREENED = {
 }
 _SCREENED_AGAIN = (
     "uc_merced",
+    "uc_merced-ordered",
+    "uc_merced-ordered-seed-1",
+    "spoken_digits-ordered",
+    "sign_digits-ordered",
     "digits100",
     "sign_digits100",
     "spoken_digits100",

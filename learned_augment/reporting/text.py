@@ -208,8 +208,9 @@ def _placement(policy: Policy) -> list[str]:
 
 
 def _outcome(policy: Policy) -> list[str]:
-    """Return the sentence of a search that says how good its policy is, and its note."""
-    said = (policy.about.get(key) for key in ("sentence", "note"))
+    """Return the sentence of a search that says how good its policy is, and its notes."""
+    sentence, notes = policy.about.get("sentence"), policy.about.get("notes")
+    said = [sentence, *(notes if isinstance(notes, list) else [])]
     return [printable(text) for text in said if isinstance(text, str)]
 
 

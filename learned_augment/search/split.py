@@ -142,6 +142,5 @@ def _check_fit(data: ImageData, val: LabeledImages) -> None:
 
 
 def split_hash(split: Split) -> str:
-    """Return a hash of the images, labels and order, by which a checkpoint knows its data."""
-    order = () if split.order is None else (split.order,)
-    return content_hash((*split[:4], *order))[:16]
+    """Return a hash of the images and labels, by which a checkpoint knows its data."""
+    return content_hash(split[:4])[:16]

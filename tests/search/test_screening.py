@@ -23,6 +23,7 @@ from learned_augment.search.screening.search import Screening
 from learned_augment.search.screening.trials import Measured
 from learned_augment.search.split import Split
 from tests.search.test_methods import images, network
+from tests.search.test_screening_parts import in_groups
 
 SETTINGS = MethodSettings("small-cnn", None, 4, 8, 0.1, 5e-4, "none")
 
@@ -338,7 +339,7 @@ def test_given_validation_images_say_what_a_guess_is_worth():
 
     every = torch.ones(180, dtype=torch.bool)
     # Nine in ten are named rightly: more than a guess gives on one set, less than on the other.
-    assert "note" not in searched(few, every).about
+    assert "notes" not in searched(few, every).about
     with pytest.raises(ValueError, match=r"does not learn.*gives 90\.9%"):
         searched(every, few)
 
@@ -368,24 +369,46 @@ def test_classes_of_very_different_size_are_told():
         data, train_images=data.train_images[kept], train_labels=data.train_labels[kept]
     )
     policy = finish(screening(FEW, data=unequal), Planted({"Rotate": -0.6}))
-    assert "Classes have 3 to 20 images" in policy.about["note"]
-    assert policy.about["note"] in policy_text(policy).splitlines()
-    assert "note" not in screening(FEW).policy().about
+    (note,) = policy.about["notes"]
+    assert note.startswith("Classes have 3 to 20 images")
+    assert note in policy_text(policy).splitlines()
+    assert "notes" not in screening(FEW).policy().about
 
 
 @pytest.mark.parametrize("given", [False, True])
-def test_a_screening_takes_the_images_in_the_order_of_their_source(given):
+def test_ordered_splits_follow_the_order_of_the_source(given):
     data = images(per_class=20)
     mixed = torch.randperm(60, generator=torch.Generator().manual_seed(0))
     train, val = mixed[:40], mixed[40:]
     pixels, labels = data.train_images, data.train_labels
     parts = (pixels[train], labels[train], pixels[val], labels[val], data.classes)
-    options = ScreeningOptions(workers=1, **FEW)
     split = Split(*parts, given, mixed)
-    laboratory = Screening(split, None, SETTINGS, options, torch.Generator())._laboratory
-    expected = train.sort().values if given else torch.arange(60)
-    assert torch.equal(laboratory.images, pixels[expected])
-    assert torch.equal(laboratory.labels, labels[expected])
+
+    def places(kind):
+        options = ScreeningOptions(workers=1, split=kind, **FEW)
+        return Screening(split, None, SETTINGS, options, torch.Generator())._laboratory.places
+
+    assert places("random") is None
+    assert places("ordered").tolist() == (train if given else mixed).tolist()
+
+
+def test_images_in_a_row_that_look_alike_are_told_unless_the_splits_are_ordered():
+    alike = in_groups(4)
+    half = torch.arange(len(alike.train_labels)) % 2 == 0
+    x, y = alike.train_images, alike.train_labels
+    order = torch.cat([half.nonzero()[:, 0], (~half).nonzero()[:, 0]])
+    divided = Split(x[half], y[half], x[~half], y[~half], ("a", "b"), False, order)
+
+    def notes(images, **options):
+        given = ScreeningOptions(workers=1, **options, **FEW)
+        policy = Screening(images, None, SETTINGS, given, torch.Generator()).policy()
+        return policy.about.get("notes", []), policy_text(policy)
+
+    (note,), text = notes(divided)
+    assert "--option split=ordered" in note
+    assert note in text.splitlines()
+    assert notes(divided, split="ordered")[0] == []
+    assert notes(divided._replace(given=True))[0] == []
 
 
 def test_few_images_are_split_in_half():

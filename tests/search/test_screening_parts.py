@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from learned_augment.datasets.image_data import ImageData
 from learned_augment.ops import OPS
 from learned_augment.search.screening.designs import (
     best_design,
@@ -17,12 +18,8 @@ from learned_augment.search.screening.designs import (
 from learned_augment.search.screening.factors import choose_factors
 from learned_augment.search.screening.options import ScreeningOptions
 from learned_augment.search.screening.regression import fit_regression
-from learned_augment.search.screening.trials import (
-    Laboratory,
-    Trial,
-    expected_error,
-    training_part,
-)
+from learned_augment.search.screening.splits import likeness, training_part
+from learned_augment.search.screening.trials import Laboratory, Trial, expected_error
 from learned_augment.training import Recipe
 
 
@@ -228,34 +225,60 @@ def test_other_images_shift_no_effect(factors):
     torch.testing.assert_close(before.mean, after.mean, atol=0.02, rtol=0)
 
 
-def test_training_parts_are_stratified_and_do_not_overlap():
+@pytest.mark.parametrize("places", [None, torch.arange(58).flip(0)])
+def test_training_parts_are_stratified_and_do_not_overlap(places):
     labels = torch.tensor([0] * 40 + [1] * 16 + [2] * 2)
-    parts = [training_part(labels, 0.25, split, seed=3) for split in range(3)]
+    parts = [training_part(labels, 0.25, split, 3, places) for split in range(3)]
     for part in parts:
         assert torch.bincount(labels[part], minlength=3).tolist() == [10, 4, 1]
     assert not (parts[0] & parts[1]).any()
     assert not (parts[1] & parts[2])[labels < 2].any()
-    rests = [~training_part(labels, 0.75, split, seed=3) for split in range(4)]
+    rests = [~training_part(labels, 0.75, split, 3, places) for split in range(4)]
     assert (torch.stack(rests).sum(0)[labels < 2] == 1).all()  # each image validates once
-    halves = [training_part(labels, 0.5, split, seed=3) for split in range(4)]
+    halves = [training_part(labels, 0.5, split, 3, places) for split in range(4)]
     assert torch.equal(halves[0], ~halves[1])
     assert torch.equal(halves[2], ~halves[3])
-    assert not torch.equal(halves[0], halves[2])  # a new random place
+    assert not torch.equal(halves[0], halves[2])  # a new order or beginning
 
 
-def test_a_training_part_is_successive_images_at_the_same_place_in_each_class():
+def test_ordered_training_parts_are_images_in_a_row_at_the_same_place_in_each_class():
+    mixed = torch.randperm(56, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([0] * 40 + [1] * 16)
-    starts = set()
+    beginnings = set()
     for seed in range(20):
-        places = []
+        part = torch.empty(56, dtype=torch.bool)
+        part[mixed] = training_part(labels[mixed], 0.25, 0, seed, mixed)
+        begun = []
         for label in (0, 1):
-            part = training_part(labels, 0.25, 0, seed)[labels == label].int()
-            changes = (part - part.roll(1) == 1).nonzero()
-            assert len(changes) == 1  # one run, which may go on at the beginning
-            places.append(changes.item() / len(part))
-        assert abs(places[0] - places[1]) <= 1 / 16
-        starts.add(places[0])
-    assert len(starts) > 10
+            trains = part[labels == label].int()
+            first = (trains - trains.roll(1) == 1).nonzero()
+            assert len(first) == 1  # one row, which may go on at the beginning
+            begun.append(first.item() / len(trains))
+        assert abs(begun[0] - begun[1]) <= 1 / 16
+        beginnings.add(begun[0])
+    assert len(beginnings) > 10
+
+
+def in_groups(size, groups=30):
+    """Images of two classes; ``size`` in a row show the same, with a little noise."""
+    generator = torch.Generator().manual_seed(0)
+    motifs = torch.randint(256, (2 * groups, 3, 8, 8), generator=generator)
+    pixels = motifs.repeat_interleave(size, 0)
+    noise = torch.randint(-40, 41, pixels.shape, generator=generator)
+    pixels = (pixels + noise).clamp(0, 255).to(torch.uint8)
+    labels = torch.arange(2).repeat_interleave(groups * size)
+    return ImageData("groups", ("a", "b"), pixels, labels, pixels, labels)
+
+
+def test_images_in_groups_are_alike_and_images_in_random_order_are_not():
+    pixels, labels = (in_groups(4).train_images, in_groups(4).train_labels)
+    row, mixed = torch.arange(240), torch.randperm(240, generator=torch.Generator().manual_seed(1))
+    # Three in four are compared with an image of their own group.
+    assert 0.4 < likeness(pixels, labels, row) < 0.6
+    assert likeness(pixels[mixed], labels[mixed], mixed) == likeness(pixels, labels, row)
+    assert likeness(pixels, labels, mixed) is None
+    single = in_groups(1)
+    assert likeness(single.train_images, single.train_labels, torch.arange(60)) is None
 
 
 def test_the_expected_error_does_not_see_how_certain_a_network_is():

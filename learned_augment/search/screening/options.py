@@ -21,6 +21,9 @@ class ScreeningOptions(Options):
         inclusion: Fraction of the ops that every other random policy applies, each to half of the
             images. The policies between them apply twice as many ops, each to a quarter.
         finals: Rounds, after the first, of the two best found policies and the two best others.
+        split: "random", or "ordered": each trial trains on images of each class that follow one
+            another in the data, and validates on the others. Images of one person or place, or
+            frames of one video, are then kept together if they are in a row.
         workers: Trials at once, each in a process with one thread; 1 trains in this process. 0 is
             one a core on a CPU, 1 on a GPU and for a network that the script itself defines. They
             do not change the result.
@@ -35,6 +38,7 @@ class ScreeningOptions(Options):
         (24, 0.5, 6)
     """
 
+    choices: ClassVar = {"split": ("random", "ordered")}
     minimum: ClassVar = {"designs": 4, "refinements": 0, "finals": 1, "workers": 0}
     without_effect: ClassVar = ("workers",)
 
@@ -43,6 +47,7 @@ class ScreeningOptions(Options):
     fraction: float = 0.25
     inclusion: float = 0.15
     finals: int = 3
+    split: str = "random"
     workers: int = 0
 
     def __post_init__(self) -> None:

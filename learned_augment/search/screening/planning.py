@@ -19,7 +19,8 @@ from learned_augment.search.screening.race import (
     finalists,
 )
 from learned_augment.search.screening.record import PlannedTrial, ScreeningRecord
-from learned_augment.search.screening.trials import Trial, training_part
+from learned_augment.search.screening.splits import training_part
+from learned_augment.search.screening.trials import Trial
 from learned_augment.training import Recipe
 
 __all__ = ["Planner"]

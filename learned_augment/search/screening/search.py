@@ -35,6 +35,7 @@ from learned_augment.search.screening.planning import Planner
 from learned_augment.search.screening.proposals import predicted
 from learned_augment.search.screening.race import best_base, leader, race_data
 from learned_augment.search.screening.record import PHASES, ScreeningRecord
+from learned_augment.search.screening.splits import likeness
 from learned_augment.search.screening.trials import Laboratory, Measured, Trial
 from learned_augment.search.split import Split
 
@@ -91,9 +92,9 @@ class Screening:
         if not split.given:
             images = torch.cat([images, validation[0]])
             labels = torch.cat([labels, validation[1]])
-        if split.order is not None:
-            in_order = split.order[: len(labels)].argsort()
-            images, labels = images[in_order], labels[in_order]
+        places = torch.arange(len(labels)) if split.order is None else split.order[: len(labels)]
+        ordered = options.split == "ordered"
+        self._likeness = None if ordered or split.given else likeness(images, labels, places)
         # Labels of the images that measure trials: those that are given, or all.
         self._measuring = validation[1] if split.given else labels
         self.options, self._bytes = options, split.nbytes
@@ -107,6 +108,7 @@ class Screening:
             settings.model,
             split.train_images.device,
             seed,
+            places if ordered else None,
         )
         bases = base_entrants(self.factors)
         # Of the policies that need no search, those without an op that the user leaves out.
@@ -255,17 +257,30 @@ class Screening:
             "sentence": sentence,
             "race": race_data(self.record),
         }
-        counts = torch.bincount(self._measuring)
-        if counts.max() > UNEQUAL * counts.min():
-            about["note"] = (
-                f"Classes have {int(counts.min())} to {int(counts.max())} images, and the error "
-                "weighs images: large classes decide which ops help."
-            )
+        if notes := list(self._notes()):
+            about["notes"] = notes
         if not chosen.found and chosen.policies:
             about["space"] = chosen.policies[-1].about.get("space", SPACE)
         if self.done >= FEWEST_TRIALS:
             about["effects"] = effects_data(self.record, epochs, len(labels))
         return replace(policy, about=about)
+
+    def _notes(self) -> Iterator[str]:
+        """Yield what the user should know about the images, in sentences."""
+        counts = torch.bincount(self._measuring)
+        if counts.max() > UNEQUAL * counts.min():
+            yield (
+                f"Classes have {int(counts.min())} to {int(counts.max())} images, and the error "
+                "weighs images: large classes decide which ops help."
+            )
+        if self._likeness is not None:
+            yield (
+                f"Images in a row look alike: their distance is {self._likeness:.0%} of that of "
+                "other images of their class. They may come from one person or place. If the "
+                "policy is to serve other persons or places, search with "
+                'options={"split": "ordered"} (--option split=ordered), or give validation images '
+                "of others (val, --val)."
+            )
 
     def _before_the_race(self) -> tuple[Entrant, str]:
         """Return the policy that the trials so far predict to be the best, and what it rests on."""

@@ -11,9 +11,10 @@ from learned_augment.datasets.image_data import ImageData
 from learned_augment.models import NetworkChoice
 from learned_augment.policy import Policy
 from learned_augment.runtime.rng import isolated
+from learned_augment.search.screening.splits import training_part
 from learned_augment.training import Recipe, Trainer
 
-__all__ = ["Laboratory", "Measured", "Trial", "expected_error", "training_part"]
+__all__ = ["Laboratory", "Measured", "Trial", "expected_error"]
 
 _MOST_VALIDATION = 2000
 
@@ -71,6 +72,8 @@ class Laboratory:
         network: Name, factory or module.
         device: Where to train.
         seed: Seed of the splits.
+        places: (N,) places of the images in their source, if successive images shall train; None
+            for random ones.
     """
 
     images: Tensor
@@ -80,6 +83,7 @@ class Laboratory:
     network: NetworkChoice
     device: torch.device
     seed: int
+    places: Tensor | None = None
 
     def run(self, trial: Trial) -> Measured:
         """Train and measure.
@@ -110,9 +114,9 @@ class Laboratory:
 
     def _train(self, trial: Trial, split: int) -> tuple[Tensor, Tensor]:
         """Return logits and labels of the validation images, after a training on one split."""
-        inside = training_part(self.labels, trial.fraction, split, self.seed)
+        inside = training_part(self.labels, trial.fraction, split, self.seed, self.places)
         images, labels = self.validation or (self.images[~inside], self.labels[~inside])
-        # Every n-th image of many.
+        # Every n-th image of many: the images are in random order.
         every = slice(None, None, -(-len(labels) // _MOST_VALIDATION))
         train, validation = (
             (self.images[inside], self.labels[inside]),
@@ -141,35 +145,3 @@ def expected_error(logits: Tensor, labels: Tensor) -> float:
     best = min(temperatures, key=lambda t: cross_entropy(logits / t, labels).item())
     right: float = (2 * logits / best).softmax(1).gather(1, labels[:, None]).double().mean().item()
     return 1 - right + 0.5 / len(labels)
-
-
-def training_part(labels: Tensor, fraction: float, split: int, seed: int) -> Tensor:
-    """Return which images train, (N,) bool: of every class the same fraction.
-
-    They are successive images of each class. Images that follow one another often show the same
-    person or place. A random split would put some of these into both parts, and augmentation would
-    look less useful than it is for other persons and places.
-
-    Every class gives at least one image, and keeps one back if it has two. The first split begins
-    at a random place, which is the same in each class, as a part of its size. Successive splits
-    begin further on, so that training parts, or else validation parts, do not overlap as long as
-    that is possible. Then they begin at a new random place.
-
-    Args:
-        labels: (N,), in the order of the source.
-        fraction: Fraction of the images that train, in (0, 1).
-        split: Which split, counted from 0.
-        seed: Seed of the random places.
-    """
-    inside = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique().tolist():
-        generator = torch.Generator().manual_seed(seed)
-        rows = (labels == label).nonzero()[:, 0]
-        count = min(max(round(fraction * len(rows)), 1), max(len(rows) - 1, 1))
-        step = min(count, len(rows) - count)
-        parts = round(len(rows) / step) if step else 1
-        for _ in range(split // parts + 1):
-            start = torch.rand((), generator=generator).item()
-        first = int(start * len(rows)) + split % parts * step
-        inside[rows.roll(-first)[:count]] = True
-    return inside
