@@ -111,8 +111,7 @@ def measure(data: ImageData, options: argparse.Namespace) -> list[dict[str, Any]
 
     full = prepared({})
     halves, steps = full.split, full.method.steps
-    half = {"train_images": halves.train_images, "train_labels": halves.train_labels}
-    one = replace(data, **half, order=None)
+    one = replace(data, train_images=halves.train_images, train_labels=halves.train_labels)
     base = {
         f"plain training on {where}, {policy}": best(
             lambda d=d, p=policy: lambda: plain(d, p, options), options.rounds

@@ -189,7 +189,9 @@ def screening_splits(result: Result) -> list[str]:
                 task += f"-seed-{seed}" if seed else ""
                 if not (RESULTS / f"screening-{task}.json").is_file():
                     continue
-                comparison = as_comparison(load_result(f"screening-{task}")["rows"][0]["comparison"])
+                comparison = as_comparison(
+                    load_result(f"screening-{task}")["rows"][0]["comparison"]
+                )
                 about = Policy.load(RESULTS / f"found-screening-{task}.safetensors").about
                 leads = (comparison.difference("found", one) for one in ("none", "randaugment"))
                 leading = [paired_cell(lead) if lead else "" for lead in leads]

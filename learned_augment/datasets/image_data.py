@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -47,7 +47,8 @@ class ImageData:
         mirrors: Whether a mirrored image keeps its class: true of photographs, false of digits.
         skipped: Files left out because they could not be read.
         order: int64, (N,): places of the training images in their source, where images that show
-            the same person or place are often near each other. None if they are in its order.
+            the same person or place are often near each other. None if they are in its order. It is
+            no argument: `subset` and `train_test_split`, which change the order, set it.
 
     Raises:
         ValueError: If shapes, types or labels do not fit, there are fewer than two classes, or a
@@ -68,7 +69,7 @@ class ImageData:
     test_labels: Tensor
     mirrors: bool = True
     skipped: tuple[str, ...] = ()
-    order: Tensor | None = None
+    order: Tensor | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         # Names of files may be no text, which a policy's file or a page could not hold.
@@ -88,11 +89,6 @@ class ImageData:
                 f"images {tuple(self.test_images.shape[1:])} (C, H, W). Give image_size= to resize."
             )
         _check_all_present(self.name, "training ", self.train_labels, self.classes)
-        if self.order is not None and self.order.shape != self.train_labels.shape:
-            raise ValueError(
-                f"{self.name}: expected an order of all {len(self.train_labels)} training images, "
-                f"got shape {tuple(self.order.shape)}."
-            )
 
     def __repr__(self) -> str:
         channels, height, width = self.train_images.shape[1:]
@@ -142,12 +138,14 @@ class ImageData:
                 f"{len(self.train_labels)} (all) training images, got {n}."
             )
         chosen = stratified_order(self.train_labels, seed)[:n]
-        return replace(
-            self,
-            train_images=self.train_images[chosen],
-            train_labels=self.train_labels[chosen],
-            order=chosen if self.order is None else self.order[chosen],
-        )
+        images, labels = self.train_images[chosen], self.train_labels[chosen]
+        order = chosen if self.order is None else self.order[chosen]
+        return replace(self, train_images=images, train_labels=labels)._in_order(order)
+
+    def _in_order(self, order: Tensor) -> ImageData:
+        """Set the places of the training images in their source."""
+        object.__setattr__(self, "order", order)
+        return self
 
 
 def train_test_split(whole: LabeledImages, test_fraction: float, seed: int) -> ImageData:
@@ -179,7 +177,7 @@ def train_test_split(whole: LabeledImages, test_fraction: float, seed: int) -> I
         whole._replace(images=whole.images[rows], labels=labels[rows])
         for rows in (order[:count], order[count:])
     )
-    return replace(ImageData.from_parts(train, test._replace(skipped=())), order=order[count:])
+    return ImageData.from_parts(train, test._replace(skipped=()))._in_order(order[count:])
 
 
 def stratified_order(labels: Tensor, seed: int) -> Tensor:

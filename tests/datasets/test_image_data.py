@@ -100,7 +100,6 @@ def test_a_split_needs_two_images_of_each_class():
         ({"train_labels": torch.zeros(60)}, "training labels as int64"),
         ({"test_labels": torch.tensor([0, 1, 2, 0, 1, 3])}, "test labels from 0 to 2, got 0 to 3"),
         ({"test_images": torch.zeros(6, 3, 9, 8, dtype=torch.uint8)}, "Give image_size="),
-        ({"order": torch.arange(6)}, "an order of all 60 training images, got shape"),
         (
             {
                 "test_images": torch.zeros(0, 3, 8, 8, dtype=torch.uint8),
