@@ -47,6 +47,9 @@ def test_ops_that_change_no_image_are_left_out(photos, factors):
     } == {"Color"}
     with pytest.raises(ValueError, match="changes these images"):
         choose_factors(["Color"], (), gray)
+    # Images of a folder come class by class, and the first class may be gray.
+    some_gray = torch.cat([gray.repeat(9, 1, 1, 1), photos])
+    assert "Color" in {factor.op for factor in choose_factors(None, (), some_gray)}
     assert {factor.op for factor in choose_factors(["Flip", "Rotate"], ["Flip"], photos)} == {
         "Rotate"
     }
