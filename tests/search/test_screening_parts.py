@@ -280,6 +280,8 @@ def test_images_in_groups_are_alike_and_images_in_random_order_are_not():
     assert 0.4 < likeness(pixels, labels, row) < 0.6
     assert likeness(pixels[mixed], labels[mixed], mixed) == likeness(pixels, labels, row)
     assert likeness(pixels, labels, mixed) is None
+    large = pixels.repeat_interleave(16, 2).repeat_interleave(16, 3)
+    assert 0.4 < likeness(large, labels, row) < 0.6
     single = in_groups(1)
     assert likeness(single.train_images, single.train_labels, torch.arange(60)) is None
 

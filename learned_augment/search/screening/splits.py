@@ -5,8 +5,8 @@ from torch import Tensor
 
 __all__ = ["likeness", "training_part"]
 
-MOST_COMPARED = 500
-"""Images of a class that are compared with one another, the first ones."""
+MOST_COMPARED, MOST_LEVELS = 500, 4096
+"""Images of a class that are compared with one another, and levels of each that are compared."""
 
 ALIKE, SURELY = 0.95, 5
 """Images in a row are alike if their distance is less than ``ALIKE`` times that of others, and
@@ -71,7 +71,8 @@ def likeness(images: Tensor, labels: Tensor, places: Tensor) -> float | None:
     for label in labels.unique().tolist():
         rows = (labels == label).nonzero()[:, 0]
         rows = rows[places[rows].argsort()][:MOST_COMPARED]
-        levels = images[rows].flatten(1).float()
+        levels = images[rows].flatten(1)
+        levels = levels[:, :: -(-levels.shape[1] // MOST_LEVELS)].float()
         near.append((levels - levels.roll(1, 0)).norm(dim=1))
         far.append((levels - levels.roll(len(rows) // 2, 0)).norm(dim=1))
     distance, other = torch.cat(near).double(), torch.cat(far).double()
