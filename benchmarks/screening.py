@@ -62,7 +62,7 @@ def find(
     if not path.is_file() or not record.is_file():
         plain = plain_seconds(data, epochs)
         begun, used = time.monotonic(), _cpu_seconds()
-        options = {} if split == "random" else {"split": split}
+        options = {"split": split}
         settings = {"model": NETWORK, "epochs": epochs, "seed": seed, "options": options}
         policy = search(data, method="screening", progress=False, **settings)
         spent = {

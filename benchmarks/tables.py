@@ -180,29 +180,37 @@ def screening_short(_: Result) -> list[str]:
 
 
 def screening_splits(result: Result) -> list[str]:
-    """What searches with random and with ordered splits found, on images that come in groups."""
+    """Compare searches with random and with ordered splits on images that come in groups."""
     rows = []
-    for name in ("uc_merced", "spoken_digits"):
-        for split in ("random", "ordered"):
-            for seed in range(_SEARCH_SEEDS):
-                task = name + (f"-{split}" if split != "random" else "")
-                task += f"-seed-{seed}" if seed else ""
-                if not (RESULTS / f"screening-{task}.json").is_file():
-                    continue
-                comparison = as_comparison(
-                    load_result(f"screening-{task}")["rows"][0]["comparison"]
-                )
-                about = Policy.load(RESULTS / f"found-screening-{task}.safetensors").about
-                leads = (comparison.difference("found", one) for one in ("none", "randaugment"))
-                leading = [paired_cell(lead) if lead else "" for lead in leads]
-                cells = [_cells(comparison, "found")[2], *leading]
-                rows.append([name, split, seed, about["chosen"], *cells])
+    for name in _SPLIT_SEARCHES:
+        comparison = as_comparison(load_result(f"screening-{name}")["rows"][0]["comparison"])
+        about = Policy.load(RESULTS / f"found-screening-{name}.safetensors").about
+        leads = [comparison.difference("found", one) for one in ("none", "randaugment")]
+        rows.append(
+            [
+                comparison.data,
+                about["options"].get("split", "random"),  # older records have no such option
+                about["search"]["seed"],
+                about["chosen"],
+                _cells(comparison, "found")[2],
+                *(paired_cell(lead) if lead else "" for lead in leads),
+            ]
+        )
     heads = ["data", "split", "seed of the search", "returned policy", "accuracy, %"]
     heads += ["lead over none", "lead over RandAugment"]
     return [*markdown(heads, rows), "", measured(result)]
 
 
-_SEARCH_SEEDS = 3
+_SPLIT_SEARCHES = (
+    "uc_merced",
+    "uc_merced-seed-1",
+    "uc_merced-seed-2",
+    "uc_merced-ordered",
+    "uc_merced-ordered-seed-1",
+    "uc_merced-ordered-seed-2",
+    "spoken_digits",
+    "spoken_digits-ordered",
+)
 
 
 def _lead_over_the_best(comparison: ComparisonResult) -> str:

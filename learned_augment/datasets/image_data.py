@@ -47,8 +47,8 @@ class ImageData:
         mirrors: Whether a mirrored image keeps its class: true of photographs, false of digits.
         skipped: Files left out because they could not be read.
         order: int64, (N,): places of the training images in their source, where images that show
-            the same person or place are often near each other. None if they are in its order. It is
-            no argument: `subset` and `train_test_split`, which change the order, set it.
+            the same person or place are often near each other. It is no argument: images are in
+            order, unless `subset` or `train_test_split` mixed them.
 
     Raises:
         ValueError: If shapes, types or labels do not fit, there are fewer than two classes, or a
@@ -69,7 +69,7 @@ class ImageData:
     test_labels: Tensor
     mirrors: bool = True
     skipped: tuple[str, ...] = ()
-    order: Tensor | None = field(default=None, init=False)
+    order: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         # Names of files may be no text, which a policy's file or a page could not hold.
@@ -89,6 +89,7 @@ class ImageData:
                 f"images {tuple(self.test_images.shape[1:])} (C, H, W). Give image_size= to resize."
             )
         _check_all_present(self.name, "training ", self.train_labels, self.classes)
+        self._in_order(torch.arange(len(self.train_labels), device="cpu"))
 
     def __repr__(self) -> str:
         channels, height, width = self.train_images.shape[1:]
@@ -139,8 +140,8 @@ class ImageData:
             )
         chosen = stratified_order(self.train_labels, seed)[:n]
         images, labels = self.train_images[chosen], self.train_labels[chosen]
-        order = chosen if self.order is None else self.order[chosen]
-        return replace(self, train_images=images, train_labels=labels)._in_order(order)
+        mixed = replace(self, train_images=images, train_labels=labels)
+        return mixed._in_order(self.order[chosen])
 
     def _in_order(self, order: Tensor) -> ImageData:
         """Set the places of the training images in their source."""

@@ -61,18 +61,17 @@ def train_val_split(
         ValueError: If a class has too few images to split, or ``val`` does not fit ``data``.
     """
     labels, images = data.train_labels, data.train_images
-    source = torch.arange(len(labels)) if data.order is None else data.order
     if val is not None:
         _check_fit(data, val)
         half = None if reduce is None else reduce // 2
         a, b = _reduced(data.name, labels, half, seed), _reduced(val.name, val.labels, half, seed)
         parts = images[a], labels[a], val.images[b], val.labels[b]
-        order = torch.cat([source[a], b])
+        order = torch.cat([data.order[a], b])
     else:
         kept = _reduced(data.name, labels, reduce, seed)
         a, b = (kept[rows] for rows in _divided(data, labels[kept], seed))
         parts = images[a], labels[a], images[b], labels[b]
-        order = source[torch.cat([a, b])]
+        order = data.order[torch.cat([a, b])]
     x, y, val_x, val_y = (part.to(device) for part in parts)
     return Split(x, y, val_x, val_y, data.classes, val is not None, order)
 
