@@ -274,19 +274,25 @@ def _write(image, target, table, size, CHANNELS: tl.constexpr, BLOCK: tl.constex
             tl.store(target + channel * size + pixel, level.to(tl.uint8), mask=mask)
 
 
-# A kernel takes pointers one by one. Neither of the two named here decides how memory is read:
-# compiled once, whatever the last batch of an epoch holds.
+# Neither of the two named here decides how memory is read: compiled once, whatever the last batch
+# of an epoch holds.
 @triton.jit(do_not_specialize=["count", "layers"])
 def run(
-    images, out, spare, spare_tables, axes, instructions, tables, colors,
-    count, layers, height, width, CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
+    images, out, memory, lowered, count, layers, height, width,
+    CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Run the images of a batch; instructions (B, L, 8), tables (T, 256), colors (3, C).
+    """Run the images of a batch.
+
+    ``memory`` is what blocks work in: an image each, two tables a channel each, and the source of
+    each column and row. ``lowered`` is a lowered plan: instructions (B, L, 8), tables (T, 256) and
+    colors (3, C).
 
     A block of threads takes an image through all of its instructions, so that it stays in the
     device's cache between them. An op that only maps levels costs no pass over the image: it
     changes the waiting tables (C, 256), and every later read of a level goes through them.
     """
+    spare, spare_tables, axes = memory
+    instructions, tables, colors = lowered
     block, size = tl.program_id(0), height * width
     table = spare_tables + block * 2 * CHANNELS * 256
     axes += block * (height + width)

@@ -77,12 +77,13 @@ def _launch(
     spare = torch.empty(blocks, channels, height, width, dtype=torch.uint8, device=device)
     spare_tables = torch.empty(blocks, 2, channels, 256, dtype=torch.uint8, device=device)
     axes = torch.empty(blocks, height + width, dtype=torch.int32, device=device)
-    arrays = [to_device(part, device) for part in (instructions, tables, color)]
+    memory = spare, spare_tables, axes
+    lowered = tuple(to_device(part, device) for part in (instructions, tables, color))
     sizes = (count, instructions.shape[1], height, width)
     with torch.cuda.device_of(source):
         # Contracted into one rounding, a product and a sum would not be what PIL computes.
         run[(blocks,)](
-            *(source, out, spare, spare_tables, axes, *arrays, *sizes),
+            *(source, out, memory, lowered, *sizes),
             CHANNELS=channels,
             BLOCK=PIXELS,
             num_warps=WARPS,
