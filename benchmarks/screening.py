@@ -3,13 +3,14 @@
     python -m benchmarks.screening digits sign_digits --data FOLDER [--seeds 5] [--cache FOLDER]
     python -m benchmarks.screening cifar4000 --epochs 60 --data FOLDER
     python -m benchmarks.screening cifar1000 --network wrn-40-2 --data FOLDER
+    python -m benchmarks.screening cifar4000 --epochs 60 --network wrn-40-2 --compare-epochs 20
 
 The search sees the training images of a data set only. The comparison then trains on all of them,
 for as long as `benchmarks.truth` does, and tests on the test images. The policy is written as
 results/found-screening-NAME.safetensors, the comparison as results/screening-NAME.json; a policy
 that is there already is not searched again. Other epochs than those, ordered splits, and another
-seed of the search than 0 are part of the names of results. So is another network of the comparison:
-does the policy of a small network help a larger one?
+seed of the search than 0 are part of the names of results. So are another network and other epochs
+of the comparison: does the policy of a small network help a larger one?
 """
 
 import argparse
@@ -112,6 +113,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--epochs", type=int, help="default: those of benchmarks.truth")
     parser.add_argument("--network", default=NETWORK, help="of the comparison")
+    parser.add_argument("--compare-epochs", type=int, help="default: those of the search")
     given = parser.parse_args()
     for name in given.names:
         data = load_data(name, given.data)
@@ -131,7 +133,7 @@ def main() -> None:
             {"found": found, **rivals},
             base="none",
             seeds=given.seeds,
-            epochs=epochs,
+            epochs=given.compare_epochs or epochs,
             network=given.network,
             precision="bfloat16",
             channels_last=True,
@@ -146,6 +148,7 @@ def main() -> None:
             **{key: searched[key] for key in SEARCHED},
         }
         result = task if given.network == NETWORK else f"{task}-{given.network}"
+        result += f"-{given.compare_epochs}-epochs" if given.compare_epochs else ""
         save_result(f"screening-{result}", [row], seeds=range(given.seeds), settings=settings)
 
 
