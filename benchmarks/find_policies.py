@@ -23,7 +23,7 @@ from learned_augment.search import SearchReport, search
 # DADA's published CIFAR-10 settings with a network of the same family that ten minutes of one core
 # suffice for: 1.2 s a step, 320 steps. DeepAA as it comes, on as many images.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "dada": {"preset": "cifar10", "model": "wrn-16-1"},
+    "dada": {"preset": "cifar10", "network": "wrn-16-1"},
     "deepaa": {"preset": "quick", "reduce": 4000},
 }
 

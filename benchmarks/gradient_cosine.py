@@ -95,7 +95,7 @@ def searched(
     task = prepare(
         data,
         method="deepaa",
-        model=options.model,
+        network=options.network,
         reduce=options.reduce,
         epochs=options.epochs,
         options={"depth": str(options.depth), **dict(o.split("=", 1) for o in options.option)},
@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="as for learned_augment.search")
     parser.add_argument("--name", default="data", help="what to call the data in results")
     parser.add_argument("--reduce", type=int, default=4000, help="images to search on")
-    parser.add_argument("--model", default="small-cnn")
+    parser.add_argument("--network", default="small-cnn")
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--depth", type=int, default=3)
     parser.add_argument("--pairs", type=int, default=256, help="held-out pairs")

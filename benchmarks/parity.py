@@ -86,7 +86,7 @@ def count_equal(images: list[Image.Image], plan: Plan) -> tuple[int, int]:
 
 def smooth_difference(batch: Tensor, plan: Plan, mode: InterpolationMode) -> Tensor:
     """Return the (mean, largest) difference of each float image from uint8 in levels, (B, 2)."""
-    exact = apply_batch(batch, plan).float()
+    exact = apply_batch(batch, plan, interpolation=mode).float()
     smooth = 255 * apply_batch(batch.float() / 255, plan, interpolation=mode)
     difference = (smooth - exact).abs().flatten(1)
     return torch.stack([difference.mean(1), difference.amax(1)], 1)

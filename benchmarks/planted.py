@@ -154,7 +154,7 @@ def one_search(
         val=val,
         method=options.method,
         preset="digits",
-        model=options.model,
+        network=options.network,
         epochs=options.epochs,
         base=options.base,
         seed=seed,
@@ -270,7 +270,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--method", default="dada", choices=["dada", "deepaa"])
-    parser.add_argument("--model", default="small-cnn", help="a network by its name")
+    parser.add_argument("--network", default="small-cnn", help="a network by its name")
     parser.add_argument("--epochs", type=int, default=25, help="of the network's training")
     parser.add_argument("--mode", default="corrected", choices=["corrected", "released"])
     parser.add_argument("--learning-rate", type=float, default=0.05, help="of DADA's network")

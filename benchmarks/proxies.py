@@ -126,7 +126,7 @@ def _experiments(bench: Bench, options: ScreeningOptions) -> ScreeningRecord:
     """Run the trials of a screening that tell what ops do, and those before them."""
     split = train_val_split(bench.images, None, None, SEED, CPU)
     epochs = recipe(bench.name).epochs
-    settings = replace(PRESETS["screening"], model=NETWORK, epochs=epochs)
+    settings = replace(PRESETS["screening"], network=NETWORK, epochs=epochs)
     generator = torch.Generator().manual_seed(SEED)
     with isolated(SEED):
         screening = Screening(split, torch.nn.Identity(), settings, options, generator)

@@ -64,7 +64,7 @@ def find(
         plain = plain_seconds(data, epochs)
         begun, used = time.monotonic(), _cpu_seconds()
         options = {"split": split}
-        settings = {"model": NETWORK, "epochs": epochs, "seed": seed, "options": options}
+        settings = {"network": NETWORK, "epochs": epochs, "seed": seed, "options": options}
         policy = search(data, method="screening", progress=False, **settings)
         spent = {
             "cpu_s": round(_cpu_seconds() - used, 1),

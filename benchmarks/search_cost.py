@@ -4,8 +4,9 @@ Passes are counted in F, the multiply-adds of one forward of the batch, by PyTor
 Times are CPU seconds within one process: a search of E epochs beside plain trainings of E epochs of
 the same network on the same images, with and without TrivialAugment.
 
-    python -m benchmarks.search_cost --data digits --model small-cnn
-    python -m benchmarks.search_cost --data folder:PATH --name cifar10 --model wrn-16-1 --reduce 512
+    python -m benchmarks.search_cost --data digits --network small-cnn
+    python -m benchmarks.search_cost --data folder:PATH --name cifar10 --network wrn-16-1 \
+        --reduce 512
 """
 
 import argparse
@@ -92,7 +93,7 @@ def plain(data: ImageData, policy: str, options: argparse.Namespace) -> None:
     """Train the same network on ``data`` for as many epochs."""
     recipe = Recipe(options.epochs, options.batch_size, 0.05)
     trained = named_policy(policy, image_size=data.train_images.shape[-1])
-    train_network(data, trained.policies, options.model, recipe, 0, torch.device("cpu"))
+    train_network(data, trained.policies, options.network, recipe, 0, torch.device("cpu"))
 
 
 def measure(data: ImageData, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -102,7 +103,7 @@ def measure(data: ImageData, options: argparse.Namespace) -> list[dict[str, Any]
         return prepare(
             data,
             preset="digits",
-            model=options.model,
+            network=options.network,
             epochs=options.epochs,
             batch_size=options.batch_size,
             options=chosen,
@@ -157,7 +158,7 @@ def main() -> None:
     )
     parser.add_argument("--data", default="digits")
     parser.add_argument("--name", default="digits", help="what to call the data in results")
-    parser.add_argument("--model", default="small-cnn")
+    parser.add_argument("--network", default="small-cnn")
     parser.add_argument("--reduce", type=int, default=512)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
@@ -173,7 +174,7 @@ def main() -> None:
         "images": len(data.train_labels),
         "threads": 1,
     }
-    save_result(f"search-cost-{options.name}-{options.model}", rows, seeds=[0], settings=settings)
+    save_result(f"search-cost-{options.name}-{options.network}", rows, seeds=[0], settings=settings)
 
 
 if __name__ == "__main__":

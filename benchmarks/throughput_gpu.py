@@ -68,7 +68,7 @@ def time_search(data: ImageData, sizes: Sizes, device: torch.device) -> dict[str
         method="dada",
         preset="cifar10",
         reduce=sizes.search_images,
-        model=sizes.search_network,
+        network=sizes.search_network,
         epochs=sizes.search_epochs,
         device=device,
         progress=False,

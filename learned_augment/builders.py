@@ -209,9 +209,8 @@ def rand_augment(n: int = 2, m: float = 9) -> Policy:
         for name, span in SPACES["randaugment"].items()
         for candidate in _sides(name, 1.0, span.value(m / 30), span.mirrored)
     ]
-    return from_layers(
-        [layer] * _positive("n", n), _about("randaugment", f"RandAugment({n}, {m})", "1909.13719")
-    )
+    about = _about("randaugment", f"RandAugment({n}, {m})", "1909.13719", "randaugment")
+    return from_layers([layer] * _positive("n", n), about)
 
 
 def deep_trivial_augment(depth: int, space: str = "deepaa") -> Policy:
@@ -229,8 +228,8 @@ def deep_trivial_augment(depth: int, space: str = "deepaa") -> Policy:
     if space not in SPACES:
         raise ValueError(f"No space of ops named {space!r}. Available: {', '.join(SPACES)}.")
     layer = uniform_layer(SPACES[space])
-    about = _about(f"deepta-{depth}", f"DeepTA({depth})", "2203.06172", placement="replaces")
-    return from_layers([layer] * _positive("depth", depth), about | {"space": space})
+    about = _about(f"deepta-{depth}", f"DeepTA({depth})", "2203.06172", space, "replaces")
+    return from_layers([layer] * _positive("depth", depth), about)
 
 
 def uniform_layer(space: Space, count: int = 13) -> list[Candidate]:
@@ -275,12 +274,15 @@ def from_torchvision(policy: AutoAugmentPolicy) -> Policy:
     ]
     mirrored = [name for name, span in space.items() if span.mirrored]
     name = f"autoaugment-{policy.value}"
-    about = _about(name, "AutoAugment", "1805.09501") | {"space": "autoaugment"}
+    about = _about(name, "AutoAugment", "1805.09501", "autoaugment")
     return from_sub_policies(sub_policies, mirrored, about)
 
 
-def _about(name: str, method: str, arxiv: str, placement: str = "after") -> dict[str, str]:
-    return {"name": name, "method": method, "paper": f"arXiv:{arxiv}", "placement": placement}
+def _about(
+    name: str, method: str, arxiv: str, space: str | None = None, placement: str = "after"
+) -> dict[str, str]:
+    about = {"name": name, "method": method, "paper": f"arXiv:{arxiv}", "placement": placement}
+    return about if space is None else about | {"space": space}
 
 
 def _positive(name: str, number: int) -> int:

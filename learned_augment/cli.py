@@ -229,7 +229,7 @@ def _add_search(children: _Commands) -> None:
     add("--method", metavar="NAME", help="screening, dada or deepaa (screening)")
     text = "settings, which the next eight arguments change (the method's)"
     add("--preset", metavar="NAME", help=text)
-    add("--model", metavar="NAME", help="network that is trained")
+    add("--network", metavar="NAME", help="network that is trained")
     add("--epochs", metavar="N", type=int, help="passes over the training images")
     add("--batch-size", metavar="N", type=int, help="images per step")
     add("--learning-rate", metavar="RATE", type=_number, help="of the network")

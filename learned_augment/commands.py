@@ -108,7 +108,7 @@ def run_list(given: Given, output: Output) -> Exit:
     lines = [
         *align(rows, right=[3]),
         "",
-        "replaces: use it instead of the usual crop, flip and cutout; after: use it after them",
+        "replaces: use it instead of crop, flip and cutout; after: use it after crop and flip",
         *(f"[{number}] {text}" for number, text in enumerate(licenses, 1)),
     ]
     output.result("\n".join(lines), [dict(about) for about in abouts])

@@ -64,10 +64,7 @@ class Plan:
                 f"Expected op and value of shape (B, L) and noise of shape (B, L, {NOISE}), got "
                 f"{shapes[0]}, {shapes[1]} and {shapes[2]}."
             )
-        if op.numel() and not 0 <= int(op.min()) <= int(op.max()) < len(ops):
-            raise ValueError(
-                f"Expected op to count 0 to {len(ops) - 1}, the listed ops, got {op.tolist()}."
-            )
+        _check_positions(op, len(ops))
         self.ops = ops
         self.draw: Draw | None = None
         # Of one dtype each, so that compiled code is compiled once.
@@ -405,9 +402,14 @@ def _validate_probabilities(name: str, probabilities: Tensor) -> None:
         raise ValueError(f"Expected {name} to sum to 1, got {worst:.9g}; divide by the sum.")
 
 
+def _check_positions(op: Tensor, ops: int) -> None:
+    wrong = op[(op < 0) | (op >= ops)].tolist()
+    if wrong:
+        raise ValueError(f"Expected op to hold positions in ops, 0 to {ops - 1}, got {wrong[0]}.")
+
+
 def _validate_values(policy: Policy) -> None:
-    if (policy.op < 0).any() or (policy.op >= len(policy.ops)).any():
-        raise ValueError(f"Expected op to count 0 to {len(policy.ops) - 1}, the listed ops.")
+    _check_positions(policy.op, len(policy.ops))
     limits = [(OPS[name].low, OPS[name].high) for name in policy.ops]
     low, high = torch.tensor(limits, dtype=torch.float64, device=HOST)[policy.op].unbind(-1)
     wrong = ~((policy.value >= low) & (policy.value <= high)) & (policy.weights > 0)

@@ -206,4 +206,5 @@ def levels(op: str, span: Range, count: int) -> list[float]:
     if count < 2:
         raise ValueError(f"Expected 2 or more levels for {op}, got {count}.")
     values = [span.value(level / (count - 1)) for level in range(count)]
-    return [value for value in values if abs(value - (OPS[op].identity_value or 0.0)) > 1e-9]
+    identity = OPS[op].identity_value
+    return [value for value in values if identity is None or abs(value - identity) > 1e-9]

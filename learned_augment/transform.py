@@ -22,15 +22,15 @@ from learned_augment.sampling import HOST
 __all__ = ["LearnedAugment"]
 
 DEFAULT_POLICY = "dada-cifar10"
-"""The default, which helps most of the shipped policies in the documentation's comparison."""
+"""No other shipped policy is shown to be better in the comparison of the documentation."""
 
 
 class LearnedAugment(v2.Transform):
     """Augment images with a learned policy, in the place of ``AutoAugment(...)``.
 
-    Policies that *replace* the base augmentation (DeepAA) contain crop, flip and cutout: use them
-    alone. Other policies (DADA, Fast AutoAugment) go *after* crop and flip.
-    ``policy.about["placement"]`` says which. Place the transform before normalization.
+    ``policy.about["placement"]`` says where a policy goes. Policies that *replace* the base
+    augmentation (DeepAA's, and those of a screening) are used alone. Other policies (DADA, Fast
+    AutoAugment) go *after* crop and flip. Place the transform before normalization.
 
     Every image of a batch gets a draw of its own (torchvision shares one draw); a
     ``tv_tensors.Video`` gets one draw a clip. All randomness is drawn from torch's global CPU

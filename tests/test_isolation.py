@@ -33,8 +33,8 @@ def data_of(name):
 
 
 def searched(method, run=search, **changes):
-    given = {**SMALL, "model": linear, "epochs": 2, **ITS_OWN[method], "method": method}
-    given |= {"model": linear} if method == "screening" else {}
+    given = {**SMALL, "network": linear, "epochs": 2, **ITS_OWN[method], "method": method}
+    given |= {"network": linear} if method == "screening" else {}
     return run(data_of(method), **{**given, "progress": False, **changes})
 
 
@@ -173,10 +173,10 @@ def test_a_network_that_python_and_numpy_initialize_is_seeded_too():
 
     with generators(1):
         before = settings()
-        first = searched("dada", model=random_network)
+        first = searched("dada", network=random_network)
         assert settings() == before
     with generators(2):
-        assert searched("dada", model=random_network) == first
+        assert searched("dada", network=random_network) == first
 
 
 def test_another_process_finds_the_same_without_a_network(from_fresh_process):

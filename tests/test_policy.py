@@ -36,8 +36,8 @@ RIGHT = {
         ({"weights": torch.ones(2, 2)}, r"weights of shape \(S, L, C\)"),
         ({"weights": torch.ones(0, 1, 1)}, "none of them 0"),
         ({"weights": torch.tensor([[[0.5, 0.4]], [[1.0, 0.0]]])}, "weights to sum to 1, got 0.9"),
-        ({"op": torch.tensor([[[0, 2]], [[1, 0]]])}, "op to count 0 to 1"),
-        ({"op": torch.tensor([[[0, -1]], [[1, 0]]])}, "op to count 0 to 1"),
+        ({"op": torch.tensor([[[0, 2]], [[1, 0]]])}, "positions in ops, 0 to 1"),
+        ({"op": torch.tensor([[[0, -1]], [[1, 0]]])}, "positions in ops, 0 to 1"),
         ({"value": torch.tensor([[[0.0, 400.0]], [[0.0, 0.0]]])}, "Rotate from -360 to 360"),
         ({"value": torch.tensor([[[0.0, math.nan]], [[0.0, 0.0]]])}, "got nan at"),
         ({"about": {"x": object()}}, "plain JSON data in about"),
@@ -182,8 +182,8 @@ def test_noise_is_uniform_and_independent_of_the_choice():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"op": torch.tensor([[0], [2]])}, "op to count 0 to 1, the listed ops, got .*2"),
-        ({"op": torch.tensor([[0], [-1]])}, "op to count 0 to 1"),
+        ({"op": torch.tensor([[0], [2]])}, "positions in ops, 0 to 1, got 2"),
+        ({"op": torch.tensor([[0], [-1]])}, "positions in ops, 0 to 1"),
         ({"op": torch.zeros(3, 1, dtype=torch.int64)}, r"got \(3, 1\), \(2, 1\) and \(2, 1, 4\)"),
         ({"value": torch.zeros(2, 2)}, r"got \(2, 1\), \(2, 2\) and"),
         ({"noise": torch.zeros(2, 1, 2)}, r"noise of shape \(B, L, 4\), got"),

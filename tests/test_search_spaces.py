@@ -1,5 +1,7 @@
 """Each paper's ranges, pinned by figures from the papers."""
 
+from dataclasses import replace
+
 import pytest
 
 from learned_augment.ops import OPS
@@ -48,7 +50,7 @@ def test_sizes_of_the_published_spaces():
         assert sum(len(levels(op, span, 13)) for op, span in SPACES[name].items()) == 139
 
 
-def test_levels_leave_out_the_neutral_one():
+def test_levels_leave_out_the_neutral_one(monkeypatch):
     assert levels("Rotate", SPACES["deepaa"]["Rotate"], 13) == pytest.approx(
         [-30, -25, -20, -15, -10, -5, 5, 10, 15, 20, 25, 30]
     )
@@ -56,6 +58,8 @@ def test_levels_leave_out_the_neutral_one():
         4 + 4 * 11 / 12
     )
     assert levels("Identity", Range(), 13) == [0.0]
+    monkeypatch.setitem(OPS, "Spot", replace(OPS["Cutout"], name="Spot", identity_value=None))
+    assert levels("Spot", Range(0.0, 1.0), 3) == [0.0, 0.5, 1.0]  # no value of it is neutral
 
 
 def test_a_range_needs_two_levels():

@@ -182,7 +182,7 @@ def test_a_forged_header_allocates_nothing(tmp_path):
         (lambda d: d.update(ops=[{"name": "Identity"}]), "names and units"),
         (lambda d: d.update(ops=3), "names and units"),
         (lambda d: d["ops"].insert(0, d["ops"][0]), "list every op once"),
-        (lambda d: d["ops"].pop(), "op to count 0 to 0"),
+        (lambda d: d["ops"].pop(), "positions in ops, 0 to 0"),
         (lambda d: d.update(format="1"), "format version 1"),
     ],
 )

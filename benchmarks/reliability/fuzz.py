@@ -227,7 +227,7 @@ def _searched(method: str, **settings: Any) -> _Checkpoint:
     found = prepare(
         tiny_images(),
         method=method,
-        model=_network,
+        network=_network,
         batch_size=8,
         device="cpu",
         reduce=40,

@@ -44,7 +44,7 @@ def _search(method: str, folder: Path, **settings: Any) -> None:
     policy = search(
         tiny_images(),
         method=method,
-        model="small-cnn",
+        network="small-cnn",
         batch_size=8,
         device="cpu",
         threads=1,

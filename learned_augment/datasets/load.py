@@ -76,6 +76,8 @@ def load_images(
         ImageData('digits', 10 classes, 899 training and 898 test images of 3 x 32 x 32)
     """
     if isinstance(source, ImageData):
+        if image_size is not None:
+            raise _no_size(source)
         return source
     train, test = _load_parts(source, image_size, skip_unreadable)
     if isinstance(test, float):
@@ -102,13 +104,17 @@ def _load_parts(source: Source, image_size: int | None, skip_unreadable: bool) -
     if kind == "folder" and place:
         return _from_folder(Path(place).expanduser(), image_size, skip_unreadable)
     if image_size is not None:
-        raise ValueError(f"image_size= works for folder:PATH and data sets, not for {source!r}.")
+        raise _no_size(source)
     if source == "digits":
         return _digits()
     if kind in _TORCHVISION and place:
         return _TORCHVISION[kind](Path(place).expanduser())
     hint = f" Did you mean folder:{source}?" if Path(source).is_dir() else ""
     raise ValueError(f"No data source {source!r}. Expected one of: {_FORMS}.{hint}")
+
+
+def _no_size(source: Source) -> ValueError:
+    return ValueError(f"image_size= works for folder:PATH and data sets, not for {source!r}.")
 
 
 def _digits() -> _Parts:

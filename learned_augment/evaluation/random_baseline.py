@@ -132,7 +132,8 @@ def _spans(policy: Policy) -> list[Range]:
     if space not in SPACES and set(policy.ops) != {"Identity"}:
         raise ValueError(
             f"A random baseline needs to know the ranges of {policy.name}'s ops: expected "
-            f"about['space'] to be one of {', '.join(SPACES)}, got {policy.about.get('space')!r}."
+            f"about['space'] to be one of {', '.join(SPACES)}, got {policy.about.get('space')!r}. "
+            "Policies that draw their ops uniformly, such as trivialaugment, are random already."
         )
     known = {**with_all_ops(SPACES.get(space, {})), "Identity": Range()}
     return [known[name] for name in policy.ops]

@@ -259,8 +259,9 @@ class ComparisonResult:
             # Neither NaN nor what is nested too deeply could be written again.
             json.dumps(document, allow_nan=False)
             check_depth(document, "a result")
-            if document.pop("format") not in _READABLE:
-                raise ValueError(f"expected format {FORMAT}")
+            if (written := document.pop("format")) not in _READABLE:
+                formats = " or ".join(map(str, _READABLE))
+                raise ValueError(f"expected format {formats}, got {written!r:.20}")
             runs = tuple(map(Run.from_data, document.pop("runs")))
             found = cls(runs=runs, seeds=tuple(document.pop("seeds")), **document)
             _check(found)
@@ -361,7 +362,7 @@ def _learning_notes(result: ComparisonResult) -> Iterator[str]:
         yield (
             f"the network does not learn: guessing one of {result.settings['classes']} classes "
             f"gives {100 * guess:.1f}, with luck {luck:.1f}. Give more epochs or images, another "
-            "learning rate or network; until then the policies are not compared."
+            "learning rate or network; until then the differences say nothing about the policies."
         )
 
 
@@ -411,33 +412,33 @@ def _check(result: ComparisonResult) -> None:
     seeds = set(result.seeds)
     wholes = {"train_images": 1, "test_images": 1, "classes": 1, "epochs": 1, "skipped": 0}
     checks = {
-        "names are no texts": lambda: (
+        "data, reference or the names of policies are not texts": lambda: (
             _are_texts(result.data, result.reference)
             and _are_texts(*result.placements, *result.placements.values())
         ),
-        "the reference is no policy": lambda: result.reference in result.placements,
-        "seeds are no whole numbers": lambda: all(_is_whole(seed, 0) for seed in result.seeds),
-        "seeds repeat": lambda: 0 < len(seeds) == len(result.seeds),
-        "a run has no policy or no seed here": lambda: all(
+        "the reference is not one of the policies": lambda: result.reference in result.placements,
+        "seeds are not whole numbers": lambda: all(_is_whole(seed, 0) for seed in result.seeds),
+        "there are no seeds, or one occurs twice": lambda: 0 < len(seeds) == len(result.seeds),
+        "a run has a policy or a seed that is not listed": lambda: all(
             run.policy in result.placements and run.seed in seeds for run in result.runs
         ),
-        "a run repeats": lambda: (
+        "a run occurs twice": lambda: (
             len({(run.policy, run.seed) for run in result.runs}) == len(result.runs)
         ),
         "settings are missing": lambda: {*wholes, "network"} <= {*result.settings},
-        "settings are of another kind": lambda: (
+        "a setting is not a text or whole number, as it should be": lambda: (
             _are_texts(result.settings["network"])
             and all(_is_whole(result.settings[name], low) for name, low in wholes.items())
         ),
-        "an epoch is none of the training's": lambda: all(
+        "the epoch of a test is not one of the training": lambda: all(
             1 <= epoch <= result.settings["epochs"]
             for run in result.runs
             for epoch, _ in run.accuracies
         ),
-        "interest is no difference": lambda: (
+        "interest is not a difference in points": lambda: (
             _is_number(result.interest) and LEAST_INTEREST <= result.interest < 100
         ),
-        "figures of policies are broken": lambda: (
+        "the figures of a policy are not complete": lambda: (
             _are_texts(*result.policies) and all(map(_is_figure, result.policies.values()))
         ),
     }

@@ -274,19 +274,23 @@ def _picture(image: Image.Image, alt: str, caption: str) -> dict[str, str]:
 
 def _policy_usage(policy: Policy, source: str) -> list[dict[str, str]]:
     name = source if Path(source).suffix != ".safetensors" else Path(source).name
+    size = policy.about.get("image_size")
+    arguments = repr(name)
+    if "ResizedCrop" in policy.ops and isinstance(size, int):
+        arguments += f", size={size}"
     first = {
         "text": "Augment images: PIL images, uint8 tensors, float tensors in [0, 1].",
         "code": "from learned_augment import LearnedAugment\n\n"
-        f"augment = LearnedAugment({name!r})\naugmented = augment(image)",
+        f"augment = LearnedAugment({arguments})\naugmented = augment(image)",
     }
     if policy.about.get("placement") == "replaces":
-        transforms = [f"LearnedAugment({name!r}),"]
+        transforms = [f"LearnedAugment({arguments}),"]
         text = "In a training, the policy replaces the base augmentation:"
     else:
         transforms = [
-            f"{_crop(policy.about.get('image_size'))}  # crop and flip, if they help",
+            f"{_crop(size)}  # crop and flip, if they help",
             "v2.RandomHorizontalFlip(),",
-            f"LearnedAugment({name!r}),",
+            f"LearnedAugment({arguments}),",
         ]
         text = "In a training, the policy comes after the base augmentation:"
     transforms += ["v2.ToImage(),", "v2.ToDtype(torch.float32, scale=True),"]

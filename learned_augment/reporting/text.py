@@ -121,7 +121,7 @@ def policy_summary(policy: Policy) -> list[str]:
         ...     print(sentence)
         turn is a policy.
         It applies 1.0 ops to an image on average, most often Rotate (1.00 times an image).
-        It comes after the base augmentation (crop, flip and cutout).
+        It comes after the base augmentation (crop and flip).
     """
     about = policy.about
     origin = [str(about["method"])] if "method" in about else []
@@ -202,7 +202,7 @@ def _heading(policy: Policy) -> list[str]:
 def _placement(policy: Policy) -> list[str]:
     sentence = {
         "replaces": "It replaces the base augmentation (crop, flip and cutout).",
-        "after": "It comes after the base augmentation (crop, flip and cutout).",
+        "after": "It comes after the base augmentation (crop and flip).",
     }.get(str(policy.about.get("placement")))
     return [sentence] if sentence else []
 

@@ -228,11 +228,11 @@ def _prepare(
         skipped += val_images.skipped
     preset, settings = config.for_data(images.name, images.mirrors)
     split = train_val_split(images, val_images, settings.reduce, config.seed, device)
-    check_network(settings.model, images, device)
+    check_network(settings.network, images, device)
     with isolated(config.seed, precise=True):
-        network = deepcopy(build_network(settings.model, len(images.classes)))
+        network = deepcopy(build_network(settings.network, len(images.classes)))
         # A name identifies a network; the user's own module is identified by its weights.
-        own = {} if isinstance(settings.model, str) else {"network": module_hash(network)}
+        own = {} if isinstance(settings.network, str) else {"network_weights": module_hash(network)}
         options = _options(config, settings)
         method = METHODS[config.method](
             split,
@@ -243,7 +243,7 @@ def _prepare(
         )
     record = {
         "preset": preset,
-        **asdict(replace(settings, model=_model_name(settings.model), options={})),
+        **asdict(replace(settings, network=_network_name(settings.network), options={})),
         "method": config.method,
         "options": options.decisive(),
         "ops": None if settings.ops is None else list(settings.ops),
@@ -257,10 +257,10 @@ def _prepare(
     return PreparedSearch(name, method, split, settings, record, skipped, device)
 
 
-def _model_name(model: NetworkChoice) -> str:
-    if isinstance(model, str):
-        return model
-    return str(getattr(model, "__qualname__", type(model).__name__))
+def _network_name(network: NetworkChoice) -> str:
+    if isinstance(network, str):
+        return network
+    return str(getattr(network, "__qualname__", type(network).__name__))
 
 
 def _reporter(method: SearchMethod, callbacks: list[Callback]) -> Callable[[StepReport], None]:

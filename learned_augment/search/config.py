@@ -30,7 +30,7 @@ class SearchConfig:
             are None. None is the preset named like the method ("screening"). If there is none, it
             is "digits" for digits and "quick" for other data. DeepAA also has "paper" and
             "released".
-        model: The network that is trained: a name of `models.NETWORKS`, a callable from number of
+        network: The network that is trained: a name of `models.NETWORKS`, a callable from number of
             classes to module, or a module, which is copied.
         epochs: Passes over the training images that the network learns from.
         batch_size: Images per step.
@@ -69,7 +69,7 @@ class SearchConfig:
     Examples:
         >>> config = SearchConfig(method="dada", epochs=5, exclude=["Invert"])
         >>> preset, settings = config.for_data("digits", mirrors=False)
-        >>> preset, settings.model, settings.epochs, settings.exclude
+        >>> preset, settings.network, settings.epochs, settings.exclude
         ('digits', 'small-cnn', 5, ('Invert',))
         >>> SearchConfig(ops="Rotate")
         Traceback (most recent call last):
@@ -79,7 +79,7 @@ class SearchConfig:
 
     method: str = "screening"
     preset: str | None = None
-    model: NetworkChoice | None = None
+    network: NetworkChoice | None = None
     epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
@@ -162,10 +162,12 @@ class SearchConfig:
                 range.
         """
         preset, settings = find_preset(self.preset, name, self.method)
+        if self.method == "screening":  # crop, flip and cutout are among its ops
+            settings = replace(settings, base="none", cutout=0.0)
         plain = settings.base.removesuffix("-flip")
         if not mirrors and plain in BASE_AUGMENTATIONS:
             settings = replace(settings, base=plain)
-        names = ("model", "epochs", "batch_size", "learning_rate", "weight_decay", "reduce")
+        names = ("network", "epochs", "batch_size", "learning_rate", "weight_decay", "reduce")
         given = {n: getattr(self, n) for n in (*names, "base", "cutout")}
         return preset, replace(
             settings,

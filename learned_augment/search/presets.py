@@ -18,7 +18,7 @@ class MethodSettings:
     """Settings of the network, its training and the ops of a search method.
 
     Attributes:
-        model: The network: a name of `models.NETWORKS`, a factory or a module.
+        network: The network: a name of `models.NETWORKS`, a factory or a module.
         reduce: Number of images to search on, training and validation together; None for all.
         epochs: Passes over the training images.
         batch_size: Images per step, of all processes together.
@@ -39,11 +39,11 @@ class MethodSettings:
     Examples:
         >>> from dataclasses import replace
         >>> settings = replace(PRESETS["quick"], epochs=10)
-        >>> settings.model, settings.epochs, settings.batch_size, settings.base
+        >>> settings.network, settings.epochs, settings.batch_size, settings.base
         ('small-cnn', 10, 128, 'crop-flip')
     """
 
-    model: NetworkChoice
+    network: NetworkChoice
     reduce: int | None
     epochs: int
     batch_size: int
@@ -96,7 +96,7 @@ _DEEPAA_RELEASED: Mapping[str, Any] = {
 
 def _deepaa(options: Mapping[str, Any]) -> MethodSettings:
     return MethodSettings(
-        model="wrn-40-2",
+        network="wrn-40-2",
         reduce=None,
         epochs=45,
         batch_size=128,
@@ -114,7 +114,7 @@ def _deepaa(options: Mapping[str, Any]) -> MethodSettings:
 PRESETS = MappingProxyType(
     {
         "cifar10": MethodSettings(
-            model="wrn-40-2",
+            network="wrn-40-2",
             reduce=4000,
             epochs=20,
             batch_size=128,
@@ -124,7 +124,7 @@ PRESETS = MappingProxyType(
             cutout=0.5,
         ),
         "cifar100": MethodSettings(
-            model="wrn-40-2",
+            network="wrn-40-2",
             reduce=4000,
             epochs=20,
             batch_size=32,
@@ -134,7 +134,7 @@ PRESETS = MappingProxyType(
             cutout=0.5,
         ),
         "svhn": MethodSettings(
-            model="wrn-28-10",
+            network="wrn-28-10",
             reduce=1000,
             epochs=20,
             batch_size=32,
@@ -144,7 +144,7 @@ PRESETS = MappingProxyType(
             cutout=0.625,
         ),
         "imagenet": MethodSettings(
-            model="resnet50",
+            network="resnet50",
             reduce=6000,
             epochs=20,
             batch_size=32,
@@ -153,7 +153,7 @@ PRESETS = MappingProxyType(
             base="resized-crop-flip",
         ),
         "digits": MethodSettings(
-            model="small-cnn",
+            network="small-cnn",
             reduce=None,
             epochs=60,
             batch_size=128,
@@ -162,7 +162,7 @@ PRESETS = MappingProxyType(
             base="none",
         ),
         "quick": MethodSettings(
-            model="small-cnn",
+            network="small-cnn",
             reduce=2000,
             epochs=40,
             batch_size=128,
@@ -172,7 +172,7 @@ PRESETS = MappingProxyType(
         ),
         # The training that a found policy serves: that of `compare`.
         "screening": MethodSettings(
-            model="small-cnn",
+            network="small-cnn",
             reduce=None,
             epochs=Recipe.epochs,
             batch_size=Recipe.batch_size,

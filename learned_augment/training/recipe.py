@@ -14,13 +14,15 @@ PRECISIONS = ("float32", "bfloat16")
 class Recipe:
     """SGD with Nesterov momentum 0.9 on the cross entropy.
 
-    The learning rate rises for a tenth of the steps, then falls to zero as a cosine. Gradients are
-    clipped at norm 5. An epoch leaves out the last, incomplete batch.
+    The learning rate falls to zero as a cosine. During the first tenth of the steps it is also
+    multiplied by a factor that rises from 0 to 1. Gradients are clipped at norm 5. An epoch leaves
+    out the last, incomplete batch.
 
     Attributes:
         epochs: Passes over the training images.
         batch_size: Images per step.
-        learning_rate: The highest learning rate.
+        learning_rate: The learning rate at the start of the cosine. The highest one is 98 % of it,
+            after the first tenth of the steps.
         weight_decay: L2 penalty on every parameter.
         precision: "float32", or "bfloat16" for torch's autocast to it.
         channels_last: Whether images and weights are stored channels last.

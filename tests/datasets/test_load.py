@@ -196,6 +196,8 @@ def test_a_bare_folder_gets_a_hint(tmp_path):
 def test_image_size_is_refused_where_it_does_nothing():
     with pytest.raises(ValueError, match="image_size= works for"):
         load_images("digits", image_size=16)
+    with pytest.raises(ValueError, match=r"image_size= works for .* not for ImageData"):
+        load_images(load_images("digits"), image_size=16)
 
 
 @pytest.mark.parametrize("kind", ["cifar10", "cifar100", "svhn"])

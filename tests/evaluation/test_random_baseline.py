@@ -8,6 +8,7 @@ from learned_augment.builders import (
     from_layers,
     from_sub_policies,
     from_torchvision,
+    rand_augment,
     trivial_augment,
 )
 from learned_augment.evaluation.random_baseline import random_baseline
@@ -123,6 +124,9 @@ def test_a_baseline_is_named_after_its_policy():
 def test_without_ranges_there_is_no_strength():
     with pytest.raises(ValueError, match=r"about\['space'\] to be one of dada, .* got None"):
         random_baseline(trivial_augment())
+    with pytest.raises(ValueError, match="uniformly, such as trivialaugment, are random already"):
+        random_baseline(trivial_augment())
+    assert random_baseline(rand_augment()).name == "random:randaugment"
 
 
 def test_an_op_beyond_the_space_has_its_usual_range():

@@ -131,6 +131,8 @@ def test_the_page_of_a_policy_holds_effects_ops_examples_and_provenance():
     assert "Measured effects" not in headings(shipped)
     assert "Provenance" in headings(shipped)
     assert "arXiv:2003.03780" in shipped
+    sized = read(policy_page(Policy.load("deepaa-imagenet"), "deepaa-imagenet"))
+    assert "LearnedAugment('deepaa-imagenet', size=224)" in "".join(sized.texts)
 
 
 @pytest.mark.parametrize("key", ["errors", "full"])  # the second in files of earlier versions

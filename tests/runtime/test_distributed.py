@@ -26,7 +26,7 @@ OPTIONS = [{}, {"magnitude": "none", "derivative": "exact"}, {"mode": "released"
 
 def save_policies(folder):
     """Search under each of ``OPTIONS``; every process saves what it found."""
-    given = {**SMALL_DADA, "model": smooth_network}
+    given = {**SMALL_DADA, "network": smooth_network}
     for number, chosen in enumerate(OPTIONS):
         policy = search(images(), **given, options=chosen, device="cpu", progress=False)
         policy.save(f"{folder}/{number}-{rank()}.safetensors")

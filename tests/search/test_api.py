@@ -56,7 +56,7 @@ def test_unknown_methods_and_presets_are_refused_with_the_known_ones():
         ),
         ({"cutout": 1.5}, "Expected cutout as a fraction"),
         ({"device": "abacus"}, "Device 'abacus' cannot be used"),
-        ({"model": "lenet"}, "No network named 'lenet'. Available: small-cnn"),
+        ({"network": "lenet"}, "No network named 'lenet'. Available: small-cnn"),
         ({"seed": -1}, "Expected seed from 0"),
         ({"time_budget": -3}, "Expected time_budget in seconds from 0"),
         ({"time_budget": float("nan")}, "Expected time_budget in seconds from 0"),
@@ -106,11 +106,11 @@ def test_settings_are_checked_however_they_are_made():
 def test_presets_have_the_papers_settings():
     for name, figures in (("cifar10", (128, 0.1, 2e-4)), ("cifar100", (32, 0.025, 5e-4))):
         cifar = PRESETS[name]
-        assert (cifar.model, cifar.reduce, cifar.epochs) == ("wrn-40-2", 4000, 20)
+        assert (cifar.network, cifar.reduce, cifar.epochs) == ("wrn-40-2", 4000, 20)
         assert (cifar.batch_size, cifar.learning_rate, cifar.weight_decay) == figures
         assert (cifar.base, cifar.cutout) == ("crop-flip", 16 / 32)
     svhn = PRESETS["svhn"]
-    assert (svhn.model, svhn.reduce, svhn.learning_rate) == ("wrn-28-10", 1000, 0.00125)
+    assert (svhn.network, svhn.reduce, svhn.learning_rate) == ("wrn-28-10", 1000, 0.00125)
     assert PRESETS["imagenet"].cutout == 0
 
 
@@ -140,7 +140,7 @@ def test_both_parts_of_a_split_are_in_random_order():
 def test_no_seed_uses_the_test_images_of_compare():
     pytest.importorskip("sklearn")
     trained = load_images("digits").train_images
-    split = prepare("digits", model="small-cnn", seed=3).split
+    split = prepare("digits", network="small-cnn", seed=3).split
     both = torch.cat([split.train_images, split.val_images])
     assert sorted(image.numpy().tobytes() for image in both) == sorted(
         image.numpy().tobytes() for image in trained
@@ -183,11 +183,11 @@ def test_validation_images_of_a_data_set_need_no_split():
     data = labeled([6, 6])
     image = data.train_images[0].permute(1, 2, 0).numpy()
     val = Pairs([(image, 0), (image, 1), (image, 0)])  # one image of the second class
-    split = prepare(data, val=val, model="small-cnn", seed=1).split
+    split = prepare(data, val=val, network="small-cnn", seed=1).split
     assert split.val_labels.tolist() == [0, 1, 0]
     assert len(split.train_labels) == 12
     with pytest.raises(ValueError, match="every class, got none of class1"):
-        prepare(data, val=Pairs(val[::2]), model="small-cnn")
+        prepare(data, val=Pairs(val[::2]), network="small-cnn")
 
 
 def test_a_single_class_is_refused():
@@ -209,7 +209,7 @@ def test_a_loss_that_turns_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path
             return self.linear(x.mean((2, 3))) * torch.where(self.passes > 3, torch.nan, 1.0)
 
     with pytest.raises(ArithmeticError, match=r"Step 3: val_loss is nan.* good checkpoint is kept"):
-        found(model=Breaks, checkpoint=path, save_every=0)
+        found(network=Breaks, checkpoint=path, save_every=0)
     config = torch.load(path, weights_only=True)["config"]
     assert load_checkpoint(path, config)["job"]["proxy"]["done"] == 2
 
@@ -239,10 +239,10 @@ def test_a_checkpoint_of_another_module_is_refused(tmp_path):
         return nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, width), nn.Linear(width, 3))
 
     path = tmp_path / "search.pt"
-    found(model=module(4), epochs=1, checkpoint=path)
+    found(network=module(4), epochs=1, checkpoint=path)
     for other in (module(5), lambda classes: module(6)):
         with pytest.raises(ValueError, match=r"belongs to another search: .*network"):
-            found(model=other, epochs=1, checkpoint=path)
+            found(network=other, epochs=1, checkpoint=path)
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
@@ -400,7 +400,10 @@ def test_unreadable_files_are_named_or_skipped(tmp_path):
 def test_a_screening_refuses_a_base_augmentation_that_it_would_not_apply(wrong):
     with pytest.raises(ValueError, match="Expected no base and no cutout for a screening"):
         SearchConfig(**wrong)
-    assert SearchConfig(base="none", cutout=0).method == "screening"
+    config = SearchConfig(base="none", cutout=0, preset="cifar10")
+    assert config.method == "screening"
+    _, settings = config.for_data("cifar10:data", mirrors=True)
+    assert (settings.base, settings.cutout, settings.epochs) == ("none", 0.0, 20)
 
 
 def test_an_unknown_setting_is_refused_with_the_known_ones():
@@ -493,13 +496,13 @@ def test_a_checkpoint_may_have_any_name(tmp_path):
 def test_frozen_and_lazy_networks_are_refused(method):
     frozen = network(3, dropout=0.0).requires_grad_(False)
     with pytest.raises(ValueError, match=r"none of its parameters requires a gradient; set "):
-        found(method=method, model=frozen, callbacks=[never])
+        found(method=method, network=frozen, callbacks=[never])
 
     def lazy(classes):
         return nn.Sequential(nn.LazyConv2d(4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.LazyLinear(3))
 
     with pytest.raises(ValueError, match=r"initialized weights, but 0\.weight.* are not; run it"):
-        found(method=method, model=lazy, callbacks=[never])
+        found(method=method, network=lazy, callbacks=[never])
 
 
 def test_partly_frozen_networks_are_searched_with():
@@ -510,4 +513,4 @@ def test_partly_frozen_networks_are_searched_with():
 
     for method in ("dada", "deepaa"):
         options = {"steps": 2, "depth": 1} if method == "deepaa" else {}
-        assert isinstance(found(method=method, model=partly, options=options), Policy)
+        assert isinstance(found(method=method, network=partly, options=options), Policy)

@@ -30,7 +30,7 @@ def bytes_of(network):
 @pytest.mark.parametrize("magnitude", ["true", "none"])
 def test_memory_counts_the_copies_of_the_weights(derivative, magnitude):
     options = {"derivative": derivative, "magnitude": magnitude}
-    cost = estimate(images(), **{**SMALL_DADA, "model": deep}, options=options)
+    cost = estimate(images(), **{**SMALL_DADA, "network": deep}, options=options)
     # At the update: the module's own; weights, velocity and averaged validation gradient; the
     # step's gradient, plain and clipped, look-ahead and validation gradient; the next velocity.
     copies = (cost.memory_bytes - cost.data_bytes) / bytes_of(deep(3))
@@ -48,7 +48,7 @@ def test_a_forward_mode_pass_holds_tangents_and_results(magnitude):
     near, exact = (
         estimate(
             images(),
-            **{**SMALL_DADA, "model": wide},
+            **{**SMALL_DADA, "network": wide},
             options={"derivative": derivative, "magnitude": magnitude},
         ).memory_bytes
         for derivative in ("difference", "exact")

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated
 
 
 def method(**options):
-    settings = {**SMALL_DADA, "model": smooth_network, "base": "none"}
+    settings = {**SMALL_DADA, "network": smooth_network, "base": "none"}
     return prepare(images(), **settings, options=options).method
 
 

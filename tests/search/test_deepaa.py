@@ -24,12 +24,12 @@ GRAM = {"steps": 3, "depth": 2, "pairs": 3, "updates": 4}
 
 
 def prepared(options, **changes):
-    given = {**SMALL, "model": STEADY, **changes}
+    given = {**SMALL, "network": STEADY, **changes}
     return prepare(images(), method="deepaa", options=options, **given)
 
 
 def found(options, **changes):
-    given = {**SMALL, "model": STEADY, **changes}
+    given = {**SMALL, "network": STEADY, **changes}
     return search(images(), method="deepaa", options=options, **given, progress=False)
 
 
@@ -225,7 +225,7 @@ class TestResume:
         options = {**GRAM, "network_file": str(path)}
         run(prepared(options).method)
         with pytest.raises(ValueError, match=r"holds another network: .*give"):
-            prepared(options, model="small-cnn")
+            prepared(options, network="small-cnn")
         with pytest.raises(ValueError, match="trained on other images"):
             prepared(options, seed=3)
         path.write_bytes(b"nothing")
@@ -265,7 +265,7 @@ class TestRefusals:
             return built
 
         with pytest.raises(ValueError, match=match):
-            found(options, model=settled)
+            found(options, network=settled)
 
     def test_a_network_without_normalization(self):
         self.refuse("batch normalization.*none among Conv2d", nn.Conv2d(3, 2, 3), nn.ReLU())
@@ -280,7 +280,7 @@ class TestRefusals:
     def test_a_layer_without_known_per_image_gradients(self):
         layers = nn.Conv2d(3, 2, 3, padding="same"), nn.BatchNorm2d(2)
         self.refuse(r'layer \'0\'.*use option rewards="forward"', *layers)
-        found({**FORWARD, "depth": 1}, model=lambda c: nn.Sequential(
+        found({**FORWARD, "depth": 1}, network=lambda c: nn.Sequential(
             *layers, nn.Flatten(), nn.Linear(2 * 16 * 16, c)))  # fmt: skip
 
     def test_a_network_that_draws_at_random(self):
@@ -292,11 +292,11 @@ class TestRefusals:
 
     def test_too_little_memory_for_one_image(self):
         with pytest.raises(ValueError, match=r"takes the network .* MiB.*raise option memory"):
-            found({**GRAM, "memory": 1}, model="wrn-16-1")
+            found({**GRAM, "memory": 1}, network="wrn-16-1")
 
     def test_too_little_memory_for_the_images_of_a_pair(self):
         with pytest.raises(ValueError, match=r"hold 1040 images.*raise option memory, lower pref"):
-            prepared({"memory": 300}, model="wrn-16-1")
+            prepared({"memory": 300}, network="wrn-16-1")
 
     def test_small_classes_warn_by_name_and_are_drawn_with_replacement(self):
         with pytest.warns(RuntimeWarning, match=r"val_batch = 9 .*a \(4\), b \(4\), c \(4\)"):
@@ -338,7 +338,7 @@ def test_deepaa_presets_have_the_published_settings():
             4,
         )
         assert (options.policy_rate, options.penalty, options.rewards) == (0.025, 1.0, "forward")
-    assert PRESETS["released"].model == "wrn-40-2"
+    assert PRESETS["released"].network == "wrn-40-2"
     assert (PRESETS["released"].epochs, PRESETS["released"].weight_decay) == (45, 5e-4)
 
 
@@ -419,7 +419,7 @@ class TestCost:
         assert memory(FORWARD) == memory({**FORWARD, "steps": 103})
 
     def test_an_estimate_lists_the_phases(self):
-        given = {**SMALL, "model": STEADY}
+        given = {**SMALL, "network": STEADY}
         found = estimate(images(), method="deepaa", options=GRAM, **given)
         names = ["network", "whole classes", "layer 1", "each later layer"]
         assert [phase.name for phase in found.phases] == names

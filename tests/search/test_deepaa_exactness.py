@@ -203,7 +203,7 @@ def share_of_invert(data, val, rewards):
         data,
         val=replace(data, train_images=val),
         method="deepaa",
-        model=tiny,
+        network=tiny,
         epochs=3,
         batch_size=50,
         ops=OPS,

@@ -83,7 +83,7 @@ def test_a_class_without_an_image_to_augment_is_named():
         data.test_labels,
     )
     with pytest.warns(RuntimeWarning, match=f"No image is left to augment.* of {data.classes[2]}:"):
-        prepare(few, method="deepaa", options=GRAM, **{**SMALL, "model": STEADY})
+        prepare(few, method="deepaa", options=GRAM, **{**SMALL, "network": STEADY})
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         prepared(GRAM)

@@ -82,8 +82,8 @@ def test_unusual_uses_of_layers_are_refused_with_gram_and_accepted_with_forward(
 
 def test_an_addition_in_place_is_refused_before_the_network_is_trained():
     with pytest.raises(ValueError, match=r"layer 'second' is changed in place.*\"forward\""):
-        prepared(GRAM, model=Shortcut)
-    prepared(FORWARD, model=Shortcut)
+        prepared(GRAM, network=Shortcut)
+    prepared(FORWARD, network=Shortcut)
 
 
 @METHODS
@@ -96,8 +96,8 @@ def test_an_activation_in_place_changes_nothing(gram):
         return built
 
     torch.manual_seed(0)
-    plain = found(options, model=lambda classes: network(False))
-    assert torch.equal(found(options, model=lambda classes: network(True)).weights, plain.weights)
+    plain = found(options, network=lambda classes: network(False))
+    assert torch.equal(found(options, network=lambda classes: network(True)).weights, plain.weights)
 
 
 @METHODS

@@ -15,7 +15,7 @@ TOLERANCE = 1e-4
 
 def save_policies(folder):
     """Search with both kinds of rewards; every process saves what it found."""
-    given = {**SMALL, "model": smooth_network}
+    given = {**SMALL, "network": smooth_network}
     for name, chosen in {"gram": GRAM, "forward": FORWARD}.items():
         policy = search(
             images(), method="deepaa", **given, options=chosen, device="cpu", progress=False

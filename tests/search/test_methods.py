@@ -50,12 +50,12 @@ def smooth_network(classes):
     )
 
 
-SMALL = {"model": network, "epochs": 3, "batch_size": 6, "learning_rate": 0.05}
+SMALL = {"network": network, "epochs": 3, "batch_size": 6, "learning_rate": 0.05}
 SMALL_DADA = {"method": "dada", **SMALL}
 # DeepAA freezes its network, and refuses one that drops out.
 ITS_OWN = {
     "dada": {},
-    "deepaa": {"model": partial(network, dropout=0.0), "options": {"steps": 2, "depth": 2}},
+    "deepaa": {"network": partial(network, dropout=0.0), "options": {"steps": 2, "depth": 2}},
     "screening": {"options": {"designs": 4, "refinements": 1, "finals": 1, "workers": 1}},
 }
 

@@ -141,7 +141,12 @@ def test_a_lead_of_one_or_two_errors_is_luck(planted):
     assert first.found
     other, refused = leader(record, images=2)  # of two images it cannot save three
     assert not other.found
-    assert refused == f"{other.name} is the result, as it needs no search. {sentence}"
+    found, known = (f"'{one.name}'" for one in (first, other))
+    assert sentence.startswith(f"The result is {found}. It makes ")
+    assert f"than the best policy that needs no search, {known} (95 % interval" in sentence
+    assert refused.startswith(f"The result is {known}, which needs no search. The best policy ")
+    assert f"found, {found}, makes" in refused
+    assert "too few to prefer it (95 % interval" in refused
 
 
 def test_every_trial_is_a_step_of_a_known_phase(planted):
@@ -269,7 +274,11 @@ def test_where_all_ops_hurt_the_policy_does_nothing_and_says_so():
     assert not policy.about["found"]
     assert policy.op_shares()["Identity"].sum() == 1
     assert all("()" not in entry["name"] for entry in policy.about["race"])
-    assert "none makes fewer errors than the best policy found" in policy.about["sentence"]
+    assert policy.about["sentence"].startswith("The result is 'none', which needs no search. It ")
+    assert (
+        "fewer errors on validation images than the best policy found, '"
+        in (policy.about["sentence"])
+    )
 
 
 def test_a_policy_that_needs_no_search_wins_where_it_is_best():
@@ -322,7 +331,7 @@ def test_a_network_that_does_not_learn_is_told():
         def run(self, trial):
             return Measured(0.1, 0.34)
 
-    message = r"does not learn: in trials it names 34\.0% .* 33\.3%, with luck 50\.5%"
+    message = r"does not learn: the best trial has an accuracy of 34\.0%.* 33\.3%, with luck 50\.5%"
     with pytest.raises(ValueError, match=message):
         finish(screening(FEW), Guessing({}))
 
@@ -346,16 +355,15 @@ def test_given_validation_images_say_what_a_guess_is_worth():
 
 def test_too_few_images_to_see_learning_are_refused_before_the_first_trial():
     data, labels = images(per_class=20), torch.tensor([0] * 5 + [1] * 5)
-    with pytest.raises(
-        ValueError, match=r"Too few images for a screening: .* 50% are of one class"
-    ):
+    with pytest.raises(ValueError, match=r"Too few images for a screening: 50% of the validation"):
         search((data.train_images[:10], labels), callbacks=[pytest.fail])
     kept = (data.train_labels > 1) | (torch.arange(60) % 20 < 2)
     unequal = replace(
         data, train_images=data.train_images[kept], train_labels=data.train_labels[kept]
     )
     with pytest.raises(
-        ValueError, match=r"83% are of one class.* Add images, above all of the other"
+        ValueError,
+        match=r"83% of the validation images are of one class.* Add images, above all",
     ):
         screening(FEW, data=unequal).step()
     with pytest.raises(ValueError, match="Too few images"):
@@ -422,7 +430,7 @@ def test_few_images_are_split_in_half():
 
 
 REAL = {
-    "model": network,
+    "network": network,
     "epochs": 6,
     "batch_size": 6,
     "options": {"designs": 4, "refinements": 2, "workers": 1},
@@ -447,14 +455,14 @@ def test_processes_that_share_out_trials_find_the_same_policy():
 
 @pytest.mark.slow
 def test_the_users_network_may_drop_out():
-    given = {"model": partial(network, dropout=0.3), "seed": 3}
+    given = {"network": partial(network, dropout=0.3), "seed": 3}
     assert found(**given) == found(**given)
 
 
 def test_a_module_of_the_user_starts_every_trial_from_its_weights():
     module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 3))
     before = module[1].weight.clone()
-    policy = found(model=module)
+    policy = found(network=module)
     assert torch.equal(module[1].weight, before)
     assert policy.about["method"] == "Screening"
 
@@ -475,7 +483,6 @@ def test_a_lead_within_its_standard_error_leaves_the_policy_that_needs_no_search
     policy = finish(screening(FEW, few, data=data), Close({"Rotate": -0.6}))
     assert not policy.about["found"]
     assert policy.about["chosen"] == "none"
-    assert policy.about["sentence"].startswith("none is the result, as it needs no search. found")
-    assert "which may be chance" in policy.about["sentence"]
+    assert policy.about["sentence"].startswith("The result is 'none', which needs no search. ")
     clear = finish(screening(FEW, few, data=data), Planted({"Rotate": -0.6}))
     assert clear.about["found"]

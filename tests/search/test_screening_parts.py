@@ -65,6 +65,10 @@ def test_ops_beyond_the_space_start_at_their_identity_value(photos, monkeypatch)
     turns = choose_factors(["Turn"], (), photos)
     assert [factor.value for factor in turns] == pytest.approx([9.0, 18.0, 36.0])
     assert all(factor.mirrored for factor in turns)
+    # One that changes nothing at its largest value is weak near it.
+    monkeypatch.setitem(OPS, "Dim", replace(OPS["Brightness"], name="Dim", low=0.0, high=1.0))
+    dims = choose_factors(["Dim"], (), photos)
+    assert [factor.value for factor in dims] == pytest.approx([0.8, 0.6, 0.2])
     with pytest.raises(ValueError, match="changes these images"):
         choose_factors(["Identity"], (), photos)
 

@@ -11,7 +11,7 @@ OPTIONS = {**ITS_OWN["screening"]["options"], "designs": 5}
 
 
 def found(checkpoint=None, **changes):
-    given = {**SMALL, "model": linear, "epochs": 2, "options": OPTIONS, "checkpoint": checkpoint}
+    given = {**SMALL, "network": linear, "epochs": 2, "options": OPTIONS, "checkpoint": checkpoint}
     given |= changes
     data = images(per_class=16)
     return search(data, method="screening", device="cpu", progress=False, **given)

@@ -178,7 +178,7 @@ def read_network(path: Path, pretraining: Pretraining, images: str) -> None:
         differs = sorted(str(n) for n in {*expected, *found} if expected.get(n) != found.get(n))
         raise ValueError(
             f"{path} holds another network: {leading(differs, 3)} differ; give "
-            "its model, or another network_file."
+            "its network, or another network_file."
         )
     if str(trained_on) != images:
         raise ValueError(

@@ -95,10 +95,12 @@ def choose_factors(
 def _range(op: str, usual: Range) -> Range:
     """Return the usual range of an op so that magnitude 0 changes nothing.
 
-    A range with the identity value inside becomes a mirrored one that starts there, and reaches as
-    far as both sides of it go.
+    A range that ends at the identity value is turned round. A range with the identity value inside
+    becomes a mirrored one that starts there, and reaches as far as both sides of it go.
     """
     identity = OPS[op].identity_value
+    if identity == usual.high:
+        return Range(usual.high, usual.low)
     if identity is None or not usual.low < identity < usual.high:
         return usual
     reach = min(identity - usual.low, usual.high - identity)

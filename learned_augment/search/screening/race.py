@@ -96,10 +96,8 @@ def leader(record: ScreeningRecord, images: int) -> tuple[Entrant, str] | None:
     saved = statistics.fmean(
         math.exp(races[other][number]) - math.exp(races[first][number]) for number in common
     )
-    if first.found and (unsure or images * saved < FEWEST_SAVED):
-        chosen = f"{other.name} is the result, as it needs no search."
-        return other, f"{chosen} {_words(first, other, leads)}"
-    return first, _words(first, other, leads)
+    chosen = other if first.found and (unsure or images * saved < FEWEST_SAVED) else first
+    return chosen, _sentences(chosen, first, other, leads)
 
 
 def _last_round(record: ScreeningRecord) -> list[Entrant]:
@@ -117,17 +115,25 @@ def _last_round(record: ScreeningRecord) -> list[Entrant]:
     return with_found[-1] if with_found else []
 
 
-def _words(first: Entrant, other: Entrant, leads: Sequence[float]) -> str:
-    """Say how many fewer errors the first makes than the best of the other kind."""
+def _sentences(chosen: Entrant, first: Entrant, other: Entrant, leads: Sequence[float]) -> str:
+    """Say what the result is, and how the first compares with the best of the other kind."""
     lead = paired_difference(leads, [0.0] * len(leads))
     mean, low, high = (percent_fewer(logarithm) for logarithm in lead[:3])
-    kind = "the best policy that needs no search" if first.found else "the best policy found"
-    shown = "" if lead.low > 0 else ", which may be chance"
-    return (
-        f"{first.name} makes fewer errors than {kind}, {other.name}{shown}: {mean:z.0f} % fewer on "
-        f"validation images (95 % interval {low:z.0f} to {high:z.0f}, {lead.pairs} paired "
-        "trainings on the same images)."
+    fewer = f"{mean:z.0f} % fewer errors on validation images"
+    interval = (
+        f"95 % interval {low:z.0f} to {high:z.0f}, {lead.pairs} paired trainings on the same images"
     )
+    result = f"The result is '{chosen.name}'"
+    if not chosen.found:
+        result += ", which needs no search"
+    if chosen is not first:
+        return (
+            f"{result}. The best policy found, '{first.name}', makes {fewer}, too few to prefer it "
+            f"({interval})."
+        )
+    rival = "the best policy that needs no search" if first.found else "the best policy found"
+    chance = "" if lead.low > 0 else "; this may be chance"
+    return f"{result}. It makes {fewer} than {rival}, '{other.name}' ({interval}{chance})."
 
 
 def race_data(record: ScreeningRecord) -> list[dict[str, Any]]:

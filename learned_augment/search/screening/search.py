@@ -105,7 +105,7 @@ class Screening:
             labels,
             validation if split.given else None,
             split.classes,
-            settings.model,
+            settings.network,
             split.train_images.device,
             seed,
             places if ordered else None,
@@ -130,7 +130,7 @@ class Screening:
         self._ready: dict[int, Measured] = {}
         self._stream: Iterator[tuple[int, Measured]] | None = None
         self._workers: Workers | None = None
-        several = self._laboratory.device.type == "cpu" and needs_no_script(settings.model)
+        several = self._laboratory.device.type == "cpu" and needs_no_script(settings.network)
         self._processes = options.workers or (core_count() if several else 1)
         self._latest: tuple[int, Policy] | None = None
 
@@ -207,14 +207,14 @@ class Screening:
         """Check before the first trial that the images can show whether a network learns.
 
         Raises:
-            ValueError: If a network that names all of them rightly may just be lucky.
+            ValueError: If guesses may be right for all of them by luck.
         """
         if self._luck >= 1:
             raise ValueError(
-                f"Too few images for a screening: of those that measure it, {self._guess:.0%} are "
-                "of one class, so a network that names all of them rightly may just be lucky. "
-                "Add images, above all of the other classes, or take a policy that needs no "
-                "search, such as randaugment."
+                f"Too few images for a screening: {self._guess:.0%} of the validation images are "
+                "of one class, so guesses may be right for all of them by luck. Add images, above "
+                "all of the other classes, or take a policy that needs no search, such as "
+                "randaugment."
             )
 
     def _check_learning(self) -> None:
@@ -226,10 +226,10 @@ class Screening:
         best = max(measured.accuracy for measured in self.record.results)
         if best <= self._luck:
             raise ValueError(
-                f"The network does not learn: in trials it names {best:.1%} of the "
-                f"validation images rightly at best. Naming the largest class each time gives "
-                f"{self._guess:.1%}, with luck {self._luck:.1%}. Give more epochs or images, "
-                "another learning rate, or another model."
+                f"The network does not learn: the best trial has an accuracy of {best:.1%} on "
+                f"validation images. Guessing the largest class gives {self._guess:.1%}, with luck "
+                f"{self._luck:.1%}. Give more epochs or images, another learning rate, or another "
+                "network."
             )
 
     def policy(self) -> Policy:
