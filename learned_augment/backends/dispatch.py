@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.util import find_spec
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -32,6 +32,17 @@ Fill: TypeAlias = tuple[float, ...] | None
 Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 
 
+class Request(NamedTuple):
+    """What a call asks for, in the words of a `Row`; None is what no row has a word for."""
+
+    images: str
+    device: torch.device
+    interpolation: str | None
+    size: str | None
+    value: str | None
+    work: str | None
+
+
 @dataclass(frozen=True)
 class Row:
     """One row of the table: the images and settings it fits, and the backend that runs them.
@@ -40,7 +51,7 @@ class Row:
 
     Attributes:
         backend: Name of the backend.
-        images: "PIL RGB or L", "PIL", "uint8" or "float".
+        images: "PIL RGB or L", "PIL" (of any mode), "uint8" or "float".
         device: "cpu" or "cuda".
         interpolation: "nearest": no other mode asked for.
         size: "own": no output size asked for.
@@ -61,12 +72,32 @@ class Row:
     ops: Literal["compiled"] | None = None
     compiler: Literal["numba", "numba, Pillow", "triton"] | None = None
 
+    def fits(self, request: Request, ops: str | None) -> bool:
+        """Return whether the row fits a call and its ops, and what it needs is there.
+
+        Args:
+            request: What the call asks for.
+            ops: "compiled" if the images draw only ops with compiled arithmetic; else None.
+        """
+        pairs = (
+            (self.device, request.device.type),
+            (self.interpolation, request.interpolation),
+            (self.size, request.size),
+            (self.value, request.value),
+            (self.work, request.work),
+            (self.ops, ops),
+        )
+        return (
+            request.images.startswith(self.images)
+            and all(wanted in (None, given) for wanted, given in pairs)
+            and (self.compiler is None or _compiles(self.compiler, request.device))
+        )
+
 
 _COMPILED: dict[str, Any] = {"interpolation": "nearest", "size": "own", "ops": "compiled"}
 
 TABLE = (
     Row("numba.uint8", "PIL RGB or L", compiler="numba, Pillow", **_COMPILED),
-    Row("pil", "PIL RGB or L"),
     Row("pil", "PIL"),
     Row("numba.uint8", "uint8", device="cpu", compiler="numba", **_COMPILED),
     Row("triton", "uint8", device="cuda", work="small or many", compiler="triton", **_COMPILED),
@@ -97,8 +128,7 @@ def _backends(
 ) -> tuple[str, tuple[str, Integers] | None]:
     """Return the backend of a plan, and a second one with the images that take it instead."""
     ops = plan.op_rows
-    asked = _asked(images, plan, interpolation, size)
-    compiled, general, uncompiled = _choices(ops, *asked)
+    compiled, general, uncompiled = _choices(ops, _request(images, plan, interpolation, size))
     if uncompiled is None:
         return compiled, None
     op, value = plan.op.numpy(), plan.value.detach().numpy()
@@ -108,51 +138,41 @@ def _backends(
     return (general, None) if len(rest) == len(plan) else (compiled, (general, rest))
 
 
-def _asked(
+def _request(
     images: Tensor | Image.Image, plan: Plan, interpolation: InterpolationMode, size: int | None
-) -> tuple[Any, ...]:
-    """Return what a call asks for, in the words of ``Row`` from ``images`` to ``work``."""
+) -> Request:
     nearest = "nearest" if interpolation == NEAREST else None
     own = "own" if size is None else None
     if isinstance(images, Image.Image):
         kind = "PIL RGB or L" if images.mode in ("RGB", "L") else "PIL"
         if images.mode not in pil.MODES:
             raise TypeError(f"Expected a mode of {', '.join(pil.MODES)}, got {images.mode!r}.")
-        return kind, HOST, nearest, own, None, None
+        return Request(kind, HOST, nearest, own, None, None)
     kind = "uint8" if images.dtype == torch.uint8 else "float"
     if kind == "float" and not images.is_floating_point():
         raise TypeError(f"Expected images of uint8 or floating point, got {images.dtype}.")
     value = None if plan.requires_grad else "fixed"
     small_or_many = images.shape[-2] * images.shape[-1] <= LARGE or len(plan) >= MANY
     work = "small or many" if small_or_many else None
-    return kind, images.device, nearest, own, value, work
+    return Request(kind, images.device, nearest, own, value, work)
 
 
 @lru_cache(maxsize=256)
-def _choices(
-    ops: tuple[Op, ...], images: str, device: torch.device, *settings: str | None
-) -> tuple[str, str, Mask | None]:
+def _choices(ops: tuple[Op, ...], request: Request) -> tuple[str, str, Mask | None]:
     """Return the backends of a call, and which ops decide between them.
 
     The first backend is for images that draw only ops with compiled arithmetic, the second for all
     other images. The mask (O,) marks the ops without compiled arithmetic. It is None if there are
     none, or if both backends are the same one.
     """
-    compiled = _first_fit(device, images, device.type, *settings, "compiled")
-    general = _first_fit(device, images, device.type, *settings, None)
+    compiled, general = _first_fit(request, "compiled"), _first_fit(request, None)
     uncompiled = np.array([compiled_opcode(op) == Opcode.DEFINITION for op in ops])
     return compiled, general, uncompiled if compiled != general and uncompiled.any() else None
 
 
-def _first_fit(device: torch.device, *given: str | None) -> str:
-    """Return the backend of the first row that fits what is given, in the order of its fields."""
-    for row in TABLE:
-        wanted = astuple(row)[1:-1]
-        fits = all(want in (None, have) for want, have in zip(wanted, given, strict=True))
-        if fits and (row.compiler is None or _compiles(row.compiler, device)):
-            return row.backend
-    # Cannot happen: for each kind of images, the last row of the table fits everything.
-    raise AssertionError(f"no row of the table fits {given}")
+def _first_fit(request: Request, ops: str | None) -> str:
+    # There is one: for each kind of images, the last row of the table fits everything.
+    return next(row.backend for row in TABLE if row.fits(request, ops))
 
 
 def _compiles(compiler: str, device: torch.device) -> bool:

@@ -98,8 +98,8 @@ def test_a_few_large_images_on_a_gpu_are_left_to_torch(shape, expected, monkeypa
 def test_every_request_fits_a_row():
     for kind in ("PIL RGB or L", "PIL", "uint8", "float"):
         assert any(
-            row.images == kind
-            and row == replace(dispatch.Row(row.backend, kind))  # asks for nothing else
+            kind.startswith(row.images)
+            and row == dispatch.Row(row.backend, row.images)  # asks for nothing else
             for row in dispatch.TABLE
         )
 
