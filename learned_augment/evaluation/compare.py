@@ -115,13 +115,12 @@ def _policies_to_train(
         )
     found: dict[str, NamedPolicy] = {}
     for policy, (name, choice) in zip(listed, config.choices, strict=True):
-        added = []
+        trained = [policy]
         if base != "none" and policy.may_follow_base and not names_base(choice):
             both = None if name is None else f"{base}+{name}"
-            added = [build(base), build(choice, base, name=both)]
-        for one in (*added[:1], policy, *added[1:]):
-            if one is policy or one.name not in names:
-                found.setdefault(one.name, one)
+            trained = [build(base), policy, build(choice, base, name=both)]
+        # A name that the user lists belongs to the user's policy.
+        found |= {one.name: one for one in trained if one is policy or one.name not in names}
     return found
 
 

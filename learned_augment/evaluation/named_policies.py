@@ -34,6 +34,7 @@ BASE_AUGMENTATIONS: dict[str, tuple[list[tuple[str, float, float]], ...]] = {
     "crop": (_CROP,),
     "flip": (_FLIP,),
     "crop-flip": (_CROP, _FLIP),
+    "resized-crop": (_RESIZED_CROP,),
     "resized-crop-flip": (_RESIZED_CROP, _FLIP),
 }
 """Base augmentations by name: layers of (op, weight, value)."""

@@ -40,7 +40,10 @@ class Job(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything that a step changes: tensors, numbers, strings and containers."""
+        """Return a copy of everything that a step changes: tensors, numbers, strings, containers.
+
+        It is written with `torch.save` and read with ``weights_only=True``.
+        """
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

@@ -28,8 +28,8 @@ class SearchConfig:
         method: A name of `METHODS`: "screening", "dada" or "deepaa".
         preset: A name of `PRESETS`, which gives the values of the next eight fields where these
             are None. None is the preset named like the method ("screening"). If there is none, it
-            is "digits" for digits and "quick" for other data. DeepAA also has "paper" and
-            "released".
+            is "digits" for digits and "quick" for other data. DADA's paper has "cifar10",
+            "cifar100", "svhn" and "imagenet"; DeepAA's has "paper" and "released".
         network: The network that is trained: a name of `models.NETWORKS`, a callable from number of
             classes to module, or a module, which is copied.
         epochs: Passes over the training images that the network learns from.
@@ -37,8 +37,8 @@ class SearchConfig:
         learning_rate: The highest learning rate of the network.
         weight_decay: Weight decay of the network.
         reduce: Number of images to search on, training and validation together.
-        base: The base augmentation: "none", "crop", "crop-flip" or "resized-crop-flip". If None,
-            that of the preset, without its flip for data whose mirror images mean something else.
+        base: The base augmentation: a name of `named_policies.BASE_AUGMENTATIONS`. If None, that
+            of the preset, without its flip for data whose mirror images mean something else.
             Not for a screening: crop, flip and cutout are among its ops.
         cutout: Side of the base augmentation's cutout as a fraction of the image's shorter side;
             0 switches it off. Not for a screening.

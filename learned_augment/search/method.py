@@ -1,12 +1,12 @@
 """The interface of a search method: one step at a time, a policy at any time."""
 
-from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import nn
 
 from learned_augment.policy import Policy
+from learned_augment.runtime.loop import Job
 from learned_augment.search.cost import Phase
 from learned_augment.search.options import Options
 from learned_augment.search.presets import MethodSettings
@@ -15,8 +15,8 @@ from learned_augment.search.split import Split
 __all__ = ["SearchMethod"]
 
 
-class SearchMethod(Protocol):
-    """A search in progress.
+class SearchMethod(Job, Protocol):
+    """A search in progress: a `runtime.loop.Job` that has a policy at any time.
 
     To add a method, write a package ``search/<name>/`` with two classes. One is a frozen dataclass
     of its options, derived from `options.Options`; the other has the members of this class. Then
@@ -64,20 +64,6 @@ class SearchMethod(Protocol):
         """Number of steps of the whole search: ``done`` plus all that remain."""
         ...
 
-    @property
-    def done(self) -> int:
-        """Number of steps taken."""
-        ...
-
-    @property
-    def remaining(self) -> Mapping[str, int]:
-        """Steps still to take, by phase in order; the steps of one phase take about as long."""
-        ...
-
-    def step(self) -> dict[str, float]:
-        """Take one step and return its metrics; all of them must be finite."""
-        ...
-
     def policy(self) -> Policy:
         """Return the best policy so far.
 
@@ -92,15 +78,4 @@ class SearchMethod(Protocol):
 
         `cost.measured_phase` does it for a method whose steps all cost the same.
         """
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return a copy of everything that `step` changes: tensors, numbers, strings, containers.
-
-        It is written with `torch.save` and read with ``weights_only=True``.
-        """
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken."""
         ...

@@ -406,6 +406,13 @@ def test_a_screening_refuses_a_base_augmentation_that_it_would_not_apply(wrong):
     assert (settings.base, settings.cutout, settings.epochs) == ("none", 0.0, 20)
 
 
+def test_without_mirror_images_the_flip_of_a_preset_is_left_out():
+    for preset, base in (("cifar10", "crop"), ("imagenet", "resized-crop")):
+        config = SearchConfig(method="dada", preset=preset)
+        assert config.for_data("svhn:data", mirrors=False)[1].base == base
+        assert config.for_data("svhn:data", mirrors=True)[1].base == f"{base}-flip"
+
+
 def test_an_unknown_setting_is_refused_with_the_known_ones():
     with pytest.raises(TypeError, match=r"no setting 'epoch'\. Settings: method, .*progress"):
         found(epoch=3)
