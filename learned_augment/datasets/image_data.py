@@ -21,7 +21,7 @@ class LabeledImages(NamedTuple):
         classes: Class names; a label is a position in this list.
         images: uint8, (N, C, H, W).
         labels: int64, (N,).
-        mirrors: Whether a mirrored image keeps its class.
+        flip_keeps_class: Whether a mirrored image keeps its class.
         skipped: Files left out because they could not be read.
     """
 
@@ -29,7 +29,7 @@ class LabeledImages(NamedTuple):
     classes: tuple[str, ...]
     images: Tensor
     labels: Tensor
-    mirrors: bool = True
+    flip_keeps_class: bool = True
     skipped: tuple[str, ...] = ()
 
 
@@ -44,7 +44,8 @@ class ImageData:
         train_labels: int64, (N,).
         test_images: uint8, (M, C, H, W), of the same size.
         test_labels: int64, (M,).
-        mirrors: Whether a mirrored image keeps its class: true of photographs, false of digits.
+        flip_keeps_class: Whether a mirrored image keeps its class: true of photographs, false of
+            digits.
         skipped: Files left out because they could not be read.
         order: int64, (N,): places of the training images in their source, where images that show
             the same person or place are often near each other. It is no argument: images are in
@@ -67,7 +68,7 @@ class ImageData:
     train_labels: Tensor
     test_images: Tensor
     test_labels: Tensor
-    mirrors: bool = True
+    flip_keeps_class: bool = True
     skipped: tuple[str, ...] = ()
     order: Tensor = field(init=False)
 
@@ -108,7 +109,7 @@ class ImageData:
             train.labels,
             test.images,
             test.labels,
-            train.mirrors,
+            train.flip_keeps_class,
             train.skipped + test.skipped,
         )
 
@@ -116,7 +117,9 @@ class ImageData:
         """Return training and test images together."""
         images = torch.cat([self.train_images, self.test_images])
         labels = torch.cat([self.train_labels, self.test_labels])
-        return LabeledImages(self.name, self.classes, images, labels, self.mirrors, self.skipped)
+        return LabeledImages(
+            self.name, self.classes, images, labels, self.flip_keeps_class, self.skipped
+        )
 
     def subset(self, n: int, seed: int = 0) -> ImageData:
         """Return the same data with `n` of the training images, every class in proportion.

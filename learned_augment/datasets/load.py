@@ -131,7 +131,9 @@ def _digits() -> _Parts:
     labels = torch.from_numpy(scans.target).long()
     classes = tuple(str(name) for name in scans.target_names)
     # Half to test: 898 images tell policies apart by 0.1 points, 360 only by 0.3.
-    return LabeledImages("digits", classes, pixels.repeat(1, 3, 1, 1), labels, mirrors=False), 0.5
+    return LabeledImages(
+        "digits", classes, pixels.repeat(1, 3, 1, 1), labels, flip_keeps_class=False
+    ), 0.5
 
 
 def _cifar(kind: str, maker: Callable[..., Any], files: str) -> Callable[[Path], _Parts]:
@@ -165,7 +167,7 @@ def _svhn(root: Path) -> _Parts:
             tuple("0123456789"),
             torch.from_numpy(part.data),
             torch.from_numpy(part.labels).long(),
-            mirrors=False,
+            flip_keeps_class=False,
         )
         for part in stored
     )

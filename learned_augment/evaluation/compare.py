@@ -76,7 +76,7 @@ def _prepare(data: Source, config: CompareConfig) -> Comparison:
     base = config.base
     if base is None:
         listed = any(names_base(choice) for _, choice in config.choices)
-        base = "none" if listed else "crop-flip" if images.mirrors else "crop"
+        base = "none" if listed else "crop-flip" if images.flip_keeps_class else "crop"
     side = min(images.train_images.shape[2:])
     named_policies = [_policies_to_train(config, base, side, seed) for seed in range(config.seeds)]
     names, given = list(named_policies[0]), list(_policies_to_train(config, "none", side, 0))

@@ -226,7 +226,7 @@ def _prepare(
             val, image_size=config.image_size, skip_unreadable=config.skip_unreadable
         )
         skipped += val_images.skipped
-    preset, settings = config.for_data(images.name, images.mirrors)
+    preset, settings = config.for_data(images.name, images.flip_keeps_class)
     split = train_val_split(images, val_images, settings.reduce, config.seed, device)
     check_network(settings.network, images, device)
     with isolated(config.seed, precise=True):

@@ -68,7 +68,7 @@ class SearchConfig:
 
     Examples:
         >>> config = SearchConfig(method="dada", epochs=5, exclude=["Invert"])
-        >>> preset, settings = config.for_data("digits", mirrors=False)
+        >>> preset, settings = config.for_data("digits", flip_keeps_class=False)
         >>> preset, settings.network, settings.epochs, settings.exclude
         ('digits', 'small-cnn', 5, ('Invert',))
         >>> SearchConfig(ops="Rotate")
@@ -150,12 +150,12 @@ class SearchConfig:
             )
         return replace(config or cls(), **settings)
 
-    def for_data(self, name: str, mirrors: bool) -> tuple[str, MethodSettings]:
+    def for_data(self, name: str, flip_keeps_class: bool) -> tuple[str, MethodSettings]:
         """Return the preset's name and the settings of the method for some data.
 
         Args:
             name: Name of the data.
-            mirrors: Whether mirror images keep their meaning.
+            flip_keeps_class: Whether mirror images keep their meaning.
 
         Raises:
             ValueError: If there is no such preset or base augmentation, or a number is out of
@@ -165,7 +165,7 @@ class SearchConfig:
         if self.method == "screening":  # crop, flip and cutout are among its ops
             settings = replace(settings, base="none", cutout=0.0)
         plain = settings.base.removesuffix("-flip")
-        if not mirrors and plain in BASE_AUGMENTATIONS:
+        if not flip_keeps_class and plain in BASE_AUGMENTATIONS:
             settings = replace(settings, base=plain)
         names = ("network", "epochs", "batch_size", "learning_rate", "weight_decay", "reduce")
         given = {n: getattr(self, n) for n in (*names, "base", "cutout")}

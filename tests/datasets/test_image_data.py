@@ -72,11 +72,11 @@ def test_a_split_shares_out_every_class_and_no_image_twice():
     assert parts.train_labels.bincount().tolist() == [33, 8, 1]
     both = torch.cat([parts.train_images, parts.test_images])[:, 0, 0, 0]
     assert len(both.unique()) == 52
-    assert (parts.name, parts.mirrors, parts.skipped) == ("s", False, ("x",))
+    assert (parts.name, parts.flip_keeps_class, parts.skipped) == ("s", False, ("x",))
 
 
 def test_both_parts_can_be_joined_again():
-    whole = data((4, 3), test=2, mirrors=False, skipped=("x",))
+    whole = data((4, 3), test=2, flip_keeps_class=False, skipped=("x",))
     joined = whole.joined()
     assert joined.labels.tolist() == [0, 0, 0, 0, 1, 1, 1, 0, 1]
     assert joined.images[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 0, 0]

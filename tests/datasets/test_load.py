@@ -56,7 +56,7 @@ def test_digits_are_real_scans_half_of_them_to_test():
     assert data.train_images.shape == (899, 3, 32, 32)
     assert data.test_images.shape == (898, 3, 32, 32)
     assert data.classes == tuple("0123456789")
-    assert not data.mirrors
+    assert not data.flip_keeps_class
     assert data.train_labels.bincount().min() > 80
     zeros = data.train_images[data.train_labels == 0].float().mean((0, 1))
     assert zeros[16, 16] < 20 < 150 < zeros[16, 8]  # a ring: dark inside, bright at its side
@@ -69,7 +69,7 @@ def test_a_folder_with_parts_reads_levels_labels_and_order(split_folder):
     assert data.train_images[:, 0, 0, 0].tolist() == [10, 11, 12, 13, 50, 51, 52, 53]
     assert data.train_labels.tolist() == [0] * 4 + [1] * 4
     assert data.test_images[:, 2, 7, 9].tolist() == [10, 11, 50, 51]
-    assert data.mirrors
+    assert data.flip_keeps_class
 
 
 def test_hidden_files_are_no_images(split_folder):

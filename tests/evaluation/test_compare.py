@@ -74,7 +74,7 @@ def test_the_training_images_of_a_seed_are_shared_and_change_with_the_seed(monke
 
 def test_policies_are_shown_alone_and_after_the_base_augmentation_of_the_data():
     photographs = made_data()
-    digits = dataclasses.replace(photographs, mirrors=False)
+    digits = dataclasses.replace(photographs, flip_keeps_class=False)
     policies = ("none", "identity")
     assert compared(policies, photographs, epochs=1).placements == {
         "none": "nothing",

@@ -116,7 +116,7 @@ def test_presets_have_the_papers_settings():
 
 def test_data_that_must_not_be_mirrored_are_not_flipped_by_the_base_augmentation():
     digits = images()
-    object.__setattr__(digits, "mirrors", False)
+    object.__setattr__(digits, "flip_keeps_class", False)
     assert prepare(images(), **SMALL_DADA).settings.base == "crop-flip"
     assert prepare(digits, **SMALL_DADA).settings.base == "crop"
     assert prepare(digits, **SMALL_DADA, base="crop-flip").settings.base == "crop-flip"
@@ -402,15 +402,15 @@ def test_a_screening_refuses_a_base_augmentation_that_it_would_not_apply(wrong):
         SearchConfig(**wrong)
     config = SearchConfig(base="none", cutout=0, preset="cifar10")
     assert config.method == "screening"
-    _, settings = config.for_data("cifar10:data", mirrors=True)
+    _, settings = config.for_data("cifar10:data", flip_keeps_class=True)
     assert (settings.base, settings.cutout, settings.epochs) == ("none", 0.0, 20)
 
 
 def test_without_mirror_images_the_flip_of_a_preset_is_left_out():
     for preset, base in (("cifar10", "crop"), ("imagenet", "resized-crop")):
         config = SearchConfig(method="dada", preset=preset)
-        assert config.for_data("svhn:data", mirrors=False)[1].base == base
-        assert config.for_data("svhn:data", mirrors=True)[1].base == f"{base}-flip"
+        assert config.for_data("svhn:data", flip_keeps_class=False)[1].base == base
+        assert config.for_data("svhn:data", flip_keeps_class=True)[1].base == f"{base}-flip"
 
 
 def test_an_unknown_setting_is_refused_with_the_known_ones():

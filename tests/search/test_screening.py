@@ -56,8 +56,8 @@ class Planted:
         return Measured(math.exp(loss), 0.9)
 
 
-def finish(search_in_progress, laboratory):
-    search_in_progress._laboratory = laboratory
+def finish(search_in_progress, trial_runner):
+    search_in_progress._trial_runner = trial_runner
     while sum(search_in_progress.remaining.values()):
         search_in_progress.step()
     return search_in_progress.policy()
@@ -67,7 +67,7 @@ def finish(search_in_progress, laboratory):
 def planted():
     search_in_progress = screening({"designs": 20, "refinements": 24})
     total = search_in_progress.steps
-    search_in_progress._laboratory = Planted({"Rotate": -0.6, "Contrast": -0.5, "Flip": 1.0})
+    search_in_progress._trial_runner = Planted({"Rotate": -0.6, "Contrast": -0.5, "Flip": 1.0})
     left = [sum(search_in_progress.remaining.values())]
     while left[-1]:
         search_in_progress.step()
@@ -289,14 +289,14 @@ def test_a_policy_that_needs_no_search_wins_where_it_is_best():
 
 
 def test_results_alone_decide_what_comes_next():
-    laboratory = Planted({"Rotate": -0.6, "Flip": 0.8})
+    trial_runner = Planted({"Rotate": -0.6, "Flip": 0.8})
     whole = screening(FEW)
-    expected = finish(whole, laboratory)
+    expected = finish(whole, trial_runner)
     for cut in (3, 9, 25, whole.done - 1):
         resumed = screening(FEW)
         resumed.load_state_dict({"results": whole.state_dict()["results"][:cut]})
         assert resumed.done == cut
-        assert finish(resumed, laboratory) == expected
+        assert finish(resumed, trial_runner) == expected
 
 
 def test_ops_that_are_left_out_are_in_no_policy_of_the_race():
@@ -319,7 +319,7 @@ def test_before_it_knows_anything_the_policy_does_nothing():
     search_in_progress = screening({"designs": 16})
     assert search_in_progress.policy().op_shares()["Identity"].sum() == 1
     assert "before it knew anything" in search_in_progress.policy().about["sentence"]
-    search_in_progress._laboratory = Planted({"Rotate": -0.9})
+    search_in_progress._trial_runner = Planted({"Rotate": -0.9})
     for _ in range(25):
         search_in_progress.step()
     assert "Trials of its ops predict" in search_in_progress.policy().about["sentence"]
@@ -394,7 +394,7 @@ def test_ordered_splits_follow_the_order_of_the_source(given):
 
     def places(kind):
         options = ScreeningOptions(workers=1, split=kind, **FEW)
-        return Screening(split, None, SETTINGS, options, torch.Generator())._laboratory.places
+        return Screening(split, None, SETTINGS, options, torch.Generator())._trial_runner.places
 
     assert places("random") is None
     assert places("ordered").tolist() == (train if given else mixed).tolist()

@@ -19,7 +19,7 @@ from learned_augment.search.screening.factors import choose_factors
 from learned_augment.search.screening.options import ScreeningOptions
 from learned_augment.search.screening.regression import fit_regression
 from learned_augment.search.screening.splits import likeness, training_part
-from learned_augment.search.screening.trials import Laboratory, Trial, expected_error
+from learned_augment.search.screening.trials import Trial, TrialRunner, expected_error
 from learned_augment.training import Recipe
 
 
@@ -304,12 +304,14 @@ def test_the_expected_error_does_not_see_how_certain_a_network_is():
 
 def test_a_trial_depends_on_nothing_but_itself(photos):
     labels = torch.arange(8) % 2
-    laboratory = Laboratory(photos, labels, None, ("a", "b"), "small-cnn", torch.device("cpu"), 5)
+    trial_runner = TrialRunner(
+        photos, labels, None, ("a", "b"), "small-cnn", torch.device("cpu"), 5
+    )
     trial = Trial((), 0.5, 0, 7, Recipe(epochs=2, batch_size=2))
-    first = laboratory.run(trial)
+    first = trial_runner.run(trial)
     torch.manual_seed(99)
     before = torch.get_rng_state()
-    assert laboratory.run(trial) == first
+    assert trial_runner.run(trial) == first
     assert torch.equal(torch.get_rng_state(), before)
     assert 0 <= first.accuracy <= 1
 
@@ -336,11 +338,11 @@ def test_a_trial_with_few_validation_images_is_cross_validated(
             named = self.data.test_labels if len(validated) == 1 else 1 - self.data.test_labels
             return 9.0 * torch.nn.functional.one_hot(named, 2), self.data.test_labels
 
-    monkeypatch.setattr(sys.modules[Laboratory.__module__], "Trainer", Oracle)
+    monkeypatch.setattr(sys.modules[TrialRunner.__module__], "Trainer", Oracle)
     validation = (numbered[:20], labels[:20]) if given else None
     classes, cpu = ("a", "b"), torch.device("cpu")
-    laboratory = Laboratory(numbered, labels, validation, classes, "small-cnn", cpu, 5)
-    measured = laboratory.run(Trial((), 0.5, 0, 7, Recipe(epochs=1, batch_size=2)))
+    trial_runner = TrialRunner(numbered, labels, validation, classes, "small-cnn", cpu, 5)
+    measured = trial_runner.run(Trial((), 0.5, 0, 7, Recipe(epochs=1, batch_size=2)))
     assert len(validated) == trainings
     assert measured.accuracy == pytest.approx(1 / trainings, abs=0.02)
     if trainings == 2 and not given:  # each image validates once
@@ -351,10 +353,10 @@ def test_a_class_may_have_one_training_image_if_the_validation_images_are_given(
     images = torch.arange(0, 240, 80).to(torch.uint8).expand(3, 16, 16, -1).permute(3, 0, 1, 2)
     labels, classes = torch.arange(3), ("a", "b", "c")
     given = images, labels
-    laboratory = Laboratory(
+    trial_runner = TrialRunner(
         images, labels, given, classes, "small-cnn", torch.device("cpu"), seed=0
     )
-    measured = laboratory.run(Trial((), 0.5, 0, 0, Recipe(epochs=1, batch_size=2)))
+    measured = trial_runner.run(Trial((), 0.5, 0, 0, Recipe(epochs=1, batch_size=2)))
     assert 0 <= measured.accuracy <= 1
 
 

@@ -36,7 +36,7 @@ from learned_augment.search.screening.proposals import predicted
 from learned_augment.search.screening.race import best_base, leader, race_data
 from learned_augment.search.screening.record import PHASES, ScreeningRecord
 from learned_augment.search.screening.splits import likeness
-from learned_augment.search.screening.trials import Laboratory, Measured, Trial
+from learned_augment.search.screening.trials import Measured, Trial, TrialRunner
 from learned_augment.search.split import Split
 
 __all__ = ["Screening"]
@@ -100,7 +100,7 @@ class Screening:
         self.options, self._bytes = options, split.nbytes
         self.factors = choose_factors(settings.ops, settings.exclude, images)
         seed = int(torch.randint(2**31, (), generator=generator))
-        self._laboratory = Laboratory(
+        self._trial_runner = TrialRunner(
             images,
             labels,
             validation if split.given else None,
@@ -130,7 +130,7 @@ class Screening:
         self._ready: dict[int, Measured] = {}
         self._stream: Iterator[tuple[int, Measured]] | None = None
         self._workers: Workers | None = None
-        several = self._laboratory.device.type == "cpu" and needs_no_script(settings.network)
+        several = self._trial_runner.device.type == "cpu" and needs_no_script(settings.network)
         self._processes = options.workers or (core_count() if several else 1)
         self._latest: tuple[int, Policy] | None = None
 
@@ -173,13 +173,13 @@ class Screening:
             self._wait_for(place)
         if place in self._ready:
             return self._ready.pop(place)
-        return self._laboratory.run(self.record.planned[place].trial)
+        return self._trial_runner.run(self.record.planned[place].trial)
 
     def _wait_for(self, place: int) -> None:
         """Let the workers run the planned trials that are left, until this one has ended."""
         planned = self.record.planned
         if self._workers is None:
-            self._workers = Workers(self._laboratory.run, self._processes)
+            self._workers = Workers(self._trial_runner.run, self._processes)
             weakref.finalize(self, self._workers.close)
         if self._stream is None:
             rest = [(one.trial,) for one in planned[place:]]
@@ -197,7 +197,7 @@ class Screening:
         No process runs a second trial ahead, since a search that is stopped loses them.
         """
         at, planned = place + rank(), self.record.planned
-        mine = {at: self._laboratory.run(planned[at].trial)} if at < len(planned) else {}
+        mine = {at: self._trial_runner.run(planned[at].trial)} if at < len(planned) else {}
         everyone: list[dict[int, Measured]] = [{} for _ in range(world_size())]
         dist.all_gather_object(everyone, mine)
         for theirs in everyone:
@@ -326,9 +326,9 @@ class Screening:
 
         On a CPU it has one thread, whose own time does not depend on what else the machine does.
         """
-        clock = time.thread_time if self._laboratory.device.type == "cpu" else time.monotonic
+        clock = time.thread_time if self._trial_runner.device.type == "cpu" else time.monotonic
         start = clock()
-        self._laboratory.run(replace(trial, recipe=replace(trial.recipe, epochs=epochs)))
+        self._trial_runner.run(replace(trial, recipe=replace(trial.recipe, epochs=epochs)))
         return clock() - start
 
     def state_dict(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from learned_augment.runtime.rng import isolated
 from learned_augment.search.screening.splits import training_part
 from learned_augment.training import Recipe, Trainer
 
-__all__ = ["Laboratory", "Measured", "Trial", "expected_error"]
+__all__ = ["Measured", "Trial", "TrialRunner", "expected_error"]
 
 _MOST_VALIDATION = 2000
 
@@ -60,7 +60,7 @@ class Measured:
 
 
 @dataclass(frozen=True, eq=False)
-class Laboratory:
+class TrialRunner:
     """Runs trials; picklable, so that other processes can.
 
     Attributes:
