@@ -238,6 +238,7 @@ _SCREENED_AGAIN = (
     "cifar1000-seed-1",
     "cifar1000-seed-2",
     "cifar1000-wrn-40-2",
+    "cifar4000-60-wrn-40-2-20-epochs",
 )
 """Images in groups, few images, other seeds of the search, other networks of the comparison."""
 _USUAL = {
