@@ -1,6 +1,7 @@
 """The policy, a mixture of sub-policies as four tensors, and the plan, which holds its draws."""
 
 import json
+import pickle
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from learned_augment import hub, serialization
 from learned_augment.model_card import model_card
-from learned_augment.ops import OPS, Op, check_ops
+from learned_augment.ops import OPS, Op, check_ops, registered_ops
 from learned_augment.sampling import HOST, NOISE, Draw, Tables, choose, random_numbers, tables
 
 __all__ = ["Plan", "Policy", "Step"]
@@ -348,8 +349,36 @@ class Policy:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
+        sent = tuple(filter(_can_be_sent, registered_ops(self.ops)))
         tensors = (self.mixture, self.weights, self.op, self.value)
-        return Policy, (self.ops, *tensors, json.loads(json.dumps(dict(self.about))))
+        return _received, (sent, self.ops, *tensors, json.loads(json.dumps(dict(self.about))))
+
+
+def _can_be_sent(op: Op) -> bool:
+    """Return whether another process can be sent an op; a lambda or inner function cannot."""
+    try:
+        pickle.dumps(op)
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return False
+    return True
+
+
+def _received(sent: tuple[Op, ...], ops: tuple[str, ...], *fields: Any) -> Policy:
+    """Return a pickled policy; register the user's ops that came with it.
+
+    Raises:
+        ValueError: If this process does not know an op.
+    """
+    for op in sent:
+        OPS.setdefault(op.name, op)
+    unknown = [name for name in ops if name not in OPS]
+    if unknown:
+        raise ValueError(
+            f"This process does not know the op {unknown[0]!r}, whose definition is a lambda or an "
+            "inner function. Define it at the top level of a file, or work in one process "
+            "(workers=1)."
+        )
+    return Policy(ops, *fields)
 
 
 _DTYPES = {

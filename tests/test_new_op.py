@@ -3,13 +3,16 @@
 The fixture ``toy`` makes the ops; tests/backends/test_dispatch.py tests them on every backend.
 """
 
+import copy
+import pickle
 from dataclasses import replace
 
 import pytest
 
+from learned_augment import compare
 from learned_augment.builders import from_layers
 from learned_augment.evaluation.random_baseline import random_baseline
-from learned_augment.ops import OPS
+from learned_augment.ops import OPS, Geometric, Op
 from learned_augment.reporting.example_images import op_example
 from learned_augment.reporting.html import policy_page
 from learned_augment.search import METHODS, search
@@ -79,3 +82,41 @@ def test_every_kind_of_op_has_a_random_baseline(toy):
 def test_every_kind_of_op_is_in_pictures_and_pages(toy):
     assert op_example(toy.name, 3.0).size == op_example("Rotate", 30.0).size
     assert toy.name in policy_page(from_layers([[(toy.name, 1.0, 3.0)]]))
+
+
+def lean(value, noise, width, height):
+    return 1.0, 0.1 * value, 0.0, 0.0, 1.0, 0.0
+
+
+def own_op(monkeypatch, matrix):
+    op = Op("Lean", "tenths", 0.0, 4.0, 0.0, Geometric(matrix))
+    monkeypatch.setitem(OPS, "Lean", op)
+    return from_layers([[("Lean", 1.0, 3.0)]], {"name": "lean"})
+
+
+def test_a_policy_takes_an_op_of_the_users_own_to_another_process(monkeypatch):
+    policy = own_op(monkeypatch, lean)
+    sent = pickle.dumps(policy)
+    assert copy.deepcopy(policy) == pickle.loads(sent) == policy
+    del OPS["Lean"]
+    assert pickle.loads(sent).ops == policy.ops
+    assert OPS["Lean"].kind.matrix is lean
+
+
+def test_processes_train_under_an_op_of_the_users_own(monkeypatch):
+    settings = {"seeds": 2, "epochs": 1, "train_size": 40, "base": "none", "progress": False}
+    policies = ["none", own_op(monkeypatch, lean)]
+    alone = compare("digits", policies, workers=1, **settings)
+    assert compare("digits", policies, workers=2, **settings) == alone
+    given = {**SMALL, "epochs": 1, "ops": ["Lean", "Rotate"], "progress": False}
+    options = {"designs": 4, "refinements": 0, "finals": 1}
+    found = [search(images(), options=options | {"workers": n}, **given) for n in (1, 2)]
+    assert found[0] == found[1]
+
+
+def test_an_op_that_no_other_process_can_be_sent_is_trained_in_this_one(monkeypatch):
+    settings = {"seeds": 2, "epochs": 1, "train_size": 40, "base": "none", "progress": False}
+    policies = ["none", own_op(monkeypatch, lambda *given: lean(*given))]
+    assert not compare("digits", policies, **settings).missing()
+    with pytest.raises(ValueError, match=r"does not know the op 'Lean'.*workers=1"):
+        compare("digits", policies, workers=2, **settings)

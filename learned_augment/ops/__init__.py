@@ -20,10 +20,13 @@ __all__ = [
     "Resample",
     "check_ops",
     "register_op",
+    "registered_ops",
 ]
 
 OPS: dict[str, Op] = {op.name: op for op in [*POINTWISE, *GEOMETRIC, *BLEND, *REGION]}
 """Every op by its name. Adding one is adding a row to one of the four lists."""
+
+_BUILT_IN = frozenset(OPS)
 
 
 def register_op(op: Op) -> Op:
@@ -60,6 +63,11 @@ def register_op(op: Op) -> Op:
         raise ValueError(f"There is an op named {op.name!r} already; choose another name.")
     OPS[op.name] = op
     return op
+
+
+def registered_ops(names: Iterable[str]) -> tuple[Op, ...]:
+    """Return those of the named ops that are not built in, but added to the table."""
+    return tuple(OPS[name] for name in names if name not in _BUILT_IN)
 
 
 def check_ops(names: Iterable[str]) -> None:
