@@ -137,6 +137,9 @@ class CompareConfig:
         policies = self.policies
         if isinstance(policies, str | Path) or not isinstance(policies, Sequence | Mapping):
             raise TypeError(f"Expected a sequence of two or more policies, got {policies!r:.80}.")
+        wrong = [name for name in policies if not isinstance(name, str)]
+        if isinstance(policies, Mapping) and wrong:
+            raise TypeError(f"Expected texts as the names of policies, got {wrong[0]!r:.80}.")
         if len(policies) < 2:
             raise ValueError(f"Expected two or more policies to compare, got {list(policies)}.")
 

@@ -205,7 +205,8 @@ class ComparisonResult:
         Raises:
             ValueError: If the settings differ, or a policy of one name has other figures.
         """
-        keys = sorted({*self.settings, *other.settings})
+        # The images decide how large the largest class is; earlier results do not say it.
+        keys = sorted({*self.settings, *other.settings} - {"largest_class"})
         pairs = [(key, other.settings.get(key), self.settings.get(key)) for key in keys]
         pairs += [
             (f"policy {name}", other.policies[name]["sha256"], self.policies[name]["sha256"])
@@ -354,14 +355,16 @@ def _notes(result: ComparisonResult) -> Iterator[str]:
 
 def _learning_notes(result: ComparisonResult) -> Iterator[str]:
     """Warn of a comparison in which no policy does better than to guess one of the classes."""
-    guess, tests = 1 / result.settings["classes"], result.settings["test_images"]
+    tests = result.settings["test_images"]
+    # Results of earlier versions do not say how many test images the largest class has.
+    guess = result.settings.get("largest_class", tests / result.settings["classes"]) / tests
     luck = 100 * lucky_accuracy(guess, tests)
     found = [result.accuracies(policy).values() for policy in result.placements]
     best = max((statistics.fmean(values) for values in found if values), default=math.inf)
     if best <= luck < 100:
         yield (
-            f"the network does not learn: guessing one of {result.settings['classes']} classes "
-            f"gives {100 * guess:.1f}, with luck {luck:.1f}. Give more epochs or images, another "
+            f"the network does not learn: guessing the largest class gives {100 * guess:.1f}, with "
+            f"luck {luck:.1f}. Give more epochs or images, another "
             "learning rate or network; until then the differences say nothing about the policies."
         )
 
@@ -429,6 +432,8 @@ def _check(result: ComparisonResult) -> None:
         "a setting is not a text or whole number, as it should be": lambda: (
             _are_texts(result.settings["network"])
             and all(_is_whole(result.settings[name], low) for name, low in wholes.items())
+            and _is_whole(result.settings.get("largest_class", 1), 1)
+            and result.settings.get("largest_class", 1) <= result.settings["test_images"]
         ),
         "the epoch of a test is not one of the training": lambda: all(
             1 <= epoch <= result.settings["epochs"]

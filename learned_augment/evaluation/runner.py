@@ -21,6 +21,7 @@ from learned_augment.datasets.image_data import ImageData
 from learned_augment.evaluation.named_policies import NamedPolicy
 from learned_augment.evaluation.result import ComparisonResult, Run
 from learned_augment.models import NetworkChoice, build_network
+from learned_augment.ops import registered_ops
 from learned_augment.policy import Policy
 from learned_augment.runtime.process_pool import core_count, in_processes, needs_no_script
 from learned_augment.runtime.progress import Progress
@@ -277,7 +278,10 @@ class Comparison:
         self, jobs: list[_Job], workers: int | None, progress: bool | None
     ) -> Iterator[tuple[_Job, Run]]:
         if workers is None:
-            several = self.device.type == "cpu" and needs_no_script(self.network)
+            named = self.named_policies[0].values()
+            ops = {op for one in named for policy in one.policies for op in policy.ops}
+            needed = self.network, registered_ops(ops)
+            several = self.device.type == "cpu" and needs_no_script(needed)
             workers = min(core_count(), len(jobs)) if several else 1
         if workers > 1 and jobs:
             yield from self._side_by_side(jobs, workers, progress)
@@ -317,6 +321,7 @@ class Comparison:
             "classes": len(self.images.classes),
             "train_images": len(self.data(0).train_labels),
             "test_images": len(self.images.test_labels),
+            "largest_class": int(self.images.test_labels.bincount().max()),
             "image_size": list(self.images.train_images.shape[2:]),
             "skipped": len(self.images.skipped),
             "images_sha256": data_hash(self.data(0)),

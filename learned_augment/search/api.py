@@ -171,6 +171,7 @@ def estimate(
         True
     """
     config = SearchConfig.of(config, settings)
+    _check_outputs(config, _options(config, config.for_data("", True)[1]))
     prepared = prepare(data, val=val, config=config)
     split, given, steps = prepared.split, prepared.settings, prepared.method.steps
     with _surroundings(config):

@@ -28,7 +28,7 @@ def find_device(device: str | torch.device | None) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(device)
-        torch.zeros(1, device=found)
+        torch.zeros(1, device=found).item()  # the device "meta" holds no numbers
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         # torch asserts when it was built without CUDA.
         raise ValueError(
@@ -61,7 +61,7 @@ def check_network(network: NetworkChoice, data: ImageData, device: torch.device)
         model = deepcopy(built).to(device).eval()
         try:
             logits = model(images.to(device) / 255)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
             raise ValueError(
                 f"Expected a network that takes images {tuple(images.shape)} of {data.name}, but "
                 f"it failed on them: {first_line(error)}."

@@ -471,6 +471,7 @@ def test_wrong_arguments_fail_before_any_training(changes, message, monkeypatch)
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"policies": {0: "none", 1: "flip"}}, "Expected texts as the names of policies, got 0"),
         ({"epoch": 3}, r"compare has no argument 'epoch'\. It takes: policies, seeds, epochs, "),
         ({"seeds": 2.0}, "Expected seeds as a whole number, got 2.0"),
         ({"epochs": True}, "Expected epochs as a whole number, got True"),

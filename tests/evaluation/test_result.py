@@ -115,8 +115,10 @@ def test_notes_warn(changed, note):
 
 def test_a_network_that_does_not_learn_is_told():
     lost = comparison_result({"none": [11.0, 12.0], "up": [10.0, 9.0]}, seeds=2)
-    told = "the network does not learn: guessing one of 10 classes gives 10.0, with luck 11.9"
+    told = "the network does not learn: guessing the largest class gives 10.0, with luck 11.9"
     assert any(note.startswith(told) for note in lost.notes())
+    unequal = comparison_result({"none": [89.0, 90.0]}, seeds=2, largest_class=900)
+    assert any("the largest class gives 90.0" in note for note in unequal.notes())
     assert not any("does not learn" in note for note in CLEAR.notes())
 
 
@@ -288,6 +290,7 @@ def test_results_of_one_configuration_are_the_same_whatever_takes_part():
         (lambda d: d["settings"].update(epochs="3"), "a setting is not a text or whole number"),
         (lambda d: d["settings"].update(test_images=0), "a setting is not a text or whole number"),
         (lambda d: d["settings"].update(network=None), "a setting is not a text or whole number"),
+        (lambda d: d["settings"].update(largest_class=10**6), "a setting is not"),
         (lambda d: d["settings"].update(skipped=True), "a setting is not a text or whole number"),
         (lambda d: d["settings"].update(extra=float("nan")), "not JSON compliant"),
         (lambda d: d["seeds"].__setitem__(0, 2**70), "seeds are not whole numbers"),

@@ -486,6 +486,8 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_first_step(tmp_p
     for path in (tmp_path / "file" / "x.safetensors", tmp_path / "full.safetensors"):
         with pytest.raises(ValueError, match=r"No folder|Expected a file to write"):
             found(**{name: path}, callbacks=[never])
+        with pytest.raises(ValueError, match=r"No folder|Expected a file to write"):
+            estimate(images(), **SMALL_DADA, **{name: path})
     if Path("/proc/self").exists():
         with pytest.raises(ValueError, match="No file can be written to the folder '/proc'"):
             found(**{name: "/proc/x.safetensors"}, callbacks=[never])

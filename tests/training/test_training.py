@@ -145,7 +145,7 @@ def test_recipes_count_in_whole_numbers(name):
         Recipe(**{name: None})
 
 
-@pytest.mark.parametrize("name", ["cpux", "cuda:99", "meta0"])
+@pytest.mark.parametrize("name", ["cpux", "cuda:99", "meta0", "meta"])
 def test_devices_that_are_not_there_are_refused(name):
     with pytest.raises(ValueError, match=f"Device '{name}' cannot be used"):
         find_device(name)
