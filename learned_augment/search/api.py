@@ -83,7 +83,8 @@ def search(
     mode "released", which start without a gradient).
 
     The result does not depend on the caller's settings of torch (gradient mode, autocast, default
-    dtype and device, threads, random generators), and leaves them unchanged.
+    dtype and device, threads, random generators), and leaves them unchanged. They belong to the
+    whole process: run one search or comparison at a time in it, not several in threads.
 
     Args:
         data: "digits", "cifar10:ROOT", "folder:PATH", a data set of (PIL image or uint8 tensor,
