@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and hashes of contents."""
 
 import hashlib
+import pickle
 import secrets
 from collections.abc import Iterable, Mapping
 from os import fsync
@@ -9,7 +10,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-__all__ = ["check_output_path", "check_outputs", "content_hash", "module_hash", "write_atomically"]
+__all__ = [
+    "NOT_PICKLED",
+    "check_output_path",
+    "check_outputs",
+    "content_hash",
+    "module_hash",
+    "write_atomically",
+]
+
+NOT_PICKLED = (pickle.PicklingError, AttributeError, TypeError)
+"""Errors of pickle for a lambda, an inner function, a lock, ..."""
 
 
 def write_atomically(path: Path, data: bytes) -> Path:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from learned_augment import hub, serialization
+from learned_augment._io import NOT_PICKLED
 from learned_augment.model_card import model_card
 from learned_augment.ops import OPS, Op, check_ops, registered_ops
 from learned_augment.sampling import HOST, NOISE, Draw, Tables, choose, random_numbers, tables
@@ -358,7 +359,7 @@ def _can_be_sent(op: Op) -> bool:
     """Return whether another process can be sent an op; a lambda or inner function cannot."""
     try:
         pickle.dumps(op)
-    except (pickle.PicklingError, AttributeError, TypeError):
+    except NOT_PICKLED:
         return False
     return True
 

@@ -33,7 +33,10 @@ Mask: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 class Request(NamedTuple):
-    """What a call asks for, in the words of a `Row`; None is what no row has a word for."""
+    """A call's images and settings, in the words of a `Row`.
+
+    A field is None where the call asks for something that no row has a word for.
+    """
 
     images: str
     device: torch.device

@@ -137,9 +137,10 @@ class CompareConfig:
         policies = self.policies
         if isinstance(policies, str | Path) or not isinstance(policies, Sequence | Mapping):
             raise TypeError(f"Expected a sequence of two or more policies, got {policies!r:.80}.")
-        wrong = [name for name in policies if not isinstance(name, str)]
-        if isinstance(policies, Mapping) and wrong:
-            raise TypeError(f"Expected texts as the names of policies, got {wrong[0]!r:.80}.")
+        names = policies if isinstance(policies, Mapping) else ()
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"Expected texts as the names of policies, got {name!r:.80}.")
         if len(policies) < 2:
             raise ValueError(f"Expected two or more policies to compare, got {list(policies)}.")
 

@@ -354,7 +354,7 @@ def _notes(result: ComparisonResult) -> Iterator[str]:
 
 
 def _learning_notes(result: ComparisonResult) -> Iterator[str]:
-    """Warn of a comparison in which no policy does better than to guess one of the classes."""
+    """Warn of a comparison in which no policy does better than to guess the largest class."""
     tests = result.settings["test_images"]
     # Results of earlier versions do not say how many test images the largest class has.
     guess = result.settings.get("largest_class", tests / result.settings["classes"]) / tests
@@ -364,8 +364,8 @@ def _learning_notes(result: ComparisonResult) -> Iterator[str]:
     if best <= luck < 100:
         yield (
             f"the network does not learn: guessing the largest class gives {100 * guess:.1f}, with "
-            f"luck {luck:.1f}. Give more epochs or images, another "
-            "learning rate or network; until then the differences say nothing about the policies."
+            f"luck {luck:.1f}. Give more epochs or images, another learning rate or network; until "
+            "then the differences say nothing about the policies."
         )
 
 

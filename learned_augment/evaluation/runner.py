@@ -21,9 +21,8 @@ from learned_augment.datasets.image_data import ImageData
 from learned_augment.evaluation.named_policies import NamedPolicy
 from learned_augment.evaluation.result import ComparisonResult, Run
 from learned_augment.models import NetworkChoice, build_network
-from learned_augment.ops import registered_ops
 from learned_augment.policy import Policy
-from learned_augment.runtime.process_pool import core_count, in_processes, needs_no_script
+from learned_augment.runtime.process_pool import default_workers, in_processes
 from learned_augment.runtime.progress import Progress
 from learned_augment.runtime.rng import isolated, thread_count
 from learned_augment.training import Recipe, check_network, train_network
@@ -280,9 +279,7 @@ class Comparison:
         if workers is None:
             named = self.named_policies[0].values()
             ops = {op for one in named for policy in one.policies for op in policy.ops}
-            needed = self.network, registered_ops(ops)
-            several = self.device.type == "cpu" and needs_no_script(needed)
-            workers = min(core_count(), len(jobs)) if several else 1
+            workers = min(default_workers(self.device, self.network, ops), len(jobs))
         if workers > 1 and jobs:
             yield from self._side_by_side(jobs, workers, progress)
         else:

@@ -6,7 +6,7 @@ import pickle
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, nullcontext
@@ -19,15 +19,21 @@ from typing import Any, TypeVar
 
 import torch
 
+from learned_augment._io import NOT_PICKLED
+from learned_augment.ops import registered_ops
 from learned_augment.runtime.rng import usable_cores
 from learned_augment.runtime.signals import ignore_interrupts
 
-__all__ = ["WorkerError", "Workers", "core_count", "in_processes", "needs_no_script"]
+__all__ = [
+    "WorkerError",
+    "Workers",
+    "core_count",
+    "default_workers",
+    "in_processes",
+    "needs_no_script",
+]
 
 _Result = TypeVar("_Result")
-
-_NOT_PICKLED = (pickle.PicklingError, AttributeError, TypeError)
-"""What pickle raises for a lambda, an inner function, a lock, ..."""
 
 _MOST_PROCESSES = 61  # Windows waits for no more at once
 
@@ -115,8 +121,20 @@ def needs_no_script(thing: object) -> bool:
     """Return whether another process can load `thing` without running the caller's script."""
     try:
         return not _names_script(pickle.dumps(thing))
-    except _NOT_PICKLED:
+    except NOT_PICKLED:
         return False
+
+
+def default_workers(
+    device: torch.device, network: str | Callable[..., Any], ops: Iterable[str]
+) -> int:
+    """Return the number of processes that train small networks side by side.
+
+    It is one on a GPU, and where other processes would need the caller's script for the network or
+    for one of the named ops; else one for each core.
+    """
+    several = device.type == "cpu" and needs_no_script((network, registered_ops(ops)))
+    return core_count() if several else 1
 
 
 def core_count() -> int:
@@ -198,7 +216,7 @@ def _received(payload: bytes) -> Any:
 def _pickled(thing: object) -> bytes:
     try:
         return pickle.dumps(thing)
-    except _NOT_PICKLED as error:
+    except NOT_PICKLED as error:
         raise ValueError(
             "Expected something that other processes can be sent, such as a network by name, a "
             "module or a function at the top level of a file; a lambda or inner function cannot: "

@@ -111,7 +111,7 @@ def search(
         'dada-digits'
     """
     config = SearchConfig.of(config, settings)
-    _check_outputs(config, _options(config, config.for_data("", True)[1]))
+    _check_outputs(config)
     prepared = prepare(data, val=val, config=config)
     method = prepared.method
     callbacks = list(config.callbacks)
@@ -172,7 +172,7 @@ def estimate(
         True
     """
     config = SearchConfig.of(config, settings)
-    _check_outputs(config, _options(config, config.for_data("", True)[1]))
+    _check_outputs(config)
     prepared = prepare(data, val=val, config=config)
     split, given, steps = prepared.split, prepared.settings, prepared.method.steps
     with _surroundings(config):
@@ -204,8 +204,9 @@ def _options(config: SearchConfig, settings: MethodSettings) -> Options:
     return METHODS[config.method].options_type.read(settings.options)
 
 
-def _check_outputs(config: SearchConfig, options: Options) -> None:
+def _check_outputs(config: SearchConfig) -> None:
     """Refuse outputs that cannot be written, or of which one would replace another."""
+    options = _options(config, config.for_data("", True)[1])
     if config.out is not None and Path(config.out).suffix != ".safetensors":
         raise ValueError(f"Expected out to end in .safetensors, got {str(config.out)!r}.")
     named = {name: getattr(config, name) for name in ("out", "checkpoint", "log")}

@@ -11,6 +11,7 @@ from learned_augment.builders import from_layers
 from learned_augment.evaluation import runner as rooms
 from learned_augment.evaluation.compare import compare
 from learned_augment.evaluation.result import ComparisonResult
+from learned_augment.runtime import process_pool
 from tests.training.test_training import linear, made_data
 
 INVERT = from_layers([[("Invert", 1.0, 0.0)]], {"name": "invert", "placement": "replaces"})
@@ -307,7 +308,7 @@ def test_by_default_there_is_a_process_for_each_core_and_training(
         yield from ((place, function(*job)) for place, job in enumerate(jobs))
 
     monkeypatch.setattr(rooms, "in_processes", elsewhere)
-    monkeypatch.setattr(rooms, "core_count", lambda: cores)
+    monkeypatch.setattr(process_pool, "core_count", lambda: cores)
     compared(network=network, workers=None, seeds=seeds, epochs=1)
     assert seen == ([workers] if workers > 1 else [])
 

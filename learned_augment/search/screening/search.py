@@ -13,10 +13,9 @@ from torch import nn
 
 from learned_augment.builders import identity, in_sequence
 from learned_augment.evaluation.statistics import lucky_accuracy
-from learned_augment.ops import registered_ops
 from learned_augment.policy import Policy
 from learned_augment.runtime.distributed import rank, world_size
-from learned_augment.runtime.process_pool import Workers, core_count, needs_no_script
+from learned_augment.runtime.process_pool import Workers, default_workers
 from learned_augment.runtime.rng import isolated
 from learned_augment.search.cost import Phase
 from learned_augment.search.options import Options
@@ -131,9 +130,10 @@ class Screening:
         self._ready: dict[int, Measured] = {}
         self._stream: Iterator[tuple[int, Measured]] | None = None
         self._workers: Workers | None = None
-        needed = settings.network, registered_ops({factor.op for factor in self.factors})
-        several = self._trial_runner.device.type == "cpu" and needs_no_script(needed)
-        self._processes = options.workers or (core_count() if several else 1)
+        ops = {factor.op for factor in self.factors}
+        self._processes = options.workers or default_workers(
+            self._trial_runner.device, settings.network, ops
+        )
         self._latest: tuple[int, Policy] | None = None
 
     @property
