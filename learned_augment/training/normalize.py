@@ -42,5 +42,6 @@ class Normalize(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return uint8 images (B, C, H, W) as normalized floats."""
-        floats = images.contiguous(memory_format=self._layout).float()
-        return (floats - self.mean) / self.deviation
+        # Changing the layout last is several times as fast as arithmetic on channels last.
+        floats = (images.float() - self.mean) / self.deviation
+        return floats.contiguous(memory_format=self._layout)
