@@ -130,7 +130,10 @@ def _find(name_or_path: str | Path) -> Path:
             "or a path or an hf:// address ending in .safetensors."
         )
     if not path.is_file():
-        raise ValueError(f"No policy file at {text!r}; shipped: {', '.join(list_policies())}.")
+        raise ValueError(
+            f"No policy file at {text!r}. Shipped policies are loaded by name, a str: "
+            f"{', '.join(list_policies())}."
+        )
     return path
 
 

@@ -115,7 +115,7 @@ def test_unknown_names_list_the_known_ones(tmp_path):
     ):
         Policy.load("deepa")
     with pytest.raises(
-        ValueError, match=r"No policy file at '.*missing.safetensors'; shipped: dada"
+        ValueError, match=r"No policy file at '.*missing.safetensors'. Shipped .* a str: dada"
     ):
         Policy.load(tmp_path / "missing.safetensors")
     with pytest.raises(ValueError, match=r"mm.safetensors: cannot be read: .*File name too long"):

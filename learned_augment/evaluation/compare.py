@@ -110,8 +110,8 @@ def _policies_to_train(
     names = {policy.name for policy in listed}
     if len(names) < len(listed):
         raise ValueError(
-            f"Policies need different names, got {', '.join(p.name for p in listed)}. Name them "
-            "with a mapping, for example {'first': policy, 'second': other}."
+            f"Policies need different names, got {', '.join(p.name for p in listed)}. List "
+            "each once, or name them with a mapping: {'first': policy, 'second': other}."
         )
     found: dict[str, NamedPolicy] = {}
     for policy, (name, choice) in zip(listed, config.choices, strict=True):

@@ -184,6 +184,11 @@ def _find_policy(choice: PolicyChoice, image_size: int, seed: int) -> Policy:
     if numbers := _RAND_AUGMENT.fullmatch(str(choice)):
         n, m = numbers.groups()
         return builders.rand_augment(int(n), float(m) if "." in m else int(m))
+    if choice in BASE_AUGMENTATIONS:
+        raise ValueError(
+            f"{choice!r} is a base augmentation: expected it alone, or before + and a policy, as "
+            "in crop+randaugment. Crop and flip together are crop-flip."
+        )
     shipped = serialization.list_policies()
     if isinstance(choice, str) and choice not in shipped and not choice.endswith(".safetensors"):
         raise ValueError(

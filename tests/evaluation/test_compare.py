@@ -450,7 +450,7 @@ def test_progress_names_policy_seed_and_epoch(capsys):
         ({"workers": 0}, "workers must be 1 or more, or None"),
         ({"precision": "half"}, "precision must be one of"),
         ({"test_every": -1}, "test_every must be 0 or more"),
-        ({"policies": ("none", "random:none")}, "No policy named 'none'"),
+        ({"policies": ("none", "random:none")}, ".none. is a base augmentation"),
         ({"cache": "no/where"}, "Expected cache= to name a folder"),
         ({"device": "cuda:99"}, "Device 'cuda:99' cannot be used"),
         ({"base": ["flip"]}, r"No base augmentation named \['flip'\]"),

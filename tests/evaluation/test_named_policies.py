@@ -172,9 +172,15 @@ def test_names():
     assert named_policy("crop", name="other").name == "other"
 
 
-@pytest.mark.parametrize("name", ["trivial", "dada", "", "crop+", "crop+none", "mirror+cutout"])
+@pytest.mark.parametrize("name", ["trivial", "dada", "", "crop+", "mirror+cutout"])
 def test_unknown_policies_list_all_names(name):
     with pytest.raises(ValueError, match=r"none, crop, .*trivialaugment, .*deepaa-cifar10"):
+        named_policy(name)
+
+
+@pytest.mark.parametrize("name", ["crop+none", "crop+flip", "random:flip"])
+def test_a_base_augmentation_in_the_place_of_a_policy_is_refused(name):
+    with pytest.raises(ValueError, match=r"is a base augmentation: .* together are crop-flip"):
         named_policy(name)
 
 
