@@ -232,6 +232,8 @@ _SCREENED = {
 }
 _SCREENED_AGAIN = (
     "uc_merced",
+    "trashnet",
+    "characters",
     "digits100",
     "sign_digits100",
     "spoken_digits100",

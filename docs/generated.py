@@ -34,7 +34,7 @@ def ops() -> str:
             op.unit or "no value",
             f"{op.low:g} to {op.high:g}" if op.unit else "",
             "none" if op.identity_value is None else f"{op.identity_value:g}",
-            type(op.kind).__name__.lower(),
+            op.family,
             "yes" if op.random else "",
             f"`{op.kind.kornia}`" if op.kind.kornia else "",
         ]

@@ -6,7 +6,7 @@ from dataclasses import fields
 from math import inf
 from typing import Any
 
-__all__ = ["check_at_least", "check_rates", "convert_fields", "real_number", "whole_number"]
+__all__ = ["check_at_least", "check_rates", "convert_fields", "flag", "real_number", "whole_number"]
 
 
 def whole_number(name: str, value: Any) -> int:
@@ -36,6 +36,13 @@ def real_number(name: str, value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         raise TypeError(f"Expected {name} as a number, got {value!r}.") from None
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return a truth value, also one of NumPy's; TypeError for others: "false" would be true."""
+    if type(value).__name__ not in ("bool", "bool_"):
+        raise TypeError(f"Expected {name} to be True or False, got {value!r}.")
+    return bool(value)
 
 
 def check_at_least(settings: object, **lowest: float) -> None:

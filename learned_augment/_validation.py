@@ -19,7 +19,6 @@ __all__ = [
     "check_fill",
     "check_generator",
     "check_interpolation",
-    "check_same_on_batch",
     "check_sample",
     "check_size",
     "fill_for",
@@ -53,14 +52,6 @@ def check_size(size: int | None) -> int | None:
     if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
         raise ValueError(f"Expected size to be None or a positive whole number, got {size!r}.")
     return int(size)
-
-
-def check_same_on_batch(same_on_batch: Any) -> bool:
-    """Return ``same_on_batch`` as a truth value; TypeError for anything else."""
-    # A text such as "false" would count as true.
-    if not isinstance(same_on_batch, bool | np.bool_):
-        raise TypeError(f"Expected same_on_batch to be True or False, got {same_on_batch!r}.")
-    return bool(same_on_batch)
 
 
 def check_generator(generator: Any) -> torch.Generator | None:

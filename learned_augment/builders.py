@@ -134,7 +134,8 @@ def as_policy(policy: str | Path | Policy | AutoAugmentPolicy) -> Policy:
     """Return the policy that a ``Policy``, a name, a path or an ``AutoAugmentPolicy`` stands for.
 
     Raises:
-        ValueError: If ``policy`` is none of these, or ``Policy.load`` refuses it.
+        TypeError: If ``policy`` is none of these.
+        ValueError: If ``Policy.load`` refuses it.
 
     Examples:
         >>> as_policy(AutoAugmentPolicy.IMAGENET).name, as_policy("dada-cifar10").name
@@ -146,8 +147,8 @@ def as_policy(policy: str | Path | Policy | AutoAugmentPolicy) -> Policy:
         return from_torchvision(policy)
     if isinstance(policy, str | Path):
         return Policy.load(policy)
-    raise ValueError(
-        f"Expected a policy name, a path, a Policy or an AutoAugmentPolicy, got {policy!r}. "
+    raise TypeError(
+        f"Expected a policy name, a path, a Policy or an AutoAugmentPolicy, got {policy!r:.80}. "
         f"Shipped policies: {', '.join(list_policies())}."
     )
 
@@ -163,7 +164,7 @@ def identity() -> Policy:
 
 
 def trivial_augment(image_size: int = 224) -> Policy:
-    """Return TrivialAugment-Wide: one op, one of 31 strengths, both uniform.
+    """Return TrivialAugment-Wide: one op, one of 31 magnitudes, both uniform.
 
     Args:
         image_size: Side of the images in pixels. It turns the paper's translation of 32 pixels into

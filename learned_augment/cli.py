@@ -190,10 +190,10 @@ def _add_compare(children: _Commands) -> None:
         "--policies",
         metavar="NAME",
         nargs="+",
-        help="none; a base augmentation: crop, flip, crop-flip, resized-crop-flip; identity, "
-        "cutout, trivialaugment, deeptrivialaugment, randaugment, randaugment-N-M, autoaugment, a "
-        "shipped name, random:NAME for its random baseline, a .safetensors file; or BASE+POLICY, "
-        "such as crop-flip+trivialaugment (none trivialaugment randaugment)",
+        help="none; a base augmentation: crop, flip, crop-flip, resized-crop, resized-crop-flip; "
+        "identity, cutout, trivialaugment, deeptrivialaugment, randaugment, randaugment-N-M, "
+        "autoaugment, a shipped name, random:NAME for its random baseline, a .safetensors file; or "
+        "BASE+POLICY, such as crop-flip+trivialaugment (none trivialaugment randaugment)",
     )
     add(
         "--base",
@@ -205,7 +205,7 @@ def _add_compare(children: _Commands) -> None:
     add("--epochs", metavar="N", type=int, help="passes over the training images")
     add("--network", metavar="NAME", help="(small-cnn)")
     add("--batch-size", metavar="N", type=int, help="images per step")
-    add("--learning-rate", metavar="RATE", type=_number, help="the highest one")
+    add("--learning-rate", metavar="RATE", type=_number, help="at the start of its cosine")
     add("--precision", metavar="NAME", help="float32 or bfloat16 (float32)")
     add("--channels-last", action="store_true", help="memory pixel by pixel")
     add("--test-every", metavar="N", type=int, help="epochs between tests (after the last only)")
@@ -215,7 +215,9 @@ def _add_compare(children: _Commands) -> None:
     add("--device", metavar="NAME", help="cpu, cuda, ... (a GPU if there is one)")
     add("--cache", metavar="DIR", type=Path, help="keep finished trainings, repeat none of them")
     add("--workers", metavar="N", type=int, help="trainings at once (one a core)")
-    add("--out", metavar="FILE", type=Path, help="write the result, or extend the one there")
+    add(
+        "--out", metavar="FILE", type=Path, help="write the result as JSON, or extend the one there"
+    )
     add("--html", metavar="FILE", type=Path, help="write a page with curves and intervals")
 
 
@@ -242,7 +244,7 @@ def _add_search(children: _Commands) -> None:
     _add_option(child)
     add("--seed", metavar="N", type=int, help="fixes everything random (0)")
     add("--device", metavar="NAME", help="cpu, cuda, ... (a GPU if there is one)")
-    add("--threads", metavar="N", type=int, help="CPU threads (OMP_NUM_THREADS, or all cores)")
+    add("--threads", metavar="N", type=int, help="CPU threads of dada and deepaa (all cores)")
     add("--checkpoint", metavar="FILE", type=Path, help="resume from it, and write it")
     add("--save-every", metavar="SECONDS", type=_number, help="between checkpoints (60)")
     add("--time-budget", metavar="SECONDS", type=_number, help="stop then, with the policy so far")
@@ -254,7 +256,7 @@ def _add_search(children: _Commands) -> None:
 def _add_report(children: _Commands) -> None:
     text = "Write a page about a policy or a comparison."
     child = _command(children, "report", commands.run_report, text)
-    text = "a shipped policy, a .safetensors file, or what compare --out wrote"
+    text = "a shipped policy, a .safetensors file, or the file of compare --out"
     child.add_argument("source", metavar="FILE", help=text)
     text = "the page, an .html file"
     child.add_argument("--out", metavar="PAGE", type=Path, required=True, help=text)

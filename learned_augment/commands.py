@@ -217,8 +217,6 @@ def run_report(given: Given, output: Output) -> Exit:
     from learned_augment.reporting.html import write_report
 
     out = given["out"]
-    _check_page("--out", out)
-    check_outputs({"--out": out})
     write_report(given["source"], out)
     output.note(f"Wrote {out}.")
     output.result(None, {"written": [str(out)]})
@@ -227,7 +225,7 @@ def run_report(given: Given, output: Output) -> Exit:
 
 def _check_page(option: str, path: Path) -> None:
     if path.suffix not in (".html", ".htm"):
-        raise ValueError(f"Expected {option} to end in .html, got {str(path)!r}.")
+        raise ValueError(f"Expected {option} to end in .html or .htm, got {str(path)!r}.")
 
 
 def run_completion(given: Given, output: Output, parsers: Mapping[str, Any]) -> Exit:

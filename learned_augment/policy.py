@@ -42,7 +42,8 @@ class Plan:
         noise: (B, L, 4) float32 in [0, 1), for the ops that choose a place.
 
     Raises:
-        ValueError: If the shapes do not fit each other, or ``op`` counts past ``ops``.
+        ValueError: If an op is unknown, the shapes do not fit each other, or ``op`` holds a number
+            that is no position in ``ops``.
 
     Attributes:
         ops: As given.
@@ -66,6 +67,7 @@ class Plan:
                 f"Expected op and value of shape (B, L) and noise of shape (B, L, {NOISE}), got "
                 f"{shapes[0]}, {shapes[1]} and {shapes[2]}."
             )
+        check_ops(ops)
         _check_positions(op, len(ops))
         self.ops = ops
         self.draw: Draw | None = None
@@ -244,6 +246,7 @@ class Policy:
 
         Raises:
             ValueError: If the path does not end in ``.safetensors`` or its folder does not exist.
+            OSError: If the file cannot be written; an old file is still there then.
 
         Examples:
             >>> from learned_augment.builders import rand_augment

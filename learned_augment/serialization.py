@@ -127,7 +127,8 @@ def _find(name_or_path: str | Path) -> Path:
     if not looks_like_path and text not in list_policies():
         raise ValueError(
             f"No pretrained policy named {text!r}. Available: {', '.join(list_policies())}; "
-            "or a path or an hf:// address ending in .safetensors."
+            "or a path or an hf:// address ending in .safetensors. Build others, such as "
+            "RandAugment, with learned_augment.builders; only compare knows them by name."
         )
     if not path.is_file():
         raise ValueError(

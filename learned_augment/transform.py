@@ -13,6 +13,7 @@ from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
 from torchvision.transforms.v2.functional import is_pure_tensor
 
 from learned_augment import _validation
+from learned_augment._settings import flag
 from learned_augment.backends.dispatch import apply_batch, apply_image
 from learned_augment.backends.targets import move_boxes, move_key_points, move_masks
 from learned_augment.builders import as_policy
@@ -96,7 +97,7 @@ class LearnedAugment(v2.Transform):
         self.policy = as_policy(policy)
         self.interpolation = _validation.check_interpolation(interpolation)
         self.fill = _validation.check_fill(fill)
-        self.same_on_batch = _validation.check_same_on_batch(same_on_batch)
+        self.same_on_batch = flag("same_on_batch", same_on_batch)
         self.size = _validation.check_size(size)
         self.generator = _validation.check_generator(generator)
         self._worker: tuple[int, torch.Generator] | None = None

@@ -371,5 +371,5 @@ def test_the_benchmarks_that_a_page_names_exist(page):
     text = page.read_text(encoding="utf-8")
     for name in re.findall(r"python -m (benchmarks[\w.]*\w)", text):
         assert find_spec(name) is not None, f"{page.name}: {name}"
-    for path in re.findall(r"`(benchmarks/[\w./-]+)`", text):
+    for path in re.findall(r"`(?:python )?(benchmarks/[\w./-]+)[` ]", text):
         assert (ROOT / path).exists(), f"{page.name}: {path}"

@@ -182,6 +182,7 @@ def test_noise_is_uniform_and_independent_of_the_choice():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"ops": ("Identity", "Rotatee")}, "Unknown op 'Rotatee'. Known ops: Identity"),
         ({"op": torch.tensor([[0], [2]])}, "positions in ops, 0 to 1, got 2"),
         ({"op": torch.tensor([[0], [-1]])}, "positions in ops, 0 to 1"),
         ({"op": torch.zeros(3, 1, dtype=torch.int64)}, r"got \(3, 1\), \(2, 1\) and \(2, 1, 4\)"),

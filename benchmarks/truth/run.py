@@ -80,6 +80,10 @@ DATA = {
     "spoken_digits100": DataSet("folder:{}/spoken_digits", 100, 0, 32, 100),
     "cifar4000": DataSet("folder:{}/cifar10_jpeg", 30, 48, 32, 4000, patience=3.0),
     "uc_merced": DataSet("folder:{}/uc_merced", 40, 0, 32),
+    "trashnet": DataSet("folder:{}/trashnet", 40, 0, 32),
+    "characters": DataSet("folder:{}/characters", 100, 0, 32),
+    "mri": DataSet("folder:{}/mri", 100, 0, 32),
+    "faces": DataSet("folder:{}/faces", 40, 0, 32),
 }
 SEEDS = 2
 NETWORK = "small-cnn"

@@ -54,9 +54,10 @@ def load_images(
               PATH/test (or PATH/val) or, without these, split 4 to 1. EXIF orientation is applied;
             * a data set, split 4 to 1: a length and items (image, class), or mappings with the keys
               "image" and "label" as Hugging Face's. An image is a PIL image, or uint8 as a tensor
-              (1 or 3, H, W) or an array (H, W, 1 or 3). Images are taken as the data set gives
-              them;
-            * uint8 arrays or tensors (images, labels), split 4 to 1;
+              (1 or 3, H, W) or an array (H, W) or (H, W, 1 or 3). Images are taken as the data
+              set gives them;
+            * arrays or tensors (images, labels), split 4 to 1: images uint8, (N, H, W),
+              (N, H, W, C) or (N, C, H, W) with C = 1 or 3; labels (N,), whole numbers from 0;
             * a pair (train, test) of data sets or of arrays, or a mapping with the keys "train"
               and "test" (or "validation");
             * an `ImageData`, returned as it is.
@@ -114,7 +115,9 @@ def _load_parts(source: Source, image_size: int | None, skip_unreadable: bool) -
 
 
 def _no_size(source: Source) -> ValueError:
-    return ValueError(f"image_size= works for folder:PATH and data sets, not for {source!r}.")
+    return ValueError(
+        f"image_size= works for folder:PATH, data sets and arrays, not for {source!r}."
+    )
 
 
 def _digits() -> _Parts:

@@ -46,6 +46,8 @@ def compare(
         TypeError: If there is no such argument, or one is of another type.
         ValueError: If an argument is wrong; before any training starts.
         FileNotFoundError: If the data are missing.
+        ModuleNotFoundError: If a package is missing that the data need.
+        runtime.process_pool.WorkerError: If a process ended before its training did.
         KeyboardInterrupt: If interrupted before the first training has finished.
 
     Examples:

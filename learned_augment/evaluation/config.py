@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from learned_augment._settings import convert_fields, real_number, whole_number
+from learned_augment._settings import convert_fields, flag, real_number, whole_number
 from learned_augment.evaluation.named_policies import PolicyChoice, check_base
 from learned_augment.evaluation.result import LEAST_INTEREST, ComparisonResult
 from learned_augment.models import NetworkChoice
@@ -36,7 +36,7 @@ class CompareConfig:
         network: A name of `models.NETWORKS`, a callable from number of classes to module, or a
             module, which starts every training from its own weights.
         batch_size: Images per step.
-        learning_rate: The highest learning rate.
+        learning_rate: The learning rate at the start of its cosine, see `training.Recipe`.
         precision: "float32", or "bfloat16" for torch's autocast to it.
         channels_last: Whether the channels of a pixel are neighbors in memory.
         test_every: Epochs between tests, for the learning curves; 0 tests after the last one only.
@@ -116,7 +116,7 @@ class CompareConfig:
     def __post_init__(self) -> None:
         convert_fields(self, whole_number, _WHOLE)
         convert_fields(self, real_number, _REAL)
-        convert_fields(self, _flag, _FLAGS)
+        convert_fields(self, flag, _FLAGS)
         self._check_policies()
         if self.seeds < 2:
             raise ValueError(
@@ -162,9 +162,3 @@ class CompareConfig:
         if isinstance(self.policies, Mapping):
             return list(self.policies.items())
         return [(None, choice) for choice in self.policies]
-
-
-def _flag(name: str, value: Any) -> bool:
-    if type(value).__name__ not in ("bool", "bool_"):
-        raise TypeError(f"Expected {name} as True or False, got {value!r}.")
-    return bool(value)

@@ -74,8 +74,8 @@ def write_report(source: str | Path, out: str | Path) -> Path:
     The page loads nothing and runs no script. Every text from a file is escaped.
 
     Args:
-        source: A policy's ``.safetensors`` file, the name of a shipped policy, or the JSON file
-            that ``compare`` wrote.
+        source: A policy's ``.safetensors`` file, the name of a shipped policy, or the file of
+            a comparison.
         out: The page, a ``.html`` file.
 
     Raises:
@@ -88,10 +88,11 @@ def write_report(source: str | Path, out: str | Path) -> Path:
     """
     out = Path(out)
     if out.suffix not in (".html", ".htm"):
-        raise ValueError(f"Expected a page ending in .html, got {str(out)!r}.")
+        raise ValueError(f"Expected a page ending in .html or .htm, got {str(out)!r}.")
     check_output_path(out)
-    if Path(source).suffix == ".json":
-        page = result_page(ComparisonResult.load(source), Path(source).name)
+    file = Path(source)
+    if file.suffix == ".json" or (file.suffix != ".safetensors" and file.is_file()):
+        page = result_page(ComparisonResult.load(file), file.name)
     else:
         page = policy_page(Policy.load(source), str(source))
     return write_atomically(out, page.encode(errors="replace"))  # a file may hold surrogates

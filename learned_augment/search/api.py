@@ -103,6 +103,8 @@ def search(
         ValueError: If a setting is wrong, an output cannot be written or would replace another,
             the data cannot be split, or the checkpoint belongs to another search.
         FileNotFoundError: If the data are missing.
+        ModuleNotFoundError: If a package is missing that the data or TensorBoard need.
+        runtime.process_pool.WorkerError: If a process ended before its training did.
         ArithmeticError: If the loss is no longer finite; the last good checkpoint is kept.
 
     Examples:

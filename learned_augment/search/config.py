@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from learned_augment._settings import convert_fields, real_number, whole_number
+from learned_augment._settings import convert_fields, flag, real_number, whole_number
 from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS, check_base
 from learned_augment.models import NetworkChoice
 from learned_augment.runtime.loop import check_schedule
@@ -34,7 +34,7 @@ class SearchConfig:
             classes to module, or a module, which is copied.
         epochs: Passes over the training images that the network learns from.
         batch_size: Images per step.
-        learning_rate: The highest learning rate of the network.
+        learning_rate: The learning rate of the network at the start of its cosine.
         weight_decay: Weight decay of the network.
         reduce: Number of images to search on, training and validation together.
         base: The base augmentation: a name of `named_policies.BASE_AUGMENTATIONS`. If None, that
@@ -51,8 +51,9 @@ class SearchConfig:
             policy's ``about``.
         seed: Number that fixes everything random.
         device: "cpu", "cuda", ...; None is a GPU if there is one.
-        threads: Number of CPU threads; None is what OMP_NUM_THREADS or else the machine allows.
-            Policies found with another number differ by rounding.
+        threads: Number of CPU threads of DADA and DeepAA, whose policies differ by rounding under
+            another number. None is what OMP_NUM_THREADS or else the machine allows. A trial of a
+            screening has one thread on a CPU; its option ``workers`` says how many run at once.
         out: File that the policy is written to, ending in ".safetensors".
         checkpoint: File to resume from if it exists, and to write during the search.
         save_every: Seconds between checkpoints.
@@ -107,6 +108,7 @@ class SearchConfig:
     def __post_init__(self) -> None:
         convert_fields(self, whole_number, _WHOLE)
         convert_fields(self, real_number, _REAL)
+        convert_fields(self, flag, ("skip_unreadable", "progress"))
         for name in ("ops", "exclude"):
             given = getattr(self, name)
             if isinstance(given, str):

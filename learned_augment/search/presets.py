@@ -22,7 +22,7 @@ class MethodSettings:
         reduce: Number of images to search on, training and validation together; None for all.
         epochs: Passes over the training images.
         batch_size: Images per step, of all processes together.
-        learning_rate: The highest learning rate of the network.
+        learning_rate: The learning rate of the network at the start of its cosine.
         weight_decay: Weight decay of the network.
         base: A name of `named_policies.BASE_AUGMENTATIONS`.
         cutout: Side of the base augmentation's cutout as a fraction of the shorter side; 0 for

@@ -270,13 +270,16 @@ def test_reports_are_written_for_policies_and_results(tmp_path):
     assert page.read_text() == measured_page()
     page = write_report(tmp_path / "result.json", tmp_path / "b.html")
     assert page.read_text() == curved_page()
+    (tmp_path / "result").write_text(curved().to_json())  # `compare --out` takes any name
+    page = write_report(tmp_path / "result", tmp_path / "b.html")
+    assert page.read_text() == result_page(curved(), "result")
     page = write_report("dada-svhn", tmp_path / "c.html")
     assert page.read_text() == policy_page(Policy.load("dada-svhn"), "dada-svhn")
     assert "LearnedAugment('dada-svhn')" in "".join(read(page.read_text()).texts)
 
 
 MISTAKES = {
-    "not a page": ("dada-svhn", "a.txt", "ending in .html, got '.*a.txt'"),
+    "not a page": ("dada-svhn", "a.txt", "ending in .html or .htm, got '.*a.txt'"),
     "no folder": ("dada-svhn", "no/a.html", "No folder '.*no' to write 'a.html' into"),
     "unknown policy": ("frob", "a.html", "No pretrained policy named 'frob'"),
     "not a result": ("bad.json", "a.html", "bad.json: Expected a "),

@@ -84,6 +84,8 @@ def test_settings_out_of_range_are_refused_before_the_first_step(wrong, message)
         ({"cutout": [0.5]}, r"cutout as a number, got \[0.5\]"),
         ({"time_budget": "60"}, "time_budget as a number, got '60'"),
         ({"save_every": None}, "save_every as a number, got None"),
+        ({"skip_unreadable": "false"}, "skip_unreadable to be True or False, got 'false'"),
+        ({"progress": "no"}, "progress to be True or False, got 'no'"),
         ({"options": ["designs=4"]}, r"options as a mapping by name, got \['designs=4'\]"),
         ({"config": {"epochs": 2}}, r"config as a SearchConfig, got \{'epochs': 2\}"),
     ],

@@ -55,9 +55,9 @@ class ProxyTraining:
     Shapes: B images of all processes, b images of this one.
 
     The alignment of an image is the directional derivative of its loss along the validation
-    gradient. A step costs about eight forward passes. The training gradient and the validation
-    gradient take three each. The directional derivatives take two, or four with their gradient by
-    the pixels.
+    gradient. A step costs about ten forward passes. The training gradient and the validation
+    gradient take three each. The directional derivatives take two, and their gradient by the pixels
+    takes two more.
 
     Args:
         split: The data.

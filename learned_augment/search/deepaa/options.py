@@ -23,8 +23,8 @@ class DeepAAOptions(Options):
             training image and a validation gradient, and learns from all pairs of the layer so
             far. "forward" is the published way: forward-mode rewards of the step's own pairs.
             Some options below belong to one of these; their text ends with its name.
-        depth: Layers to search, or "auto": until a layer's Identity holds 0.9 or more, and no less
-            than it started with; 8 at most.
+        depth: Layers to search, or "auto": layers are added, 8 at most, until one ends with a
+            probability of Identity that is 0.9 or more, and not below the one it began with.
         variant: "deep", or "simple": one layer, to be used after the base augmentation.
         steps: Steps a layer.
         pairs: Pairs a step.

@@ -12,7 +12,7 @@ __all__ = ["ScreeningOptions"]
 class ScreeningOptions(Options):
     """Options of a screening; the defaults cost about 20 trainings of the user's data.
 
-    With fewer than about 160 images a trial trains twice, and the cost is up to 50 trainings.
+    With fewer than about 160 images a trial trains twice, and the cost is up to 60 trainings.
 
     Attributes:
         designs: Trials under random policies.
