@@ -234,6 +234,8 @@ _SCREENED_AGAIN = (
     "uc_merced",
     "trashnet",
     "characters",
+    "faces",
+    "mri",
     "digits100",
     "sign_digits100",
     "spoken_digits100",
@@ -242,7 +244,7 @@ _SCREENED_AGAIN = (
     "cifar1000-wrn-40-2",
     "cifar4000-60-wrn-40-2-20-epochs",
 )
-"""Images in groups, few images, other seeds of the search, other networks of the comparison."""
+"""Images in groups, other data, few images, other seeds of the search, other networks of the comparison."""
 _USUAL = {
     "none": "none",
     "crop-flip": "crop and flip",
