@@ -244,7 +244,7 @@ _SCREENED_AGAIN = (
     "cifar1000-wrn-40-2",
     "cifar4000-60-wrn-40-2-20-epochs",
 )
-"""Images in groups, other data, few images, other seeds of the search, other networks of the comparison."""
+"""Groups, other data, few images, other seeds of the search, other networks of the comparison."""
 _USUAL = {
     "none": "none",
     "crop-flip": "crop and flip",

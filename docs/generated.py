@@ -12,6 +12,7 @@ from learned_augment.backends.dispatch import TABLE, Row
 from learned_augment.cli import build_parser
 from learned_augment.commands import Exit
 from learned_augment.ops import OPS
+from learned_augment.search.presets import PRESETS
 from learned_augment.search_spaces import SPACES
 
 MARK = re.compile(r"<!-- print: ([\w-]+) -->")
@@ -56,6 +57,28 @@ def _space(name: str) -> str:
         for op, span in SPACES[name].items()
     ]
     return table(["op", "value at 0", "value at 1", "mirrored"], rows)
+
+
+def presets() -> str:
+    """Every preset with its settings."""
+    heads = ["preset", "method", "network", "images", "epochs", "images a step", "learning rate"]
+    heads += ["weight decay", "base augmentation", "cutout"]
+    rows = [
+        [
+            f"`{name}`",
+            preset.method or "any",
+            f"`{preset.network}`",
+            f"{preset.reduce:,}" if preset.reduce else "all",
+            str(preset.epochs),
+            str(preset.batch_size),
+            f"{preset.learning_rate:g}",
+            f"{preset.weight_decay:g}",
+            f"`{preset.base}`",
+            f"{preset.cutout:g}" if preset.cutout else "",
+        ]
+        for name, preset in PRESETS.items()
+    ]
+    return table(heads, rows)
 
 
 def policies() -> str:
@@ -126,6 +149,7 @@ PRINTED: dict[str, Callable[[], str]] = {
     "exit-codes": exit_codes,
     "ops": ops,
     "policies": policies,
+    "presets": presets,
     "spaces": spaces,
 }
 """Every part by its name."""

@@ -58,6 +58,11 @@ class PreparedSearch:
         record: Everything that decides the result, as plain data; a checkpoint must agree with it.
         skipped: Files left out because they could not be read.
         device: Where it runs.
+
+    Examples:
+        >>> prepared = prepare("digits", method="dada", epochs=1)
+        >>> prepared.name, prepared.settings.network, len(prepared.split.train_labels)
+        ('dada-digits', 'small-cnn', 450)
     """
 
     name: str

@@ -8,6 +8,7 @@ from torch import Tensor
 from learned_augment.backends.dispatch import apply_batch
 from learned_augment.builders import from_layers
 from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS
+from learned_augment.training.normalize import level_statistics
 
 __all__ = ["BaseAugmentation", "Indices", "NetworkInput"]
 
@@ -98,9 +99,9 @@ class NetworkInput:
     """
 
     def __init__(self, images: Tensor) -> None:
-        levels = images.float().div(255)
-        self.mean = levels.mean((0, 2, 3))[:, None, None]
-        self.deviation = levels.std((0, 2, 3)).clamp_min(1 / 255)[:, None, None]
+        mean, deviation = level_statistics(images.cpu())
+        self.mean = mean.div(255)[:, None, None].to(images.device)
+        self.deviation = deviation.div(255)[:, None, None].to(images.device)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return (B, C, H, W) float32; uint8 images are divided by 255 first."""
