@@ -134,8 +134,7 @@ def as_policy(policy: str | Path | Policy | AutoAugmentPolicy) -> Policy:
     """Return the policy that a ``Policy``, a name, a path or an ``AutoAugmentPolicy`` stands for.
 
     Raises:
-        TypeError: If ``policy`` is none of these.
-        ValueError: If ``Policy.load`` refuses it.
+        ValueError: If ``policy`` is none of these, or ``Policy.load`` refuses it.
 
     Examples:
         >>> as_policy(AutoAugmentPolicy.IMAGENET).name, as_policy("dada-cifar10").name
@@ -147,7 +146,7 @@ def as_policy(policy: str | Path | Policy | AutoAugmentPolicy) -> Policy:
         return from_torchvision(policy)
     if isinstance(policy, str | Path):
         return Policy.load(policy)
-    raise TypeError(
+    raise ValueError(
         f"Expected a policy name, a path, a Policy or an AutoAugmentPolicy, got {policy!r:.80}. "
         f"Shipped policies: {', '.join(list_policies())}."
     )

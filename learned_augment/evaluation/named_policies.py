@@ -168,8 +168,13 @@ def _base_policies(base: str) -> tuple[Policy, ...]:
 
 
 def _find_policy(choice: PolicyChoice, image_size: int, seed: int) -> Policy:
-    if not isinstance(choice, str | Path):
+    if isinstance(choice, Policy | AutoAugmentPolicy):
         return builders.as_policy(choice)
+    if not isinstance(choice, str | Path):
+        raise TypeError(
+            "Expected a policy as a name, a path, a Policy or an AutoAugmentPolicy, got "
+            f"{type(choice).__name__}."
+        )
     if isinstance(choice, str) and choice.startswith(RANDOM):
         return random_baseline(_find_policy(choice.removeprefix(RANDOM), image_size, seed), seed)
     if choice in _BUILT:

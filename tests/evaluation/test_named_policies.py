@@ -187,7 +187,7 @@ def test_a_base_augmentation_in_the_place_of_a_policy_is_refused(name):
 def test_a_missing_file_and_other_things_are_refused(tmp_path):
     with pytest.raises(ValueError, match="No policy file"):
         named_policy(str(tmp_path / "x.safetensors"))
-    with pytest.raises(TypeError, match="AutoAugmentPolicy, got 3"):
+    with pytest.raises(TypeError, match="got int"):
         named_policy(3)
     with pytest.raises(
         ValueError, match=r"No base augmentation named 'flop'\. Available: none, cr"
