@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
 import torch
+from PIL.Image import DecompressionBombError
 
 import learned_augment
 from learned_augment import commands
@@ -28,6 +29,7 @@ _MISTAKES = (
     ModuleNotFoundError,
     ArithmeticError,
     MemoryError,
+    DecompressionBombError,  # PIL's, for a copy of more than 179 million pixels
     torch.OutOfMemoryError,
     WorkerError,
 )

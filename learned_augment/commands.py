@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from learned_augment._io import check_output_path, check_outputs, write_atomically
-from learned_augment._text import align, leading
+from learned_augment._text import align, leading, printable
 from learned_augment.evaluation.compare import compare
 from learned_augment.evaluation.named_policies import policy_names
 from learned_augment.evaluation.result import ComparisonResult
@@ -199,9 +199,22 @@ def run_search(given: Given, output: Output) -> Exit:
                 else "without --checkpoint it cannot be continued"
             )
             output.note(f"Stopped: {stopped}; {way}.")
-        output.note(f"Wrote {given['out']}.")
-        output.result(policy_text(policy), policy_data(policy) | {"file": str(given["out"])})
+        written = _holds(given["out"], policy)
+        if written:
+            output.note(f"Wrote {given['out']}.")
+        file = {"file": str(given["out"]) if written else None}
+        output.result(policy_text(policy), policy_data(policy) | file)
+        if not written:
+            return Exit.MISTAKE
     return Exit.INTERRUPTED if stopped.startswith("interrupted") else Exit.DONE
+
+
+def _holds(path: Path, policy: Policy) -> bool:
+    """Return whether a file holds a policy; `search` only warns if it cannot be written."""
+    try:
+        return path.read_bytes() == policy.encode()
+    except OSError:
+        return False
 
 
 def _estimate_search(given: Given, output: Output) -> Exit:
@@ -267,7 +280,7 @@ complete -o default -F _learned_augment learned-augment"""
 def _note_skipped(names: Sequence[str], output: Output) -> None:
     if names:
         files = f"{len(names)} unreadable file{'' if len(names) == 1 else 's'}"
-        output.note(f"{files} left out: {leading(names)}.")
+        output.note(f"{files} left out: {printable(leading(names))}.")
 
 
 def _augmentation(policy: Policy, given: Given) -> Callable[[Any], Any]:

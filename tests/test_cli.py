@@ -261,13 +261,23 @@ def test_a_search_cut_short_says_so(
     capsys, monkeypatch, tmp_path, stopped, checkpoint, status, way
 ):
     cut = replace(Policy.load("dada-svhn"), about={"name": "cut", "stopped": stopped})
-    monkeypatch.setattr(commands, "search", lambda **given: cut)
+    monkeypatch.setattr(commands, "search", lambda **given: cut.save(given["out"]) and cut)
     kept = ["--checkpoint", tmp_path / "c.pt"] if checkpoint else []
     given = ["search", "--data", "digits", "--out", tmp_path / "p.safetensors", *kept]
     found, out, err = run(capsys, *given)
     assert found == status
     assert f"Stopped: {stopped}; {way}." in err
     assert out.startswith("cut")
+    assert f"The search was cut short: {stopped}." in out
+
+
+def test_a_policy_that_cannot_be_written_is_printed(capsys, monkeypatch, tmp_path):
+    policy = replace(Policy.load("dada-svhn"), about={"name": "found"})
+    monkeypatch.setattr(commands, "search", lambda **given: policy)
+    given = ["search", "--data", "digits", "--out", tmp_path / "p.safetensors"]
+    status, out, err = run(capsys, *given)
+    assert (status, err) == (2, "")  # `search` itself has warned
+    assert out.startswith("found")
 
 
 def test_search_tells_the_files_that_it_left_out(capsys, tmp_path):

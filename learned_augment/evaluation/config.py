@@ -117,6 +117,11 @@ class CompareConfig:
         convert_fields(self, whole_number, _WHOLE)
         convert_fields(self, real_number, _REAL)
         convert_fields(self, flag, _FLAGS)
+        if not isinstance(self.extends, ComparisonResult | None):
+            raise TypeError(
+                f"Expected extends as a ComparisonResult, got {self.extends!r:.80}; read a file "
+                "with ComparisonResult.load(path)."
+            )
         self._check_policies()
         if self.seeds < 2:
             raise ValueError(

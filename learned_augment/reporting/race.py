@@ -43,7 +43,7 @@ def read_race(about: Mapping[str, Any]) -> list[RaceRow]:
     if not isinstance(race, list) or not all(map(_is_entry, race)):
         return []
     measured = {entry["name"]: errors for entry in race if (errors := _errors(entry))}
-    if chosen not in measured:
+    if not isinstance(chosen, str) or chosen not in measured:
         return []
     entrants = [
         RaceRow(

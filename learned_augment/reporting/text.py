@@ -208,9 +208,11 @@ def _placement(policy: Policy) -> list[str]:
 
 
 def _outcome(policy: Policy) -> list[str]:
-    """Return the sentence of a search that says how good its policy is, and its notes."""
+    """Return whether a search was cut short, how good its policy is, and its notes."""
     sentence, notes = policy.about.get("sentence"), policy.about.get("notes")
-    said = [sentence, *(notes if isinstance(notes, list) else [])]
+    stopped = policy.about.get("stopped")
+    cut = f"The search was cut short: {stopped}." if isinstance(stopped, str) else None
+    said = [cut, sentence, *(notes if isinstance(notes, list) else [])]
     return [printable(text) for text in said if isinstance(text, str)]
 
 

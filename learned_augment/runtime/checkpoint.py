@@ -111,8 +111,8 @@ def load_checkpoint(path: Path, config: Mapping[str, Any], job: str = "search") 
             raise ValueError("its configuration or its state is no mapping")
     except ValueError as error:
         raise ValueError(
-            f"{path} is not a checkpoint of a {job} ({error!s:.200}); delete it, or give another "
-            "path."
+            f"{path} is not a checkpoint of a {job} ({error!s:.200}). Give another path; delete "
+            "it only if it is a checkpoint that has broken."
         ) from error
     if type(version) is not int or version != FORMAT:
         raise ValueError(f"{path}: expected checkpoint format {FORMAT}, got {version!r:.100}.")

@@ -1,6 +1,7 @@
 """search(), prepare() and estimate(): from the user's images to a policy, by any method."""
 
 import platform
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from copy import deepcopy
@@ -101,7 +102,8 @@ def search(
             ``preset``, ``epochs``, ``ops``, ``seed``, ``device``, ``out``, ``checkpoint``, ...
 
     Returns:
-        The policy; ``about`` says how it was made, and under "stopped" whether it was cut short.
+        The policy; ``about`` says how it was made, and under "stopped" whether it was cut short. If
+        it cannot be written to ``out`` any more, a RuntimeWarning says so.
 
     Raises:
         TypeError: If a setting is unknown or of another type.
@@ -140,7 +142,11 @@ def search(
             )
         policy = _with_provenance(prepared, stop)
     if config.out is not None and rank() == 0:
-        policy.save(config.out)
+        try:
+            policy.save(config.out)
+        except (OSError, ValueError) as error:  # a folder or room that has gone since the start
+            text = f"The policy is not written to {config.out}, only returned: {error}"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
     return policy
 
 

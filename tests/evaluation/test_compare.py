@@ -479,6 +479,7 @@ def test_wrong_arguments_fail_before_any_training(changes, message, monkeypatch)
         ({"workers": "2"}, "Expected workers as a whole number, got '2'"),
         ({"learning_rate": "fast"}, "Expected learning_rate as a number, got 'fast'"),
         ({"interest": "1"}, "Expected interest as a number, got '1'"),
+        ({"extends": "result.json"}, r"extends as a ComparisonResult, .*ComparisonResult\.load"),
         ({"channels_last": 1}, "Expected channels_last to be True or False, got 1"),
     ],
 )

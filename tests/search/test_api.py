@@ -525,3 +525,16 @@ def test_partly_frozen_networks_are_searched_with():
     for method in ("dada", "deepaa"):
         options = {"steps": 2, "depth": 1} if method == "deepaa" else {}
         assert isinstance(found(method=method, network=partly, options=options), Policy)
+
+
+def test_a_folder_that_goes_during_a_search_costs_no_policy(tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    with pytest.warns(RuntimeWarning, match=r"not written to .*mine.safetensors, only returned: No"):
+        policy = found(out=folder / "mine.safetensors", callbacks=[lambda _: _removed(folder)])
+    assert policy == found()
+
+
+def _removed(folder):
+    if folder.exists():
+        folder.rmdir()
