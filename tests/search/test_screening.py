@@ -90,6 +90,7 @@ def test_a_planted_gain_is_found_and_its_harms_are_told(planted):
     assert "best policy that needs no search" in policy.about["sentence"]
     assert random_baseline(policy).weights.shape == policy.weights.shape
     assert read_race(policy.about)[0].name == policy.about["chosen"]
+    assert read_race({**policy.about, "chosen": ["none"]}) == []  # written by hand
 
 
 def test_effects_count_the_trainings_that_they_rest_on(planted):
