@@ -530,7 +530,7 @@ def test_partly_frozen_networks_are_searched_with():
 def test_a_folder_that_goes_during_a_search_costs_no_policy(tmp_path):
     folder = tmp_path / "gone"
     folder.mkdir()
-    with pytest.warns(RuntimeWarning, match=r"not written to .*mine.safetensors, only returned: No"):
+    with pytest.warns(RuntimeWarning, match=r"not written to .*, only returned: No"):
         policy = found(out=folder / "mine.safetensors", callbacks=[lambda _: _removed(folder)])
     assert policy == found()
 
