@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 
 from learned_augment._io import check_output_path, check_outputs, write_atomically
 from learned_augment._text import align, leading, printable
@@ -18,7 +19,7 @@ from learned_augment.evaluation.result import ComparisonResult
 from learned_augment.policy import Policy
 from learned_augment.reporting.text import policy_data, policy_text
 from learned_augment.runtime.distributed import rank
-from learned_augment.search.api import estimate, search
+from learned_augment.search.api import estimate, search, written_path
 from learned_augment.serialization import list_policies
 from learned_augment.transform import LearnedAugment
 
@@ -55,7 +56,7 @@ class Exit(IntEnum):
     DONE = 0, "done"
     BUG = 1, "a bug; the traceback says where"
     MISTAKE = 2, "a wrong argument, a file that cannot be read or written; one sentence says which"
-    INTERRUPTED = 130, "interrupted by Ctrl-C; what was finished is printed and written"
+    INTERRUPTED = 130, "ended early, as by Ctrl-C; what was finished is printed and written"
     CLOSED_PIPE = 141, "the reader of the output has gone"
 
 
@@ -199,10 +200,11 @@ def run_search(given: Given, output: Output) -> Exit:
                 else "without --checkpoint it cannot be continued"
             )
             output.note(f"Stopped: {stopped}; {way}.")
-        written = _holds(given["out"], policy)
+        path = written_path(given["out"], policy)
+        written = _holds(path, policy)
         if written:
-            output.note(f"Wrote {given['out']}.")
-        file = {"file": str(given["out"]) if written else None}
+            output.note(f"Wrote {path}.")
+        file = {"file": str(path) if written else None}
         output.result(policy_text(policy), policy_data(policy) | file)
         if not written:
             return Exit.MISTAKE
@@ -220,8 +222,9 @@ def _holds(path: Path, policy: Policy) -> bool:
 def _estimate_search(given: Given, output: Output) -> Exit:
     cost = estimate(**given)
     phases = [phase._asdict() for phase in cost.phases]
-    output.result(str(cost), cost._asdict() | {"phases": phases})
-    _note_skipped(cost.skipped, output)
+    if rank() == 0:
+        output.result(str(cost), cost._asdict() | {"phases": phases})
+        _note_skipped(cost.skipped, output)
     return Exit.DONE
 
 
@@ -319,8 +322,11 @@ def _write_copies(
     for path in paths:
         _vacant(path, given)
     skipped: list[str] | None = [] if given.get("skip_unreadable") else None
+    # A broken file, or a fill of other channels than an image's, fails before a copy is written.
+    for mode in {image.mode for _, image in read_images(pictures, skipped)}:
+        _augmentation(policy, given)(Image.new(mode, (8, 8)))
     written = []
-    for place, image in read_images(pictures, skipped):
+    for place, image in read_images(pictures, skipped=[]):
         for path in paths[place * variants : (place + 1) * variants]:
             path.parent.mkdir(parents=True, exist_ok=True)
             written.append(write_atomically(path, encode_image(augment(image))))

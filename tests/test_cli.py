@@ -151,6 +151,22 @@ def test_apply_replaces_nothing_unasked(capsys, tmp_path, photo, flip):
     assert "is one of the images to augment" in err
 
 
+def test_apply_checks_every_image_before_it_writes_a_copy(capsys, tmp_path, photo, flip):
+    out = tmp_path / "out"
+    given = ["apply", "--policy", flip, photo.parent, photo.parent, "--out", out]
+    Image.new("L", (9, 9)).save(photo.parent / "b.png")
+    status, _, err = run(capsys, *given, "--fill", "1,2,3")
+    assert (status, out.exists()) == (2, False)
+    assert "fill" in err
+    assert run(capsys, *given, "--fill", "3")[0] == 0
+    names = [path.name for path in out.iterdir()]
+    assert sorted(names) == ["a-always-flip-1.png", "b-always-flip-1.png"]
+    (photo.parent / "c.png").write_bytes(photo.read_bytes()[:400])
+    status, _, err = run(capsys, *given, "--overwrite", "--variants", "2")
+    assert (status, len(list(out.iterdir()))) == (2, 2)
+    assert "c.png cannot be read" in err
+
+
 def test_apply_tells_the_files_that_it_left_out(capsys, tmp_path, photo, flip):
     (photo.parent / "broken.png").write_text("no image")
     given = ["apply", "--policy", flip, photo.parent, "--skip-unreadable", "--variants", 2]

@@ -172,7 +172,7 @@ def find_parts(folder: Path) -> dict[str, Path]:
     `folder` holds nothing but parts.
 
     Raises:
-        ValueError: If two sub-folders are the same part.
+        ValueError: If two sub-folders are the same part, or the only part may be a class.
     """
     folders = _sub_folders(folder) if folder.is_dir() else []
     named = [
@@ -192,7 +192,20 @@ def find_parts(folder: Path) -> dict[str, Path]:
                 f"{str(path)!r}; rename or move one of them."
             )
         parts[part] = path
+    others = [p for p in folders if p not in parts.values() and _has_image(p)]
+    if len(parts) == 1 and others:
+        (only,) = parts.values()
+        raise ValueError(
+            f"{str(only)!r} may be a part of the data set or one of its classes, as "
+            f"{str(others[0])!r} holds images too. If it is a part, move the other folders away; "
+            "if it is a class, rename it."
+        )
     return parts
+
+
+def _has_image(folder: Path) -> bool:
+    """Return whether a folder holds an image itself."""
+    return any(p.suffix.lower() in IMG_EXTENSIONS and p.is_file() for p in folder.iterdir())
 
 
 def decode_files(

@@ -30,8 +30,9 @@ def compare(
     hurt where position or side matters. This is not done if the policies name a base augmentation
     themselves, or `base` is "none".
 
-    An interrupt (Ctrl-C) ends the comparison with the trainings finished so far. With a cache, the
-    same call continues from there.
+    An interrupt (Ctrl-C, SIGTERM) ends the comparison with the trainings finished so far. So do a
+    process that ends and a lack of memory, with a RuntimeWarning. With a cache, the same call
+    continues from there.
 
     Args:
         data: "digits", "cifar10:ROOT", "folder:PATH", ...; see `datasets.load_images`.
@@ -47,7 +48,7 @@ def compare(
         ValueError: If an argument is wrong; before any training starts.
         FileNotFoundError: If the data are missing.
         ModuleNotFoundError: If a package is missing that the data need.
-        runtime.process_pool.WorkerError: If a process ended before its training did.
+        runtime.process_pool.WorkerError: If a process ended before the first training did.
         KeyboardInterrupt: If interrupted before the first training has finished.
 
     Examples:

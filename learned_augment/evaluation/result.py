@@ -469,6 +469,6 @@ def _is_figure(value: Any) -> bool:
     return (
         _are_texts(value["sha256"], *value["ops"])
         and len({len(row) for row in rows}) <= 1
-        and all(isinstance(row, list | tuple) for row in rows)
+        and all(isinstance(row, list | tuple) and row for row in rows)
         and all(_is_number(number) and -1e-6 < number < 1 + 1e-6 for row in rows for number in row)
     )

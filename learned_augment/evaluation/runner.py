@@ -22,9 +22,10 @@ from learned_augment.evaluation.named_policies import NamedPolicy
 from learned_augment.evaluation.result import ComparisonResult, Run
 from learned_augment.models import NetworkChoice, build_network
 from learned_augment.policy import Policy
-from learned_augment.runtime.process_pool import default_workers, in_processes
+from learned_augment.runtime.process_pool import WorkerError, default_workers, in_processes
 from learned_augment.runtime.progress import Progress
 from learned_augment.runtime.rng import isolated, thread_count
+from learned_augment.runtime.signals import termination_interrupts
 from learned_augment.training import Recipe, check_network, train_network
 
 __all__ = [
@@ -195,6 +196,8 @@ class Comparison:
         """Run the trainings that are not in the cache.
 
         All policies of a seed come before the next seed, so that an interrupt leaves whole pairs.
+        Ctrl-C, SIGTERM, a process that ends and a lack of memory end the comparison with the
+        trainings finished so far.
 
         Args:
             cache_folder: Folder of finished trainings, or None.
@@ -203,20 +206,30 @@ class Comparison:
 
         Raises:
             KeyboardInterrupt: If interrupted before any training has finished.
+            WorkerError: If a process ended before any training did.
+            MemoryError, torch.OutOfMemoryError: If there is too little memory for the first one.
         """
         cache = None if cache_folder is None else RunCache(cache_folder)
         wanted = self._configurations() if cache else {}
         # Read the whole cache first: a broken file is an error before hours of training.
         found = {} if cache is None else dict(cached_runs(cache, wanted))
         equal = self._equal_jobs([job for job in self._jobs() if job not in found])
+        kept = len(found)
         try:
-            for job, run in self._train_all(list(equal), workers, progress):
-                found |= {other: replace(run, policy=other[1]) for other in equal[job]}
-                if cache is not None:
-                    _keep(cache, wanted[job], run)
+            with termination_interrupts():
+                for job, run in self._train_all(list(equal), workers, progress):
+                    found |= {other: replace(run, policy=other[1]) for other in equal[job]}
+                    if cache is not None:
+                        _keep(cache, wanted[job], run)
         except KeyboardInterrupt:
             if not found:
                 raise
+        except (WorkerError, MemoryError, torch.OutOfMemoryError) as error:
+            if len(found) == kept:
+                raise
+            reason = str(error) or "There is too little memory."
+            text = f"The comparison ends with the trainings finished so far. {reason}"
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
         return self.result([found[job] for job in self._jobs() if job in found])
 
     def result(self, runs: Sequence[Run] = ()) -> ComparisonResult:

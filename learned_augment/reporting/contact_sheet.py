@@ -46,12 +46,12 @@ class ImageFile(NamedTuple):
 def find_images(places: Sequence[str | Path]) -> list[ImageFile]:
     """Return the image files at ``places``, and those in folders and their sub-folders, sorted.
 
-    Hidden files of a folder are left out.
+    Hidden files of a folder are left out. A place that is given twice counts once.
 
     Raises:
         ValueError: If a place does not exist, or a folder holds no image.
     """
-    return [file for place in places for file in _files_at(Path(place))]
+    return list(dict.fromkeys(file for place in places for file in _files_at(Path(place))))
 
 
 def read_file(path: Path) -> Image.Image:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 from learned_augment.runtime.progress import is_terminal
 
-__all__ = ["ignore_interrupts", "interrupts"]
+__all__ = ["ignore_interrupts", "interrupts", "termination_interrupts"]
 
 _WAITS = b"\nThe current step ends first. Ctrl-C again ends at once, and saves nothing.\n"
 
@@ -47,6 +47,24 @@ def interrupts() -> Iterator[Callable[[], bool]]:
         yield pressed.is_set
     finally:
         restore()
+
+
+@contextmanager
+def termination_interrupts() -> Iterator[None]:
+    """Return a context in which SIGTERM raises KeyboardInterrupt, as Ctrl-C does.
+
+    By default it would end the process at once, with all that it has finished. A handler that the
+    caller has set stays.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def ignore_interrupts(worker: int = 0) -> None:

@@ -20,6 +20,7 @@ from learned_augment.models import NetworkChoice, build_network
 from learned_augment.policy import Policy
 from learned_augment.runtime.distributed import init_processes, rank
 from learned_augment.runtime.loop import StepReport, Stop, run_steps
+from learned_augment.runtime.process_pool import WorkerError
 from learned_augment.runtime.rng import default_threads, isolated
 from learned_augment.search.callbacks import (
     Callback,
@@ -39,7 +40,7 @@ from learned_augment.search.screening.search import Screening
 from learned_augment.search.split import Split, split_hash, train_val_split
 from learned_augment.training import check_network, find_device
 
-__all__ = ["METHODS", "PreparedSearch", "estimate", "prepare", "search"]
+__all__ = ["METHODS", "PreparedSearch", "estimate", "prepare", "search", "written_path"]
 
 METHODS: Mapping[str, type[SearchMethod]] = MappingProxyType(
     {"screening": Screening, "dada": DADA, "deepaa": DeepAA}
@@ -102,8 +103,9 @@ def search(
             ``preset``, ``epochs``, ``ops``, ``seed``, ``device``, ``out``, ``checkpoint``, ...
 
     Returns:
-        The policy; ``about`` says how it was made, and under "stopped" whether it was cut short. If
-        it cannot be written to ``out`` any more, a RuntimeWarning says so.
+        The policy; ``about`` says how it was made, and under "stopped" whether it was cut short. A
+        policy that was cut short is written beside a finished one at ``out``, and does not replace
+        it. A RuntimeWarning says so, or that the policy cannot be written any more.
 
     Raises:
         TypeError: If a setting is unknown or of another type.
@@ -111,7 +113,8 @@ def search(
             the data cannot be split, or the checkpoint belongs to another search.
         FileNotFoundError: If the data are missing.
         ModuleNotFoundError: If a package is missing that the data or TensorBoard need.
-        runtime.process_pool.WorkerError: If a process ended before its training did.
+        runtime.process_pool.WorkerError: If a process ended before its training did; the
+            checkpoint holds the trainings before it.
         ArithmeticError: If the loss is no longer finite; the last good checkpoint is kept.
 
     Examples:
@@ -133,21 +136,43 @@ def search(
             stop = run_steps(
                 method,
                 name="search",
-                config=prepared.record,
+                # The images decide, not the place where they lie.
+                config={key: value for key, value in prepared.record.items() if key != "data"},
                 device=prepared.device,
                 checkpoint=None if config.checkpoint is None else Path(config.checkpoint),
                 save_every=config.save_every,
                 time_budget=config.time_budget,
                 on_step=_reporter(method, [*callbacks, line]),
+                save_before=(WorkerError,),
             )
         policy = _with_provenance(prepared, stop)
     if config.out is not None and rank() == 0:
+        out = Path(config.out)
+        path = written_path(out, policy)
         try:
-            policy.save(config.out)
+            policy.save(path)
         except (OSError, ValueError) as error:  # a folder or room that has gone since the start
-            text = f"The policy is not written to {config.out}, only returned: {error}"
+            text = f"The policy is not written to {path}, only returned: {error}"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
+        else:
+            if path != out:
+                text = f"{out} stays as it is: the search was cut short. Its policy is in {path}."
+                warnings.warn(text, RuntimeWarning, stacklevel=2)
     return policy
+
+
+def written_path(out: Path, policy: Policy) -> Path:
+    """Return the path to which `search` writes a policy: ``out``, or NAME-stopped beside it.
+
+    A search that was cut short replaces no file but the policy of another that was.
+    """
+    if "stopped" not in policy.about or not out.exists():
+        return out
+    try:
+        held = Policy.load(out).about
+    except (OSError, ValueError):
+        held = {}
+    return out if "stopped" in held else out.with_stem(f"{out.stem}-stopped")
 
 
 def prepare(
@@ -262,7 +287,7 @@ def _prepare(
         **asdict(replace(settings, network=_network_name(settings.network), options={})),
         "method": config.method,
         "options": options.decisive(),
-        "ops": None if settings.ops is None else list(settings.ops),
+        "ops": None if settings.ops is None else sorted(set(settings.ops)),
         "exclude": sorted(settings.exclude),
         "seed": config.seed,
         "data": images.name,

@@ -115,6 +115,8 @@ class SearchConfig:
                 raise TypeError(f"Expected {name} as several names of ops, got {given!r} alone.")
             if not isinstance(given, Iterable) and (name, given) != ("ops", None):
                 raise TypeError(f"Expected {name} as several names of ops, got {given!r}.")
+            if given is not None:  # an iterator can be read once only
+                object.__setattr__(self, name, tuple(given))
         if not isinstance(self.options, Mapping):
             raise TypeError(f"Expected options as a mapping by name, got {self.options!r:.80}.")
         if not 0 <= self.seed < 2**63:

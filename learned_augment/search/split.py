@@ -1,5 +1,6 @@
 """The training and validation images of a search: reduced and split class by class."""
 
+import warnings
 from typing import NamedTuple
 
 import torch
@@ -133,11 +134,25 @@ def _check_fit(data: ImageData, val: LabeledImages) -> None:
                 f"{tuple(found)!r:.200}."
             )
     counts = torch.bincount(val.labels, minlength=len(val.classes)).tolist()
+    known = set(map(_pixel_hash, data.train_images))
+    shared = sum(_pixel_hash(image) in known for image in val.images)
+    if shared:
+        warnings.warn(
+            f"{shared} of {len(val.images)} validation images are images of the data too. A "
+            "network that learns them by heart looks right on them, so the search favors weak "
+            "augmentation; give other images as val (--val).",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     absent = [name for name, count in zip(val.classes, counts, strict=True) if count == 0]
     if absent:
         raise ValueError(
             f"Expected val= to have images of every class, got none of {leading(absent)}."
         )
+
+
+def _pixel_hash(image: Tensor) -> int:
+    return hash(image.cpu().numpy().tobytes())
 
 
 def split_hash(split: Split) -> str:

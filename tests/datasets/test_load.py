@@ -372,6 +372,17 @@ def test_a_class_named_like_a_part_is_a_class(tmp_path):
     assert load_images(f"folder:{tmp_path}").classes == ("resting", "training")
 
 
+def test_a_folder_that_may_be_a_part_or_a_class_is_refused(tmp_path):
+    write_images(tmp_path / "train" / "fast", 2)
+    write_images(tmp_path / "bus", 2)
+    with pytest.raises(ValueError, match=r"train' may be a part of the data set or one of its cla"):
+        load_images(f"folder:{tmp_path}")
+    write_images(tmp_path / "train" / "slow", 2)
+    write_images(tmp_path / "test" / "fast", 2)
+    write_images(tmp_path / "test" / "slow", 2)
+    assert load_images(f"folder:{tmp_path}").classes == ("fast", "slow")
+
+
 def test_parts_without_class_folders_are_refused(tmp_path):
     for name in ("train", "val"):
         write_images(tmp_path / name, 4)

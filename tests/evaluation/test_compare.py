@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import signal
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from learned_augment.evaluation import runner as rooms
 from learned_augment.evaluation.compare import compare
 from learned_augment.evaluation.result import ComparisonResult
 from learned_augment.runtime import process_pool
+from learned_augment.runtime.process_pool import WorkerError
 from tests.training.test_training import linear, made_data
 
 INVERT = from_layers([[("Invert", 1.0, 0.0)]], {"name": "invert", "placement": "replaces"})
@@ -165,13 +167,46 @@ def test_an_interrupt_keeps_the_finished_trainings(monkeypatch):
     assert "3 of 6 trainings are missing" in result.table()
 
 
-def test_an_interrupt_before_anything_has_finished_goes_through(monkeypatch):
-    def interrupted(*arguments):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize("error", [KeyboardInterrupt, WorkerError, MemoryError])
+def test_what_ends_a_comparison_before_anything_has_finished_goes_through(monkeypatch, error):
+    def ends(*arguments):
+        raise error
 
-    monkeypatch.setattr(rooms, "train_network", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(rooms, "train_network", ends)
+    with pytest.raises(error):
         compared()
+
+
+@pytest.mark.parametrize("error", [WorkerError("A process ended."), MemoryError()])
+def test_a_lost_process_or_too_little_memory_keeps_the_finished_trainings(monkeypatch, error):
+    real, calls = rooms.train_network, []
+
+    def ends(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise error
+        return real(*arguments)
+
+    monkeypatch.setattr(rooms, "train_network", ends)
+    with pytest.warns(
+        RuntimeWarning, match=r"finished so far\. (A process ended|There is)"
+    ):
+        result = compared(seeds=3)
+    assert len(result.runs) == 2
+
+
+def test_a_kill_keeps_the_finished_trainings_and_leaves_the_handler(monkeypatch):
+    real, calls = rooms.train_network, []
+
+    def killed(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return real(*arguments)
+
+    monkeypatch.setattr(rooms, "train_network", killed)
+    assert len(compared(seeds=3).runs) == 1
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
 
 def counted(monkeypatch):

@@ -302,6 +302,7 @@ def test_results_of_one_configuration_are_the_same_whatever_takes_part():
         (lambda d: d.update(interest=1e-300), "interest is not a difference in points"),
         (lambda d: d.update(policies={"up": {"sha256": "", "ops": {"Flip": [2]}}}), "figures"),
         (lambda d: d.update(policies={"up": {"sha256": "", "ops": {"Flip": "2"}}}), "figures"),
+        (lambda d: d.update(policies={"up": {"sha256": "", "ops": {"Flip": []}}}), "figures"),
     ],
 )
 def test_a_document_of_other_kinds_is_refused(tmp_path, change, message):

@@ -16,8 +16,11 @@ from learned_augment.datasets.image_data import ImageData, LabeledImages, train_
 from learned_augment.datasets.load import load_images
 from learned_augment.policy import Policy
 from learned_augment.runtime.checkpoint import load_checkpoint
+from learned_augment.runtime.process_pool import WorkerError
 from learned_augment.search import METHODS, PRESETS, SearchConfig, estimate, prepare, search
 from learned_augment.search.callbacks import ProgressLine, SearchReport, tensorboard
+from learned_augment.search.dada.search import DADA
+from learned_augment.search.screening.factors import choose_factors
 from learned_augment.search.split import train_val_split
 from tests.search.test_methods import SMALL_DADA, images, network
 
@@ -183,7 +186,7 @@ class Pairs(list):
 
 def test_validation_images_of_a_data_set_need_no_split():
     data = labeled([6, 6])
-    image = data.train_images[0].permute(1, 2, 0).numpy()
+    image = 255 - data.train_images[0].permute(1, 2, 0).numpy()
     val = Pairs([(image, 0), (image, 1), (image, 0)])  # one image of the second class
     split = prepare(data, val=val, network="small-cnn", seed=1).split
     assert split.val_labels.tolist() == [0, 1, 0]
@@ -226,6 +229,61 @@ def test_a_checkpoint_of_another_search_says_what_differs(tmp_path):
         found(epochs=2, checkpoint=path)
     with pytest.raises(ValueError, match=r"another search: options\.keep is 25 there and 9 here\."):
         found(epochs=1, checkpoint=path, options={"keep": 9})
+
+
+def test_a_checkpoint_belongs_to_the_images_wherever_they_lie(tmp_path):
+    path, data = tmp_path / "search.pt", images()
+    ops = ["Rotate", "Invert", "Color"]
+    cut = found(data, checkpoint=path, ops=ops, time_budget=0)
+    assert "stopped" in cut.about
+    moved = replace(data, name="folder:elsewhere")
+    again = found(moved, checkpoint=path, ops=reversed(ops))
+    assert again.encode() == found(moved, ops=ops).encode()
+
+
+@pytest.mark.parametrize("ops", [("Rotate", "ResizedCrop", "CutoutClipped")])
+def test_the_order_of_ops_decides_nothing(ops):
+    pixels = images().train_images
+    assert choose_factors(ops, (), pixels) == choose_factors(ops[::-1], (), pixels)
+
+
+def test_a_search_cut_short_replaces_no_finished_policy(tmp_path):
+    out, beside = tmp_path / "mine.safetensors", tmp_path / "mine-stopped.safetensors"
+    cut = found(out=out, time_budget=0)
+    assert Policy.load(out) == cut
+    whole = found(out=out)
+    assert Policy.load(out) == whole
+    with pytest.warns(RuntimeWarning, match=r"stays as it is.*mine-stopped\.safetensors"):
+        cut = found(out=out, time_budget=0)
+    assert (Policy.load(out), Policy.load(beside)) == (whole, cut)
+    out.write_bytes(b"something else")
+    with pytest.warns(RuntimeWarning, match="stays as it is"):
+        found(out=out, time_budget=0)
+    assert out.read_bytes() == b"something else"
+
+
+def test_a_lost_process_leaves_a_checkpoint(tmp_path, monkeypatch):
+    path, real = tmp_path / "search.pt", DADA.step
+
+    def step(self):
+        if self.done == 2:
+            raise WorkerError("A process ended.")
+        return real(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DADA, "step", step)
+        with pytest.raises(WorkerError):
+            found(checkpoint=path)
+    first = []
+    assert found(checkpoint=path, callbacks=[first.append]) == found()
+    assert first[0].step == 3
+
+
+def test_validation_images_that_are_images_of_the_data_are_noted():
+    data = images()
+    shared = LabeledImages("some", data.classes, data.train_images, data.train_labels)
+    with pytest.warns(RuntimeWarning, match="24 of 24 validation images are images of the data"):
+        train_val_split(data, shared, None, 0, CPU)
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):

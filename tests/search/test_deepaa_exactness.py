@@ -220,6 +220,7 @@ def share_of_invert(data, val, rewards):
 
 
 @METHODS
+@pytest.mark.filterwarnings("ignore:.*images of the data too")  # as they are here, unchanged
 def test_a_change_of_the_validation_images_is_found(rewards):
     pytest.importorskip("sklearn")
     data = load_images("digits").subset(200)

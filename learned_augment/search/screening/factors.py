@@ -74,9 +74,10 @@ def choose_factors(
     """
     check_ops([*(ops or ()), *exclude])
     others = {op: _range(op, usual) for op, usual in with_all_ops({}).items()}
-    known = {**others, **SPACES[SPACE]}
-    space = {op: known[op] for op in (*SPACES[SPACE], *(ops or ())) if op in known}
-    wanted = [op for op in space if (ops is None or op in ops) and op not in exclude]
+    asked = SPACES[SPACE] if ops is None else ops
+    # The space's own ops come first, so the order of ``ops`` decides nothing.
+    space = {**SPACES[SPACE], **others, **SPACES[SPACE]}
+    wanted = [op for op in space if op in asked and op not in exclude]
     factors = [
         Factor(op, space[op].value(magnitude), magnitude, space[op].mirrored)
         for op in wanted
