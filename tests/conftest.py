@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torchvision.transforms.v2.functional import to_pil_image
 
 from learned_augment import Policy
-from learned_augment.backends.dispatch import apply_batch
+from learned_augment.backends.dispatch import apply_batch, apply_image
 from learned_augment.ops import OPS, Blend, Erase, Geometric, Op, Pointwise, Resample, register_op
 
 # Mean differences in gray levels between float and uint8 backends on natural-looking
@@ -34,11 +35,18 @@ def _compiled(request):
     if worker is None or len(request.session.items) < 1000:  # not for a few tests
         return
     # Two workers are ready after about the same time; slopes of float32 are left to the tests.
-    parts = (torch.uint8, False), (torch.float64, True), (torch.float32, False)
-    for dtype, slopes in parts[int(worker["workerid"][2:]) :: worker["workercount"]]:
-        images = torch.zeros(1, 3, 2, 2, dtype=dtype, requires_grad=slopes)
-        out = apply_batch(images, Policy.load("dada-cifar10").sample(1))
-        if slopes:
+    image = torch.zeros(1, 3, 2, 2)
+    parts = (
+        image.byte(),
+        image.double().requires_grad_(),
+        Image.new("RGB", (2, 2)),
+        image,
+    )
+    plan = Policy.load("dada-cifar10").sample(1)
+    for part in parts[int(worker["workerid"][2:]) :: worker["workercount"]]:
+        if isinstance(part, Image.Image):
+            apply_image(part, plan)
+        elif (out := apply_batch(part, plan)).requires_grad:
             out.sum().backward()
 
 

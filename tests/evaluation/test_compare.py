@@ -188,9 +188,7 @@ def test_a_lost_process_or_too_little_memory_keeps_the_finished_trainings(monkey
         return real(*arguments)
 
     monkeypatch.setattr(rooms, "train_network", ends)
-    with pytest.warns(
-        RuntimeWarning, match=r"finished so far\. (A process ended|There is)"
-    ):
+    with pytest.warns(RuntimeWarning, match=r"finished so far\. (A process ended|There is)"):
         result = compared(seeds=3)
     assert len(result.runs) == 2
 

@@ -17,14 +17,16 @@ __all__ = [
     "copy",
     "equalize_planes",
     "is_wide",
-    "look_up",
     "look_up_each",
+    "look_up_pixels",
+    "look_up_planes",
     "look_up_wide",
     "luma",
     "map_levels",
     "map_pixels_each",
     "map_pixels_wide",
-    "measure",
+    "measure_pixels",
+    "measure_planes",
     "mix",
     "write_table",
 ]
@@ -146,7 +148,8 @@ def is_wide() -> bool:
 map_levels = look_up_wide if is_wide() else look_up_each
 """``look_up_wide`` if the processor has its instruction, else ``look_up_each``."""
 
-_map_pixels = map_pixels_wide if is_wide() else map_pixels_each
+look_up_pixels = map_pixels_wide if is_wide() else map_pixels_each
+"""Map PIL's pixels (4 * n,) through tables (3, 256); ``target`` may be ``source``."""
 
 
 # The arithmetic is PIL's: single precision where PIL has it, and no sum contracted or reordered.
@@ -180,11 +183,8 @@ def compose(table: Bytes, levels: Bytes) -> None:
 
 
 @compiled
-def look_up(source: Bytes, target: Bytes, table: Bytes, pixel: int) -> None:
-    """Map an image through its tables (C, 256); ``target`` may be ``source``, see ``measure``."""
-    if pixel == 4:
-        _map_pixels(source, target, table)
-        return
+def look_up_planes(source: Bytes, target: Bytes, table: Bytes) -> None:
+    """Map planes (C * n,) through tables (C, 256); ``target`` may be ``source``."""
     size = source.size // len(table)
     for c in range(len(table)):
         start = c * size
@@ -232,9 +232,10 @@ def _equalize_plane(counts: Counts, size: int, levels: Bytes) -> None:
 
 
 def _measuring(pixel: int) -> tuple[Callable[..., None], Callable[..., None]]:
-    """Return two functions that write tables: of Equalize, and of any op that needs statistics.
+    """Return two functions that write tables (C, 256): of Equalize, and of any pointwise op.
 
-    They take images that are planes (1) or pixels (4).
+    They take an image from which they measure what an op needs, such as its mean. It is planes (1),
+    one for each channel, or PIL's pixels (4): red, green, blue and a fourth byte.
 
     The compiler makes vector code of a loop whose stride it knows.
     """
@@ -288,7 +289,10 @@ def _measuring(pixel: int) -> tuple[Callable[..., None], Callable[..., None]]:
             _equalize_plane(counts[0], size, table[c])
 
     @compiled
-    def measure_statistics(image: Bytes, code: float, value: float, table: Bytes) -> None:
+    def measure(image: Bytes, code: float, value: float, table: Bytes) -> None:
+        if code not in (EQUALIZE, AUTO_CONTRAST, CONTRAST):
+            write_table(code, value, 0.0, table)
+            return
         channels = len(table)
         size = image.size // (channels if pixel == 1 else pixel)
         if code == EQUALIZE:
@@ -300,30 +304,8 @@ def _measuring(pixel: int) -> tuple[Callable[..., None], Callable[..., None]]:
         else:
             write_table(code, value, mean_luma(image, size, channels), table)
 
-    return equalize, measure_statistics
+    return equalize, measure
 
 
-equalize_planes, _measure_planes = _measuring(1)
-"""``equalize_planes`` writes the tables (C, 256) of Equalize for planes (C * size,)."""
-
-_, _measure_pixels = _measuring(4)
-
-
-@compiled
-def measure(image: Bytes, code: float, value: float, table: Bytes, pixel: int) -> None:
-    """Write the tables (C, 256) of an op that maps levels of an image.
-
-    Args:
-        image: The image, from which the op's statistics are taken.
-        code: The opcode, of a pointwise op.
-        value: Of the op.
-        table: Where the tables go.
-        pixel: 1 if the image is planes (C * H * W,), one for each channel. 4 if it is PIL's pixels
-            (4 * H * W,): red, green, blue and a fourth byte.
-    """
-    if code not in (EQUALIZE, AUTO_CONTRAST, CONTRAST):
-        write_table(code, value, 0.0, table)
-    elif pixel == 4:
-        _measure_pixels(image, code, value, table)
-    else:
-        _measure_planes(image, code, value, table)
+equalize_planes, measure_planes = _measuring(1)
+_, measure_pixels = _measuring(4)

@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 from learned_augment.backends.numba.jit import compiled, not_kept
 
-__all__ = ["Queue", "mark_done", "next_image", "run_on_threads", "wait_for_all"]
+__all__ = ["Queue", "call", "mark_done", "next_image", "run_on_threads", "wait_for_all"]
 
 Queue: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 """(2,), at first 0: how many images were taken, and how many are done.
@@ -89,7 +89,7 @@ def run_on_threads(entry: Callable[..., Any], batches: Sequence[Any], *rest: Any
             for _ in range(threads - 1)
         ]
     try:
-        result = _call(entry, *arguments, True)
+        result = call(entry, *arguments, True)
     except BaseException:
         wait(others)
         raise
@@ -103,16 +103,17 @@ def run_on_threads(entry: Callable[..., Any], batches: Sequence[Any], *rest: Any
 def _help(entry: Callable[..., Any], *arguments: Any) -> None:
     """Run an entry point in a helper thread; an error there ends the caller's wait."""
     try:
-        _call(entry, *arguments, False)
+        call(entry, *arguments, False)
     except BaseException:
         arguments[-1][DONE] = FAILED
         raise
 
 
-def _call(entry: Callable[..., Any], *arguments: Any) -> Any:
+def call(entry: Callable[..., Any], *arguments: Any) -> Any:
+    """Call an entry point, also where there is no room to keep it on disk."""
     try:
         return entry(*arguments)
-    except OSError:  # no room to keep what was compiled; compiled code itself raises no such error
+    except OSError:  # compiled code itself raises no such error
         return not_kept(entry)(*arguments)
 
 

@@ -12,9 +12,19 @@ from torch import Tensor
 from learned_augment.backends.lowering import WIDTH, Colors, Floats, colors
 from learned_augment.backends.numba.jit import Bytes, checksum, compiled, kept
 from learned_augment.backends.numba.lowering import PlanArrays, lower, plan_arrays
-from learned_augment.backends.numba.lut import compose, copy, look_up, luma, measure, mix
+from learned_augment.backends.numba.lut import (
+    compose,
+    copy,
+    look_up_pixels,
+    look_up_planes,
+    luma,
+    measure_pixels,
+    measure_planes,
+    mix,
+)
 from learned_augment.backends.numba.parallel import (
     Queue,
+    call,
     mark_done,
     next_image,
     run_on_threads,
@@ -116,105 +126,120 @@ class Shared(NamedTuple):
 
     Attributes:
         shape: C, H, W.
-        pixel: 1 for planes, 4 for pixels.
-        colors: (3, C): outside a moved image, around a padded crop, in an erased box.
-        words: (3, 1) uint32, the same as pixels of four bytes.
+        outside: Colors outside a moved image, around a padded crop, in an erased box: (3, C) levels
+            of planes, or (3, 1) pixels of four bytes, uint32.
         table: (C, 256), to work in.
         measured: (C, 256), to work in.
     """
 
     shape: Shape
-    pixel: int
-    colors: Bytes
-    words: Pixels
+    outside: Pixels
     table: Bytes
     measured: Bytes
 
 
 @compiled
-def _run_image(
-    image: Bytes,
-    out: Bytes,
-    spare: Bytes,
-    owned: bool,
-    instructions: Floats,
-    rewrites: int,
-    shared: Shared,
-) -> None:
-    """Run one image's instructions; the last of them writes to ``out``.
+def _levels(image: Bytes) -> Pixels:
+    return image
 
-    All of them run one after the other, while the image is in the processor's cache. The image is
-    flat: an array of another shape costs as much as a hundred pixels. PIL's pixels are red, green,
-    blue and a fourth byte. Whole pixels are moved and erased, with one read for all channels.
 
-    Tables are composed in ``shared.table`` until an instruction needs the pixels that they give.
+@compiled
+def _words(image: Bytes) -> Pixels:
+    return image.view(np.uint32)
 
-    Args:
-        image: Planes (C * H * W,) or pixels (4 * H * W,).
-        out: As large, for the result.
-        spare: As large, to work in.
-        owned: Whether ``image`` may be written to. It then is ``out`` if the number of rewrites is
-            even, and ``spare`` if it is odd.
-        instructions: (L, 8), as ``lower`` writes them.
-        rewrites: How many of them write a new image.
-        shared: The batch's.
+
+def _image_runner(pixel: int) -> Callable[..., None]:
+    """Return a function that runs the instructions of an image of planes (1) or PIL's pixels (4).
+
+    Pixels are red, green, blue and a fourth byte. They are moved and erased whole, with one read
+    for all channels.
     """
-    (_, height, width), pixel, colors, words, table, measured = shared
-    size = height * width
-    current, waiting, copied = image, False, owned
-    for layer in range(len(instructions)):
-        instruction = instructions[layer]
-        code = instruction[0]
-        if code == IDENTITY:
-            continue
-        target = out if rewrites % 2 == 0 else spare
-        if not _rewrites(code) and code != ERASE:
-            if waiting and code in (CONTRAST, EQUALIZE, AUTO_CONTRAST):
-                look_up(current, target, table, pixel)
-                current, waiting, copied = target, False, True
-            measure(current, code, instruction[1], measured, pixel)
+    color, measure, look_up, view = (
+        (_color_planes, measure_planes, look_up_planes, _levels)
+        if pixel == 1
+        else (_color_pixels, measure_pixels, look_up_pixels, _words)
+    )
+
+    @compiled
+    def run_image(
+        image: Bytes,
+        out: Bytes,
+        spare: Bytes,
+        owned: bool,
+        instructions: Floats,
+        rewrites: int,
+        shared: Shared,
+    ) -> None:
+        """Run one image's instructions; the last of them writes to ``out``.
+
+        All of them run one after the other, while the image is in the processor's cache. The image
+        is flat: an array of another shape costs as much as a hundred pixels.
+
+        Tables are composed in ``shared.table`` until an instruction needs the pixels that they
+        give.
+
+        Args:
+            image: Planes (C * H * W,) or pixels (4 * H * W,).
+            out: As large, for the result.
+            spare: As large, to work in.
+            owned: Whether ``image`` may be written to. It then is ``out`` if the number of rewrites
+                is even, and ``spare`` if it is odd.
+            instructions: (L, 8), as ``lower`` writes them.
+            rewrites: How many of them write a new image.
+            shared: The batch's.
+        """
+        (_, height, width), outside, table, measured = shared
+        current, waiting, copied = image, False, owned
+        for layer in range(len(instructions)):
+            instruction = instructions[layer]
+            code = instruction[0]
+            if code == IDENTITY:
+                continue
+            target = out if rewrites % 2 == 0 else spare
+            if not _rewrites(code) and code != ERASE:
+                if waiting and code in (CONTRAST, EQUALIZE, AUTO_CONTRAST):
+                    look_up(current, target, table)
+                    current, waiting, copied = target, False, True
+                measure(current, code, instruction[1], measured)
+                if waiting:
+                    for c in range(len(table)):
+                        compose(table[c], measured[c])
+                else:
+                    for c in range(len(table)):
+                        copy(measured[c], table[c])
+                waiting = True
+                continue
             if waiting:
-                for c in range(len(table)):
-                    compose(table[c], measured[c])
+                look_up(current, target, table)
+                current, waiting, copied = target, False, True
+            elif not copied and code in (AFFINE, ERASE):
+                # Memory read along slanted lines waits at every pixel; a straight copy does not.
+                copy(current, target)
+                current, copied = target, True
+            if code == ERASE:
+                erase(view(target), height, width, instruction, outside[2])
+                continue
+            rewrites -= 1
+            target = out if rewrites % 2 == 0 else spare
+            if code == AFFINE:
+                gray = outside[int(instruction[7])]
+                move(view(current), view(target), height, width, instruction, gray)
+            elif code == SHARPNESS:
+                _sharpen(current, target, height, width, pixel, np.float32(instruction[1]))
+            elif len(table) == 3:
+                color(current, target, height * width, np.float32(instruction[1]))
             else:
-                for c in range(len(table)):
-                    copy(measured[c], table[c])
-            waiting = True
-            continue
-        if waiting:
-            look_up(current, target, table, pixel)
-            current, waiting, copied = target, False, True
-        elif not copied and code in (AFFINE, ERASE):
-            # Memory read along slanted lines waits at every pixel; a straight copy does not.
-            copy(current, target)
+                copy(current, target)
             current, copied = target, True
-        if code == ERASE:
-            if pixel == 4:
-                erase(target.view(np.uint32), height, width, instruction, words[2])
-            else:
-                erase(target, height, width, instruction, colors[2])
-            continue
-        rewrites -= 1
-        target = out if rewrites % 2 == 0 else spare
-        if code == AFFINE:
-            if pixel == 4:
-                before, after = current.view(np.uint32), target.view(np.uint32)
-                move(before, after, height, width, instruction, words[int(instruction[7])])
-            else:
-                move(current, target, height, width, instruction, colors[int(instruction[7])])
-        elif code == SHARPNESS:
-            _sharpen(current, target, height, width, pixel, np.float32(instruction[1]))
-        elif pixel == 4:
-            _color_pixels(current, target, size, np.float32(instruction[1]))
-        elif len(table) == 3:
-            _color_planes(current, target, size, np.float32(instruction[1]))
-        else:
-            copy(current, target)
-        current, copied = target, True
-    if waiting:
-        look_up(current, out, table, pixel)
-    elif not copied:
-        copy(image, out)
+        if waiting:
+            look_up(current, out, table)
+        elif not copied:
+            copy(image, out)
+
+    return run_image
+
+
+_run_planes, _run_pixels = _image_runner(1), _image_runner(4)
 
 
 @compiled
@@ -228,69 +253,99 @@ def _split(pixels: Bytes, planes: Bytes, size: int) -> None:
         blue[k] = pixels[place + np.uint64(2)]
 
 
-Run: TypeAlias = Callable[..., bool]
+@compiled
+def _room(plan: PlanArrays) -> Floats:
+    """Return memory for the instructions of an image."""
+    return np.empty((plan.numbers.shape[1] // (1 + NOISE), WIDTH))
 
 
-def _entry(version: int) -> Run:
+def _planes_entry(version: int) -> Callable[..., None]:
     @kept
     def run(
         images: Bytes,
         out: Bytes,
         arrays: tuple[Any, ...],
         shape: Shape,
-        pixel: int,
+        side_by_side: bool,
         colors: Bytes,
         queue: Queue,
         stay: bool,
-    ) -> bool:
-        plan, (channels, height, width) = PlanArrays(*arrays), shape
-        instructions = np.empty((plan.numbers.shape[1] // (1 + NOISE), WIDTH))
-        own = np.empty(0 if pixel == 4 else out.shape[1], np.uint8)
-        table, measured = np.empty((channels, 256), np.uint8), np.empty((channels, 256), np.uint8)
-        words = np.full((3, 4), np.uint8(255))
-        for k in range(3):
-            # Assigning a whole array would compile its message on shapes, for seconds.
-            for c in range(channels):
-                words[k, c] = colors[k, c]
-        planes_or_pixels = 4 if pixel == 4 else 1
-        shared = Shared(shape, planes_or_pixels, colors, words.view(np.uint32), table, measured)
-        rewrites: Any = np.int64(0)  # a plain 0 is of a type of its own: loops would compile twice
+    ) -> None:
+        """Apply a plan to the images of a batch that no other thread has taken.
+
+        Args:
+            images: (B, C * H * W) uint8, contiguous.
+            out: As large, planes; shares no memory with ``images``.
+            arrays: The fields of ``PlanArrays``.
+            shape: C, H, W.
+            side_by_side: Whether the three channels of a pixel lie side by side in ``images``.
+            colors: (3, C), as in ``Shared``.
+            queue: See ``Queue``.
+            stay: Whether to return only when all threads are done with their images.
+        """
         if not version:
-            return False
+            return
+        plan, (channels, height, width) = PlanArrays(*arrays), shape
+        instructions, spare = _room(plan), np.empty(out.shape[1], np.uint8)
+        table, measured = np.empty((channels, 256), np.uint8), np.empty((channels, 256), np.uint8)
+        shared = Shared(shape, colors, table, measured)
         i = next_image(queue)
         while i < len(images):
             lower(plan, i, width, height, instructions)
             rewrites = _count_rewrites(instructions)
-            image, target, spare = images[i], out[i], own
-            if pixel == 4:
-                target, spare = (out[i], image) if rewrites % 2 else (image, out[i])
-            elif pixel == 3:
-                image = spare if rewrites % 2 else target
+            image = images[i]
+            if side_by_side:
+                image = spare if rewrites % 2 else out[i]
                 _split(images[i], image, height * width)
-            _run_image(image, target, spare, pixel != 1, instructions, rewrites, shared)
+            _run_planes(image, out[i], spare, side_by_side, instructions, rewrites, shared)
             mark_done(queue)
             i = next_image(queue)
         if stay:
             wait_for_all(queue, len(images))
-        return pixel != 4 or rewrites % 2 == 1
 
     return run
 
 
-run: Run = _entry(checksum())
-"""Apply a plan to the images of a batch that no other thread has taken.
+def _pixels_entry(version: int) -> Callable[..., bool]:
+    @kept
+    def run(
+        pixels: Bytes, out: Bytes, arrays: tuple[Any, ...], height: int, width: int, colors: Bytes
+    ) -> bool:
+        """Apply a plan of one row to PIL's pixels of four bytes.
 
-Arguments: images (B, n) uint8, contiguous; out (B, m) uint8, sharing no memory with images; arrays,
-the fields of ``PlanArrays``; shape (C, H, W); pixel, the bytes of a pixel; colors (3, C) uint8;
-queue, see ``Queue``; stay, whether to return only when all threads are done with their images.
+        Args:
+            pixels: (4 * H * W,) uint8, which is written to.
+            out: As large.
+            arrays: The fields of ``PlanArrays``.
+            height: H.
+            width: W.
+            colors: (3, 3), as in ``Shared``.
 
-Pixels of 1 byte stand for planes: images and out hold C * H * W levels each. Pixels of 3 bytes hold
-the channels side by side, and out is planes. Pixels of 4 bytes are PIL's, of one image, which is
-worked on where it stands and in out.
+        Returns:
+            Whether the result is in ``out``; else it is in ``pixels``.
+        """
+        if not version:
+            return False
+        plan = PlanArrays(*arrays)
+        instructions = _room(plan)
+        table, measured = np.empty((3, 256), np.uint8), np.empty((3, 256), np.uint8)
+        words = np.full((3, 4), np.uint8(255))
+        for k in range(3):
+            # Assigning a whole array would compile its message on shapes, for seconds.
+            for c in range(3):
+                words[k, c] = colors[k, c]
+        lower(plan, 0, width, height, instructions)
+        rewrites = _count_rewrites(instructions)
+        target, spare = (out, pixels) if rewrites % 2 else (pixels, out)
+        shared = Shared((3, height, width), words.view(np.uint32), table, measured)
+        _run_pixels(pixels, target, spare, True, instructions, rewrites, shared)
+        return rewrites % 2 == 1
 
-Returns:
-    Whether the result is in out, as always but for pixels of 4 bytes; else it is in images.
-"""
+    return run
+
+
+run_planes, run_pixels = _planes_entry(checksum()), _pixels_entry(checksum())
+"""Compiled when first called, each for itself: most users have images of one kind only."""
 
 
 def apply_uint8(images: Tensor, plan: Plan, fill: Fill = None) -> Tensor:
@@ -303,16 +358,16 @@ def apply_uint8(images: Tensor, plan: Plan, fill: Fill = None) -> Tensor:
         plan: One row an image.
         fill: 1 or C levels outside the image; None is 0, and gray for crop padding.
     """
-    source, pixel = images.numpy(), 1
+    source, side_by_side = images.numpy(), False
     shape, out = source.shape[-3:], np.empty(source.shape, np.uint8)
     if not source.flags.c_contiguous:
         # torchvision decodes an image to channels that lie side by side.
         pixels = source.transpose(*range(source.ndim - 3), -2, -1, -3)
-        pixel = 3 if pixels.flags.c_contiguous else 1
-        source = pixels if pixel == 3 else np.ascontiguousarray(source)
+        side_by_side = shape[0] == 3 and pixels.flags.c_contiguous
+        source = pixels if side_by_side else np.ascontiguousarray(source)
     source = source.reshape(len(plan), -1)
     batches, outside = (source, out.reshape(len(plan), -1)), colors(shape[0], fill, _LEVELS)
-    run_on_threads(run, batches, plan_arrays(plan), shape, pixel, outside)
+    run_on_threads(run_planes, batches, plan_arrays(plan), shape, side_by_side, outside)
     return torch.from_numpy(out)
 
 
@@ -323,14 +378,16 @@ def apply_to_pil(image: Image.Image, plan: Plan, fill: Fill = None) -> Image.Ima
     """
     image.load()
     (width, height), channels = image.size, len(image.mode)
-    pixel = 4 if channels == 3 else 1
-    flat = (1, pixel * height * width)
+    flat = (1, (4 if channels == 3 else 1) * height * width)
     pixels, out = np.empty(flat, np.uint8), np.empty(flat, np.uint8)
     copied = _mapped(pixels, image)
     copied.paste(image.im, (0, 0, width, height))
-    shape, outside = (channels, height, width), colors(channels, fill, _LEVELS)
-    in_out = run_on_threads(run, (pixels, out), plan_arrays(plan), shape, pixel, outside)
-    return image._new(_mapped(out, image) if in_out else copied)
+    arrays, outside = plan_arrays(plan), colors(channels, fill, _LEVELS)
+    if channels == 1:
+        run_on_threads(run_planes, (pixels, out), arrays, (1, height, width), False, outside)
+    elif not call(run_pixels, pixels[0], out[0], arrays, height, width, outside):
+        return image._new(copied)
+    return image._new(_mapped(out, image))
 
 
 def _mapped(pixels: Colors, image: Image.Image) -> Any:
