@@ -13,10 +13,12 @@ from learned_augment.search.screening.options import ScreeningOptions
 from learned_augment.search.screening.proposals import FOUND, refined, semifinalists
 from learned_augment.search.screening.race import (
     FINALISTS,
+    SECOND_ROUND,
     best,
     best_base,
     best_usual_base,
     finalists,
+    second_round,
 )
 from learned_augment.search.screening.record import PlannedTrial, ScreeningRecord
 from learned_augment.search.screening.splits import training_part
@@ -37,7 +39,7 @@ MOST = 0.5
 SMALLEST_BATCH = 8
 """Fewest images in a batch of a trial, unless the user's own training has fewer in a batch."""
 
-AT_ONCE = 6
+AT_ONCE = 4
 """Refinements that are chosen together, so that several processes can share them."""
 
 
@@ -84,10 +86,13 @@ class Planner:
             return self._designed("refinements", drawn, record)
         if "semifinals" not in planned:
             return [self._raced("semifinals", one, 0) for one in semifinalists(record, start)]
-        races, last = record.races(), finalists(record, self.bases)
+        races, second = record.races(), second_round(record, self.bases)
+        if waiting := [one for one in second if 1 not in races[one]]:
+            return [self._raced("finals", one, 1) for one in waiting]
+        last = finalists(record, second)
         return [
             self._raced("finals", one, number)
-            for number in range(1, self.options.finals + 1)
+            for number in range(2, self.options.finals + 1)
             for one in last
             if number not in races[one]
         ]
@@ -102,18 +107,26 @@ class Planner:
         if {"known policies", "designs"} & planned.keys():
             bases = planned["base augmentations"]
         found = planned.get("semifinals", FOUND)
-        last = min(len(self.bases) + known, FINALISTS) + min(found, FINALISTS)
         counts = {
             "base augmentations": bases,
             "known policies": known,
             "designs": self.options.designs,
             "refinements": self.options.refinements,
             "semifinals": found,
-            "finals": planned.get("finals", self.options.finals * last),
+            "finals": self._finals(record, len(self.bases) + known, found),
         }
         for one, _ in record.ended:
             counts[one.phase] -= 1
         return counts
+
+    def _finals(self, record: ScreeningRecord, known: int, found: int) -> int:
+        """Return the trials of the finals, at most, where so many entrants have raced once."""
+        second, later = (min(known, most) + min(found, most) for most in (SECOND_ROUND, FINALISTS))
+        later *= self.options.finals - 1
+        planned = [one.trial.split for one in record.planned if one.phase == "finals"]
+        if not planned:
+            return second + later
+        return len(planned) + (later if max(planned) == 1 else 0)
 
     def plan(self, phase: str, entrant: Entrant, split: int, seed: int) -> PlannedTrial:
         """Return a trial, a small copy of the training that the policy is to serve.

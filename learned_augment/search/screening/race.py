@@ -11,16 +11,24 @@ from learned_augment.search.screening.record import EXPERIMENTS, ScreeningRecord
 
 __all__ = [
     "FINALISTS",
+    "SECOND_ROUND",
     "best",
     "best_base",
     "best_usual_base",
     "finalists",
     "leader",
     "race_data",
+    "second_round",
 ]
 
+SECOND_ROUND = 3
+"""Found policies in the second round, and as many that need no search.
+
+One trial each does not tell which two are the best.
+"""
+
 FINALISTS = 2
-"""Found policies in the finals, and as many that need no search."""
+"""Found policies in all later rounds, and as many that need no search."""
 
 FEWEST_SAVED = 3
 """Errors that a found policy must save, on all images together: one or two are luck."""
@@ -45,8 +53,8 @@ def best_base(record: ScreeningRecord, bases: Iterable[Entrant]) -> Entrant:
     return best(record, _with_other_crops(record, bases))[0]
 
 
-def finalists(record: ScreeningRecord, bases: Iterable[Entrant]) -> list[Entrant]:
-    """Return the best policies that need no search, then the best found ones.
+def second_round(record: ScreeningRecord, bases: Iterable[Entrant]) -> list[Entrant]:
+    """Return the best policies that need no search, then the best found ones, after one round.
 
     Of a base augmentation with several crops only the best takes part, as they are much alike.
     """
@@ -55,7 +63,18 @@ def finalists(record: ScreeningRecord, bases: Iterable[Entrant]) -> list[Entrant
     return [
         one
         for found in (False, True)
-        for one in best(record, (one for one in racing if one.found == found))
+        for one in best(record, (one for one in racing if one.found == found), SECOND_ROUND)
+    ]
+
+
+def finalists(record: ScreeningRecord, entrants: Iterable[Entrant]) -> list[Entrant]:
+    """Return the best of each kind of the entrants of the second round, after two rounds."""
+    races = record.races()
+    ranked = sorted(entrants, key=lambda one: races[one][0] + races[one][1])
+    return [
+        one
+        for found in (False, True)
+        for one in [one for one in ranked if one.found == found][:FINALISTS]
     ]
 
 
@@ -69,8 +88,7 @@ def leader(record: ScreeningRecord, images: int) -> tuple[Entrant, str] | None:
     """Return who leads, with a sentence on how sure that is; None before a found policy has raced.
 
     A round trains every policy that takes part on the same images, with the same seed. All policies
-    are in the first round. The best base augmentations are in the second one too, and the finalists
-    are in all later ones.
+    are in the first round, the best of them in the second one, and the finalists in all later ones.
 
     A found policy is the result only if its lead is larger than the standard error of the lead.
     This is the one-standard-error rule, which prefers the simpler choice: here a policy that needs
