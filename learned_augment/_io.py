@@ -3,7 +3,7 @@
 import hashlib
 import pickle
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from os import fsync
 from pathlib import Path
 
@@ -12,12 +12,17 @@ from torch import Tensor, nn
 
 __all__ = [
     "NOT_PICKLED",
+    "PAGE_ENDINGS",
+    "check_ending",
     "check_output_path",
     "check_outputs",
     "content_hash",
     "module_hash",
     "write_atomically",
 ]
+
+PAGE_ENDINGS = (".html", ".htm")
+"""Endings of the file of a page."""
 
 NOT_PICKLED = (pickle.PicklingError, AttributeError, TypeError)
 """Errors of pickle for a lambda, an inner function, a lock, ..."""
@@ -64,6 +69,23 @@ def check_output_path(path: Path) -> Path:
             f"No file can be written to the folder {str(path.parent)!r} ({error.strerror}); "
             f"give another path for {path.name!r}."
         ) from None
+    return path
+
+
+def check_ending(path: str | Path, endings: Sequence[str], name: str = "a file") -> Path:
+    """Return ``path`` if it has one of the endings, such as ".html".
+
+    Args:
+        path: The path.
+        endings: All that are accepted.
+        name: What the message calls the path.
+
+    Raises:
+        ValueError: If it has another one.
+    """
+    path = Path(path)
+    if path.suffix not in endings:
+        raise ValueError(f"Expected {name} ending in {', '.join(endings)}, got {str(path)!r}.")
     return path
 
 

@@ -11,7 +11,13 @@ from typing import Any
 import torch
 from PIL import Image
 
-from learned_augment._io import check_output_path, check_outputs, write_atomically
+from learned_augment._io import (
+    PAGE_ENDINGS,
+    check_ending,
+    check_output_path,
+    check_outputs,
+    write_atomically,
+)
 from learned_augment._text import align, leading, printable
 from learned_augment.evaluation.compare import compare
 from learned_augment.evaluation.named_policies import policy_names
@@ -120,9 +126,9 @@ def run_show(given: Given, output: Output) -> Exit:
     """Print a policy as text or JSON, and plot it."""
     policy = Policy.load(given["policy"])
     if "plot" in given:
-        from learned_augment.reporting.plots import check_figure_path, policy_figure, save_figure
+        from learned_augment.reporting.plots import FORMATS, policy_figure, save_figure
 
-        path = check_output_path(check_figure_path(given["plot"]))
+        path = check_output_path(check_ending(given["plot"], FORMATS))
         output.note(f"Wrote {save_figure(policy_figure(policy), path)}.")
     output.result(policy_text(policy), policy_data(policy))
     return Exit.DONE
@@ -151,7 +157,7 @@ def run_compare(given: Given, output: Output) -> Exit:
     out, page = given.pop("out", None), given.pop("html", None)
     check_outputs({"--out": out, "--html": page}, folders={"--cache": given.get("cache")})
     if page is not None:
-        _check_page("--html", page)
+        check_ending(page, PAGE_ENDINGS, "--html")
     if output.quiet:
         given["progress"] = False
     result = compare(**given, extends=_earlier(out))
@@ -237,11 +243,6 @@ def run_report(given: Given, output: Output) -> Exit:
     output.note(f"Wrote {out}.")
     output.result(None, {"written": [str(out)]})
     return Exit.DONE
-
-
-def _check_page(option: str, path: Path) -> None:
-    if path.suffix not in (".html", ".htm"):
-        raise ValueError(f"Expected {option} to end in .html or .htm, got {str(path)!r}.")
 
 
 def run_completion(given: Given, output: Output, parsers: Mapping[str, Any]) -> Exit:

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from learned_augment import hub
-from learned_augment._io import write_atomically
+from learned_augment._io import check_ending, write_atomically
 from learned_augment._text import encodable
 from learned_augment.ops import OPS
 
@@ -64,10 +64,7 @@ def write(path: str | Path, data: bytes) -> Path:
     Raises:
         ValueError: If the path does not end in ``.safetensors`` or its folder does not exist.
     """
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        raise ValueError(f"Expected a path ending in .safetensors, got {str(path)!r}.")
-    return write_atomically(path, data)
+    return write_atomically(check_ending(path, [".safetensors"], "a path"), data)
 
 
 def encode(ops: tuple[str, ...], tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> bytes:

@@ -231,7 +231,7 @@ def test_a_page_does_not_replace_its_source(tmp_path, capsys):
 def test_the_page_of_a_comparison_ends_in_html(tmp_path, capsys):
     path = identity().save(tmp_path / "p.safetensors")
     assert main(["compare", "--html", str(path)]) == 2
-    assert "Expected --html to end in .html" in capsys.readouterr().err
+    assert "Expected --html ending in .html" in capsys.readouterr().err
     assert Policy.load(path).name == "identity"
 
 

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from types import FunctionType
 from typing import Any, TypeAlias
 
 import torch
@@ -20,7 +19,7 @@ from learned_augment._version import __version__
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.evaluation.named_policies import NamedPolicy
 from learned_augment.evaluation.result import ComparisonResult, Run
-from learned_augment.models import NetworkChoice, build_network
+from learned_augment.models import NetworkChoice, build_network, network_name
 from learned_augment.policy import Policy
 from learned_augment.runtime.process_pool import WorkerError, default_workers, in_processes
 from learned_augment.runtime.progress import Progress
@@ -324,9 +323,8 @@ class Comparison:
 
     def _settings(self) -> dict[str, Any]:
         """Return the settings as plain JSON data."""
-        named = self.network if isinstance(self.network, str) else _class_name(self.network)
         found = {
-            "network": named,
+            "network": network_name(self.network),
             **asdict(self.recipe),
             "classes": len(self.images.classes),
             "train_images": len(self.data(0).train_labels),
@@ -396,7 +394,3 @@ def _one_thread(device: torch.device) -> AbstractContextManager[None]:
 
 def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
-
-
-def _class_name(network: object) -> str:
-    return network.__name__ if isinstance(network, FunctionType | type) else type(network).__name__

@@ -7,25 +7,25 @@ from torch import nn
 
 from learned_augment.models.resnet import resnet50
 from learned_augment.models.small_cnn import small_cnn
-from learned_augment.models.wide_resnet import WideResNet, wide_resnet
+from learned_augment.models.wide_resnet import WideResNet
 
 __all__ = [
     "NETWORKS",
     "NetworkChoice",
     "WideResNet",
     "build_network",
+    "network_name",
     "resnet50",
     "small_cnn",
-    "wide_resnet",
 ]
 
 NetworkChoice = str | nn.Module | Callable[[int], nn.Module]
 
 NETWORKS: dict[str, Callable[[int], nn.Module]] = {
     "small-cnn": small_cnn,
-    "wrn-16-1": partial(wide_resnet, 16, 1),
-    "wrn-40-2": partial(wide_resnet, 40, 2),
-    "wrn-28-10": partial(wide_resnet, 28, 10),
+    "wrn-16-1": partial(WideResNet, 16, 1),
+    "wrn-40-2": partial(WideResNet, 40, 2),
+    "wrn-28-10": partial(WideResNet, 28, 10),
     "resnet50": resnet50,
 }
 """Networks by name: functions from a number of classes to an untrained network.
@@ -33,6 +33,18 @@ NETWORKS: dict[str, Callable[[int], nn.Module]] = {
 A network turns a normalized float batch (B, 3, H, W) of at least 16 x 16 pixels into logits
 (B, num_classes). No layer works in place, so that `torch.func.jvp` works.
 """
+
+
+def network_name(network: NetworkChoice) -> str:
+    """Return what a network is called: its name, or that of the factory or of the module's class.
+
+    Examples:
+        >>> network_name("small-cnn"), network_name(nn.Linear(8, 5)), network_name(small_cnn)
+        ('small-cnn', 'Linear', 'small_cnn')
+    """
+    if isinstance(network, str):
+        return network
+    return str(getattr(network, "__qualname__", type(network).__name__))
 
 
 def build_network(network: NetworkChoice, num_classes: int) -> nn.Module:

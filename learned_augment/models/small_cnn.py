@@ -11,14 +11,13 @@ def _conv_bn_relu(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
-def small_cnn(num_classes: int, channels: int = 3) -> nn.Module:
+def small_cnn(num_classes: int) -> nn.Module:
     """Build a four-convolution BatchNorm network, sized for two CPU cores.
 
     Every convolution but the last halves the side; 2.8 million multiply-adds at 32 x 32 pixels.
 
     Args:
         num_classes: Length of a row of logits.
-        channels: Channels of the images.
 
     Examples:
         >>> import torch
@@ -26,7 +25,7 @@ def small_cnn(num_classes: int, channels: int = 3) -> nn.Module:
         torch.Size([4, 10])
     """
     return nn.Sequential(
-        _conv_bn_relu(channels, 24, stride=2),
+        _conv_bn_relu(3, 24, stride=2),
         _conv_bn_relu(24, 48, stride=2),
         _conv_bn_relu(48, 96, stride=2),
         _conv_bn_relu(96, 96, stride=1),

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-__all__ = ["WideResNet", "wide_resnet"]
+__all__ = ["WideResNet"]
 
 
 class _WideBlock(nn.Module):
@@ -13,15 +13,15 @@ class _WideBlock(nn.Module):
     does WRN-40-2 cost the 0.356 G multiply-adds that they measure.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, bias: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(inputs)
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.bn2 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, stride=stride, padding=1, bias=bias)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, stride=stride, padding=1)
         self.shortcut: nn.Module = nn.Identity()
         if inputs != outputs or stride != 1:
-            self.shortcut = nn.Conv2d(inputs, outputs, 1, stride=stride, bias=bias)
+            self.shortcut = nn.Conv2d(inputs, outputs, 1, stride=stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.conv1(torch.relu(self.bn1(x)))
@@ -31,27 +31,47 @@ class _WideBlock(nn.Module):
 
 
 class WideResNet(nn.Module):
-    """Wide-ResNet of three stages of pre-activation blocks; see `wide_resnet`.
+    """A Wide-ResNet of pre-activation blocks, as the DADA and DeepAA codes train it.
+
+    It has no dropout, biases in its convolutions, and PyTorch's initialization. The original
+    Wide-ResNet has no such biases.
+
+    Args:
+        depth: Number of layers, 6 n + 4: 16, 22, 28, 40.
+        width: Factor on the 16, 32 and 64 channels of the stages.
+        num_classes: Length of a row of logits.
+
+    Raises:
+        ValueError: If `depth` is not 6 n + 4 with n >= 1, or `width` is below 1.
+
+    Zagoruyko and Komodakis, Wide Residual Networks, arXiv:1605.07146.
 
     Examples:
-        >>> network = WideResNet(16, 1, num_classes=10, channels=1, conv_bias=False)
-        >>> network(torch.rand(4, 1, 28, 28)).shape
+        >>> network = WideResNet(40, 2, num_classes=10)
+        >>> sum(weight.numel() for weight in network.parameters())
+        2246474
+        >>> network(torch.rand(4, 3, 32, 32)).shape
         torch.Size([4, 10])
     """
 
-    def __init__(
-        self, depth: int, width: int, num_classes: int, *, channels: int, conv_bias: bool
-    ) -> None:
+    def __init__(self, depth: int, width: int, num_classes: int) -> None:
         super().__init__()
+        if depth < 10 or (depth - 4) % 6:
+            raise ValueError(
+                "The depth of a Wide-ResNet must be 6 n + 4 (10, 16, 22, 28, 40, ...), got "
+                f"{depth}."
+            )
+        if width < 1:
+            raise ValueError(f"The width of a Wide-ResNet must be 1 or more, got {width}.")
         blocks = (depth - 4) // 6
         sides = (16 * width, 32 * width, 64 * width)
-        self.stem = nn.Conv2d(channels, 16, 3, padding=1, bias=conv_bias)
+        self.stem = nn.Conv2d(3, 16, 3, padding=1)
         stages = []
         inputs = 16
         for index, outputs in enumerate(sides):
             for block in range(blocks):
                 stride = 2 if index > 0 and block == 0 else 1
-                stages.append(_WideBlock(inputs, outputs, stride, conv_bias))
+                stages.append(_WideBlock(inputs, outputs, stride))
                 inputs = outputs
         self.blocks = nn.Sequential(*stages)
         self.bn = nn.BatchNorm2d(inputs)
@@ -62,37 +82,3 @@ class WideResNet(nn.Module):
         features = torch.relu(self.bn(self.blocks(self.stem(x))))
         logits: Tensor = self.head(features.mean(dim=(2, 3)))
         return logits
-
-
-def wide_resnet(
-    depth: int, width: int, num_classes: int, *, channels: int = 3, conv_bias: bool = True
-) -> WideResNet:
-    """Build a Wide-ResNet as the DADA and DeepAA codes train it.
-
-    It has no dropout, biases in its convolutions, and PyTorch's initialization. The original
-    Wide-ResNet has no such biases: `conv_bias=False`.
-
-    Args:
-        depth: Number of layers, 6 n + 4: 16, 22, 28, 40.
-        width: Factor on the 16, 32 and 64 channels of the stages.
-        num_classes: Length of a row of logits.
-        channels: Channels of the images.
-        conv_bias: Whether convolutions have biases.
-
-    Raises:
-        ValueError: If `depth` is not 6 n + 4 with n >= 1, or `width` is below 1.
-
-    Zagoruyko and Komodakis, Wide Residual Networks, arXiv:1605.07146.
-
-    Examples:
-        >>> network = wide_resnet(40, 2, num_classes=10)
-        >>> sum(weight.numel() for weight in network.parameters())
-        2246474
-    """
-    if depth < 10 or (depth - 4) % 6:
-        raise ValueError(
-            f"The depth of a Wide-ResNet must be 6 n + 4 (10, 16, 22, 28, 40, ...), got {depth}."
-        )
-    if width < 1:
-        raise ValueError(f"The width of a Wide-ResNet must be 1 or more, got {width}.")
-    return WideResNet(depth, width, num_classes, channels=channels, conv_bias=conv_bias)

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from learned_augment._io import check_output_path, write_atomically
+from learned_augment._io import PAGE_ENDINGS, check_ending, check_output_path, write_atomically
 from learned_augment._text import printable
 from learned_augment._version import __version__
 from learned_augment.evaluation.result import ComparisonResult, Run
@@ -86,10 +86,7 @@ def write_report(source: str | Path, out: str | Path) -> Path:
         >>> write_report("dada-cifar10", "dada.html").name
         'dada.html'
     """
-    out = Path(out)
-    if out.suffix not in (".html", ".htm"):
-        raise ValueError(f"Expected a page ending in .html or .htm, got {str(out)!r}.")
-    check_output_path(out)
+    out = check_output_path(check_ending(out, PAGE_ENDINGS, "a page"))
     file = Path(source)
     if file.suffix == ".json" or (file.suffix != ".safetensors" and file.is_file()):
         page = result_page(ComparisonResult.load(file), file.name)

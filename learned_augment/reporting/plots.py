@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from learned_augment._io import write_atomically
+from learned_augment._io import check_ending, write_atomically
 from learned_augment._text import printable
 from learned_augment.evaluation.statistics import Outcome, outcome
 from learned_augment.ops import OPS
@@ -32,7 +32,6 @@ __all__ = [
     "NARROW",
     "WIDE",
     "Interval",
-    "check_figure_path",
     "curves_figure",
     "effects_figure",
     "intervals_figure",
@@ -290,7 +289,7 @@ def save_figure(figure: "Figure", path: str | Path) -> Path:
     """Write a figure as .png, .pdf or .svg; an existing file is replaced whole or not at all.
 
     Raises:
-        ValueError: As ``check_figure_path``, or if its folder does not exist.
+        ValueError: If the path has another ending, or its folder does not exist.
 
     Examples:
         >>> figure = ops_figure({"Rotate": [0.7], "Flip": [0.3]})
@@ -301,24 +300,12 @@ def save_figure(figure: "Figure", path: str | Path) -> Path:
             ...
         ValueError: Expected a file ending in .png, .pdf, .svg, got 'ops.jpg'.
     """
-    path = check_figure_path(path)
+    path = check_ending(path, FORMATS)
     buffer = io.BytesIO()
     # Without a date in it, the same figure gives the same bytes.
     stamp = {".pdf": {"CreationDate": None}, ".svg": {"Date": None}}.get(path.suffix, {})
     figure.savefig(buffer, format=path.suffix[1:], metadata=stamp)
     return write_atomically(path, buffer.getvalue())
-
-
-def check_figure_path(path: str | Path) -> Path:
-    """Return ``path`` if a figure can be written there.
-
-    Raises:
-        ValueError: If it does not end in .png, .pdf or .svg.
-    """
-    path = Path(path)
-    if path.suffix not in FORMATS:
-        raise ValueError(f"Expected a file ending in {', '.join(FORMATS)}, got {str(path)!r}.")
-    return path
 
 
 def svg_markup(figure: "Figure", label: str, salt: str) -> str:

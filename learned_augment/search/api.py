@@ -13,10 +13,10 @@ from typing import Any
 import torch
 import torchvision
 
-from learned_augment._io import check_outputs, module_hash
+from learned_augment._io import check_ending, check_outputs, module_hash
 from learned_augment._version import __version__
 from learned_augment.datasets.load import Source, load_all_images, load_images
-from learned_augment.models import NetworkChoice, build_network
+from learned_augment.models import build_network, network_name
 from learned_augment.policy import Policy
 from learned_augment.runtime.distributed import init_processes, rank
 from learned_augment.runtime.loop import StepReport, Stop, run_steps
@@ -245,8 +245,8 @@ def _options(config: SearchConfig, settings: MethodSettings) -> Options:
 def _check_outputs(config: SearchConfig) -> None:
     """Refuse outputs that cannot be written, or of which one would replace another."""
     options = _options(config, config.for_data("", True)[1])
-    if config.out is not None and Path(config.out).suffix != ".safetensors":
-        raise ValueError(f"Expected out to end in .safetensors, got {str(config.out)!r}.")
+    if config.out is not None:
+        check_ending(config.out, [".safetensors"], "out")
     named = {name: getattr(config, name) for name in ("out", "checkpoint", "log")}
     files = {name: Path(path) for name, path in named.items() if path is not None}
     folder = config.tensorboard_folder
@@ -284,7 +284,7 @@ def _prepare(
         )
     record = {
         "preset": preset,
-        **asdict(replace(settings, network=_network_name(settings.network), options={})),
+        **asdict(replace(settings, network=network_name(settings.network), options={})),
         "method": config.method,
         "options": options.decisive(),
         "ops": None if settings.ops is None else sorted(set(settings.ops)),
@@ -296,12 +296,6 @@ def _prepare(
     }
     name = f"{config.method}-{images.name.partition(':')[0]}"
     return PreparedSearch(name, method, split, settings, record, skipped, device)
-
-
-def _network_name(network: NetworkChoice) -> str:
-    if isinstance(network, str):
-        return network
-    return str(getattr(network, "__qualname__", type(network).__name__))
 
 
 def _reporter(method: SearchMethod, callbacks: list[Callback]) -> Callable[[StepReport], None]:

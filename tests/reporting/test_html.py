@@ -279,7 +279,7 @@ def test_reports_are_written_for_policies_and_results(tmp_path):
 
 
 MISTAKES = {
-    "not a page": ("dada-svhn", "a.txt", "ending in .html or .htm, got '.*a.txt'"),
+    "not a page": ("dada-svhn", "a.txt", "ending in .html, .htm, got '.*a.txt'"),
     "no folder": ("dada-svhn", "no/a.html", "No folder '.*no' to write 'a.html' into"),
     "unknown policy": ("frob", "a.html", "No pretrained policy named 'frob'"),
     "not a result": ("bad.json", "a.html", "bad.json: Expected a "),

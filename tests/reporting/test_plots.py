@@ -15,7 +15,6 @@ from learned_augment.reporting.plots import (
     NARROW,
     WIDE,
     Interval,
-    check_figure_path,
     curves_figure,
     effects_figure,
     intervals_figure,
@@ -232,7 +231,7 @@ def test_files_are_whole_and_of_their_kind(tmp_path, suffix):
 
 def test_other_kinds_of_files_are_refused():
     with pytest.raises(ValueError, match=r"ending in .png, .pdf, .svg, got 'a.xyz'"):
-        check_figure_path("a.xyz")
+        save_figure(policy_figure(identity()), "a.xyz")
 
 
 def test_the_global_state_of_matplotlib_is_left_alone(from_fresh_process):

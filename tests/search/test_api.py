@@ -513,7 +513,7 @@ def test_a_search_writes_its_policy(tmp_path):
     path = tmp_path / "mine.safetensors"
     policy = found(out=path, epochs=1)
     assert Policy.load(path) == policy
-    with pytest.raises(ValueError, match=r"Expected out to end in \.safetensors, got"):
+    with pytest.raises(ValueError, match=r"Expected out ending in \.safetensors, got"):
         found(out=tmp_path / "mine.pt")
 
 
