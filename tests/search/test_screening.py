@@ -163,7 +163,7 @@ def test_every_trial_is_a_step_of_a_known_phase(planted):
     second, finalists = rounds[0] - (bases - rounds[1]), rounds[2]
     assert [one.found for one in finalists].count(True) == len(finalists) / 2 == 2
     assert finalists == rounds[1] < second
-    assert [one.found for one in second].count(True) == 3
+    assert len(second - finalists) == 1  # the third best that needs no search
 
 
 def test_rounds_are_paired_by_images_and_seed(planted):

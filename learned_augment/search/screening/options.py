@@ -16,12 +16,12 @@ class ScreeningOptions(Options):
 
     Attributes:
         designs: Trials under random policies.
-        refinements: Trials under changes of the best policies so far, four at a time.
+        refinements: Trials under changes of the best policies so far, six at a time.
         fraction: Fraction of the images that a trial trains on; at least 64 of them, at most half.
         inclusion: Fraction of the ops that every other random policy applies, each to half of the
             images. The policies between them apply twice as many ops, each to a quarter.
-        finals: Rounds after the first. The second round has the three best found policies and the
-            three best others, later rounds the two best of each.
+        finals: Rounds, after the first, of the two best found policies and the two best others; the
+            second round has the third best of these, too.
         split: "random", or "ordered": each trial trains on images of each class that follow one
             another in the data, and validates on the others. Images of one person or place, or
             frames of one video, are then kept together if they are in a row.
@@ -36,15 +36,15 @@ class ScreeningOptions(Options):
         >>> given = {"designs": 24, "fraction": 0.5}  # search(..., options=given)
         >>> options = ScreeningOptions.read(given)
         >>> options.designs, options.fraction, options.refinements
-        (24, 0.5, 4)
+        (24, 0.5, 6)
     """
 
     choices: ClassVar = {"split": ("random", "ordered")}
     minimum: ClassVar = {"designs": 4, "refinements": 0, "finals": 1, "workers": 0}
     without_effect: ClassVar = ("workers",)
 
-    designs: int = 10
-    refinements: int = 4
+    designs: int = 12
+    refinements: int = 6
     fraction: float = 0.25
     inclusion: float = 0.15
     finals: int = 3

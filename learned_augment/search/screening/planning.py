@@ -39,7 +39,7 @@ MOST = 0.5
 SMALLEST_BATCH = 8
 """Fewest images in a batch of a trial, unless the user's own training has fewer in a batch."""
 
-AT_ONCE = 4
+AT_ONCE = 6
 """Refinements that are chosen together, so that several processes can share them."""
 
 
@@ -121,7 +121,8 @@ class Planner:
 
     def _finals(self, record: ScreeningRecord, known: int, found: int) -> int:
         """Return the trials of the finals, at most, where so many entrants have raced once."""
-        second, later = (min(known, most) + min(found, most) for most in (SECOND_ROUND, FINALISTS))
+        found = min(found, FINALISTS)
+        second, later = min(known, SECOND_ROUND) + found, min(known, FINALISTS) + found
         later *= self.options.finals - 1
         planned = [one.trial.split for one in record.planned if one.phase == "finals"]
         if not planned:

@@ -21,14 +21,14 @@ __all__ = [
     "second_round",
 ]
 
-SECOND_ROUND = 3
-"""Found policies in the second round, and as many that need no search.
-
-One trial each does not tell which two are the best.
-"""
-
 FINALISTS = 2
-"""Found policies in all later rounds, and as many that need no search."""
+"""Found policies in the finals, and as many that need no search."""
+
+SECOND_ROUND = 3
+"""Policies that need no search in the second round: the third may be better than the second.
+
+They differ more than found policies do, which change the same base augmentation.
+"""
 
 FEWEST_SAVED = 3
 """Errors that a found policy must save, on all images together: one or two are luck."""
@@ -54,21 +54,18 @@ def best_base(record: ScreeningRecord, bases: Iterable[Entrant]) -> Entrant:
 
 
 def second_round(record: ScreeningRecord, bases: Iterable[Entrant]) -> list[Entrant]:
-    """Return the best policies that need no search, then the best found ones, after one round.
+    """Return who takes part in the second round: the best of each kind in the first one.
 
     Of a base augmentation with several crops only the best takes part, as they are much alike.
     """
     others = best(record, _with_other_crops(record, bases), most=None)[1:]
     racing = [one for one in record.races() if one not in others]
-    return [
-        one
-        for found in (False, True)
-        for one in best(record, (one for one in racing if one.found == found), SECOND_ROUND)
-    ]
+    known = best(record, (one for one in racing if not one.found), SECOND_ROUND)
+    return known + best(record, (one for one in racing if one.found), FINALISTS)
 
 
 def finalists(record: ScreeningRecord, entrants: Iterable[Entrant]) -> list[Entrant]:
-    """Return the best of each kind of the entrants of the second round, after two rounds."""
+    """Return the best of each kind of those that took part in the second round, by both rounds."""
     races = record.races()
     ranked = sorted(entrants, key=lambda one: races[one][0] + races[one][1])
     return [
