@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TypeAlias
 
-import torch
 from PIL.Image import DecompressionBombError
 
 import learned_augment
 from learned_augment import commands
+from learned_augment._errors import is_out_of_memory
 from learned_augment.commands import Exit, Given, Output
 from learned_augment.runtime.process_pool import WorkerError
 
@@ -28,12 +28,10 @@ _MISTAKES = (
     OSError,
     ModuleNotFoundError,
     ArithmeticError,
-    MemoryError,
     DecompressionBombError,  # PIL's, for a copy of more than 179 million pixels
-    torch.OutOfMemoryError,
     WorkerError,
 )
-"""Errors that the user can mend; all others are bugs and keep their traceback."""
+"""Errors that the user can mend, besides a lack of memory; all others are bugs with a traceback."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _discard_standard_output()
         return Exit.CLOSED_PIPE
-    except _MISTAKES as error:
+    except Exception as error:
+        if not (isinstance(error, _MISTAKES) or is_out_of_memory(error)):
+            raise
         output.error(f"learned-augment: {_sentence(error)}")
         _discard_standard_output()
         return Exit.MISTAKE
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if is_out_of_memory(error):
         return "Out of memory; use fewer or smaller images."
     return " ".join(str(error).split())
 

@@ -327,7 +327,7 @@ def _write_copies(
     for mode in {image.mode for _, image in read_images(pictures, skipped)}:
         _augmentation(policy, given)(Image.new(mode, (8, 8)))
     written = []
-    for place, image in read_images(pictures, skipped=[]):
+    for place, image in read_images(pictures, None if skipped is None else []):
         for path in paths[place * variants : (place + 1) * variants]:
             path.parent.mkdir(parents=True, exist_ok=True)
             written.append(write_atomically(path, encode_image(augment(image))))

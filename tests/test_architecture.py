@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "learned_augment"
 # Modules or packages, lowest layer first; a module imports only from its own layer or lower ones.
 # The longest name that fits a module counts, so a package can have layers of its own.
 LAYERS = [
-    ["_version", "_text", "_io", "_settings", "hub"],
+    ["_version", "_text", "_io", "_settings", "_errors", "hub"],
     ["ops"],
     ["search_spaces"],
     ["model_card"],

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import learned_augment
@@ -399,6 +400,15 @@ def test_an_interrupt_is_quiet(capsys, monkeypatch):
 
     monkeypatch.setattr(commands, "run_list", press)
     assert run(capsys, "list") == (130, "", "Interrupted.\n")
+
+
+def test_too_little_memory_is_told_in_a_sentence(capsys, monkeypatch):
+    monkeypatch.setattr(commands, "compare", lambda **given: torch.empty(2**60))
+    status, _, err = run(capsys, "compare")
+    assert (status, err) == (
+        2,
+        "learned-augment: Out of memory; use fewer or smaller images.\n",
+    )
 
 
 def test_a_bug_is_not_called_a_mistake(capsys, monkeypatch):

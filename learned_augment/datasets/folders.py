@@ -192,20 +192,27 @@ def find_parts(folder: Path) -> dict[str, Path]:
                 f"{str(path)!r}; rename or move one of them."
             )
         parts[part] = path
-    others = [p for p in folders if p not in parts.values() and _has_image(p)]
-    if len(parts) == 1 and others:
+    if len(parts) == 1:
         (only,) = parts.values()
-        raise ValueError(
-            f"{str(only)!r} may be a part of the data set or one of its classes, as "
-            f"{str(others[0])!r} holds images too. If it is a part, move the other folders away; "
-            "if it is a class, rename it."
-        )
+        known = {path for _, path in named}
+        _check_is_no_class(only, [path for path in folders if path not in known])
     return parts
 
 
-def _has_image(folder: Path) -> bool:
-    """Return whether a folder holds an image itself."""
-    return any(p.suffix.lower() in IMG_EXTENSIONS and p.is_file() for p in folder.iterdir())
+def _check_is_no_class(part: Path, others: Sequence[Path]) -> None:
+    """Refuse the only part of a data set if other folders with images lie beside it."""
+    for other in others:
+        if any(p.suffix.lower() in IMG_EXTENSIONS and p.is_file() for p in _visible(other)):
+            raise ValueError(
+                f"{str(part)!r} may be a part of the data set or one of its classes, as "
+                f"{str(other)!r} holds images too. If it is a part, move the other folders away; "
+                "if it is a class, rename it."
+            )
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    """Yield what a folder holds, without hidden files: macOS puts a ._a.jpg beside a.jpg."""
+    return (path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def decode_files(
@@ -266,16 +273,14 @@ def empty_images(count: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 def _sub_folders(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    return sorted(path for path in _visible(folder) if path.is_dir())
 
 
 def _files_under(folder: Path, suffixes: Collection[str], above: frozenset[Path]) -> Iterator[Path]:
     real = folder.resolve()
     if real in above:  # a link to a folder that contains it
         return
-    for path in folder.iterdir():
-        if path.name.startswith("."):  # macOS puts a ._a.jpg beside a.jpg
-            continue
+    for path in _visible(folder):
         if path.is_dir():
             yield from _files_under(path, suffixes, above | {real})
         elif path.suffix.lower() in suffixes and path.is_file():

@@ -48,7 +48,7 @@ def compare(
         ValueError: If an argument is wrong; before any training starts.
         FileNotFoundError: If the data are missing.
         ModuleNotFoundError: If a package is missing that the data need.
-        runtime.process_pool.WorkerError: If a process ended before the first training did.
+        runtime.process_pool.WorkerError: If a process ended before any training had finished.
         KeyboardInterrupt: If interrupted before the first training has finished.
 
     Examples:

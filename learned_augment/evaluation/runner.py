@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import torch
 
+from learned_augment._errors import is_out_of_memory
 from learned_augment._io import check_output_path, content_hash, module_hash, write_atomically
 from learned_augment._version import __version__
 from learned_augment.datasets.image_data import ImageData
@@ -205,31 +206,31 @@ class Comparison:
 
         Raises:
             KeyboardInterrupt: If interrupted before any training has finished.
-            WorkerError: If a process ended before any training did.
-            MemoryError, torch.OutOfMemoryError: If there is too little memory for the first one.
+            WorkerError: If a process ended before any training had finished.
+            MemoryError, RuntimeError: If there is too little memory for the first one.
         """
         cache = None if cache_folder is None else RunCache(cache_folder)
         wanted = self._configurations() if cache else {}
         # Read the whole cache first: a broken file is an error before hours of training.
         found = {} if cache is None else dict(cached_runs(cache, wanted))
         equal = self._equal_jobs([job for job in self._jobs() if job not in found])
-        kept = len(found)
-        try:
-            with termination_interrupts():
+        with termination_interrupts():
+            try:
                 for job, run in self._train_all(list(equal), workers, progress):
                     found |= {other: replace(run, policy=other[1]) for other in equal[job]}
                     if cache is not None:
                         _keep(cache, wanted[job], run)
-        except KeyboardInterrupt:
-            if not found:
-                raise
-        except (WorkerError, MemoryError, torch.OutOfMemoryError) as error:
-            if len(found) == kept:
-                raise
-            reason = str(error) or "There is too little memory."
-            text = f"The comparison ends with the trainings finished so far. {reason}"
-            warnings.warn(text, RuntimeWarning, stacklevel=2)
-        return self.result([found[job] for job in self._jobs() if job in found])
+            except KeyboardInterrupt:
+                if not found:
+                    raise
+            except Exception as error:
+                no_memory = is_out_of_memory(error)
+                if not found or not (no_memory or isinstance(error, WorkerError)):
+                    raise
+                reason = "There is too little memory." if no_memory else error
+                text = f"The comparison ends with the trainings finished so far. {reason}"
+                warnings.warn(text, RuntimeWarning, stacklevel=2)
+            return self.result([found[job] for job in self._jobs() if job in found])
 
     def result(self, runs: Sequence[Run] = ()) -> ComparisonResult:
         """Return the result on finished trainings."""

@@ -33,11 +33,11 @@ class _WideBlock(nn.Module):
 class WideResNet(nn.Module):
     """A Wide-ResNet of pre-activation blocks, as the DADA and DeepAA codes train it.
 
-    It has no dropout, biases in its convolutions, and PyTorch's initialization. The original
-    Wide-ResNet has no such biases.
+    Its convolutions have biases, which those of the original lack. It has PyTorch's initialization
+    and no dropout.
 
     Args:
-        depth: Number of layers, 6 n + 4: 16, 22, 28, 40.
+        depth: Number of layers, 6 n + 4: 10, 16, 22, 28, 40, ...
         width: Factor on the 16, 32 and 64 channels of the stages.
         num_classes: Length of a row of logits.
 

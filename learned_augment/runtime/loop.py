@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from learned_augment._errors import is_out_of_memory
 from learned_augment._io import check_output_path
 from learned_augment._text import first_line
 from learned_augment.runtime.checkpoint import load_checkpoint, save_checkpoint
@@ -179,9 +180,9 @@ def resume(
             torch.cuda.set_rng_state(_own(state["cuda_rng"]), device)
         if not min([job.done, *job.remaining.values()]) >= 0:
             raise ValueError(f"{job.done} steps are done, {dict(job.remaining)} are left")
-    except (MemoryError, torch.OutOfMemoryError):
-        raise
     except Exception as error:  # whatever a state of another form leads to
+        if is_out_of_memory(error):
+            raise
         raise ValueError(
             f"{checkpoint} holds no state of this {name} ({type(error).__name__}: "
             f"{first_line(error):.200})."

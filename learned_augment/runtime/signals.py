@@ -1,4 +1,4 @@
-"""Handling of Ctrl-C and SIGTERM: a long job finishes its current step."""
+"""Handling of Ctrl-C and SIGTERM: no long job loses what it has finished."""
 
 import os
 import signal

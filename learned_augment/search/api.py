@@ -164,7 +164,8 @@ def search(
 def written_path(out: Path, policy: Policy) -> Path:
     """Return the path to which `search` writes a policy: ``out``, or NAME-stopped beside it.
 
-    A search that was cut short replaces no file but the policy of another that was.
+    Beside it, if the search was cut short and ``out`` holds anything but the policy of another
+    search that was. A file NAME-stopped is replaced.
     """
     if "stopped" not in policy.about or not out.exists():
         return out

@@ -9,8 +9,13 @@ from torch import Tensor
 from learned_augment._io import content_hash
 from learned_augment._text import leading
 from learned_augment.datasets.image_data import ImageData, LabeledImages, stratified_order
+from learned_augment.runtime.distributed import rank
 
 __all__ = ["Split", "split_hash", "train_val_split"]
+
+
+FEW_SHARED = 0.01
+"""Fraction of the validation images that may be among the others: a few are often there twice."""
 
 
 class Split(NamedTuple):
@@ -134,20 +139,20 @@ def _check_fit(data: ImageData, val: LabeledImages) -> None:
                 f"{tuple(found)!r:.200}."
             )
     counts = torch.bincount(val.labels, minlength=len(val.classes)).tolist()
+    absent = [name for name, count in zip(val.classes, counts, strict=True) if count == 0]
+    if absent:
+        raise ValueError(
+            f"Expected val= to have images of every class, got none of {leading(absent)}."
+        )
     known = set(map(_pixel_hash, data.train_images))
     shared = sum(_pixel_hash(image) in known for image in val.images)
-    if shared:
+    if shared > FEW_SHARED * len(val.images) and rank() == 0:
         warnings.warn(
             f"{shared} of {len(val.images)} validation images are images of the data too. A "
             "network that learns them by heart looks right on them, so the search favors weak "
             "augmentation; give other images as val (--val).",
             RuntimeWarning,
             stacklevel=2,
-        )
-    absent = [name for name, count in zip(val.classes, counts, strict=True) if count == 0]
-    if absent:
-        raise ValueError(
-            f"Expected val= to have images of every class, got none of {leading(absent)}."
         )
 
 

@@ -378,6 +378,9 @@ def test_a_folder_that_may_be_a_part_or_a_class_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"train' may be a part of the data set or one of its cla"):
         load_images(f"folder:{tmp_path}")
     write_images(tmp_path / "train" / "slow", 2)
+    (tmp_path / "bus").rename(tmp_path / "val")  # a part, whose images have no class
+    assert load_images(f"folder:{tmp_path}").classes == ("fast", "slow")
+    (tmp_path / "val").rename(tmp_path / "bus")
     write_images(tmp_path / "test" / "fast", 2)
     write_images(tmp_path / "test" / "slow", 2)
     assert load_images(f"folder:{tmp_path}").classes == ("fast", "slow")

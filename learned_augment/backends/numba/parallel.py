@@ -63,7 +63,7 @@ def wait_for_all(queue: Queue, images: int) -> None:
         pass
 
 
-def run_on_threads(entry: Callable[..., Any], batches: Sequence[Any], *rest: Any) -> Any:
+def run_on_threads(entry: Callable[..., Any], batches: Sequence[Any], *rest: Any) -> None:
     """Run an entry point on as many threads as torch may use, and wait for all images.
 
     Compiled loops hold no interpreter lock, so these are plain threads: Numba's own thread pools
@@ -76,9 +76,6 @@ def run_on_threads(entry: Callable[..., Any], batches: Sequence[Any], *rest: Any
         entry: Takes the batches, the rest, a queue and whether to stay until all images are done.
         batches: Arrays (B, N) that are read or written.
         rest: What else the entry takes.
-
-    Returns:
-        The entry's result in this thread.
     """
     queue, others = np.zeros(2, np.int64), []
     arguments = (*batches, *rest, queue)
@@ -89,7 +86,7 @@ def run_on_threads(entry: Callable[..., Any], batches: Sequence[Any], *rest: Any
             for _ in range(threads - 1)
         ]
     try:
-        result = call(entry, *arguments, True)
+        call(entry, *arguments, True)
     except BaseException:
         wait(others)
         raise
@@ -97,7 +94,6 @@ def run_on_threads(entry: Callable[..., Any], batches: Sequence[Any], *rest: Any
         wait(others)
         for other in others:
             other.result()
-    return result
 
 
 def _help(entry: Callable[..., Any], *arguments: Any) -> None:

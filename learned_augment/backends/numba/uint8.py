@@ -222,8 +222,8 @@ def _image_runner(pixel: int) -> Callable[..., None]:
             rewrites -= 1
             target = out if rewrites % 2 == 0 else spare
             if code == AFFINE:
-                gray = outside[int(instruction[7])]
-                move(view(current), view(target), height, width, instruction, gray)
+                fill = outside[int(instruction[7])]
+                move(view(current), view(target), height, width, instruction, fill)
             elif code == SHARPNESS:
                 _sharpen(current, target, height, width, pixel, np.float32(instruction[1]))
             elif len(table) == 3:

@@ -68,11 +68,8 @@ def finalists(record: ScreeningRecord, entrants: Iterable[Entrant]) -> list[Entr
     """Return the best of each kind of those that took part in the second round, by both rounds."""
     races = record.races()
     ranked = sorted(entrants, key=lambda one: races[one][0] + races[one][1])
-    return [
-        one
-        for found in (False, True)
-        for one in [one for one in ranked if one.found == found][:FINALISTS]
-    ]
+    known, found = ([one for one in ranked if one.found == kind] for kind in (False, True))
+    return known[:FINALISTS] + found[:FINALISTS]
 
 
 def _with_other_crops(record: ScreeningRecord, bases: Iterable[Entrant]) -> list[Entrant]:
@@ -85,7 +82,8 @@ def leader(record: ScreeningRecord, images: int) -> tuple[Entrant, str] | None:
     """Return who leads, with a sentence on how sure that is; None before a found policy has raced.
 
     A round trains every policy that takes part on the same images, with the same seed. All policies
-    are in the first round, the best of them in the second one, and the finalists in all later ones.
+    are in the first round. The best of them and the two best base augmentations are in the second
+    one, and the finalists are in all later ones.
 
     A found policy is the result only if its lead is larger than the standard error of the lead.
     This is the one-standard-error rule, which prefers the simpler choice: here a policy that needs
