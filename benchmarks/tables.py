@@ -179,6 +179,43 @@ def screening_short(_: Result) -> list[str]:
     return markdown(heads, rows)
 
 
+def screening_runs(_: Result) -> list[str]:
+    """Compare searches that differ only by chance: by their seed or by the rounding of a machine.
+
+    Those called earlier ran on another machine, and had one known policy less in the second round.
+    """
+    rows = []
+    for name in _REPEATED:
+        for run in (name, f"{name}-earlier"):
+            result = load_result(f"screening-{run}")
+            comparison = as_comparison(result["rows"][0]["comparison"])
+            about = Policy.load(RESULTS / f"found-screening-{run}.safetensors").about
+            leads = [comparison.difference("found", one) for one in list(_USUAL)[:-1]]
+            rows.append(
+                [
+                    comparison.data.removeprefix("folder:data/"),
+                    result["machine"]["cpu"].split()[0].removesuffix("(R)"),
+                    about["search"]["seed"],
+                    about["chosen"].partition(" (")[0],
+                    _cells(comparison, "found")[2],
+                    *(paired_cell(lead) if lead else "" for lead in leads),
+                ]
+            )
+    heads = ["data", "processor", "seed of the search", "returned", "accuracy, %"]
+    heads += [f"lead over {called}" for called in list(_USUAL.values())[:-1]]
+    return markdown(heads, rows)
+
+
+_REPEATED = (
+    "digits",
+    "sign_digits",
+    "spoken_digits",
+    "cifar1000",
+    "cifar1000-seed-1",
+    "cifar1000-seed-2",
+)
+
+
 def screening_splits(result: Result) -> list[str]:
     """Compare searches with random and with ordered splits on images that come in groups."""
     rows = []
@@ -208,7 +245,7 @@ _SPLIT_SEARCHES = (
     "uc_merced-ordered",
     "uc_merced-ordered-seed-1",
     "uc_merced-ordered-seed-2",
-    "spoken_digits",
+    "spoken_digits-earlier",
     "spoken_digits-ordered",
 )
 
@@ -713,6 +750,7 @@ TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "throughput-short": ("throughput", throughput_short),
     "trace": ("trace", trace),
     "screening-short": ("screening-digits", screening_short),
+    "screening-runs": ("screening-digits", screening_runs),
     "screening-splits": ("screening-uc_merced-ordered", screening_splits),
     **{
         f"screening-{name}": (f"screening-{name}", screening)
