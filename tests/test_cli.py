@@ -349,7 +349,7 @@ MISTAKES = {
         ["search", "--data", "digits", "--out", "p.safetensors", "--method", "frob"],
         "No search method 'frob'. Available: screening",
     ),
-    "bad output": (["search", "--data", "digits", "--out", "p.txt"], "end in .safetensors"),
+    "bad output": (["search", "--data", "digits", "--out", "p.txt"], "out ending in .safetensors"),
     "bad option": (
         ["search", "--data", "digits", "--out", "p.safetensors", "--option", "frob"],
         "NAME=VALUE, got 'frob'",
