@@ -109,14 +109,7 @@ class SearchConfig:
         convert_fields(self, whole_number, _WHOLE)
         convert_fields(self, real_number, _REAL)
         convert_fields(self, flag, ("skip_unreadable", "progress"))
-        for name in ("ops", "exclude"):
-            given = getattr(self, name)
-            if isinstance(given, str):
-                raise TypeError(f"Expected {name} as several names of ops, got {given!r} alone.")
-            if not isinstance(given, Iterable) and (name, given) != ("ops", None):
-                raise TypeError(f"Expected {name} as several names of ops, got {given!r}.")
-            if given is not None:  # an iterator can be read once only
-                object.__setattr__(self, name, tuple(given))
+        convert_fields(self, _op_names, ("ops", "exclude"))
         if not isinstance(self.options, Mapping):
             raise TypeError(f"Expected options as a mapping by name, got {self.options!r:.80}.")
         if not 0 <= self.seed < 2**63:
@@ -180,3 +173,12 @@ class SearchConfig:
             ops=None if self.ops is None else tuple(self.ops),
             exclude=tuple(self.exclude),
         )
+
+
+def _op_names(name: str, given: Any) -> tuple[str, ...]:
+    """Return names of ops as a tuple: an iterator can be read once only."""
+    if isinstance(given, str):
+        raise TypeError(f"Expected {name} as several names of ops, got {given!r} alone.")
+    if not isinstance(given, Iterable):
+        raise TypeError(f"Expected {name} as several names of ops, got {given!r}.")
+    return tuple(given)

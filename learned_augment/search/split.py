@@ -144,8 +144,8 @@ def _check_fit(data: ImageData, val: LabeledImages) -> None:
         raise ValueError(
             f"Expected val= to have images of every class, got none of {leading(absent)}."
         )
-    known = set(map(_pixel_hash, data.train_images))
-    shared = sum(_pixel_hash(image) in known for image in val.images)
+    known = {content_hash([image]) for image in data.train_images}
+    shared = sum(content_hash([image]) in known for image in val.images)
     if shared > FEW_SHARED * len(val.images) and rank() == 0:
         warnings.warn(
             f"{shared} of {len(val.images)} validation images are images of the data too. A "
@@ -154,10 +154,6 @@ def _check_fit(data: ImageData, val: LabeledImages) -> None:
             RuntimeWarning,
             stacklevel=2,
         )
-
-
-def _pixel_hash(image: Tensor) -> int:
-    return hash(image.cpu().numpy().tobytes())
 
 
 def split_hash(split: Split) -> str:

@@ -279,7 +279,7 @@ def _planes_entry(version: int) -> Callable[..., None]:
             arrays: The fields of ``PlanArrays``.
             shape: C, H, W.
             side_by_side: Whether the three channels of a pixel lie side by side in ``images``.
-            colors: (3, C), as in ``Shared``.
+            colors: (3, C) levels, as ``outside`` in ``Shared``.
             queue: See ``Queue``.
             stay: Whether to return only when all threads are done with their images.
         """
@@ -319,7 +319,7 @@ def _pixels_entry(version: int) -> Callable[..., bool]:
             arrays: The fields of ``PlanArrays``.
             height: H.
             width: W.
-            colors: (3, 3), as in ``Shared``.
+            colors: (3, 3) levels, in the order of ``outside`` in ``Shared``.
 
         Returns:
             Whether the result is in ``out``; else it is in ``pixels``.

@@ -73,10 +73,12 @@ def choose_factors(
         ValueError: If an op is unknown, or no op is left that changes the images.
     """
     check_ops([*(ops or ()), *exclude])
-    others = {op: _range(op, usual) for op, usual in with_all_ops({}).items()}
     asked = SPACES[SPACE] if ops is None else ops
-    # The space's own ops come first, so the order of ``ops`` decides nothing.
-    space = {**SPACES[SPACE], **others, **SPACES[SPACE]}
+    # In the order of the space, so that the order of ``ops`` decides nothing.
+    space = {
+        op: span if op in SPACES[SPACE] else _range(op, span)
+        for op, span in with_all_ops(SPACES[SPACE]).items()
+    }
     wanted = [op for op in space if op in asked and op not in exclude]
     factors = [
         Factor(op, space[op].value(magnitude), magnitude, space[op].mirrored)
