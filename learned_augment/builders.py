@@ -24,6 +24,7 @@ __all__ = [
     "from_torchvision",
     "identity",
     "in_sequence",
+    "mixture_of",
     "rand_augment",
     "trivial_augment",
     "uniform_layer",
@@ -103,13 +104,10 @@ def in_sequence(policies: Sequence[Policy], about: Mapping[str, Any] | None = No
         >>> in_sequence([from_layers([[("PadCrop", 1.0, 0.125)]]), trivial_augment(32)]).depth
         2
     """
-    for policy in _listed(policies, "policies as a list"):
-        if not isinstance(policy, Policy):
-            raise ValueError(f"Expected each policy as a Policy, got {policy!r}; see Policy.load.")
-    mixtures = [policy for policy in policies if len(policy.mixture) > 1]
-    if not policies or len(mixtures) > 1:
+    mixtures = [policy for policy in _checked(policies) if len(policy.mixture) > 1]
+    if len(mixtures) > 1:
         raise ValueError(
-            "Expected at least one policy, and at most one of several sub-policies, got "
+            "Expected at most one policy of several sub-policies, got "
             f"{[len(policy.mixture) for policy in policies]} sub-policies."
         )
     count = max(len(policy.mixture) for policy in policies)
@@ -119,6 +117,34 @@ def in_sequence(policies: Sequence[Policy], about: Mapping[str, Any] | None = No
     ]
     built = _build(sub_policies, about)
     return replace(built, mixture=mixtures[0].mixture) if mixtures else built
+
+
+def mixture_of(policies: Sequence[Policy], about: Mapping[str, Any] | None = None) -> Policy:
+    """Return one policy that applies one of several policies to each image, equally likely.
+
+    Args:
+        policies: At least one.
+        about: The policy's provenance.
+
+    Raises:
+        ValueError: If there is no policy, or one is of another type.
+
+    Examples:
+        >>> mixture_of([rand_augment(), trivial_augment(32)]).mixture.tolist()
+        [0.5, 0.5]
+    """
+    parts = [(policy, s) for policy in _checked(policies) for s in range(len(policy.mixture))]
+    built = _build([_layers(policy, s) for policy, s in parts], about)
+    return replace(built, mixture=torch.cat([one.mixture for one in policies]) / len(policies))
+
+
+def _checked(policies: Sequence[Policy]) -> Sequence[Policy]:
+    for policy in _listed(policies, "policies as a list"):
+        if not isinstance(policy, Policy):
+            raise ValueError(f"Expected each policy as a Policy, got {policy!r}; see Policy.load.")
+    if not policies:
+        raise ValueError("Expected at least one policy, got none.")
+    return policies
 
 
 def _layers(policy: Policy, s: int) -> list[Layer]:

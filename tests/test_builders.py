@@ -13,6 +13,7 @@ from learned_augment.builders import (
     from_torchvision,
     identity,
     in_sequence,
+    mixture_of,
     rand_augment,
     trivial_augment,
 )
@@ -93,6 +94,8 @@ HALF = [[("Rotate", 0.5, 20.0)]]
         (lambda: in_sequence([]), "at least one policy"),
         (lambda: in_sequence(["dada-cifar10"]), "each policy as a Policy, got 'dada-cifar10'"),
         (lambda: in_sequence(iter([rand_augment()])), "policies as a list"),
+        (lambda: mixture_of([]), "at least one policy"),
+        (lambda: mixture_of([None]), "each policy as a Policy, got None"),
         (lambda: rand_augment(0), "n of at least 1"),
         (lambda: rand_augment(2.0), "n of at least 1, a whole number, got 2.0"),
         (lambda: rand_augment(True), "n of at least 1, a whole number, got True"),
@@ -127,6 +130,16 @@ def test_torchvisions_policies_keep_their_chances(which):
             applied = sum(w for name, _, w in layer_of(policy, s, layer) if name == op)
             # Where both candidates are at the neutral value the chance does not matter.
             assert applied == pytest.approx(p), (s, layer, op)
+
+
+def test_a_mixture_draws_each_of_its_policies_equally_often():
+    halves = from_sub_policies([[("Invert", 1, 0.0)], [("Flip", 1, 0.0), ("Equalize", 1, 0.0)]])
+    policy = mixture_of([from_layers([[("Rotate", 1, 5.0)]]), halves])
+    assert policy.mixture.tolist() == [0.5, 0.25, 0.25]
+    assert layer_of(policy) == [("Rotate", 5.0, 1.0)]
+    assert layer_of(policy, 0, 1) == [("Identity", 0.0, 1.0)]
+    assert layer_of(policy, 2, 1) == [("Equalize", 0.0, 1.0)]
+    assert mixture_of([policy]) == policy
 
 
 def test_torchvisions_first_cifar_rows_in_units():

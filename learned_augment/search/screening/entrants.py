@@ -3,7 +3,13 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from learned_augment.builders import from_layers, in_sequence, rand_augment, trivial_augment
+from learned_augment.builders import (
+    from_layers,
+    in_sequence,
+    mixture_of,
+    rand_augment,
+    trivial_augment,
+)
 from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS
 from learned_augment.policy import Policy
 from learned_augment.search.screening.designs import (
@@ -121,7 +127,7 @@ def known_entrants(factors: Sequence[Factor], base: Entrant, image_size: int) ->
 
 def found_entrants(
     factors: Sequence[Factor],
-    designs: Iterable[Design],
+    mixtures: Iterable[Sequence[Design]],
     base: Design = (),
     pools: Iterable[tuple[Pool, int]] = (),
 ) -> list[Entrant]:
@@ -129,24 +135,21 @@ def found_entrants(
 
     Args:
         factors: What there is.
-        designs: Policies that apply each of their ops.
+        mixtures: Designs of which each image gets one.
         base: Applied before the ops of a pool.
         pools: What to draw from, and how many ops of it to apply to an image.
     """
-    found: list[tuple[str, Policy, Design | None]] = [
-        (_names(factors, design), design_policy(factors, design), design) for design in designs
-    ]
+    found = []
+    for designs in mixtures:
+        policy = mixture_of([design_policy(factors, design) for design in designs])
+        found.append((f"one of {len(designs)} designs", policy))
     for pool, times in pools:
         drawn = from_layers([pool_layer(factors, pool)] * times)
         policy = in_sequence([design_policy(factors, base), drawn]) if base else drawn
-        first = f"{_names(factors, base)}, then " if base else ""
+        first = "".join(f"{factors[place].op}, " for place, _ in base) + ("then " if base else "")
         ops = ", ".join(factors[op[0]].op for op in pool)
-        found.append((f"{first}{times} of {ops}", policy, None))
+        found.append((f"{first}{times} of {ops}", policy))
     return [
-        Entrant(f"found {number} ({names})", (policy,), design=design)
-        for number, (names, policy, design) in enumerate(found, 1)
+        Entrant(f"found {number} ({name})", (policy,))
+        for number, (name, policy) in enumerate(found, 1)
     ]
-
-
-def _names(factors: Sequence[Factor], design: Design) -> str:
-    return ", ".join(factors[place].op for place, _ in design)

@@ -121,9 +121,8 @@ class Planner:
 
     def _finals(self, record: ScreeningRecord, known: int, found: int) -> int:
         """Return the trials of the finals, at most, where so many entrants have raced once."""
-        found = min(found, FINALISTS)
-        second, later = min(known, SECOND_ROUND) + found, min(known, FINALISTS) + found
-        later *= self.options.finals - 1
+        second, last = (min(known, most) + min(found, most) for most in (SECOND_ROUND, FINALISTS))
+        later = last * (self.options.finals - 1)
         planned = [one.trial.split for one in record.planned if one.phase == "finals"]
         if not planned:
             return second + later

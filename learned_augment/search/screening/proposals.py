@@ -10,7 +10,7 @@ from learned_augment.search.screening.factors import MAGNITUDES
 from learned_augment.search.screening.record import EXPERIMENTS, ScreeningRecord
 from learned_augment.search.screening.regression import Regression
 
-__all__ = ["FOUND", "helpful_ops", "predicted", "refined", "semifinalists"]
+__all__ = ["FOUND", "helpful_ops", "refined", "semifinalists"]
 
 STARTS = 3
 """How many of the best designs are changed; refinements change them in turn."""
@@ -23,14 +23,18 @@ BOLDNESS = 0.5
 """Factor of the deviations when effects are drawn for a refinement. With full deviations the best
 of many uncertain ops is always one that was overestimated."""
 
-POOLS = ((4, 1), (8, 1), (8, 2))
-"""The pools that race: (ops in the pool, ops of it that are applied to an image). Which op is best
-is not known well, and a pool of good ones loses little."""
+MIXTURES = (3, 6)
+"""The mixtures that race: of the best third of the designs, and of the best sixth. Which design is
+best is not known well. A mixture of good ones is often better than each of them, since images vary
+more."""
+
+POOLS = ((4, 1), (8, 2))
+"""The pools that race: (ops in the pool, ops of it that are applied to an image)."""
 
 STRONG = MAGNITUDES[-1]
 """The strength that no op of a pool has: on few images strong ops look better than they are."""
 
-FOUND = 2 + len(POOLS)
+FOUND = len(MIXTURES) + len(POOLS)
 """Found policies in the semifinals, at most."""
 
 
@@ -58,31 +62,21 @@ def refined(
     ]
 
 
-def predicted(record: ScreeningRecord, base: Design) -> Design:
-    """Return the design that is predicted to make the fewest errors."""
-    regression = record.regression()
-    starts = [base, *_tried(record, regression)[:STARTS]]
-    return best_design(record.factors, regression.mean, starts)
-
-
 def semifinalists(record: ScreeningRecord, base: Design) -> list[Entrant]:
     """Return found policies for the race.
 
-    One changes the best designs. The others add few ops to the base augmentation: the one op that
-    helps most, or some that are drawn from a pool. They add few because a small copy of a training
-    prefers more augmentation than the training does.
+    Some are mixtures of the best designs. The others draw few ops from a pool of those that help,
+    after the base augmentation. They add few because a small copy of a training prefers more
+    augmentation than the training does.
     """
     regression = record.regression()
-    known = {(), *(one.design for one in record.races())}
-    tried = [design for design in _tried(record, regression) if design not in known]
-    changed = best_design(record.factors, regression.mean, tried[:STARTS], CHANGES)
-    one_more = best_design(record.factors, regression.mean, [base], 1)
-    designs = [one for one in dict.fromkeys([changed, one_more, *tried]) if one not in known]
+    tried = [design for design in _tried(record, regression) if design]
+    mixtures = dict.fromkeys(tuple(tried[: -(-len(tried) // part)]) for part in MIXTURES)
     pool = helpful_ops(record, regression)
     pools = dict.fromkeys(
         (tuple(pool[:width]), times) for width, times in POOLS if len(pool) > times
     )
-    return found_entrants(record.factors, designs[: FOUND - len(POOLS)], base, list(pools))
+    return found_entrants(record.factors, list(filter(None, mixtures)), base, list(pools))
 
 
 def helpful_ops(record: ScreeningRecord, regression: Regression) -> list[tuple[int, ...]]:

@@ -22,13 +22,10 @@ __all__ = [
 ]
 
 FINALISTS = 2
-"""Found policies in the finals, and as many that need no search."""
+"""Found policies in the last rounds, and as many that need no search."""
 
 SECOND_ROUND = 3
-"""Policies that need no search in the second round: the third may be better than the second.
-
-They differ more than found policies do, which change the same base augmentation.
-"""
+"""Policies of each kind in the second round: after one trial each, the third may be the best."""
 
 FEWEST_SAVED = 3
 """Errors that a found policy must save, on all images together: one or two are luck."""
@@ -61,7 +58,7 @@ def second_round(record: ScreeningRecord, bases: Iterable[Entrant]) -> list[Entr
     others = best(record, _with_other_crops(record, bases), most=None)[1:]
     racing = [one for one in record.races() if one not in others]
     known = best(record, (one for one in racing if not one.found), SECOND_ROUND)
-    return known + best(record, (one for one in racing if one.found), FINALISTS)
+    return known + best(record, (one for one in racing if one.found), SECOND_ROUND)
 
 
 def finalists(record: ScreeningRecord, entrants: Iterable[Entrant]) -> list[Entrant]:

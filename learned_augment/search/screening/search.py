@@ -21,7 +21,6 @@ from learned_augment.search.cost import Phase
 from learned_augment.search.options import Options
 from learned_augment.search.peak_memory import peak_bytes
 from learned_augment.search.presets import MethodSettings
-from learned_augment.search.screening.designs import design_policy
 from learned_augment.search.screening.effects import effects_data
 from learned_augment.search.screening.entrants import (
     Entrant,
@@ -32,8 +31,7 @@ from learned_augment.search.screening.entrants import (
 from learned_augment.search.screening.factors import SPACE, choose_factors
 from learned_augment.search.screening.options import ScreeningOptions
 from learned_augment.search.screening.planning import Planner
-from learned_augment.search.screening.proposals import predicted
-from learned_augment.search.screening.race import best_base, leader, race_data
+from learned_augment.search.screening.race import best, leader, race_data
 from learned_augment.search.screening.record import PHASES, ScreeningRecord
 from learned_augment.search.screening.splits import likeness
 from learned_augment.search.screening.trials import Measured, Trial, TrialRunner
@@ -45,7 +43,7 @@ UNEQUAL = 5
 """Ratio of the largest to the smallest class above which the policy gets a note."""
 
 FEWEST_TRIALS = 4
-"""Trials before which nothing is predicted."""
+"""Trials before which effects are not computed."""
 
 CLOCK_STEP = 0.016
 """Seconds in which the coarsest clocks count: by these a tiny trial takes no time at all."""
@@ -235,7 +233,7 @@ class Screening:
             )
 
     def policy(self) -> Policy:
-        """Return the best policy so far: the leader of the race, or before it the predicted one."""
+        """Return the best policy so far: the leader of the race, or before it a known policy."""
         if self._latest is None or self._latest[0] != self.done:
             with _one_thread():
                 self._latest = self.done, self._best_policy()
@@ -285,14 +283,13 @@ class Screening:
             )
 
     def _before_the_race(self) -> tuple[Entrant, str]:
-        """Return the policy that the trials so far predict to be the best, and what it rests on."""
-        bases = self.planner.bases
-        if self.done < FEWEST_TRIALS:
-            return bases[0], "The search ended before it knew anything: the policy does nothing."
-        design = predicted(self.record, best_base(self.record, bases).design or ())
-        policies = (design_policy(self.factors, design),) if design else ()
-        entrant = Entrant("predicted", policies, design=design)
-        return entrant, "Trials of its ops predict this policy; no race has tested it."
+        """Return the best known policy so far, and a sentence; no found policy has raced yet."""
+        raced = best(self.record, self.record.races(), 1)
+        if not raced:
+            nothing = self.planner.bases[0]
+            return nothing, "The search ended before it knew anything: the policy does nothing."
+        sentence = f"The result is '{raced[0].name}', which needs no search. No found policy raced."
+        return raced[0], sentence
 
     def _metrics(self) -> dict[str, float]:
         if not self.record.results:
