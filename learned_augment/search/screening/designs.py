@@ -1,8 +1,7 @@
 """Designs: which ops a policy applies, how strongly and how often."""
 
-import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -158,18 +157,15 @@ def uniform_design(factors: Sequence[Factor]) -> Design:
 
 
 def best_design(
-    factors: Sequence[Factor],
-    coefficients: Tensor,
-    starts: Sequence[Design] = ((),),
-    changes: int | None = None,
+    factors: Sequence[Factor], coefficients: Tensor, start: Design, changes: int
 ) -> Design:
     """Return the design of the smallest predicted error, found by changing one op at a time.
 
     Args:
         factors: All ops and strengths.
         coefficients: (V,) of the variables.
-        starts: The designs that are changed.
-        changes: Most changes of each start; None for as many as reduce the predicted error.
+        start: The design that is changed.
+        changes: Most changes of it; fewer are made if no other reduces the predicted error.
     """
     units, square = _units(factors), float(coefficients[-1])
     own: list[float] = (units @ coefficients[:-1]).tolist()
@@ -181,25 +177,14 @@ def best_design(
         total = sum(amount * counted[place] for place, amount in amounts)
         return sum(amount * own[place] for place, amount in amounts) + square * total**2 / 10
 
-    found = [_improved(factors, predicted, start, changes) for start in starts]
-    return min(found, key=lambda pair: pair[0])[1]
-
-
-def _improved(
-    factors: Sequence[Factor],
-    predicted: Callable[[Design], float],
-    best: Design,
-    changes: int | None,
-) -> tuple[float, Design]:
-    """Return the log error of a changed design, and the design."""
-    least = predicted(best)
-    for _ in itertools.count() if changes is None else range(changes):
+    best, least = start, predicted(start)
+    for _ in range(changes):
         errors = {design: predicted(design) for design in _neighbors(factors, best)}
         design = min(errors, key=lambda one: errors[one])
         if not errors[design] < least - 1e-9:
             break
         best, least = design, errors[design]
-    return least, best
+    return best
 
 
 def _neighbors(factors: Sequence[Factor], design: Design) -> list[Design]:

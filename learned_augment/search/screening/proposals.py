@@ -55,8 +55,8 @@ def refined(
         best_design(
             record.factors,
             regression.draw(generator, BOLDNESS),
-            [starts[number % len(starts)]],
-            changes=CHANGES,
+            starts[number % len(starts)],
+            CHANGES,
         )
         for number in range(count)
     ]
