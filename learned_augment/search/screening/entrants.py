@@ -26,7 +26,7 @@ __all__ = [
     "base_entrants",
     "found_entrants",
     "known_entrants",
-    "other_crops",
+    "with_each_crop",
 ]
 
 USUAL_CROP = ("PadCrop", MAGNITUDES[1])
@@ -83,25 +83,18 @@ def base_entrants(factors: Sequence[Factor]) -> list[Entrant]:
     return entrants
 
 
-def other_crops(factors: Sequence[Factor], base: Entrant) -> list[Entrant]:
-    """Return a base augmentation with a weaker and with a stronger crop; none without a crop.
+def with_each_crop(factors: Sequence[Factor], base: Design) -> list[Design]:
+    """Return a base augmentation with its crop at each strength; the same times itself without one.
 
     Args:
         factors: What there is.
-        base: One of `base_entrants`.
+        base: The design of one of `base_entrants`.
     """
-    design = base.design or ()
-    usual = [place for place, _ in design if factors[place].op == "PadCrop"]
-    entrants = []
-    for place, factor in enumerate(factors):
-        if not usual or factor.op != "PadCrop" or place in usual:
-            continue
-        strength = "weaker" if factor.magnitude < USUAL_CROP[1] else "stronger"
-        rest = [pair for pair in design if pair[0] not in usual]
-        other = tuple(sorted([(place, 1.0), *rest]))
-        policies = (design_policy(factors, other),)
-        entrants.append(Entrant(f"{strength} {base.name}", policies, False, other))
-    return entrants
+    crops = [place for place, factor in enumerate(factors) if factor.op == "PadCrop"]
+    rest = [pair for pair in base if pair[0] not in crops]
+    if len(rest) == len(base):
+        return [base] * max(len(crops), 1)
+    return [tuple(sorted([(place, 1.0), *rest])) for place in crops]
 
 
 def known_entrants(factors: Sequence[Factor], base: Entrant, image_size: int) -> list[Entrant]:

@@ -43,7 +43,7 @@ class ScreeningOptions(Options):
     minimum: ClassVar = {"designs": 4, "refinements": 0, "finals": 1, "workers": 0}
     without_effect: ClassVar = ("workers",)
 
-    designs: int = 12
+    designs: int = 14
     refinements: int = 6
     fraction: float = 0.25
     inclusion: float = 0.15

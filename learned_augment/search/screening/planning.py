@@ -8,7 +8,7 @@ from torch import Tensor
 
 from learned_augment.search.presets import MethodSettings
 from learned_augment.search.screening.designs import Design, design_policy, random_designs
-from learned_augment.search.screening.entrants import Entrant, other_crops
+from learned_augment.search.screening.entrants import Entrant, with_each_crop
 from learned_augment.search.screening.options import ScreeningOptions
 from learned_augment.search.screening.proposals import FOUND, refined, semifinalists
 from learned_augment.search.screening.race import (
@@ -16,8 +16,8 @@ from learned_augment.search.screening.race import (
     SECOND_ROUND,
     best,
     best_base,
-    best_usual_base,
     finalists,
+    good_bases,
     second_round,
 )
 from learned_augment.search.screening.record import PlannedTrial, ScreeningRecord
@@ -71,22 +71,19 @@ class Planner:
             return [self._raced("base augmentations", one, 0) for one in self.bases]
         if len(raced) == len(self.bases):
             return [self._raced("base augmentations", one, 1) for one in best(record, self.bases)]
-        crops = other_crops(record.factors, best_usual_base(record, self.bases))
-        if not set(crops) <= set(raced):
-            return [self._raced("base augmentations", one, 0) for one in crops]
         base = best_base(record, self.bases)
         start = base.design or ()
         if self.known[base] and "known policies" not in planned:
             return [self._raced("known policies", one, 0) for one in self.known[base]]
         if "designs" not in planned:
-            return self._designs(record, start)
+            return self._designs(record)
         missing = self.options.refinements - len(planned.get("refinements", []))
         if missing > 0:
             drawn = refined(record, start, min(AT_ONCE, missing), self._generator(record))
             return self._designed("refinements", drawn, record)
         if "semifinals" not in planned:
             return [self._raced("semifinals", one, 0) for one in semifinalists(record, start)]
-        races, second = record.races(), second_round(record, self.bases)
+        races, second = record.races(), second_round(record)
         if waiting := [one for one in second if 1 not in races[one]]:
             return [self._raced("finals", one, 1) for one in waiting]
         last = finalists(record, second)
@@ -102,13 +99,9 @@ class Planner:
         planned = {phase: len(entrants) for phase, entrants in record.entrants().items()}
         most = 0 if "designs" in planned else len(self.known[self.bases[-1]])
         known = planned.get("known policies", most)
-        crops = len(other_crops(record.factors, self.bases[-1]))
-        bases = len(self.bases) + min(len(self.bases), FINALISTS) + crops
-        if {"known policies", "designs"} & planned.keys():
-            bases = planned["base augmentations"]
         found = planned.get("semifinals", FOUND)
         counts = {
-            "base augmentations": bases,
+            "base augmentations": len(self.bases) + min(len(self.bases), FINALISTS),
             "known policies": known,
             "designs": self.options.designs,
             "refinements": self.options.refinements,
@@ -150,13 +143,18 @@ class Planner:
         """Return a trial of a round of the race; all trials of a round have the same images."""
         return self.plan(phase, entrant, number, self.seed + number)
 
-    def _designs(self, record: ScreeningRecord, base: Design) -> list[PlannedTrial]:
+    def _designs(self, record: ScreeningRecord) -> list[PlannedTrial]:
+        bases = [
+            design
+            for base in good_bases(record, self.bases)
+            for design in with_each_crop(record.factors, base.design or ())
+        ]
         drawn = random_designs(
             record.factors,
             self.options.designs,
             self.options.inclusion,
             self._generator(record),
-            base,
+            bases,
         )
         return self._designed("designs", drawn, record)
 

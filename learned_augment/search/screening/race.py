@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from learned_augment.evaluation.statistics import paired_difference, percent_fewer
-from learned_augment.search.screening.entrants import Entrant, other_crops
+from learned_augment.search.screening.entrants import Entrant
 from learned_augment.search.screening.record import EXPERIMENTS, ScreeningRecord
 
 __all__ = [
@@ -14,8 +14,8 @@ __all__ = [
     "SECOND_ROUND",
     "best",
     "best_base",
-    "best_usual_base",
     "finalists",
+    "good_bases",
     "leader",
     "race_data",
     "second_round",
@@ -32,33 +32,33 @@ FEWEST_SAVED = 3
 
 
 def best(
-    record: ScreeningRecord, entrants: Iterable[Entrant], most: int | None = FINALISTS
+    record: ScreeningRecord, entrants: Iterable[Entrant], most: int = FINALISTS
 ) -> list[Entrant]:
-    """Return the best entrants of the first round, the best first; None for all of them."""
+    """Return the best entrants of the first round, the best first."""
     races = record.races()
     return sorted(entrants, key=lambda one: races[one][0])[:most]
 
 
-def best_usual_base(record: ScreeningRecord, bases: Iterable[Entrant]) -> Entrant:
+def best_base(record: ScreeningRecord, bases: Iterable[Entrant]) -> Entrant:
     """Return the best of the base augmentations: the better of the best two in their two rounds."""
     races = record.races()
     return min(best(record, bases), key=lambda one: statistics.fmean(races[one].values()))
 
 
-def best_base(record: ScreeningRecord, bases: Iterable[Entrant]) -> Entrant:
-    """Return the best of the base augmentations, with the best of the crops that have raced."""
-    return best(record, _with_other_crops(record, bases))[0]
+def good_bases(record: ScreeningRecord, bases: Iterable[Entrant]) -> list[Entrant]:
+    """Return the best base augmentation, and the second best unless it was worse in both rounds."""
+    first, races = best_base(record, bases), record.races()
+    return [
+        one
+        for one in best(record, bases)
+        if one is first or any(races[one][n] < races[first][n] for n in races[one])
+    ]
 
 
-def second_round(record: ScreeningRecord, bases: Iterable[Entrant]) -> list[Entrant]:
-    """Return who takes part in the second round: the best of each kind in the first one.
-
-    Of a base augmentation with several crops only the best takes part, as they are much alike.
-    """
-    others = best(record, _with_other_crops(record, bases), most=None)[1:]
-    racing = [one for one in record.races() if one not in others]
-    known = best(record, (one for one in racing if not one.found), SECOND_ROUND)
-    return known + best(record, (one for one in racing if one.found), SECOND_ROUND)
+def second_round(record: ScreeningRecord) -> list[Entrant]:
+    """Return who takes part in the second round: the best of each kind in the first one."""
+    known, found = ([one for one in record.races() if one.found == kind] for kind in (False, True))
+    return best(record, known, SECOND_ROUND) + best(record, found, SECOND_ROUND)
 
 
 def finalists(record: ScreeningRecord, entrants: Iterable[Entrant]) -> list[Entrant]:
@@ -67,12 +67,6 @@ def finalists(record: ScreeningRecord, entrants: Iterable[Entrant]) -> list[Entr
     ranked = sorted(entrants, key=lambda one: races[one][0] + races[one][1])
     known, found = ([one for one in ranked if one.found == kind] for kind in (False, True))
     return known[:FINALISTS] + found[:FINALISTS]
-
-
-def _with_other_crops(record: ScreeningRecord, bases: Iterable[Entrant]) -> list[Entrant]:
-    """Return the best of the base augmentations, then those with other crops that have raced."""
-    usual, races = best_usual_base(record, bases), record.races()
-    return [usual, *(one for one in other_crops(record.factors, usual) if one in races)]
 
 
 def leader(record: ScreeningRecord, images: int) -> tuple[Entrant, str] | None:

@@ -22,12 +22,7 @@ from learned_augment.search.options import Options
 from learned_augment.search.peak_memory import peak_bytes
 from learned_augment.search.presets import MethodSettings
 from learned_augment.search.screening.effects import effects_data
-from learned_augment.search.screening.entrants import (
-    Entrant,
-    base_entrants,
-    known_entrants,
-    other_crops,
-)
+from learned_augment.search.screening.entrants import Entrant, base_entrants, known_entrants
 from learned_augment.search.screening.factors import SPACE, choose_factors
 from learned_augment.search.screening.options import ScreeningOptions
 from learned_augment.search.screening.planning import Planner
@@ -116,8 +111,7 @@ class Screening:
                 for entrant in known_entrants(self.factors, base, min(images.shape[2:]))
                 if entrant.allowed(settings.ops, settings.exclude)
             ]
-            for usual in bases
-            for base in (usual, *other_crops(self.factors, usual))
+            for base in bases
         }
         self.planner = Planner(options, settings, bases, known, labels, seed)
         # The half allows for the luck of the best among many trials.
