@@ -15,7 +15,6 @@ from learned_augment.search.screening.designs import (
     random_designs,
     variables,
 )
-from learned_augment.search.screening.entrants import with_each_crop
 from learned_augment.search.screening.factors import choose_factors
 from learned_augment.search.screening.options import ScreeningOptions
 from learned_augment.search.screening.regression import fit_regression
@@ -132,14 +131,6 @@ def test_designs_stand_on_each_of_the_base_augmentations_equally_often(factors):
     assert len(set(used)) == 2
     assert len(used) >= 16  # both fit where their ops are drawn at another strength
     assert min(used.count(base) for base in (crop, both)) >= 8
-
-
-def test_a_base_augmentation_takes_a_crop_of_each_strength(factors):
-    flip = (place(factors, "Flip", 0.4), 0.5)
-    crops = [(place(factors, "PadCrop", magnitude), 1.0) for magnitude in (0.2, 0.4, 0.8)]
-    expected = [tuple(sorted([crop, flip])) for crop in crops]
-    assert with_each_crop(factors, expected[1]) == expected
-    assert with_each_crop(factors, (flip,)) == [(flip,)] * 3
 
 
 def test_sums_over_ops_leave_out_crop_and_flip_whose_effects_are_their_own(factors):

@@ -26,7 +26,6 @@ __all__ = [
     "base_entrants",
     "found_entrants",
     "known_entrants",
-    "with_each_crop",
 ]
 
 USUAL_CROP = ("PadCrop", MAGNITUDES[1])
@@ -81,20 +80,6 @@ def base_entrants(factors: Sequence[Factor]) -> list[Entrant]:
             pairs = tuple(sorted([*design, (flip[0], 0.5)]))
             entrants.append(Entrant("crop and flip", both, False, pairs))
     return entrants
-
-
-def with_each_crop(factors: Sequence[Factor], base: Design) -> list[Design]:
-    """Return a base augmentation with its crop at each strength; the same times itself without one.
-
-    Args:
-        factors: What there is.
-        base: The design of one of `base_entrants`.
-    """
-    crops = [place for place, factor in enumerate(factors) if factor.op == "PadCrop"]
-    rest = [pair for pair in base if pair[0] not in crops]
-    if len(rest) == len(base):
-        return [base] * max(len(crops), 1)
-    return [tuple(sorted([(place, 1.0), *rest])) for place in crops]
 
 
 def known_entrants(factors: Sequence[Factor], base: Entrant, image_size: int) -> list[Entrant]:

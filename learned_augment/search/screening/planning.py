@@ -8,7 +8,7 @@ from torch import Tensor
 
 from learned_augment.search.presets import MethodSettings
 from learned_augment.search.screening.designs import Design, design_policy, random_designs
-from learned_augment.search.screening.entrants import Entrant, with_each_crop
+from learned_augment.search.screening.entrants import Entrant
 from learned_augment.search.screening.options import ScreeningOptions
 from learned_augment.search.screening.proposals import FOUND, refined, semifinalists
 from learned_augment.search.screening.race import (
@@ -144,11 +144,7 @@ class Planner:
         return self.plan(phase, entrant, number, self.seed + number)
 
     def _designs(self, record: ScreeningRecord) -> list[PlannedTrial]:
-        bases = [
-            design
-            for base in good_bases(record, self.bases)
-            for design in with_each_crop(record.factors, base.design or ())
-        ]
+        bases = [base.design or () for base in good_bases(record, self.bases)]
         drawn = random_designs(
             record.factors,
             self.options.designs,
