@@ -111,26 +111,18 @@ def test_a_design_is_applied_as_often_as_it_says(factors):
     assert design_policy(factors, ()).name == "identity"
 
 
-def test_designs_stand_on_each_of_the_base_augmentations_equally_often(factors):
-    crop = ((place(factors, "PadCrop", 0.4), 1.0),)
-    both = (*crop, (place(factors, "Flip", 0.4), 0.5))
+def test_all_designs_stand_on_the_base_augmentation(factors):
+    base = ((place(factors, "PadCrop", 0.4), 1.0), (place(factors, "Flip", 0.4), 0.5))
     generator = torch.Generator().manual_seed(0)
     alone = random_designs(factors, 16, 0.15, generator)
     generator.manual_seed(0)
-    used = []
     for with_base, without in zip(
-        random_designs(factors, 16, 0.15, generator, [crop, both]), alone, strict=True
+        random_designs(factors, 16, 0.15, generator, base), alone, strict=True
     ):
         drawn = {factors[one].op for one, _ in without}
-        expected = {
-            base: {*without, *(pair for pair in base if factors[pair[0]].op not in drawn)}
-            for base in (crop, both)
-        }
-        used += [base for base in expected if expected[base] == set(with_base)]
+        added = {pair for pair in base if factors[pair[0]].op not in drawn}
+        assert set(with_base) == set(without) | added
         assert with_base == tuple(sorted(with_base))
-    assert len(set(used)) == 2
-    assert len(used) >= 16  # both fit where their ops are drawn at another strength
-    assert min(used.count(base) for base in (crop, both)) >= 8
 
 
 def test_sums_over_ops_leave_out_crop_and_flip_whose_effects_are_their_own(factors):

@@ -71,7 +71,7 @@ def random_designs(
     count: int,
     inclusion: float,
     generator: torch.Generator,
-    bases: Sequence[Design] = ((),),
+    base: Design = (),
 ) -> list[Design]:
     """Return balanced random designs.
 
@@ -84,8 +84,7 @@ def random_designs(
         count: Number of designs.
         inclusion: The fraction of the ops that every other design applies.
         generator: The source of random numbers.
-        bases: Designs of which each other contains one, but for ops that are drawn at another
-            strength. In equally many there is each of them.
+        base: A design that every other contains, except for ops that are drawn at another strength.
     """
     chosen: list[list[tuple[int, float]]] = [[] for _ in range(count)]
     kinds = ((inclusion, USUAL), (min(2 * inclusion, 1.0), USUAL / 2))
@@ -98,10 +97,8 @@ def random_designs(
             for row in rows[order[: max(round(fraction * len(rows)), 1)]].tolist():
                 chosen[row].append((places[number % len(places)], probability))
                 number += 1
-    order = torch.randperm(count, generator=generator)
-    for design, number in zip(chosen, order.tolist(), strict=True):
+    for design in chosen:
         drawn = {factors[place].op for place, _ in design}
-        base = bases[number % len(bases)]
         design += [pair for pair in base if factors[pair[0]].op not in drawn]
     return [tuple(sorted(design)) for design in chosen]
 

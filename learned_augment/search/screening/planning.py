@@ -17,7 +17,6 @@ from learned_augment.search.screening.race import (
     best,
     best_base,
     finalists,
-    good_bases,
     second_round,
 )
 from learned_augment.search.screening.record import PlannedTrial, ScreeningRecord
@@ -76,7 +75,7 @@ class Planner:
         if self.known[base] and "known policies" not in planned:
             return [self._raced("known policies", one, 0) for one in self.known[base]]
         if "designs" not in planned:
-            return self._designs(record)
+            return self._designs(record, start)
         missing = self.options.refinements - len(planned.get("refinements", []))
         if missing > 0:
             drawn = refined(record, start, min(AT_ONCE, missing), self._generator(record))
@@ -143,14 +142,13 @@ class Planner:
         """Return a trial of a round of the race; all trials of a round have the same images."""
         return self.plan(phase, entrant, number, self.seed + number)
 
-    def _designs(self, record: ScreeningRecord) -> list[PlannedTrial]:
-        bases = [base.design or () for base in good_bases(record, self.bases)]
+    def _designs(self, record: ScreeningRecord, base: Design) -> list[PlannedTrial]:
         drawn = random_designs(
             record.factors,
             self.options.designs,
             self.options.inclusion,
             self._generator(record),
-            bases,
+            base,
         )
         return self._designed("designs", drawn, record)
 

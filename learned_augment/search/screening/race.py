@@ -15,7 +15,6 @@ __all__ = [
     "best",
     "best_base",
     "finalists",
-    "good_bases",
     "leader",
     "race_data",
     "second_round",
@@ -43,16 +42,6 @@ def best_base(record: ScreeningRecord, bases: Iterable[Entrant]) -> Entrant:
     """Return the best of the base augmentations: the better of the best two in their two rounds."""
     races = record.races()
     return min(best(record, bases), key=lambda one: statistics.fmean(races[one].values()))
-
-
-def good_bases(record: ScreeningRecord, bases: Iterable[Entrant]) -> list[Entrant]:
-    """Return the best base augmentation, and the second best unless it was worse in both rounds."""
-    first, races = best_base(record, bases), record.races()
-    return [
-        one
-        for one in best(record, bases)
-        if one is first or any(races[one][n] < races[first][n] for n in races[one])
-    ]
 
 
 def second_round(record: ScreeningRecord) -> list[Entrant]:
