@@ -106,8 +106,8 @@ def known_entrants(factors: Sequence[Factor], base: Entrant, image_size: int) ->
 def found_entrants(
     factors: Sequence[Factor],
     mixtures: Iterable[Sequence[Design]],
-    base: Design = (),
-    pools: Iterable[tuple[Pool, int]] = (),
+    base: Design,
+    pools: Iterable[tuple[Pool, int]],
 ) -> list[Entrant]:
     """Return what the search found as entrants.
 
@@ -120,7 +120,8 @@ def found_entrants(
     found = []
     for designs in mixtures:
         policy = mixture_of([design_policy(factors, design) for design in designs])
-        found.append((f"one of {len(designs)} designs", policy))
+        name = f"one of {len(designs)} designs" if len(designs) > 1 else "a design"
+        found.append((name, policy))
     for pool, times in pools:
         drawn = from_layers([pool_layer(factors, pool)] * times)
         policy = in_sequence([design_policy(factors, base), drawn]) if base else drawn

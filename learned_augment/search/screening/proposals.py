@@ -1,4 +1,4 @@
-"""Policies that the trials so far suggest: changes of good ones, and pools of ops that help."""
+"""Policies that the trials so far suggest: changes and mixtures of good ones, pools of good ops."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from learned_augment.search.screening.regression import Regression
 __all__ = ["FOUND", "helpful_ops", "refined", "semifinalists"]
 
 STARTS = 3
-"""How many of the best designs are changed; refinements change them in turn."""
+"""How many policies are changed, in turn: the base augmentation and the best designs."""
 
 CHANGES = 2
 """Ops in which a changed design differs at most from the one that it starts from. Ops interact, so
@@ -24,9 +24,9 @@ BOLDNESS = 0.5
 of many uncertain ops is always one that was overestimated."""
 
 MIXTURES = (3, 6)
-"""The mixtures that race: of the best third of the designs, and of the best sixth. Which design is
-best is not known well. A mixture of good ones is often better than each of them, since images vary
-more."""
+"""The mixtures that race: of the best third of the designs, and of the best sixth; refinements are
+designs, too. Which design is best is not known well. A mixture of good ones is often better than
+each of them, since images vary more."""
 
 POOLS = ((4, 1), (8, 2))
 """The pools that race: (ops in the pool, ops of it that are applied to an image)."""
@@ -71,7 +71,7 @@ def semifinalists(record: ScreeningRecord, base: Design) -> list[Entrant]:
     """
     regression = record.regression()
     tried = [design for design in _tried(record, regression) if design]
-    mixtures = dict.fromkeys(tuple(tried[: -(-len(tried) // part)]) for part in MIXTURES)
+    mixtures = dict.fromkeys(tuple(tried[: max(2, -(-len(tried) // n))]) for n in MIXTURES)
     pool = helpful_ops(record, regression)
     pools = dict.fromkeys(
         (tuple(pool[:width]), times) for width, times in POOLS if len(pool) > times

@@ -59,11 +59,11 @@ def finalists(record: ScreeningRecord, entrants: Iterable[Entrant]) -> list[Entr
 
 
 def leader(record: ScreeningRecord, images: int) -> tuple[Entrant, str] | None:
-    """Return who leads, with a sentence on how sure that is; None before a found policy has raced.
+    """Return who leads, with a sentence on how sure that is; None before a round with found ones.
 
     A round trains every policy that takes part on the same images, with the same seed. All policies
-    are in the first round. The best of them and the two best base augmentations are in the second
-    one, and the finalists are in all later ones.
+    are in the first round, the best three of each kind and the two best base augmentations in the
+    second one, and the finalists in all later ones.
 
     A found policy is the result only if its lead is larger than the standard error of the lead.
     This is the one-standard-error rule, which prefers the simpler choice: here a policy that needs

@@ -54,8 +54,8 @@ class Screening:
 
     Trials tell first which base augmentation is best: none, crop, or crop and flip. Trials under
     random and changed policies on top of it follow; a regression tells what each op does to the
-    error. Policies of the best ops then race against those that need no search: all of them once,
-    and the best of these again on other images.
+    error. Mixtures of the best of them, and pools of the best ops, then race against policies that
+    need no search: all of them once, and the best of these again on other images.
 
     The results of the trials alone decide which trial comes next. So processes that share out the
     trials give the same policy as one process. A search that is stopped and resumed gives the same
@@ -277,13 +277,16 @@ class Screening:
             )
 
     def _before_the_race(self) -> tuple[Entrant, str]:
-        """Return the best known policy so far, and a sentence; no found policy has raced yet."""
-        raced = best(self.record, self.record.races(), 1)
-        if not raced:
+        """Return the best known policy so far, and a sentence."""
+        known = best(self.record, (one for one in self.record.races() if not one.found), 1)
+        if not known:
             nothing = self.planner.bases[0]
             return nothing, "The search ended before it knew anything: the policy does nothing."
-        sentence = f"The result is '{raced[0].name}', which needs no search. No found policy raced."
-        return raced[0], sentence
+        sentence = (
+            f"The result is '{known[0].name}', which needs no search. The search ended before it "
+            "could compare policies that it found."
+        )
+        return known[0], sentence
 
     def _metrics(self) -> dict[str, float]:
         if not self.record.results:
