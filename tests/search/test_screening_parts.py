@@ -11,7 +11,6 @@ from learned_augment.ops import OPS
 from learned_augment.search.screening.designs import (
     best_design,
     design_policy,
-    pool_layer,
     random_designs,
     variables,
 )
@@ -139,18 +138,6 @@ def test_sums_over_ops_leave_out_crop_and_flip_whose_effects_are_their_own(facto
     assert row[design[3][0]] == 2
     # Geometric ops, all ops, all by magnitude, a tenth of the square of their sum.
     assert row[-4:].tolist() == pytest.approx([1, 3, 0.2 + 2 * 0.4, 0.9])
-
-
-def test_a_pool_gives_every_op_the_same_probability_whatever_its_strengths(factors):
-    rotate = (place(factors, "Rotate", 0.2), place(factors, "Rotate", 0.4))
-    layer = pool_layer(factors, (rotate, (place(factors, "Equalize", 0.4),)))
-    shares: dict[tuple[str, float], float] = {}
-    for op, probability, value in layer:
-        shares[op, value] = shares.get((op, value), 0.0) + probability
-    rotations = [value for op, value in shares if op == "Rotate"]
-    assert sorted(rotations) == [-12.0, -6.0, -3.0, 3.0, 6.0, 12.0]
-    assert sum(shares["Rotate", value] for value in rotations) == pytest.approx(0.5)
-    assert sum(shares.values()) == pytest.approx(1)
 
 
 MANY = 99

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from learned_augment.builders import Layer, from_layers, identity
+from learned_augment.builders import from_layers, identity
 from learned_augment.ops import OPS
 from learned_augment.policy import Policy
 from learned_augment.search.screening.factors import MEDIUM, Factor
@@ -16,10 +16,8 @@ __all__ = [
     "USUAL",
     "USUAL_BASE",
     "Design",
-    "Pool",
     "best_design",
     "design_policy",
-    "pool_layer",
     "random_designs",
     "uniform_design",
     "variables",
@@ -28,9 +26,6 @@ __all__ = [
 Design = tuple[tuple[int, float], ...]
 """Pairs (factor, probability), sorted by factor; a factor is a position in the list of factors, and
 an op occurs at most once."""
-
-Pool = tuple[tuple[int, ...], ...]
-"""Ops of which one is drawn for an image, then one of the factors that stand for the op."""
 
 UNIFORM = 0.125
 """Of the probabilities that are tried, the nearest to that of an op in RandAugment, 2 in 14."""
@@ -54,16 +49,6 @@ def design_policy(factors: Sequence[Factor], design: Design) -> Policy:
         rest = [("Identity", 1 - probability, 0.0)] if probability < 1 else []
         layers.append([*factors[place].candidates(probability), *rest])
     return from_layers(layers)
-
-
-def pool_layer(factors: Sequence[Factor], pool: Pool) -> Layer:
-    """Return the layer that applies one op of a pool, all with the same probability."""
-    return [
-        candidate
-        for op in pool
-        for place in op
-        for candidate in factors[place].candidates(1 / len(pool) / len(op))
-    ]
 
 
 def random_designs(

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 
 from learned_augment.builders import (
     from_layers,
-    in_sequence,
     mixture_of,
     rand_augment,
     trivial_augment,
@@ -14,9 +13,7 @@ from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS
 from learned_augment.policy import Policy
 from learned_augment.search.screening.designs import (
     Design,
-    Pool,
     design_policy,
-    pool_layer,
     uniform_design,
 )
 from learned_augment.search.screening.factors import MAGNITUDES, Factor
@@ -104,31 +101,17 @@ def known_entrants(factors: Sequence[Factor], base: Entrant, image_size: int) ->
 
 
 def found_entrants(
-    factors: Sequence[Factor],
-    mixtures: Iterable[Sequence[Design]],
-    base: Design,
-    pools: Iterable[tuple[Pool, int]],
+    factors: Sequence[Factor], mixtures: Iterable[Sequence[Design]]
 ) -> list[Entrant]:
     """Return what the search found as entrants.
 
     Args:
         factors: What there is.
         mixtures: Designs of which each image gets one.
-        base: Applied before the ops of a pool.
-        pools: What to draw from, and how many ops of it to apply to an image.
     """
-    found = []
-    for designs in mixtures:
+    entrants = []
+    for number, designs in enumerate(mixtures, 1):
         policy = mixture_of([design_policy(factors, design) for design in designs])
-        name = f"one of {len(designs)} designs" if len(designs) > 1 else "a design"
-        found.append((name, policy))
-    for pool, times in pools:
-        drawn = from_layers([pool_layer(factors, pool)] * times)
-        policy = in_sequence([design_policy(factors, base), drawn]) if base else drawn
-        first = "".join(f"{factors[place].op}, " for place, _ in base) + ("then " if base else "")
-        ops = ", ".join(factors[op[0]].op for op in pool)
-        found.append((f"{first}{times} of {ops}", policy))
-    return [
-        Entrant(f"found {number} ({name})", (policy,))
-        for number, (name, policy) in enumerate(found, 1)
-    ]
+        kind = f"one of {len(designs)} designs" if len(designs) > 1 else "a design"
+        entrants.append(Entrant(f"found {number} ({kind})", (policy,)))
+    return entrants

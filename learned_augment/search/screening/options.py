@@ -20,8 +20,8 @@ class ScreeningOptions(Options):
         fraction: Fraction of the images that a trial trains on; at least 64 of them, at most half.
         inclusion: Fraction of the ops that every other random policy applies, each to half of the
             images. The policies between them apply twice as many ops, each to a quarter.
-        finals: Rounds after the first. The second round has the three best found policies and the
-            three best that need no search; later rounds have the best two of each kind.
+        finals: Rounds after the first. The second round has the found policies and the three best
+            that need no search; later rounds have the best two of each kind.
         split: "random", or "ordered": each trial trains on images of each class that follow one
             another in the data, and validates on the others. Images of one person or place, or
             frames of one video, are then kept together if they are in a row.

@@ -10,7 +10,7 @@ from learned_augment.search.presets import MethodSettings
 from learned_augment.search.screening.designs import Design, design_policy, random_designs
 from learned_augment.search.screening.entrants import Entrant
 from learned_augment.search.screening.options import ScreeningOptions
-from learned_augment.search.screening.proposals import FOUND, refined, semifinalists
+from learned_augment.search.screening.proposals import MIXTURES, refined, semifinalists
 from learned_augment.search.screening.race import (
     FINALISTS,
     SECOND_ROUND,
@@ -81,7 +81,7 @@ class Planner:
             drawn = refined(record, start, min(AT_ONCE, missing), self._generator(record))
             return self._designed("refinements", drawn, record)
         if "semifinals" not in planned:
-            return [self._raced("semifinals", one, 0) for one in semifinalists(record, start)]
+            return [self._raced("semifinals", one, 0) for one in semifinalists(record)]
         races, second = record.races(), second_round(record)
         if waiting := [one for one in second if 1 not in races[one]]:
             return [self._raced("finals", one, 1) for one in waiting]
@@ -98,7 +98,7 @@ class Planner:
         planned = {phase: len(entrants) for phase, entrants in record.entrants().items()}
         most = 0 if "designs" in planned else len(self.known[self.bases[-1]])
         known = planned.get("known policies", most)
-        found = planned.get("semifinals", FOUND)
+        found = planned.get("semifinals", len(MIXTURES))
         counts = {
             "base augmentations": len(self.bases) + min(len(self.bases), FINALISTS),
             "known policies": known,
