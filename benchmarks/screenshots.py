@@ -21,7 +21,7 @@ from learned_augment.reporting.html import write_report
 from tests.reporting.browser import CHROMIUM, Browser, open_browser
 
 ASSETS = ROOT / "docs" / "assets"
-POLICY = RESULTS / "found-screening-sign_digits-earlier.safetensors"
+POLICY = RESULTS / "found-screening-sign_digits.safetensors"
 PICTURES = (
     ("docs-page", "site/index.html", 1280, 900),
     ("report-desktop", "report.html", 1280, 1000),
