@@ -14,7 +14,6 @@ from learned_augment.search_spaces import SPACES
 
 __all__ = [
     "USUAL",
-    "USUAL_BASE",
     "Design",
     "best_design",
     "design_policy",

@@ -24,7 +24,7 @@ FINALISTS = 2
 """Found policies in the last rounds, and as many that need no search."""
 
 SECOND_ROUND = 3
-"""Policies of each kind in the second round: after one trial each, the third may be the best."""
+"""Policies of each kind in the second round, at most: after one trial the third may be the best."""
 
 FEWEST_SAVED = 1
 """Errors that a found policy must save, on all images together: less is luck."""
@@ -62,8 +62,8 @@ def leader(record: ScreeningRecord, images: int) -> tuple[Entrant, str] | None:
     """Return who leads, with a sentence on how sure that is; None before a round with found ones.
 
     A round trains every policy that takes part on the same images, with the same seed. All policies
-    are in the first round, the best three of each kind and the two best base augmentations in the
-    second one, and the finalists in all later ones.
+    are in the first round, the best of each kind and the two best base augmentations in the second
+    one, and the finalists in all later ones.
 
     The best found policy is the result if it leads by at least `FEWEST_SAVED` errors. A small lead
     may be chance; the sentence has its interval.
