@@ -43,7 +43,7 @@ from learned_augment.search.presets import PRESETS
 from learned_augment.search.screening.designs import Design, variables
 from learned_augment.search.screening.factors import Factor
 from learned_augment.search.screening.options import ScreeningOptions
-from learned_augment.search.screening.record import EXPERIMENTS, ScreeningRecord
+from learned_augment.search.screening.record import EXPERIMENT, ScreeningRecord
 from learned_augment.search.screening.regression import Regression
 from learned_augment.search.screening.search import Screening
 from learned_augment.search.screening.splits import training_part
@@ -130,7 +130,7 @@ def _experiments(bench: Bench, options: ScreeningOptions) -> ScreeningRecord:
     generator = torch.Generator().manual_seed(SEED)
     with isolated(SEED):
         screening = Screening(split, torch.nn.Identity(), settings, options, generator)
-        while any(screening.remaining[phase] for phase in EXPERIMENTS):
+        while screening.remaining[EXPERIMENT]:
             screening.step()
     return screening.record
 

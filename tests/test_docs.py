@@ -151,7 +151,7 @@ NOT_RUN = {
 }
 """How a command begins that no test here runs, with the reason."""
 SHORTER = {
-    " search ": "--epochs 2 --batch-size 16 --option designs=4 --option refinements=0 "
+    " search ": "--epochs 2 --batch-size 16 --option designs=4 "
     "--option finals=1 --option workers=1",
     " search --data digits ": "--reduce 120",
     " compare ": "--epochs 1 --seeds 2 --train-size 30 --workers 1",

@@ -109,7 +109,7 @@ def test_processes_train_under_an_op_of_the_users_own(monkeypatch):
     alone = compare("digits", policies, workers=1, **settings)
     assert compare("digits", policies, workers=2, **settings) == alone
     given = {**SMALL, "epochs": 1, "ops": ["Lean", "Rotate"], "progress": False}
-    options = {"designs": 4, "refinements": 0, "finals": 1}
+    options = {"designs": 4, "finals": 1}
     found = [search(images(), options=options | {"workers": n}, **given) for n in (1, 2)]
     assert found[0] == found[1]
 

@@ -304,7 +304,7 @@ def _contents(names: tuple[str, ...], data: bytes) -> Any:
 
 _OPS = ("Invert", "Rotate", "Brightness")
 _DEEPAA = {"steps": 2, "depth": 2, "pairs": 2, "val_batch": 4, "levels": 2}
-_SCREENING = {"designs": 4, "refinements": 1, "finals": 1, "fraction": 0.5, "workers": 1}
+_SCREENING = {"designs": 5, "finals": 1, "fraction": 0.5, "workers": 1}
 
 
 def make_targets(folder: Path) -> list[FuzzTarget]:

@@ -86,7 +86,7 @@ def _train(folder: Path) -> None:
 
 _OPS = ("Invert", "Rotate", "Brightness")
 _DEEPAA = {"steps": 2, "depth": 2, "pairs": 2, "val_batch": 4, "levels": 2}
-_SCREENING = {"designs": 4, "refinements": 1, "finals": 1, "fraction": 0.5}
+_SCREENING = {"designs": 5, "finals": 1, "fraction": 0.5}
 
 
 def _screening(workers: int) -> Callable[[Path], None]:

@@ -56,7 +56,7 @@ SMALL_DADA = {"method": "dada", **SMALL}
 ITS_OWN = {
     "dada": {},
     "deepaa": {"network": partial(network, dropout=0.0), "options": {"steps": 2, "depth": 2}},
-    "screening": {"options": {"designs": 4, "refinements": 1, "finals": 1, "workers": 1}},
+    "screening": {"options": {"designs": 5, "finals": 1, "workers": 1}},
 }
 
 

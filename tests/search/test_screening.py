@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from learned_augment.builders import mixture_of
 from learned_augment.evaluation.named_policies import named_policy
 from learned_augment.evaluation.random_baseline import random_baseline
 from learned_augment.reporting.effects import policy_effects
@@ -16,9 +15,8 @@ from learned_augment.reporting.race import read_race
 from learned_augment.reporting.text import policy_text
 from learned_augment.search import MethodSettings, search
 from learned_augment.search.screening.options import ScreeningOptions
-from learned_augment.search.screening.proposals import MIXTURES
 from learned_augment.search.screening.race import leader
-from learned_augment.search.screening.record import EXPERIMENTS, PHASES
+from learned_augment.search.screening.record import EXPERIMENT, PHASES
 from learned_augment.search.screening.search import Screening
 from learned_augment.search.screening.trials import Measured
 from learned_augment.search.split import Split
@@ -66,7 +64,7 @@ def finish(search_in_progress, trial_runner):
 
 @pytest.fixture(scope="module")
 def planted():
-    search_in_progress = screening({"designs": 20, "refinements": 24})
+    search_in_progress = screening({"designs": 40})
     total = search_in_progress.steps
     search_in_progress._trial_runner = Planted({"Rotate": -0.6, "Contrast": -0.5, "Flip": 1.0})
     left = [sum(search_in_progress.remaining.values())]
@@ -81,7 +79,8 @@ def test_a_planted_gain_is_found_and_its_harms_are_told(planted):
     policy = planted[0].policy()
     assert policy.about["found"]
     applied = {op: float(layers.sum()) for op, layers in policy.op_shares().items()}
-    assert {"Rotate", "Contrast"} <= {op for op, times in applied.items() if times >= 0.5}
+    assert applied.pop("Identity") == pytest.approx(sum(applied.values()))  # half of the images
+    assert applied["Rotate"] + applied["Contrast"] > 0.9 * sum(applied.values())
     assert "Flip" not in applied
     effects = policy_effects(policy)
     outcomes = {(row.op, row.outcome) for row in effects.rows}
@@ -157,18 +156,19 @@ def test_every_trial_is_a_step_of_a_known_phase(planted):
     assert list(search_in_progress.remaining) == list(PHASES)
     phases = [one.phase for one in search_in_progress.record.planned]
     assert list(dict.fromkeys(phases)) == list(PHASES)
-    assert phases.count("semifinals") == len(MIXTURES)
-    race = [one for one in search_in_progress.record.planned if one.phase not in EXPERIMENTS]
-    rounds = [{one.entrant for one in race if one.trial.split == number} for number in (1, 2, 3)]
+    race = [one for one in search_in_progress.record.planned if one.phase != EXPERIMENT]
+    rounds = [{one.entrant for one in race if one.trial.split == number} for number in range(4)]
     bases = {one.entrant for one in race if (one.phase, one.trial.split) == (PHASES[0], 1)}
-    second, finalists = rounds[0] - (bases - rounds[1]), rounds[2]
-    assert [one.found for one in finalists].count(True) == len(finalists) / 2 == 2
-    assert finalists == rounds[1] < second
-    assert len(second - finalists) == 1  # the third best that needs no search
+    (found,) = {one.entrant for one in race if one.entrant.found}
+    assert all(found in entrants for entrants in rounds)
+    assert len(rounds[0]) == 1 + 3 + 3  # the base augmentations, and the other known policies
+    assert 3 <= len(rounds[1] - {found}) <= 3 + len(bases)
+    assert rounds[2] == rounds[3] < rounds[1]
+    assert len(rounds[3]) == 1 + 2
 
 
 def test_rounds_are_paired_by_images_and_seed(planted):
-    race = [one for one in planted[0].record.planned if one.phase not in EXPERIMENTS]
+    race = [one for one in planted[0].record.planned if one.phase != EXPERIMENT]
     assert len({(one.trial.split, one.trial.seed) for one in race}) == 1 + 3
     assert len({(one.entrant, one.trial.split) for one in race}) == len(race)  # none trains twice
 
@@ -184,21 +184,11 @@ def test_the_two_best_base_augmentations_train_twice(planted):
     assert [one.trial.split for one in planned] == [0, 0, 0, 1, 1]
 
 
-def test_designs_stand_on_the_best_base_augmentation(semifinals):
-    record = semifinals[0].record
+def test_designs_stand_on_the_best_base_augmentation(on_a_crop):
+    record = on_a_crop[0].record
     designs = [one.entrant for one in record.planned if one.phase == "designs"]
     assert len(designs) == 40
     assert all(CROP in design.policies[0].ops for design in designs)
-
-
-def test_refinements_differ_in_two_ops_at_most_from_a_design_before(planted):
-    planned = [one for one in planted[0].record.planned if one.entrant.design is not None]
-    for one in planned:
-        if one.phase != "refinements":
-            continue
-        before = [other.entrant.design for other in planned[: planned.index(one)]]
-        changes = [len({place for place, _ in set(one.entrant.design) ^ set(d)}) for d in before]
-        assert min(changes) <= 2 * 2  # each changed op may leave one strength for another
 
 
 def test_a_trial_is_a_small_copy_with_as_many_epochs_and_steps():
@@ -212,48 +202,30 @@ def test_a_trial_is_a_small_copy_with_as_many_epochs_and_steps():
 
 
 @pytest.fixture(scope="module")
-def semifinals():
-    helpful = {"PadCrop": -2.0, "Rotate": -0.6, "Contrast": -0.5, "ShearX": -0.4, "ShearY": -0.4}
+def on_a_crop():
     search_in_progress = screening({"designs": 40})
-    finish(search_in_progress, Planted({**helpful, "TranslateX": -0.4}, rest=0.6))
-    planned = [one for one in search_in_progress.record.planned if one.phase == "semifinals"]
-    return search_in_progress, [one.entrant for one in planned]
+    policy = finish(search_in_progress, Planted({"PadCrop": -1.0, "Rotate": -0.6}, rest=0.6))
+    return search_in_progress, policy
 
 
-def test_mixtures_have_the_best_designs(semifinals):
-    search_in_progress, (third, sixth) = semifinals
-    ended = [
-        (one, measured.log_error)
-        for one, measured in search_in_progress.record.ended
-        if one.phase in EXPERIMENTS
-    ]
-    count = len({one.entrant.design for one, _ in ended})
-    assert third.name == f"found 1 (one of {-(-count // 3)} designs)"
-    assert sixth.name == f"found 2 (one of {-(-count // 6)} designs)"
-    ranked = sorted(ended, key=lambda pair: pair[1] - 0.5 * pair[0].trial.split)
-    best_half = mixture_of([one.entrant.policies[0] for one, _ in ranked[: len(ranked) // 2]])
-    for mixture, part in ((third, 3), (sixth, 6)):
-        (policy,) = mixture.policies
-        assert len(policy.mixture) == -(-count // part)
-        assert in_mixture(ranked[0][0].entrant.policies[0]) <= in_mixture(policy)
-        assert in_mixture(policy) <= in_mixture(best_half)
-        assert policy.op_shares()["PadCrop"].sum() > 0.9
-    assert in_mixture(sixth.policies[0]) <= in_mixture(third.policies[0])
+def test_the_found_policy_is_the_base_augmentation_then_an_op(on_a_crop):
+    _, policy = on_a_crop
+    assert policy.about["chosen"] == "found (crop, then an op for half of the images)"
+    shares = {op: layers.tolist() for op, layers in policy.op_shares().items()}
+    assert shares["PadCrop"] == pytest.approx([1.0, 0.0])
+    assert shares["Identity"] == pytest.approx([0.0, 0.5])
+    assert shares["Rotate"][1] > 0.4
 
 
-def in_mixture(policy):
-    """Return the sub-policies of a mixture, each as its candidates without those of weight 0."""
-    return {
-        tuple(
-            (policy.ops[op], round(value, 6), round(weight, 6))
-            for op, value, weight in zip(*(rows.flatten().tolist() for rows in sub), strict=True)
-            if weight and policy.ops[op] != "Identity"
-        )
-        for sub in zip(policy.op, policy.value, policy.weights, strict=True)
-    }
+def test_where_the_base_augmentation_has_all_ops_it_is_the_result():
+    search_in_progress = screening(FEW, replace(SETTINGS, ops=("PadCrop",)))
+    policy = finish(search_in_progress, Planted({"PadCrop": -2.0}))
+    assert policy.about["chosen"] == "crop"
+    assert policy.about["sentence"].startswith("The result is 'crop', which needs no search. ")
+    assert {one.phase for one in search_in_progress.record.planned} == {PHASES[0], "finals"}
 
 
-FEW = {"designs": 8, "refinements": 3}
+FEW = {"designs": 11}
 
 
 def test_where_all_ops_hurt_the_policy_does_nothing_and_says_so():
@@ -318,10 +290,6 @@ def test_before_a_found_policy_races_the_best_known_one_is_the_result():
     errors = {one["name"]: one["errors"]["0"] for one in about["race"]}
     assert about["chosen"] == min(errors, key=errors.get) != "none"
     assert about["sentence"].endswith("ended before it could compare policies that it found.")
-    for _ in range(6 + 1):  # the refinements, and one of the semifinals
-        search_in_progress.step()
-    assert search_in_progress.record.planned[search_in_progress.done - 1].phase == "semifinals"
-    assert search_in_progress.policy().about["chosen"] == about["chosen"]
 
 
 def test_a_network_that_does_not_learn_is_told():
@@ -431,7 +399,7 @@ REAL = {
     "network": network,
     "epochs": 6,
     "batch_size": 6,
-    "options": {"designs": 4, "refinements": 2, "workers": 1},
+    "options": {"designs": 6, "workers": 1},
     "ops": ["PadCrop", "Flip", "Rotate"],
 }
 

@@ -1,24 +1,25 @@
 """Screening piece by piece: factors, designs, regression, trials."""
 
+import math
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from learned_augment.builders import from_layers
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.ops import OPS
-from learned_augment.search.screening.designs import (
-    best_design,
-    design_policy,
-    random_designs,
-    variables,
-)
+from learned_augment.search.screening.designs import design_policy, random_designs, variables
+from learned_augment.search.screening.entrants import Entrant
 from learned_augment.search.screening.factors import choose_factors
 from learned_augment.search.screening.options import ScreeningOptions
+from learned_augment.search.screening.proposals import factor_weights, found_entrant
+from learned_augment.search.screening.record import PlannedTrial, ScreeningRecord
 from learned_augment.search.screening.regression import fit_regression
 from learned_augment.search.screening.splits import likeness, training_part
-from learned_augment.search.screening.trials import Trial, TrialRunner, expected_error
+from learned_augment.search.screening.trials import Measured, Trial, TrialRunner, expected_error
 from learned_augment.training import Recipe
 
 
@@ -56,25 +57,25 @@ def test_ops_that_change_no_image_are_left_out(photos, factors):
 
 def test_ops_beyond_the_space_start_at_their_identity_value(photos, monkeypatch):
     crops = choose_factors(["ResizedCrop", "Rotate"], (), photos)
-    assert [factor.op for factor in crops] == ["Rotate"] * 3 + ["ResizedCrop"] * 3
-    assert [factor.value for factor in crops[3:]] == pytest.approx([0.816, 0.632, 0.264])
+    assert [factor.op for factor in crops] == ["Rotate"] * 2 + ["ResizedCrop"] * 2
+    assert [factor.value for factor in crops[2:]] == pytest.approx([0.632, 0.264])
     # Its legal values are -90 to 45; those that have a mirror image reach 45.
     turn = replace(OPS["Rotate"], name="Turn", low=-90.0, high=45.0)
     monkeypatch.setitem(OPS, "Turn", turn)
     turns = choose_factors(["Turn"], (), photos)
-    assert [factor.value for factor in turns] == pytest.approx([9.0, 18.0, 36.0])
+    assert [factor.value for factor in turns] == pytest.approx([18.0, 36.0])
     assert all(factor.mirrored for factor in turns)
     # One that changes nothing at its largest value is weak near it.
     monkeypatch.setitem(OPS, "Dim", replace(OPS["Brightness"], name="Dim", low=0.0, high=1.0))
     dims = choose_factors(["Dim"], (), photos)
-    assert [factor.value for factor in dims] == pytest.approx([0.8, 0.6, 0.2])
+    assert [factor.value for factor in dims] == pytest.approx([0.6, 0.2])
     with pytest.raises(ValueError, match="changes these images"):
         choose_factors(["Identity"], (), photos)
 
 
-def test_strengths_grow_on_both_sides_and_a_flip_leaves_half_as_they_are(factors):
+def test_a_strength_acts_on_both_sides(factors):
     rotations = [factor.value for factor in factors if factor.op == "Rotate"]
-    assert rotations == pytest.approx([6.0, 12.0, 24.0])
+    assert rotations == pytest.approx([12.0, 24.0])
     assert factors[place(factors, "Rotate", 0.4)].candidates(1.0) == [
         ("Rotate", 0.25, 12.0),
         ("Rotate", 0.25, 6.0),
@@ -83,9 +84,6 @@ def test_strengths_grow_on_both_sides_and_a_flip_leaves_half_as_they_are(factors
     ]
     crop = factors[place(factors, "PadCrop", 0.4)]
     assert crop.value == pytest.approx(0.125)  # the usual crop, 4 pixels of 32
-    assert 1.0 in factors[place(factors, "PadCrop", 0.4)].probabilities
-    for op in ("Flip", "Invert", "Equalize"):
-        assert max(factors[place(factors, op, 0.4)].probabilities) == 0.5
 
 
 def test_random_designs_are_balanced(factors):
@@ -94,9 +92,10 @@ def test_random_designs_are_balanced(factors):
     for op in {factor.op for factor in factors}:
         strengths = [n for n, factor in enumerate(factors) if factor.op == op]
         counts = [sum(n in dict(design) for design in designs) for n in strengths]
-        assert sum(counts) == 4 + 9  # of 15 with a third of the ops, of 15 with twice as many
-        assert max(counts) - min(counts) <= 1
-    assert {p for design in designs for _, p in design} == {0.25, 0.5}
+        assert counts == ([6, 3] if len(strengths) == 2 else [9])  # the medium strength twice
+    assert {p for design in designs for _, p in design} == {0.5}
+    sizes = [len(design) for design in designs]
+    assert max(sizes) - min(sizes) <= 1
     for design in designs:
         ops = [factors[n].op for n, _ in design]
         assert len(set(ops)) == len(ops)
@@ -110,70 +109,66 @@ def test_a_design_is_applied_as_often_as_it_says(factors):
     assert design_policy(factors, ()).name == "identity"
 
 
-def test_all_designs_stand_on_the_base_augmentation(factors):
+def test_all_designs_stand_on_the_base_augmentation_whose_ops_are_not_drawn(factors):
     base = ((place(factors, "PadCrop", 0.4), 1.0), (place(factors, "Flip", 0.4), 0.5))
     generator = torch.Generator().manual_seed(0)
-    alone = random_designs(factors, 16, 0.15, generator)
-    generator.manual_seed(0)
-    for with_base, without in zip(
-        random_designs(factors, 16, 0.15, generator, base), alone, strict=True
-    ):
-        drawn = {factors[one].op for one, _ in without}
-        added = {pair for pair in base if factors[pair[0]].op not in drawn}
-        assert set(with_base) == set(without) | added
-        assert with_base == tuple(sorted(with_base))
+    for design in random_designs(factors, 16, 0.15, generator, base):
+        assert design == tuple(sorted(design))
+        assert set(base) < set(design)
+        assert not {"PadCrop", "Flip"} & {factors[n].op for n, _ in set(design) - set(base)}
+    only = [factors[n] for n, _ in base]
+    assert random_designs(only, 16, 0.15, generator, base=((0, 1.0), (1, 0.5))) == []
 
 
 def test_sums_over_ops_leave_out_crop_and_flip_whose_effects_are_their_own(factors):
-    pairs = (("PadCrop", 0.4, 1.0), ("Flip", 0.4, 0.5), ("Rotate", 0.2, 0.5), ("Contrast", 0.4, 2))
+    pairs = (("PadCrop", 0.4, 1.0), ("Flip", 0.4, 0.5), ("Rotate", 0.8, 0.5), ("Contrast", 0.4, 2))
     design = [(place(factors, op, magnitude), p) for op, magnitude, p in pairs]
     (row,) = variables(factors, [tuple(design)])
-    # Crop and flip as such may do much; their strengths differ as those of other ops.
     ops = list(dict.fromkeys(factor.op for factor in factors))
-    assert row[len(factors) + ops.index("PadCrop")] == pytest.approx(5 * 2**0.5)
-    assert row[len(factors) + ops.index("Flip")] == 5
+    assert row[len(factors) + ops.index("PadCrop")] == pytest.approx(2**0.5)
+    assert row[len(factors) + ops.index("Flip")] == 1
     assert row[design[0][0]] == pytest.approx(2**0.5)
     assert row[design[1][0]] == 1
     assert row[design[2][0]] == 1
     assert row[design[3][0]] == 2
     # Geometric ops, all ops, all by magnitude, a tenth of the square of their sum.
-    assert row[-4:].tolist() == pytest.approx([1, 3, 0.2 + 2 * 0.4, 0.9])
+    assert row[-4:].tolist() == pytest.approx([1, 3, 0.8 + 2 * 0.4, 0.9])
 
 
-MANY = 99
-"""More changes than there are ops."""
+def test_an_op_is_drawn_as_often_as_it_is_among_the_best_three(factors):
+    ops = ("Rotate", "Contrast", "ShearX", "ShearY", "Posterize", "Flip")
+    tried = [factors[place(factors, op, 0.4)] for op in ops]
+    draws = -torch.tensor([[6.0, 5, 4, 3, 2, 9], [1.0, 5, 4, 3, 2, 9]])  # log errors: 6 is the best
+    regression = SimpleNamespace(draws=lambda *_: draws.clone())
+    record = SimpleNamespace(factors=tried, regression=lambda: regression, alone=lambda: None)
+    flip = Entrant("flip", (from_layers([[("Flip", 1, 1.0)]]),), False, ((5, 0.5),))
+    weights = factor_weights(record, flip, None)
+    assert weights.tolist() == pytest.approx([1 / 6, 2 / 6, 2 / 6, 1 / 6, 0, 0])
+    found = found_entrant(record, flip, None)
+    assert found.name == "found (flip, then an op for half of the images)"
+    shares = {op: layers.tolist() for op, layers in found.policies[0].op_shares().items()}
+    assert shares["Flip"] == pytest.approx([0.5, 0])
+    assert shares["Identity"] == pytest.approx([0.5, 0.5])
+    assert shares["ShearX"] == pytest.approx([0, 1 / 6])
+    assert set(shares) == {"Flip", "Identity", "Rotate", "Contrast", "ShearX", "ShearY"}
 
 
-def test_the_best_design_has_the_helpful_ops_after_no_more_changes_than_asked_for(factors):
-    wanted = [place(factors, "Rotate", 0.2), place(factors, "Contrast", 0.8)]
-    empty = variables(factors, [()])
-    coefficients = torch.zeros(empty.shape[1], dtype=torch.float64)
-    coefficients[: len(factors)] = 0.2
-    coefficients[wanted] = torch.tensor([-0.4, -0.6]).double()
-    assert [n for n, _ in best_design(factors, coefficients, (), MANY)] == sorted(wanted)
-    assert [n for n, _ in best_design(factors, coefficients, (), 1)] == [wanted[1]]
-    bad = ((place(factors, "Flip", 0.4), 0.5),)
-    assert best_design(factors, coefficients, bad, 0) == bad
-    assert {n for n, _ in best_design(factors, coefficients, bad, MANY)} == set(wanted)
-    coefficients[: len(factors)] = 0.2
-    assert best_design(factors, coefficients, (), MANY) == ()
-    # Many ops take from each other: all help alone, few are taken.
-    coefficients[: len(factors)] = -0.2
-    coefficients[-1] = 1.0
-    assert 1 <= len(best_design(factors, coefficients, (), MANY)) <= 3
-
-
-def test_the_best_design_is_the_best_of_all_that_differ_in_one_op(factors):
-    generator = torch.Generator().manual_seed(1)
-    for _ in range(3):
-        empty = variables(factors, [()])
-        coefficients = 0.2 * torch.randn(empty.shape[1], generator=generator).double()
-        best = best_design(factors, coefficients, (), MANY)
-        loss = float(variables(factors, [best]) @ coefficients)
-        for place, factor in enumerate(factors):
-            others = tuple(pair for pair in best if factors[pair[0]].op != factor.op)
-            changed = [others, *(((place, p), *others) for p in factor.probabilities)]
-            assert (variables(factors, changed) @ coefficients).min() >= loss - 1e-6
+def test_an_op_that_hardly_ever_helps_is_left_out(factors):
+    tried = [factors[place(factors, op, 0.4)] for op in ("Rotate", "Contrast", "ShearX", "ShearY")]
+    none = Entrant("none", (), False, ())
+    drawn = {
+        "one helps once": [[1.0, -1, -1, 2]] * 199 + [[-1.0, -1, -1, 2]],
+        "none helps": [[1.0, 2, 3, 4]],
+    }
+    weights = {}
+    for case, draws in drawn.items():
+        regression = SimpleNamespace(draws=lambda *_, draws=draws: torch.tensor(draws))
+        record = SimpleNamespace(
+            factors=tried, regression=lambda r=regression: r, alone=lambda: None
+        )
+        weights[case] = factor_weights(record, none, None).tolist()
+    assert weights["one helps once"] == pytest.approx([0, 0.5, 0.5, 0])
+    assert weights["none helps"] == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
 
 
 def trials(factors, effects, noise, seed=0, count=48):
@@ -192,7 +187,7 @@ def trials(factors, effects, noise, seed=0, count=48):
 EFFECTS = {
     ("Flip", 0.4): 0.8,
     ("Invert", 0.4): 0.5,
-    **{("Rotate", m): -0.4 for m in (0.2, 0.4, 0.8)},
+    **{("Rotate", m): -0.4 for m in (0.4, 0.8)},
 }
 
 
@@ -214,6 +209,24 @@ def test_intervals_cover_the_truth(factors):
         truth = torch.tensor([EFFECTS.get((f.op, f.magnitude), 0.0) for f in factors])
         covered.append(((fit.predict(alone) - truth).abs() < 1.96 * fit.spread(alone)).double())
     assert torch.stack(covered).mean() > 0.85
+
+
+def test_a_harmful_op_leaves_the_prior_of_the_others_narrow(factors):
+    """Ops that do nothing do not seem less sure because another one does much."""
+    invert, rotate = (place(factors, op, 0.4) for op in ("Invert", "Rotate"))
+    generator, record = torch.Generator().manual_seed(0), ScreeningRecord(factors)
+    for number, design in enumerate(random_designs(factors, 40, 0.27, generator)):
+        noise = 0.02 * torch.randn((), generator=generator).item()
+        log_error = -1 + 0.3 * any(n == invert for n, _ in design) + noise
+        trial = Trial((), 0.25, number % 2, 0, Recipe(epochs=1))
+        record.planned.append(PlannedTrial("designs", trial, Entrant("a", (), design=design)))
+        record.results.append(Measured(math.exp(log_error), 0.5))
+    designs, _, errors = zip(*record.designed(), strict=True)
+    given = variables(factors, designs), torch.arange(40) % 2, torch.tensor(errors).double()
+    equal, wide = fit_regression(*given), record.regression()
+    assert wide.evidence > equal.evidence + math.log(3)
+    assert float(wide.predict(record.alone())[invert]) == pytest.approx(0.3, abs=0.05)
+    assert wide.spread(record.alone())[rotate] < 0.5 * equal.spread(record.alone())[rotate]
 
 
 def test_other_images_shift_no_effect(factors):

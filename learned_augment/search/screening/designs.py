@@ -1,7 +1,7 @@
 """Designs: which ops a policy applies, how strongly and how often."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -14,9 +14,11 @@ from learned_augment.search_spaces import SPACES
 
 __all__ = [
     "USUAL",
+    "USUAL_BASE",
     "Design",
-    "best_design",
+    "design_layers",
     "design_policy",
+    "prior_widths",
     "random_designs",
     "uniform_design",
     "variables",
@@ -30,10 +32,10 @@ UNIFORM = 0.125
 """Of the probabilities that are tried, the nearest to that of an op in RandAugment, 2 in 14."""
 
 USUAL_BASE = ("PadCrop", "Flip")
-"""Ops of the usual base augmentation, crop and flip."""
+"""Ops of the usual base augmentation, crop and flip, whose effects are often large."""
 
-WIDE = 5.0
-"""How many times larger the effects of crop and flip may be than those of other ops."""
+WIDE = 20.0
+"""How many times larger the effect of an op with a wide prior may be than those of others."""
 
 USUAL = 0.5
 """The probability at which the variable of a factor is 1."""
@@ -41,13 +43,18 @@ USUAL = 0.5
 
 def design_policy(factors: Sequence[Factor], design: Design) -> Policy:
     """Return the policy that applies each of a design's ops in turn."""
-    if not design:
-        return identity()
+    return from_layers(design_layers(factors, design)) if design else identity()
+
+
+def design_layers(
+    factors: Sequence[Factor], design: Design
+) -> list[list[tuple[str, float, float]]]:
+    """Return a layer for each of a design's ops, in the form that `builders.from_layers` takes."""
     layers = []
     for place, probability in sorted(design):
         rest = [("Identity", 1 - probability, 0.0)] if probability < 1 else []
         layers.append([*factors[place].candidates(probability), *rest])
-    return from_layers(layers)
+    return layers
 
 
 def random_designs(
@@ -57,34 +64,36 @@ def random_designs(
     generator: torch.Generator,
     base: Design = (),
 ) -> list[Design]:
-    """Return balanced random designs.
+    """Return balanced random designs, which apply each of their ops to half of the images.
 
-    Each op is in equally many of them, and each strength of an op in nearly equally many. Every
-    other design applies a fraction of the ops, each to half of the images. The designs between them
-    apply twice as many ops, each to a quarter of the images.
+    Each op is in equally many designs, at medium strength twice as often as at high strength. The
+    designs have nearly equally many ops.
 
     Args:
         factors: All ops and strengths.
         count: Number of designs.
-        inclusion: The fraction of the ops that every other design applies.
+        inclusion: The fraction of the designs that an op is in.
         generator: The source of random numbers.
-        base: A design that every other contains, except for ops that are drawn at another strength.
+        base: A design that each contains; its ops are not drawn.
+
+    Returns:
+        The designs, or none if the base has all ops.
     """
     chosen: list[list[tuple[int, float]]] = [[] for _ in range(count)]
-    kinds = ((inclusion, USUAL), (min(2 * inclusion, 1.0), USUAL / 2))
+    in_base = {factors[place].op for place, _ in base}
     for op in _ops(factors):
+        if op in in_base:
+            continue
         places = [place for place, factor in enumerate(factors) if factor.op == op]
-        number = int(torch.randint(len(places), (), generator=generator))
-        for kind, (fraction, probability) in enumerate(kinds):
-            rows = torch.arange(kind, count, len(kinds))
-            order = torch.randperm(len(rows), generator=generator)
-            for row in rows[order[: max(round(fraction * len(rows)), 1)]].tolist():
-                chosen[row].append((places[number % len(places)], probability))
-                number += 1
-    for design in chosen:
-        drawn = {factors[place].op for place, _ in design}
-        design += [pair for pair in base if factors[pair[0]].op not in drawn]
-    return [tuple(sorted(design)) for design in chosen]
+        places += [place for place in places if factors[place].magnitude == MEDIUM]
+        first = int(torch.randint(len(places), (), generator=generator))
+        rows: list[int] = torch.randperm(count, generator=generator).tolist()
+        rows.sort(key=lambda row: len(chosen[row]))
+        for number, row in enumerate(rows[: max(round(inclusion * count), 1)], first):
+            chosen[row].append((places[number % len(places)], USUAL))
+    if not any(chosen):
+        return []
+    return [tuple(sorted([*base, *design])) for design in chosen]
 
 
 def variables(factors: Sequence[Factor], designs: Sequence[Design]) -> Tensor:
@@ -121,10 +130,8 @@ def _units(factors: Sequence[Factor]) -> Tensor:
     units = torch.zeros(len(factors), len(factors) + len(ops) + 3, dtype=torch.float64)
     for place, factor in enumerate(factors):
         units[place, place] = 1.0
-        if factor.op in USUAL_BASE:
-            units[place, len(factors) + ops.index(factor.op)] = WIDE
-        else:
-            units[place, len(factors) + ops.index(factor.op)] = 1.0
+        units[place, len(factors) + ops.index(factor.op)] = 1.0
+        if factor.op not in USUAL_BASE:
             units[place, -3] = OPS[factor.op].family == "geometric"
             units[place, -2] = 1.0
             units[place, -1] = factor.magnitude
@@ -140,50 +147,15 @@ def uniform_design(factors: Sequence[Factor]) -> Design:
     )
 
 
-def best_design(
-    factors: Sequence[Factor], coefficients: Tensor, start: Design, changes: int
-) -> Design:
-    """Return the design of the smallest predicted error, found by changing one op at a time.
+def prior_widths(factors: Sequence[Factor], wide: Collection[str]) -> Tensor:
+    """Return how large the coefficients of the variables may be, relative to each other, (V,).
 
     Args:
         factors: All ops and strengths.
-        coefficients: (V,) of the variables.
-        start: The design that is changed.
-        changes: Most changes of it; fewer are made if no other reduces the predicted error.
+        wide: Ops whose effects may be larger than those of others.
     """
-    units, square = _units(factors), float(coefficients[-1])
-    own: list[float] = (units @ coefficients[:-1]).tolist()
-    counted: list[float] = units[:, -2].tolist()
-
-    def predicted(design: Design) -> float:
-        """Return ``variables(factors, [design]) @ coefficients``, fast enough to try thousands."""
-        amounts = [(place, _amount(probability)) for place, probability in design]
-        total = sum(amount * counted[place] for place, amount in amounts)
-        return sum(amount * own[place] for place, amount in amounts) + square * total**2 / 10
-
-    best, least = start, predicted(start)
-    for _ in range(changes):
-        errors = {design: predicted(design) for design in _neighbors(factors, best)}
-        design = min(errors, key=lambda one: errors[one])
-        if not errors[design] < least - 1e-9:
-            break
-        best, least = design, errors[design]
-    return best
-
-
-def _neighbors(factors: Sequence[Factor], design: Design) -> list[Design]:
-    """Return the designs that differ in one op: left out, put in, or otherwise applied."""
-    found = []
-    for op in _ops(factors):
-        others = tuple(pair for pair in design if factors[pair[0]].op != op)
-        found.append(others)
-        found += [
-            tuple(sorted([*others, (place, probability)]))
-            for place, factor in enumerate(factors)
-            if factor.op == op
-            for probability in factor.probabilities
-        ]
-    return found
+    ops = [WIDE if op in wide else 1.0 for op in _ops(factors)]
+    return torch.tensor([1.0] * len(factors) + ops + [1.0] * 4, dtype=torch.float64)
 
 
 def _ops(factors: Sequence[Factor]) -> list[str]:

@@ -1,31 +1,21 @@
-"""Policies that take part in the race: those that need no search, and those that it finds."""
+"""Policies that take part in the race, above all those that need no search."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from learned_augment.builders import (
-    from_layers,
-    mixture_of,
-    rand_augment,
-    trivial_augment,
-)
+from learned_augment.builders import from_layers, rand_augment, trivial_augment
 from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS
 from learned_augment.policy import Policy
-from learned_augment.search.screening.designs import (
-    Design,
-    design_policy,
-    uniform_design,
-)
-from learned_augment.search.screening.factors import MAGNITUDES, Factor
+from learned_augment.search.screening.designs import Design, uniform_design
+from learned_augment.search.screening.factors import MEDIUM, Factor
 
 __all__ = [
     "Entrant",
     "base_entrants",
-    "found_entrants",
     "known_entrants",
 ]
 
-USUAL_CROP = ("PadCrop", MAGNITUDES[1])
+USUAL_CROP = ("PadCrop", MEDIUM)
 """The crop of `named_policies.BASE_AUGMENTATIONS` as an op of a design."""
 
 PUBLISHED = "dada-cifar10"
@@ -97,21 +87,4 @@ def known_entrants(factors: Sequence[Factor], base: Entrant, image_size: int) ->
         both = (*base.policies, rand_augment(2, 9))
         design = tuple(sorted([*(base.design or ()), *uniform]))
         entrants.append(Entrant(f"{base.name}, then RandAugment", both, False, design))
-    return entrants
-
-
-def found_entrants(
-    factors: Sequence[Factor], mixtures: Iterable[Sequence[Design]]
-) -> list[Entrant]:
-    """Return what the search found as entrants.
-
-    Args:
-        factors: What there is.
-        mixtures: Designs of which each image gets one.
-    """
-    entrants = []
-    for number, designs in enumerate(mixtures, 1):
-        policy = mixture_of([design_policy(factors, design) for design in designs])
-        kind = f"one of {len(designs)} designs" if len(designs) > 1 else "a design"
-        entrants.append(Entrant(f"found {number} ({kind})", (policy,)))
     return entrants

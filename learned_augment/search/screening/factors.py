@@ -11,14 +11,14 @@ from learned_augment.builders import from_layers
 from learned_augment.ops import OPS, check_ops
 from learned_augment.search_spaces import SPACES, Range, mirror, with_all_ops
 
-__all__ = ["MAGNITUDES", "SPACE", "Factor", "choose_factors"]
+__all__ = ["MEDIUM", "SPACE", "Factor", "choose_factors"]
 
 SPACE = "screening"
-MAGNITUDES = (0.2, 0.4, 0.8)
-"""Weak, medium, strong."""
+MAGNITUDES = (0.4, 0.8)
+"""Medium and strong. A value on both sides of the identity comes with half the strength, too."""
 
-MEDIUM = MAGNITUDES[1]
-"""The magnitude of an op that has a single value."""
+MEDIUM = MAGNITUDES[0]
+"""The magnitude of an op that has a single value, too."""
 
 _SAMPLE = 64
 
@@ -39,16 +39,6 @@ class Factor:
     value: float
     magnitude: float
     mirrored: bool = False
-
-    @property
-    def probabilities(self) -> tuple[float, ...]:
-        """Probabilities to choose from.
-
-        Where the op changes every image in the same direction, some must stay as they are: those
-        to be predicted are not augmented.
-        """
-        around = self.mirrored or (OPS[self.op].random and self.op != "Flip")
-        return (0.125, 0.25, 0.5, 1.0) if around else (0.125, 0.25, 0.5)
 
     def candidates(self, probability: float) -> list[tuple[str, float, float]]:
         """Return the candidates of a layer: (op, weight, value)."""

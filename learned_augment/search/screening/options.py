@@ -16,12 +16,11 @@ class ScreeningOptions(Options):
 
     Attributes:
         designs: Trials under random policies.
-        refinements: Trials under changes of the best policies so far, six at a time.
         fraction: Fraction of the images that a trial trains on; at least 64 of them, at most half.
-        inclusion: Fraction of the ops that every other random policy applies, each to half of the
-            images. The policies between them apply twice as many ops, each to a quarter.
-        finals: Rounds after the first. The second round has the found policies and the three best
-            that need no search; later rounds have the best two of each kind.
+        inclusion: Fraction of the random policies that an op is in. Each applies it to half of the
+            images.
+        finals: Rounds after the first, of the found policy and the best two policies that need no
+            search. The second round has a third one that needs none.
         split: "random", or "ordered": each trial trains on images of each class that follow one
             another in the data, and validates on the others. Images of one person or place, or
             frames of one video, are then kept together if they are in a row.
@@ -33,20 +32,19 @@ class ScreeningOptions(Options):
         ValueError: If a number is out of range.
 
     Examples:
-        >>> given = {"designs": 24, "fraction": 0.5}  # search(..., options=given)
+        >>> given = {"designs": 40, "fraction": 0.5}  # search(..., options=given)
         >>> options = ScreeningOptions.read(given)
-        >>> options.designs, options.fraction, options.refinements
-        (24, 0.5, 6)
+        >>> options.designs, options.fraction, options.finals
+        (40, 0.5, 3)
     """
 
     choices: ClassVar = {"split": ("random", "ordered")}
-    minimum: ClassVar = {"designs": 4, "refinements": 0, "finals": 1, "workers": 0}
+    minimum: ClassVar = {"designs": 4, "finals": 1, "workers": 0}
     without_effect: ClassVar = ("workers",)
 
-    designs: int = 14
-    refinements: int = 6
+    designs: int = 26
     fraction: float = 0.25
-    inclusion: float = 0.15
+    inclusion: float = 0.27
     finals: int = 3
     split: str = "random"
     workers: int = 0

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from learned_augment.search.presets import MethodSettings
-from learned_augment.search.screening.designs import Design, design_policy, random_designs
+from learned_augment.search.screening.designs import design_policy, random_designs
 from learned_augment.search.screening.entrants import Entrant
 from learned_augment.search.screening.options import ScreeningOptions
-from learned_augment.search.screening.proposals import MIXTURES, refined, semifinalists
+from learned_augment.search.screening.proposals import found_entrant
 from learned_augment.search.screening.race import (
     FINALISTS,
     SECOND_ROUND,
@@ -19,7 +19,7 @@ from learned_augment.search.screening.race import (
     finalists,
     second_round,
 )
-from learned_augment.search.screening.record import PlannedTrial, ScreeningRecord
+from learned_augment.search.screening.record import PHASES, PlannedTrial, ScreeningRecord
 from learned_augment.search.screening.splits import training_part
 from learned_augment.search.screening.trials import Trial
 from learned_augment.training import Recipe
@@ -27,7 +27,7 @@ from learned_augment.training import Recipe
 __all__ = ["Planner"]
 
 SPLITS = 2
-"""Splits that designs and refinements alternate between."""
+"""Splits that designs alternate between."""
 
 FEWEST_IMAGES = 64
 """Fewest training images of a trial, unless `MOST` allows only fewer."""
@@ -37,9 +37,6 @@ MOST = 0.5
 
 SMALLEST_BATCH = 8
 """Fewest images in a batch of a trial, unless the user's own training has fewer in a batch."""
-
-AT_ONCE = 6
-"""Refinements that are chosen together, so that several processes can share them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,21 +68,20 @@ class Planner:
         if len(raced) == len(self.bases):
             return [self._raced("base augmentations", one, 1) for one in best(record, self.bases)]
         base = best_base(record, self.bases)
-        start = base.design or ()
         if self.known[base] and "known policies" not in planned:
             return [self._raced("known policies", one, 0) for one in self.known[base]]
-        if "designs" not in planned:
-            return self._designs(record, start)
-        missing = self.options.refinements - len(planned.get("refinements", []))
-        if missing > 0:
-            drawn = refined(record, start, min(AT_ONCE, missing), self._generator(record))
-            return self._designed("refinements", drawn, record)
-        if "semifinals" not in planned:
-            return [self._raced("semifinals", one, 0) for one in semifinalists(record)]
-        races, second = record.races(), second_round(record)
-        if waiting := [one for one in second if 1 not in races[one]]:
-            return [self._raced("finals", one, 1) for one in waiting]
-        last = finalists(record, second)
+        if "designs" not in planned and (designs := self._designs(record, base)):
+            return designs
+        races = record.races()
+        if "finals" not in planned:
+            second, found = second_round(record), []
+            if "designs" in planned:
+                found.append(found_entrant(record, base, torch.Generator().manual_seed(self.seed)))
+            first = [self._raced("finals", one, 0) for one in found]
+            waiting = [one for one in [*second, *found] if 1 not in races.get(one, {})]
+            if first := first + [self._raced("finals", one, 1) for one in waiting]:
+                return first
+        last = finalists(record)
         return [
             self._raced("finals", one, number)
             for number in range(2, self.options.finals + 1)
@@ -96,28 +92,27 @@ class Planner:
     def remaining(self, record: ScreeningRecord) -> dict[str, int]:
         """Return the trials still to come, by phase; for a phase that is not planned, the most."""
         planned = {phase: len(entrants) for phase, entrants in record.entrants().items()}
-        most = 0 if "designs" in planned else len(self.known[self.bases[-1]])
-        known = planned.get("known policies", most)
-        found = planned.get("semifinals", len(MIXTURES))
-        counts = {
-            "base augmentations": len(self.bases) + min(len(self.bases), FINALISTS),
-            "known policies": known,
+        counts = {"base augmentations": len(self.bases) + min(len(self.bases), FINALISTS)}
+        most = {
+            "known policies": len(self.known[self.bases[-1]]),
             "designs": self.options.designs,
-            "refinements": self.options.refinements,
-            "semifinals": found,
-            "finals": self._finals(record, len(self.bases) + known, found),
         }
+        for phase, number in most.items():
+            later = PHASES[PHASES.index(phase) + 1 :]
+            over = any(other in planned for other in later)
+            counts[phase] = planned.get(phase, 0 if over else number)
+        known = len(self.bases) + counts["known policies"]
+        counts["finals"] = self._finals(record, known, found=min(counts["designs"], 1))
         for one, _ in record.ended:
             counts[one.phase] -= 1
         return counts
 
     def _finals(self, record: ScreeningRecord, known: int, found: int) -> int:
-        """Return the trials of the finals, at most, where so many entrants have raced once."""
-        second, last = (min(known, most) + min(found, most) for most in (SECOND_ROUND, FINALISTS))
-        later = last * (self.options.finals - 1)
+        """Return the trials of the finals, at most, with so many known and found policies."""
+        later = (min(known, FINALISTS) + found) * (self.options.finals - 1)
         planned = [one.trial.split for one in record.planned if one.phase == "finals"]
         if not planned:
-            return second + later
+            return min(known, SECOND_ROUND) + 2 * found + later
         return len(planned) + (later if max(planned) == 1 else 0)
 
     def plan(self, phase: str, entrant: Entrant, split: int, seed: int) -> PlannedTrial:
@@ -142,26 +137,17 @@ class Planner:
         """Return a trial of a round of the race; all trials of a round have the same images."""
         return self.plan(phase, entrant, number, self.seed + number)
 
-    def _designs(self, record: ScreeningRecord, base: Design) -> list[PlannedTrial]:
+    def _designs(self, record: ScreeningRecord, base: Entrant) -> list[PlannedTrial]:
         drawn = random_designs(
             record.factors,
             self.options.designs,
             self.options.inclusion,
-            self._generator(record),
-            base,
+            torch.Generator().manual_seed(self.seed),
+            base.design or (),
         )
-        return self._designed("designs", drawn, record)
-
-    def _designed(
-        self, phase: str, designs: Sequence[Design], record: ScreeningRecord
-    ) -> list[PlannedTrial]:
         planned = []
-        for place, design in enumerate(designs, len(record.planned)):
+        for place, design in enumerate(drawn, len(record.planned)):
             policies = (design_policy(record.factors, design),)
             entrant = Entrant(f"design {place}", policies, design=design)
-            planned.append(self.plan(phase, entrant, place % SPLITS, self.seed + place))
+            planned.append(self.plan("designs", entrant, place % SPLITS, self.seed + place))
         return planned
-
-    def _generator(self, record: ScreeningRecord) -> torch.Generator:
-        """Return a generator that is seeded by the seed and the number of trials so far."""
-        return torch.Generator().manual_seed(self.seed + (len(record.planned) << 32))

@@ -1,87 +1,64 @@
-"""Policies that the trials so far suggest: changes of good ones, and mixtures of them."""
-
-import statistics
-from collections.abc import Sequence
+"""The policy that the trials suggest: a base augmentation, then an op that is probably good."""
 
 import torch
+from torch import Tensor
 
-from learned_augment.search.screening.designs import Design, best_design, variables
-from learned_augment.search.screening.entrants import Entrant, found_entrants
-from learned_augment.search.screening.record import EXPERIMENTS, ScreeningRecord
-from learned_augment.search.screening.regression import Regression
+from learned_augment.builders import from_layers
+from learned_augment.search.screening.designs import design_layers
+from learned_augment.search.screening.entrants import Entrant
+from learned_augment.search.screening.record import ScreeningRecord
 
-__all__ = ["MIXTURES", "refined", "semifinalists"]
+__all__ = ["factor_weights", "found_entrant"]
 
-STARTS = 3
-"""How many policies are changed, in turn: the base augmentation and the best designs."""
+PROBABILITY = 0.5
+"""The probability that the op changes an image. On images of 1,000 and of 1,500 an op for each
+image, or two, helped less on most data."""
 
-CHANGES = 2
-"""Ops in which a changed design differs at most from the one that it starts from. Ops interact, so
-what is known of a design holds only near it."""
+BEST = 3
+"""An op is good where it is among so many best ones."""
 
-BOLDNESS = 0.5
-"""Factor of the deviations when effects are drawn for a refinement. With full deviations the best
-of many uncertain ops is always one that was overestimated."""
+DRAWS = 4000
+"""Draws of the effects."""
 
-MIXTURES = (3, 6)
-"""The mixtures that race: of the best third of the designs, and of the best sixth; refinements are
-designs, too. Which design is best is not known well. A mixture of good ones is often better than
-each of them, since images vary more."""
+RARE = 0.01
+"""Weight, as a part of all, below which a factor is left out."""
 
 
-def refined(
-    record: ScreeningRecord, base: Design, count: int, generator: torch.Generator
-) -> list[Design]:
-    """Return changes of the best designs, each the best for effects drawn from the posterior.
+def factor_weights(record: ScreeningRecord, base: Entrant, generator: torch.Generator) -> Tensor:
+    """Return how often the found policy draws each factor, (F,), with the sum 1.
+
+    The effects are drawn from the posterior of the regression, many times. A factor is drawn as
+    often as it is among the `BEST` and helps. So what is surely good has a large weight, and where
+    little is known many factors share the weight: images then vary more, which is good in itself.
+
+    Args:
+        record: Trials so far.
+        base: The base augmentation before it, whose ops have weight 0.
+        generator: The source of random numbers.
+    """
+    drawn = record.regression().draws(record.alone(), DRAWS, generator)
+    in_base = {record.factors[place].op for place, _ in base.design or ()}
+    others = torch.tensor([factor.op not in in_base for factor in record.factors])
+    drawn[:, ~others] = torch.inf
+    values, best = drawn.topk(min(BEST, int(others.sum())), largest=False)
+    helpful = best[values < 0] if (values < 0).any() else best
+    weights = torch.bincount(helpful.flatten(), minlength=len(others)) / helpful.numel()
+    weights[weights < RARE] = 0.0
+    return weights / weights.sum()
+
+
+def found_entrant(record: ScreeningRecord, base: Entrant, generator: torch.Generator) -> Entrant:
+    """Return the found policy: the base augmentation, then one op for a part of the images.
 
     Args:
         record: Trials so far.
         base: The best base augmentation.
-        count: Number of designs.
         generator: The source of random numbers.
     """
-    regression = record.regression()
-    starts = list(dict.fromkeys([base, *_tried(record, regression)]))[:STARTS]
-    return [
-        best_design(
-            record.factors,
-            regression.draw(generator, BOLDNESS),
-            starts[number % len(starts)],
-            CHANGES,
-        )
-        for number in range(count)
-    ]
-
-
-def semifinalists(record: ScreeningRecord) -> list[Entrant]:
-    """Return found policies for the race: mixtures of the best designs.
-
-    A design that does nothing is left out: no augmentation races as a known policy.
-    """
-    tried = [design for design in _tried(record, record.regression()) if design]
-    mixtures = dict.fromkeys(tuple(tried[: max(2, -(-len(tried) // n))]) for n in MIXTURES)
-    return found_entrants(record.factors, [designs for designs in mixtures if designs])
-
-
-def _tried(record: ScreeningRecord, regression: Regression) -> Sequence[Design]:
-    """Return the designs of the experiments, the best first.
-
-    Their order is by errors halfway between measured and predicted ones.
-    """
-    tried = [
-        (one.entrant.design, one.trial.split, measured.log_error)
-        for one, measured in record.ended
-        if one.phase in EXPERIMENTS and one.entrant.design is not None
-    ]
-    if not tried:
-        return []
-    designs, splits, errors = zip(*tried, strict=True)
-    expected = regression.predict(variables(record.factors, designs))
-    measured = torch.tensor(errors, dtype=torch.float64)
-    for split in set(splits):
-        inside = torch.tensor(splits) == split
-        measured[inside] -= (measured - expected)[inside].mean()
-    scores: dict[Design, list[float]] = {}
-    for design, score in zip(designs, (expected + measured).tolist(), strict=True):
-        scores.setdefault(design, []).append(score)
-    return sorted(scores, key=lambda design: statistics.fmean(scores[design]))
+    weights = factor_weights(record, base, generator).tolist()
+    layer = [("Identity", 1 - PROBABILITY, 0.0)]
+    for factor, weight in zip(record.factors, weights, strict=True):
+        layer += factor.candidates(PROBABILITY * weight) if weight else []
+    before = f"{base.name}, then " if base.policies else ""
+    first = design_layers(record.factors, base.design or ())
+    return Entrant(f"found ({before}an op for half of the images)", (from_layers([*first, layer]),))

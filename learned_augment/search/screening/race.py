@@ -7,7 +7,7 @@ from typing import Any
 
 from learned_augment.evaluation.statistics import paired_difference, percent_fewer
 from learned_augment.search.screening.entrants import Entrant
-from learned_augment.search.screening.record import EXPERIMENTS, ScreeningRecord
+from learned_augment.search.screening.record import EXPERIMENT, ScreeningRecord
 
 __all__ = [
     "FINALISTS",
@@ -20,11 +20,11 @@ __all__ = [
     "second_round",
 ]
 
-FINALISTS = 2
-"""Found policies in the last rounds, and as many that need no search."""
-
 SECOND_ROUND = 3
-"""Policies of each kind in the second round, at most: after one trial the third may be the best."""
+"""Policies that need no search in the second round: after one trial the third may be the best."""
+
+FINALISTS = 2
+"""Policies that need no search in the last rounds."""
 
 FEWEST_SAVED = 1
 """Errors that a found policy must save, on all images together: less is luck."""
@@ -41,31 +41,32 @@ def best(
 def best_base(record: ScreeningRecord, bases: Iterable[Entrant]) -> Entrant:
     """Return the best of the base augmentations: the better of the best two in their two rounds."""
     races = record.races()
-    return min(best(record, bases), key=lambda one: statistics.fmean(races[one].values()))
+    return min(best(record, bases), key=lambda one: races[one][0] + races[one][1])
 
 
 def second_round(record: ScreeningRecord) -> list[Entrant]:
-    """Return who takes part in the second round: the best of each kind in the first one."""
-    known, found = ([one for one in record.races() if one.found == kind] for kind in (False, True))
-    return best(record, known, SECOND_ROUND) + best(record, found, SECOND_ROUND)
+    """Return which policies that need no search take part in the second round."""
+    return best(record, (one for one in record.races() if not one.found), SECOND_ROUND)
 
 
-def finalists(record: ScreeningRecord, entrants: Iterable[Entrant]) -> list[Entrant]:
-    """Return the best of each kind of those that took part in the second round, by both rounds."""
+def finalists(record: ScreeningRecord) -> list[Entrant]:
+    """Return who takes part in the last rounds: the best two that need no search, and found ones.
+
+    The first two rounds say which are the best.
+    """
     races = record.races()
-    ranked = sorted(entrants, key=lambda one: races[one][0] + races[one][1])
-    known, found = ([one for one in ranked if one.found == kind] for kind in (False, True))
-    return known[:FINALISTS] + found[:FINALISTS]
+    ranked = sorted(second_round(record), key=lambda one: races[one][0] + races[one][1])
+    return ranked[:FINALISTS] + [one for one in races if one.found]
 
 
 def leader(record: ScreeningRecord, images: int) -> tuple[Entrant, str] | None:
     """Return who leads, with a sentence on how sure that is; None before a round with found ones.
 
-    A round trains every policy that takes part on the same images, with the same seed. All policies
-    are in the first round, the best of each kind and the two best base augmentations in the second
-    one, and the finalists in all later ones.
+    A round trains every policy that takes part on the same images, with the same seed. The found
+    policy is in all rounds. All others are in the first one, the best of them and the two best base
+    augmentations in the second one, and the best two in all later ones.
 
-    The best found policy is the result if it leads by at least `FEWEST_SAVED` errors. A small lead
+    The found policy is the result if it leads by at least `FEWEST_SAVED` errors. A small lead
     may be chance; the sentence has its interval.
 
     Args:
@@ -94,7 +95,7 @@ def _last_round(record: ScreeningRecord) -> list[Entrant]:
     """Return who took part in the last round that has ended and had found policies."""
     rounds: dict[int, list[tuple[int, Entrant]]] = {}
     for place, one in enumerate(record.planned):
-        if one.phase not in EXPERIMENTS:
+        if one.phase != EXPERIMENT:
             rounds.setdefault(one.trial.split, []).append((place, one.entrant))
     ended = [
         [entrant for _, entrant in members]

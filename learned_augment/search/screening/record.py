@@ -1,29 +1,32 @@
 """The record of a screening: its trials, planned and ended, and what they say together."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from learned_augment.search.screening.designs import USUAL, Design, variables
+from learned_augment.search.screening.designs import (
+    USUAL,
+    USUAL_BASE,
+    Design,
+    prior_widths,
+    variables,
+)
 from learned_augment.search.screening.entrants import Entrant
 from learned_augment.search.screening.factors import Factor
 from learned_augment.search.screening.regression import Regression, fit_regression
 from learned_augment.search.screening.trials import Measured, Trial
 
-__all__ = ["EXPERIMENTS", "PHASES", "PlannedTrial", "ScreeningRecord"]
+__all__ = ["EXPERIMENT", "PHASES", "PlannedTrial", "ScreeningRecord"]
 
-PHASES = (
-    "base augmentations",
-    "known policies",
-    "designs",
-    "refinements",
-    "semifinals",
-    "finals",
-)
-EXPERIMENTS = ("designs", "refinements")
-"""The phases that tell what ops do; the others are the race."""
+PHASES = ("base augmentations", "known policies", "designs", "finals")
+EXPERIMENT = "designs"
+"""The phase that tells what ops do; the others are the race."""
+
+MORE_PROBABLE = 3.0
+"""By which factor a wide prior of an op must make the trials more probable."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class ScreeningRecord:
         """Return the log errors of each entrant of the race, by round."""
         races: dict[Entrant, dict[int, float]] = {}
         for one, measured in self.ended:
-            if one.phase not in EXPERIMENTS:
+            if one.phase != EXPERIMENT:
                 races.setdefault(one.entrant, {})[one.trial.split] = measured.log_error
         return races
 
@@ -84,15 +87,30 @@ class ScreeningRecord:
         ]
 
     def regression(self) -> Regression:
-        """Return the fit to all trials so far whose policy is a design."""
+        """Return the fit to all trials so far whose policy is a design.
+
+        A few ops do much harm. If these had the same prior as the others, it would be too wide for
+        the others, whose effects would then seem surer than they are. So an op has a wide prior of
+        its own if that makes the trials more probable by a factor of `MORE_PROBABLE`. Those of the
+        usual base augmentation have one anyway.
+        """
         designs, trials, errors = zip(*self.designed(), strict=True)
         parts = list(dict.fromkeys((trial.fraction, trial.split) for trial in trials))
-        groups = [parts.index((trial.fraction, trial.split)) for trial in trials]
-        return fit_regression(
-            variables(self.factors, designs),
-            torch.tensor(groups),
-            torch.tensor(errors, dtype=torch.float64),
-        )
+        groups = torch.tensor([parts.index((trial.fraction, trial.split)) for trial in trials])
+        given = variables(self.factors, designs), groups, torch.tensor(errors, dtype=torch.float64)
+
+        def fit(wide: Collection[str]) -> Regression:
+            return fit_regression(*given, prior_widths(self.factors, wide))
+
+        wide = [*USUAL_BASE]
+        best = fit(wide)
+        while others := {factor.op for factor in self.factors}.difference(wide):
+            fits = {op: fit([*wide, op]) for op in sorted(others)}
+            op = max(fits, key=lambda op: fits[op].evidence)
+            if fits[op].evidence < best.evidence + math.log(MORE_PROBABLE):
+                break
+            wide, best = [*wide, op], fits[op]
+        return best
 
     def alone(self) -> Tensor:
         """Return the variables of each factor by itself, with the usual probability, (F, V)."""

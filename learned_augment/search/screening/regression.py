@@ -1,6 +1,5 @@
 """Bayesian regression of log error on what policies do: effects with errors, and predictions."""
 
-import itertools
 from dataclasses import dataclass
 
 import torch
@@ -8,9 +7,8 @@ from torch import Tensor
 
 __all__ = ["Regression", "fit_regression"]
 
-_SPREADS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
-_NOISES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
-_GROUP_SPREAD = 10.0
+_SCALES = torch.logspace(-2.7, 0, 28, dtype=torch.float64)
+_NOISES = torch.logspace(-2.5, 0, 26, dtype=torch.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,63 +21,62 @@ class Regression:
         mean: (V,), change of the log error by one unit of each variable.
         covariance: (V, V).
         noise: Standard deviation of a trial's log error about its prediction.
+        evidence: Logarithm of the probability of the trials, up to a constant: the higher, the
+            better does the prior suit them.
     """
 
     mean: Tensor
     covariance: Tensor
     noise: float
+    evidence: float
 
     def predict(self, variables: Tensor) -> Tensor:
         """Return the predicted log error relative to the empty policy's, (N,)."""
         return variables @ self.mean
 
+    def draws(self, variables: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        """Return predictions by coefficients that are drawn from the posterior, (count, N)."""
+        values, vectors = torch.linalg.eigh(self.covariance)
+        normal = torch.randn(count, len(values), generator=generator, dtype=torch.float64)
+        drawn = self.mean + (normal * values.clamp_min(0).sqrt()) @ vectors.T
+        predicted: Tensor = drawn @ variables.T
+        return predicted
+
     def spread(self, variables: Tensor) -> Tensor:
         """Return the standard deviation of the predictions, (N,)."""
         return ((variables @ self.covariance) * variables).sum(1).clamp_min(0).sqrt()
 
-    def draw(self, generator: torch.Generator, boldness: float = 1.0) -> Tensor:
-        """Return coefficients drawn from the posterior, (V,).
 
-        Args:
-            generator: The source of random numbers.
-            boldness: Factor of the deviations from the mean.
-        """
-        values, vectors = torch.linalg.eigh(self.covariance)
-        normal = torch.randn(len(values), generator=generator, dtype=torch.float64)
-        drawn: Tensor = vectors @ (values.clamp_min(0).sqrt() * normal)
-        return self.mean + boldness * drawn
-
-
-def fit_regression(variables: Tensor, groups: Tensor, target: Tensor) -> Regression:
-    """Fit the log errors of trials; the prior's width and the noise maximize the evidence.
+def fit_regression(
+    variables: Tensor, groups: Tensor, target: Tensor, widths: Tensor | None = None
+) -> Regression:
+    """Fit the log errors of trials; the prior's scale and the noise maximize the evidence.
 
     Args:
         variables: (N, V).
         groups: (N,), a number for each trial; trials with the same images have the same number.
         target: (N,), log errors.
+        widths: (V,), prior widths of the coefficients relative to each other; None for equal ones.
     """
-    count = int(groups.max()) + 1
-    levels = torch.nn.functional.one_hot(groups, count).double()
-    whole = torch.cat([variables, levels], 1)  # (N, V + G)
-    center = target.mean()
-
-    def evidence(pair: tuple[float, float]) -> float:
-        spread, noise = pair
-        kernel = (whole * _prior(variables, count, spread)) @ whole.T
-        kernel = kernel + noise**2 * torch.eye(len(target), dtype=torch.float64)
-        root = torch.linalg.cholesky(kernel)
-        white = torch.linalg.solve_triangular(root, (target - center)[:, None], upper=False)
-        return float(-0.5 * white.square().sum() - root.diagonal().log().sum())
-
-    spread, noise = max(itertools.product(_SPREADS, _NOISES), key=evidence)
-    precision = whole.T @ whole / noise**2 + torch.diag(1 / _prior(variables, count, spread))
+    widths = torch.ones(variables.shape[1], dtype=torch.float64) if widths is None else widths
+    whole = _centered(torch.cat([variables, target[:, None]], 1), groups)
+    x, y = whole[:, :-1], whole[:, -1]
+    values, vectors = torch.linalg.eigh((x * widths.square()) @ x.T)
+    # Variances of the target along the eigenvectors, (scales, noises, N).
+    variances = _SCALES[:, None, None].square() * values.clamp_min(0)
+    variances = variances + _NOISES[:, None].square()
+    evidence = -0.5 * ((vectors.T @ y).square() / variances + variances.log()).sum(-1)
+    # The levels of the groups are free: as many directions tell nothing.
+    evidence = evidence + groups.unique().numel() * _NOISES.log()
+    best = int(evidence.argmax())
+    scale, noise = _SCALES[best // len(_NOISES)], _NOISES[best % len(_NOISES)]
+    precision = x.T @ x / noise**2 + torch.diag(1 / (scale * widths).square())
     covariance = torch.linalg.inv(precision)
-    mean = covariance @ (whole.T @ (target - center)) / noise**2
-    wide = variables.shape[1]
-    return Regression(mean[:wide], covariance[:wide, :wide], noise)
+    mean = covariance @ (x.T @ y) / noise**2
+    return Regression(mean, covariance, float(noise), float(evidence.max()))
 
 
-def _prior(variables: Tensor, groups: int, spread: float) -> Tensor:
-    """Return the prior variances, (V + G,)."""
-    widths = torch.full((variables.shape[1],), spread, dtype=torch.float64)
-    return torch.cat([widths, torch.full((groups,), _GROUP_SPREAD, dtype=torch.float64)]).square()
+def _centered(rows: Tensor, groups: Tensor) -> Tensor:
+    """Return rows without the mean of their group."""
+    same = (groups[:, None] == groups).double()
+    return rows - same @ rows / same.sum(1, keepdim=True)
