@@ -229,6 +229,15 @@ def test_a_harmful_op_leaves_the_prior_of_the_others_narrow(factors):
     assert wide.spread(record.alone())[rotate] < 0.5 * equal.spread(record.alone())[rotate]
 
 
+def test_draws_vary_as_much_as_the_regression_says(factors):
+    fit = fit_regression(*trials(factors, EFFECTS, noise=0.1))
+    alone = variables(factors, [((n, 0.5),) for n in range(len(factors))])
+    drawn = fit.draws(alone, 20_000, torch.Generator().manual_seed(0))
+    assert drawn.shape == (20_000, len(factors))
+    torch.testing.assert_close(drawn.mean(0), fit.predict(alone), atol=0.01, rtol=0)
+    torch.testing.assert_close(drawn.std(0), fit.spread(alone), atol=0, rtol=0.05)
+
+
 def test_other_images_shift_no_effect(factors):
     x, groups, y = trials(factors, EFFECTS, noise=0.1)
     shifted = y + 3.0 * groups

@@ -11,14 +11,14 @@ from learned_augment.search.screening.record import ScreeningRecord
 __all__ = ["factor_weights", "found_entrant"]
 
 PROBABILITY = 0.5
-"""The probability that the op changes an image. On images of 1,000 and of 1,500 an op for each
-image, or two, helped less on most data."""
+"""The probability that the op changes an image. An op for every image, or two ops, gained less on
+most data that were tried."""
 
 BEST = 3
 """An op is good where it is among so many best ones."""
 
 DRAWS = 4000
-"""Draws of the effects."""
+"""How many times the effects are drawn."""
 
 RARE = 0.01
 """Weight, as a part of all, below which a factor is left out."""

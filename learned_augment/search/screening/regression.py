@@ -36,10 +36,9 @@ class Regression:
 
     def draws(self, variables: Tensor, count: int, generator: torch.Generator) -> Tensor:
         """Return predictions by coefficients that are drawn from the posterior, (count, N)."""
-        values, vectors = torch.linalg.eigh(self.covariance)
-        normal = torch.randn(count, len(values), generator=generator, dtype=torch.float64)
-        drawn = self.mean + (normal * values.clamp_min(0).sqrt()) @ vectors.T
-        predicted: Tensor = drawn @ variables.T
+        root = torch.linalg.cholesky(self.covariance)
+        normal = torch.randn(count, len(root), generator=generator, dtype=torch.float64)
+        predicted: Tensor = (self.mean + normal @ root.T) @ variables.T
         return predicted
 
     def spread(self, variables: Tensor) -> Tensor:
