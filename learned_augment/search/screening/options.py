@@ -42,9 +42,9 @@ class ScreeningOptions(Options):
     minimum: ClassVar = {"designs": 4, "finals": 1, "workers": 0}
     without_effect: ClassVar = ("workers",)
 
-    designs: int = 26
+    designs: int = 24
     fraction: float = 0.25
-    inclusion: float = 0.27
+    inclusion: float = 0.25
     finals: int = 3
     split: str = "random"
     workers: int = 0

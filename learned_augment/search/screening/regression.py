@@ -7,8 +7,10 @@ from torch import Tensor
 
 __all__ = ["Regression", "fit_regression"]
 
-_SCALES = torch.logspace(-2.7, 0, 28, dtype=torch.float64)
 _NOISES = torch.logspace(-2.5, 0, 26, dtype=torch.float64)
+_RATIOS = torch.logspace(-0.3, 2, 24, dtype=torch.float64)
+"""Scales of the prior, relative to the noise: at least half of it. With few trials the evidence is
+often largest where no op does anything; typical effects on images are of the size of the noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,14 +63,15 @@ def fit_regression(
     whole = _centered(torch.cat([variables, target[:, None]], 1), groups)
     x, y = whole[:, :-1], whole[:, -1]
     values, vectors = torch.linalg.eigh((x * widths.square()) @ x.T)
-    # Variances of the target along the eigenvectors, (scales, noises, N).
-    variances = _SCALES[:, None, None].square() * values.clamp_min(0)
-    variances = variances + _NOISES[:, None].square()
+    # Variances of the target along the eigenvectors, relative to the noise's, (ratios, 1, N).
+    relative = 1 + _RATIOS[:, None, None].square() * values.clamp_min(0)
+    variances = relative * _NOISES[:, None].square()
     evidence = -0.5 * ((vectors.T @ y).square() / variances + variances.log()).sum(-1)
     # The levels of the groups are free: as many directions tell nothing.
     evidence = evidence + groups.unique().numel() * _NOISES.log()
     best = int(evidence.argmax())
-    scale, noise = _SCALES[best // len(_NOISES)], _NOISES[best % len(_NOISES)]
+    noise = _NOISES[best % len(_NOISES)]
+    scale = _RATIOS[best // len(_NOISES)] * noise
     precision = x.T @ x / noise**2 + torch.diag(1 / (scale * widths).square())
     covariance = torch.linalg.inv(precision)
     mean = covariance @ (x.T @ y) / noise**2
