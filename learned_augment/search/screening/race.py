@@ -26,9 +26,6 @@ SECOND_ROUND = 3
 FINALISTS = 2
 """Policies that need no search in the last rounds."""
 
-FEWEST_SAVED = 1
-"""Errors that a found policy must save, on all images together: less is luck."""
-
 
 def best(
     record: ScreeningRecord, entrants: Iterable[Entrant], most: int = FINALISTS
@@ -59,19 +56,18 @@ def finalists(record: ScreeningRecord) -> list[Entrant]:
     return ranked[:FINALISTS] + [one for one in races if one.found]
 
 
-def leader(record: ScreeningRecord, images: int) -> tuple[Entrant, str] | None:
+def leader(record: ScreeningRecord) -> tuple[Entrant, str] | None:
     """Return who leads, with a sentence on how sure that is; None before a round with found ones.
 
     A round trains every policy that takes part on the same images, with the same seed. The found
     policy is in all rounds. All others are in the first one, the best of them and the two best base
     augmentations in the second one, and the best two in all later ones.
 
-    The found policy is the result if it leads by at least `FEWEST_SAVED` errors. A small lead
-    may be chance; the sentence has its interval.
+    The found policy is the result unless another one leads by more than the standard error of its
+    lead. That one is the best of many after the first round, partly by luck, so less says nothing.
 
     Args:
         record: The trials so far.
-        images: Number of images that measure the policies.
     """
     racing = _last_round(record)
     if not racing:
@@ -84,10 +80,8 @@ def leader(record: ScreeningRecord, images: int) -> tuple[Entrant, str] | None:
     leads = [races[other][number] - races[first][number] for number in common]
     if len(leads) < 2:
         return first, f"{first.name} leads the race, which is not over."
-    saved = statistics.fmean(
-        math.exp(races[other][number]) - math.exp(races[first][number]) for number in common
-    )
-    chosen = other if first.found and images * saved < FEWEST_SAVED else first
+    error = statistics.stdev(leads) / math.sqrt(len(leads))
+    chosen = first if first.found or statistics.fmean(leads) > error else other
     return chosen, _sentences(chosen, first, other, leads)
 
 
@@ -114,15 +108,15 @@ def _sentences(chosen: Entrant, first: Entrant, other: Entrant, leads: Sequence[
     interval = (
         f"95 % interval {low:z.0f} to {high:z.0f}, {lead.pairs} paired trainings on the same images"
     )
-    result = f"The result is '{chosen.name}'"
+    known, result = "the best policy that needs no search", f"The result is '{chosen.name}'"
     if not chosen.found:
         result += ", which needs no search"
     if chosen is not first:
         return (
-            f"{result}. The best policy found, '{first.name}', makes {fewer}, too few to prefer it "
-            f"({interval})."
+            f"{result}. {known[0].upper()}{known[1:]}, '{first.name}', makes {fewer}, too few to "
+            f"prefer it ({interval})."
         )
-    rival = "the best policy that needs no search" if first.found else "the best policy found"
+    rival = known if first.found else "the policy found"
     chance = "" if lead.low > 0 else "; this may be chance"
     return f"{result}. It makes {fewer} than {rival}, '{other.name}' ({interval}{chance})."
 

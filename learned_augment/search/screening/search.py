@@ -234,7 +234,7 @@ class Screening:
         return self._latest[1]
 
     def _best_policy(self) -> Policy:
-        chosen, sentence = leader(self.record, len(self._measuring)) or self._before_the_race()
+        chosen, sentence = leader(self.record) or self._before_the_race()
         policy = in_sequence(chosen.policies) if chosen.policies else identity()
         labels, epochs = self.planner.labels, self.planner.settings.epochs
         about: dict[str, Any] = {
