@@ -50,13 +50,8 @@ def one_of(factors: Iterable[Factor], probability: float) -> Policy:
 
 
 def random_ops(factors: Sequence[Factor]) -> dict[str, Policy]:
-    """Return policies of ops drawn at random: for half of the images, for all, and two for all."""
-    one = one_of(factors, 1.0)
-    return {
-        "an op for half": one_of(factors, 0.5),
-        "an op for all": one,
-        "two ops for all": in_sequence([one, one]),
-    }
+    """Return policies of an op drawn at random, for half of the images and for all."""
+    return {"an op for half": one_of(factors, 0.5), "an op for all": one_of(factors, 1.0)}
 
 
 def single_ops(factors: Sequence[Factor]) -> dict[str, Policy]:
