@@ -245,12 +245,16 @@ def test_the_found_policy_is_the_base_augmentation_then_an_op(on_a_crop):
     assert shares["Rotate"][1] > 0.4
 
 
-def test_where_the_base_augmentation_has_all_ops_it_is_the_result():
-    search_in_progress = screening(FEW, replace(SETTINGS, ops=("PadCrop",)))
+@pytest.mark.parametrize("finals", [1, 3])
+def test_where_the_base_augmentation_has_all_ops_designs_stand_on_nothing(finals):
+    search_in_progress = screening({**FEW, "finals": finals}, replace(SETTINGS, ops=("PadCrop",)))
     policy = finish(search_in_progress, Planted({"PadCrop": -2.0}))
     assert policy.about["chosen"] == "crop"
-    assert policy.about["sentence"].startswith("The result is 'crop', which needs no search. ")
-    assert {one.phase for one in search_in_progress.record.planned} == {PHASES[0], "finals"}
+    assert (
+        "than the policy found, 'found (an op for half of the images)'" in policy.about["sentence"]
+    )
+    designs = [design for design, _, _ in search_in_progress.record.designed() if len(design) == 1]
+    assert designs
 
 
 FEW = {"designs": 11}
@@ -316,7 +320,24 @@ def test_before_a_found_policy_races_the_best_known_one_is_the_result():
     about = search_in_progress.policy().about
     errors = {one["name"]: one["errors"]["0"] for one in about["race"]}
     assert about["chosen"] == min(errors, key=errors.get) != "none"
-    assert about["sentence"].endswith("ended before it could compare policies that it found.")
+    assert about["sentence"].endswith("ended before it could compare a policy that it found.")
+
+
+def test_a_search_that_ends_within_the_finals_returns_who_leads_so_far():
+    search_in_progress = screening(FEW)
+    search_in_progress._trial_runner = Planted({"Rotate": -0.9}, rest=0.6)
+    seen = []
+    while sum(search_in_progress.remaining.values()):
+        search_in_progress.step()
+        about, record = search_in_progress.policy().about, search_in_progress.record
+        finals = sum(one.phase == "finals" for one, _ in record.ended)
+        if record.planned[search_in_progress.done - 1].phase == "finals":
+            seen.append((finals, about["found"], about["sentence"]))
+    assert [number for number, _, _ in seen] == list(range(1, len(seen) + 1))
+    assert all(found for _, found, _ in seen)
+    assert seen[0][2].endswith(" leads the race, which is not over.")
+    paired = [sentence.split(" paired")[0][-1] for _, _, sentence in seen[-4:]]
+    assert paired == ["3", "3", "3", "4"]  # rounds that have ended
 
 
 def test_a_network_that_does_not_learn_is_told():

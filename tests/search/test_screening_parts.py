@@ -1,5 +1,6 @@
 """Screening piece by piece: factors, designs, regression, trials."""
 
+import itertools
 import math
 import sys
 from dataclasses import replace
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.distributions import MultivariateNormal
 
 from learned_augment.builders import from_layers
 from learned_augment.datasets.image_data import ImageData
@@ -17,7 +19,7 @@ from learned_augment.search.screening.factors import choose_factors
 from learned_augment.search.screening.options import ScreeningOptions
 from learned_augment.search.screening.proposals import factor_weights, found_entrant
 from learned_augment.search.screening.record import PlannedTrial, ScreeningRecord
-from learned_augment.search.screening.regression import fit_regression
+from learned_augment.search.screening.regression import _NOISES, _RATIOS, fit_regression
 from learned_augment.search.screening.splits import likeness, training_part
 from learned_augment.search.screening.trials import Measured, Trial, TrialRunner, expected_error
 from learned_augment.training import Recipe
@@ -116,8 +118,12 @@ def test_all_designs_stand_on_the_base_augmentation_whose_ops_are_not_drawn(fact
         assert design == tuple(sorted(design))
         assert set(base) < set(design)
         assert not {"PadCrop", "Flip"} & {factors[n].op for n, _ in set(design) - set(base)}
-    only = [factors[n] for n, _ in base]
-    assert random_designs(only, 16, 0.15, generator, base=((0, 1.0), (1, 0.5))) == []
+
+
+def test_few_ops_are_in_more_designs(factors):
+    rotations = [factor for factor in factors if factor.op == "Rotate"]
+    designs = random_designs(rotations, 10, 0.25, torch.Generator().manual_seed(0))
+    assert sorted(len(design) for design in designs) == [0] * 5 + [1] * 5
 
 
 def test_sums_over_ops_leave_out_crop_and_flip_whose_effects_are_their_own(factors):
@@ -184,6 +190,40 @@ def trials(factors, effects, noise, seed=0, count=48):
     return x, groups, y
 
 
+def fitted(x, groups, y):
+    """Return the regression with equal prior widths."""
+    return fit_regression(x, groups, y, torch.ones(x.shape[1], dtype=torch.float64))
+
+
+def test_the_evidence_is_the_probability_of_differences_within_groups():
+    """Compared with the density of the differences to the first trial of each group."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(8, 2, generator=generator, dtype=torch.float64)
+    y, groups = torch.randn(8, generator=generator, dtype=torch.float64), torch.arange(8) % 2
+    widths = torch.tensor([1.0, 3.0], dtype=torch.float64)
+    inside = torch.zeros(6, 8, dtype=torch.float64)
+    for row, trial in enumerate(range(2, 8)):
+        inside[row, trial], inside[row, trial % 2] = 1.0, -1.0
+
+    def log_density(widths, noise, ratio):
+        kernel = noise**2 * (torch.eye(8) + ratio**2 * (x * widths**2) @ x.T)
+        normal = MultivariateNormal(torch.zeros(6).double(), inside @ kernel @ inside.T)
+        return float(normal.log_prob(inside @ y))
+
+    grid = list(itertools.product(_NOISES, _RATIOS))
+    noise, ratio = max(grid, key=lambda pair: log_density(widths, *pair))
+    fit = fit_regression(x, groups, y, widths)
+    assert fit.noise == float(noise)
+    centered = x - torch.stack([x[groups == g].mean(0) for g in (0, 1)])[groups]
+    precision = centered.T @ centered / noise**2 + torch.diag(1 / (noise * ratio * widths) ** 2)
+    torch.testing.assert_close(fit.covariance, torch.linalg.inv(precision))
+    # All densities differ from the evidence by the same constant.
+    others = widths.flip(0)
+    best, other_best = (max(log_density(w, *pair) for pair in grid) for w in (widths, others))
+    other = fit_regression(x, groups, y, others)
+    assert other.evidence - fit.evidence == pytest.approx(other_best - best)
+
+
 EFFECTS = {
     ("Flip", 0.4): 0.8,
     ("Invert", 0.4): 0.5,
@@ -192,7 +232,7 @@ EFFECTS = {
 
 
 def test_the_regression_recovers_planted_effects(factors):
-    fit = fit_regression(*trials(factors, EFFECTS, noise=0.05))
+    fit = fitted(*trials(factors, EFFECTS, noise=0.05))
     alone = variables(factors, [((n, 0.5),) for n in range(len(factors))])
     found = dict(zip(range(len(factors)), fit.predict(alone).tolist(), strict=True))
     for (op, magnitude), effect in EFFECTS.items():
@@ -204,7 +244,7 @@ def test_the_regression_recovers_planted_effects(factors):
 def test_intervals_cover_the_truth(factors):
     covered = []
     for seed in range(8):
-        fit = fit_regression(*trials(factors, EFFECTS, noise=0.2, seed=seed))
+        fit = fitted(*trials(factors, EFFECTS, noise=0.2, seed=seed))
         alone = variables(factors, [((n, 0.5),) for n in range(len(factors))])
         truth = torch.tensor([EFFECTS.get((f.op, f.magnitude), 0.0) for f in factors])
         covered.append(((fit.predict(alone) - truth).abs() < 1.96 * fit.spread(alone)).double())
@@ -223,14 +263,14 @@ def test_a_harmful_op_leaves_the_prior_of_the_others_narrow(factors):
         record.results.append(Measured(math.exp(log_error), 0.5))
     designs, _, errors = zip(*record.designed(), strict=True)
     given = variables(factors, designs), torch.arange(40) % 2, torch.tensor(errors).double()
-    equal, wide = fit_regression(*given), record.regression()
+    equal, wide = fitted(*given), record.regression()
     assert wide.evidence > equal.evidence + math.log(3)
     assert float(wide.predict(record.alone())[invert]) == pytest.approx(0.3, abs=0.05)
     assert wide.spread(record.alone())[rotate] < 0.5 * equal.spread(record.alone())[rotate]
 
 
 def test_draws_vary_as_much_as_the_regression_says(factors):
-    fit = fit_regression(*trials(factors, EFFECTS, noise=0.1))
+    fit = fitted(*trials(factors, EFFECTS, noise=0.1))
     alone = variables(factors, [((n, 0.5),) for n in range(len(factors))])
     drawn = fit.draws(alone, 20_000, torch.Generator().manual_seed(0))
     assert drawn.shape == (20_000, len(factors))
@@ -238,10 +278,29 @@ def test_draws_vary_as_much_as_the_regression_says(factors):
     torch.testing.assert_close(drawn.std(0), fit.spread(alone), atol=0, rtol=0.05)
 
 
+def test_intervals_of_a_search_cover_most_true_effects(factors):
+    """With few trainings and one scale that is fitted to them, fewer than 95 % are covered."""
+    covered = []
+    for seed in range(12):
+        generator = torch.Generator().manual_seed(seed)
+        effects = 0.05 * torch.randn(len(factors), generator=generator, dtype=torch.float64)
+        effects[place(factors, "Invert", 0.4)] = 0.3
+        record = ScreeningRecord(factors)
+        for number, design in enumerate(random_designs(factors, 24, 0.25, generator)):
+            noise = 0.05 * torch.randn((), generator=generator).item()
+            log_error = -1 + float(effects[[n for n, _ in design]].sum()) + noise
+            trial = Trial((), 0.25, number % 2, 0, Recipe(epochs=1))
+            record.planned.append(PlannedTrial("designs", trial, Entrant("a", (), design=design)))
+            record.results.append(Measured(math.exp(log_error), 0.5))
+        fit, alone = record.regression(), record.alone()
+        covered.append(((fit.predict(alone) - effects).abs() < 1.96 * fit.spread(alone)).double())
+    assert torch.stack(covered).mean() > 0.8
+
+
 def test_other_images_shift_no_effect(factors):
     x, groups, y = trials(factors, EFFECTS, noise=0.1)
     shifted = y + 3.0 * groups
-    before, after = (fit_regression(x, groups, target) for target in (y, shifted))
+    before, after = (fitted(x, groups, target) for target in (y, shifted))
     torch.testing.assert_close(before.mean, after.mean, atol=0.02, rtol=0)
 
 

@@ -29,10 +29,13 @@ Design = tuple[tuple[int, float], ...]
 an op occurs at most once."""
 
 UNIFORM = 0.125
-"""Of the probabilities that are tried, the nearest to that of an op in RandAugment, 2 in 14."""
+"""About the probability of an op in RandAugment, 2 in 14."""
 
 USUAL_BASE = ("PadCrop", "Flip")
 """Ops of the usual base augmentation, crop and flip, whose effects are often large."""
+
+FEW = 3
+"""Ops in a design, if it can have so many."""
 
 WIDE = 20.0
 """How many times larger the effect of an op with a wide prior may be than those of others."""
@@ -72,18 +75,16 @@ def random_designs(
     Args:
         factors: All ops and strengths.
         count: Number of designs.
-        inclusion: The fraction of the designs that an op is in.
+        inclusion: The fraction of the designs that an op is in. With fewer than `FEW / inclusion`
+            ops it is larger, up to a half, so that a design has `FEW` ops.
         generator: The source of random numbers.
         base: A design that each contains; its ops are not drawn.
-
-    Returns:
-        The designs, or none if the base has all ops.
     """
     chosen: list[list[tuple[int, float]]] = [[] for _ in range(count)]
     in_base = {factors[place].op for place, _ in base}
-    for op in _ops(factors):
-        if op in in_base:
-            continue
+    ops = [op for op in _ops(factors) if op not in in_base]
+    inclusion = max(inclusion, min(0.5, FEW / max(len(ops), 1)))
+    for op in ops:
         places = [place for place, factor in enumerate(factors) if factor.op == op]
         places += [place for place in places if factors[place].magnitude == MEDIUM]
         first = int(torch.randint(len(places), (), generator=generator))
@@ -91,8 +92,6 @@ def random_designs(
         rows.sort(key=lambda row: len(chosen[row]))
         for number, row in enumerate(rows[: max(round(inclusion * count), 1)], first):
             chosen[row].append((places[number % len(places)], USUAL))
-    if not any(chosen):
-        return []
     return [tuple(sorted([*base, *design])) for design in chosen]
 
 

@@ -70,17 +70,15 @@ class Planner:
         base = best_base(record, self.bases)
         if self.known[base] and "known policies" not in planned:
             return [self._raced("known policies", one, 0) for one in self.known[base]]
-        if "designs" not in planned and (designs := self._designs(record, base)):
-            return designs
+        start = self._start(base, record)
+        if "designs" not in planned:
+            return self._designs(record, start)
         races = record.races()
         if "finals" not in planned:
-            second, found = second_round(record), []
-            if "designs" in planned:
-                found.append(found_entrant(record, base, torch.Generator().manual_seed(self.seed)))
-            first = [self._raced("finals", one, 0) for one in found]
-            waiting = [one for one in [*second, *found] if 1 not in races.get(one, {})]
-            if first := first + [self._raced("finals", one, 1) for one in waiting]:
-                return first
+            found = found_entrant(record, start, torch.Generator().manual_seed(self.seed))
+            waiting = [one for one in second_round(record) if 1 not in races[one]]
+            rounds = [(found, 0), *((one, 1) for one in [*waiting, found])]
+            return [self._raced("finals", one, number) for one, number in rounds]
         last = finalists(record)
         return [
             self._raced("finals", one, number)
@@ -102,17 +100,17 @@ class Planner:
             over = any(other in planned for other in later)
             counts[phase] = planned.get(phase, 0 if over else number)
         known = len(self.bases) + counts["known policies"]
-        counts["finals"] = self._finals(record, known, found=min(counts["designs"], 1))
+        counts["finals"] = self._finals(record, known)
         for one, _ in record.ended:
             counts[one.phase] -= 1
         return counts
 
-    def _finals(self, record: ScreeningRecord, known: int, found: int) -> int:
-        """Return the trials of the finals, at most, with so many known and found policies."""
-        later = (min(known, FINALISTS) + found) * (self.options.finals - 1)
+    def _finals(self, record: ScreeningRecord, known: int) -> int:
+        """Return the trials of the finals, at most, with so many policies that need no search."""
+        later = (min(known, FINALISTS) + 1) * (self.options.finals - 1)
         planned = [one.trial.split for one in record.planned if one.phase == "finals"]
         if not planned:
-            return min(known, SECOND_ROUND) + 2 * found + later
+            return min(known, SECOND_ROUND) + 2 + later
         return len(planned) + (later if max(planned) == 1 else 0)
 
     def plan(self, phase: str, entrant: Entrant, split: int, seed: int) -> PlannedTrial:
@@ -132,6 +130,12 @@ class Planner:
             channels_last=True,
         )
         return PlannedTrial(phase, Trial(entrant.policies, fraction, split, seed, recipe), entrant)
+
+    def _start(self, base: Entrant, record: ScreeningRecord) -> Entrant:
+        """Return what designs stand on: the best base augmentation, unless it has all ops."""
+        ops = {factor.op for factor in record.factors}
+        in_base = {record.factors[place].op for place, _ in base.design or ()}
+        return base if ops - in_base else self.bases[0]
 
     def _raced(self, phase: str, entrant: Entrant, number: int) -> PlannedTrial:
         """Return a trial of a round of the race; all trials of a round have the same images."""

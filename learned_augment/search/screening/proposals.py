@@ -15,7 +15,7 @@ PROBABILITY = 0.5
 most data that were tried."""
 
 BEST = 3
-"""An op is good where it is among so many best ones."""
+"""An op at a strength is good where it is among so many best ones."""
 
 DRAWS = 4000
 """How many times the effects are drawn."""
@@ -43,7 +43,7 @@ def factor_weights(record: ScreeningRecord, base: Entrant, generator: torch.Gene
     values, best = drawn.topk(min(BEST, int(others.sum())), largest=False)
     helpful = best[values < 0] if (values < 0).any() else best
     weights = torch.bincount(helpful.flatten(), minlength=len(others)) / helpful.numel()
-    weights[weights < RARE] = 0.0
+    weights[weights < min(RARE, float(weights.max()) / 2)] = 0.0
     return weights / weights.sum()
 
 

@@ -47,7 +47,7 @@ def second_round(record: ScreeningRecord) -> list[Entrant]:
 
 
 def finalists(record: ScreeningRecord) -> list[Entrant]:
-    """Return who takes part in the last rounds: the best two that need no search, and found ones.
+    """Return who is in the last rounds: the best two that need no search, and the found one.
 
     The first two rounds say which are the best.
     """
@@ -57,7 +57,7 @@ def finalists(record: ScreeningRecord) -> list[Entrant]:
 
 
 def leader(record: ScreeningRecord) -> tuple[Entrant, str] | None:
-    """Return who leads, with a sentence on how sure that is; None before a round with found ones.
+    """Return who leads, with a sentence on how sure that is; None before the found one has raced.
 
     A round trains every policy that takes part on the same images, with the same seed. The found
     policy is in all rounds. All others are in the first one, the best of them and the two best base
@@ -86,7 +86,7 @@ def leader(record: ScreeningRecord) -> tuple[Entrant, str] | None:
 
 
 def _last_round(record: ScreeningRecord) -> list[Entrant]:
-    """Return who took part in the last round that has ended and had found policies."""
+    """Return who took part in the last round that has ended and had the found policy."""
     rounds: dict[int, list[tuple[int, Entrant]]] = {}
     for place, one in enumerate(record.planned):
         if one.phase != EXPERIMENT:

@@ -89,10 +89,10 @@ class ScreeningRecord:
     def regression(self) -> Regression:
         """Return the fit to all trials so far whose policy is a design.
 
-        A few ops do much harm. If these had the same prior as the others, it would be too wide for
-        the others, whose effects would then seem surer than they are. So an op has a wide prior of
-        its own if that makes the trials more probable by a factor of `MORE_PROBABLE`. Those of the
-        usual base augmentation have one anyway.
+        A few ops do much more than others, mostly harm. With one prior for all, these would make it
+        so wide that chance makes the effects of the others look large. So an op gets a prior that
+        is `WIDE` times wider if that makes the trials more probable by a factor of `MORE_PROBABLE`.
+        Those of the usual base augmentation have one anyway.
         """
         designs, trials, errors = zip(*self.designed(), strict=True)
         parts = list(dict.fromkeys((trial.fraction, trial.split) for trial in trials))

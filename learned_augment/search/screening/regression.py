@@ -48,18 +48,15 @@ class Regression:
         return ((variables @ self.covariance) * variables).sum(1).clamp_min(0).sqrt()
 
 
-def fit_regression(
-    variables: Tensor, groups: Tensor, target: Tensor, widths: Tensor | None = None
-) -> Regression:
+def fit_regression(variables: Tensor, groups: Tensor, target: Tensor, widths: Tensor) -> Regression:
     """Fit the log errors of trials; the prior's scale and the noise maximize the evidence.
 
     Args:
         variables: (N, V).
         groups: (N,), a number for each trial; trials with the same images have the same number.
         target: (N,), log errors.
-        widths: (V,), prior widths of the coefficients relative to each other; None for equal ones.
+        widths: (V,), prior widths of the coefficients relative to each other.
     """
-    widths = torch.ones(variables.shape[1], dtype=torch.float64) if widths is None else widths
     whole = _centered(torch.cat([variables, target[:, None]], 1), groups)
     x, y = whole[:, :-1], whole[:, -1]
     values, vectors = torch.linalg.eigh((x * widths.square()) @ x.T)

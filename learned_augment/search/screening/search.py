@@ -284,7 +284,7 @@ class Screening:
             return nothing, "The search ended before it knew anything: the policy does nothing."
         sentence = (
             f"The result is '{known[0].name}', which needs no search. The search ended before it "
-            "could compare policies that it found."
+            "could compare a policy that it found."
         )
         return known[0], sentence
 
