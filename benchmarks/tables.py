@@ -251,7 +251,7 @@ _SCREENED = {
     "cifar1000": "CIFAR-10, 1,000",
     "cifar4000": "CIFAR-10, 4,000, 30 epochs",
     "cifar4000-60": "CIFAR-10, 4,000, 60 epochs",
-    "cifar4000-60-wrn-16-1": "the same, tested with wrn-16-1",
+    "cifar4000-60-wrn-16-1": "the same, an earlier search, tested with wrn-16-1",
 }
 _SCREENED_AGAIN = (
     "uc_merced",

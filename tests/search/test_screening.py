@@ -16,7 +16,7 @@ from learned_augment.reporting.text import policy_text
 from learned_augment.search import MethodSettings, search
 from learned_augment.search.screening.entrants import Entrant
 from learned_augment.search.screening.options import ScreeningOptions
-from learned_augment.search.screening.race import leader
+from learned_augment.search.screening.race import best_base, finalists, leader, second_round
 from learned_augment.search.screening.record import (
     EXPERIMENT,
     PHASES,
@@ -176,6 +176,20 @@ def test_a_policy_that_needs_no_search_must_lead_by_more_than_a_standard_error()
     assert behind.name == "found"
     assert sentence.startswith("The result is 'found'. It makes 10 % fewer errors on validation ")
     assert "than the best policy that needs no search, 'crop' (95 % interval 10 to 10" in sentence
+
+
+def test_two_rounds_say_who_goes_on_and_which_base_is_the_best():
+    errors = {"a": (-1.3, -1.0), "b": (-1.2, -1.0), "c": (-1.1, -1.5), "d": (-1.0, -9.0)}
+    entrants = {name: Entrant(name, (), False) for name in errors}
+    record = ScreeningRecord(())
+    for number in (0, 1):
+        for name, rounds in errors.items():
+            trial = Trial((), 0.25, number, 0, Recipe(epochs=1))
+            record.planned.append(PlannedTrial("known policies", trial, entrants[name]))
+            record.results.append(Measured(math.exp(rounds[number]), 0.5))
+    assert [one.name for one in second_round(record)] == ["a", "b", "c"]
+    assert [one.name for one in finalists(record)] == ["c", "a"]
+    assert best_base(record, [entrants["a"], entrants["c"]]).name == "c"
 
 
 def test_every_trial_is_a_step_of_a_known_phase(planted):

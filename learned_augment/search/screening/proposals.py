@@ -11,8 +11,8 @@ from learned_augment.search.screening.record import ScreeningRecord
 __all__ = ["factor_weights", "found_entrant"]
 
 PROBABILITY = 0.5
-"""The probability that the op changes an image. An op for every image, or two ops, gained less on
-most data that were tried."""
+"""The probability that the op changes an image. On most data that were tried, an op for every image
+was worse."""
 
 BEST = 3
 """An op at a strength is good where it is among so many best ones."""
