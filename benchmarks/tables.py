@@ -251,7 +251,6 @@ _SCREENED = {
     "cifar1000": "CIFAR-10, 1,000",
     "cifar4000": "CIFAR-10, 4,000, 30 epochs",
     "cifar4000-60": "CIFAR-10, 4,000, 60 epochs",
-    "cifar4000-60-wrn-16-1": "the same, an earlier search, tested with wrn-16-1",
 }
 _SCREENED_AGAIN = (
     "uc_merced",
@@ -265,6 +264,7 @@ _SCREENED_AGAIN = (
     "cifar1000-seed-1",
     "cifar1000-seed-2",
     "cifar1000-wrn-40-2",
+    "cifar4000-60-wrn-16-1",
     "cifar4000-60-wrn-40-2-20-epochs",
 )
 """Groups, other data, few images, other seeds of the search, other networks of the comparison."""
