@@ -1,63 +1,53 @@
-"""How much do ops add to a base augmentation before a search: a random one, or each by itself?
+"""Measure what an op drawn at random adds to the best base augmentation, before any search.
 
     python -m benchmarks.one_op digits sign_digits spoken_digits cifar1000 --data FOLDER
-    python -m benchmarks.one_op cifar1000 --each --data FOLDER
 
-The ops and their values are those that a screening tries. Half of the images get one op; with the
-base augmentation of the data set before it, all images get that. The networks train on all training
-images and test on the test images, as in `benchmarks.screening`.
+The ops and their values are those that a screening tries. All images get the base augmentation, and
+half of them, or all, one op after it. The networks train on all training images and test on the
+test images, as in `benchmarks.screening`.
 """
 
 import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.record import save_result
 from benchmarks.screening import NETWORK
 from benchmarks.truth.run import DATA, load_data
-from learned_augment import Policy, compare
-from learned_augment.builders import from_layers, in_sequence
+from learned_augment import compare
+from learned_augment.builders import from_layers
 from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS
-from learned_augment.search.screening.factors import MEDIUM, Factor, choose_factors
+from learned_augment.search.screening.designs import USUAL_BASE
+from learned_augment.search.screening.factors import Factor, choose_factors
 
 BASES = {
-    "digits": None,
+    "digits": "none",
     "sign_digits": "crop",
-    "spoken_digits": None,
+    "spoken_digits": "none",
     "cifar1000": "crop-flip",
     "cifar4000": "crop-flip",
 }
 """The best of none, crop, and crop and flip on each data set."""
 
-LEFT = ("PadCrop", "Flip")
-"""The ops of base augmentations."""
+PROBABILITIES = {"an op for half": 0.5, "an op for all": 1.0}
+"""The policies, by the probability that an image gets an op."""
+
+Layer = list[tuple[str, float, float]]
 
 
-def one_of(factors: Iterable[Factor], probability: float) -> Policy:
-    """Return the policy that applies one op to an image with a probability; ops are equally likely.
+def one_of(factors: Sequence[Factor], probability: float) -> Layer:
+    """Return the layer that applies one op to an image with a probability.
 
     Args:
-        factors: Among which to draw; the strengths of an op share its part.
+        factors: Among which to draw. Ops are equally likely, and the strengths of an op, too.
         probability: Of any op.
     """
-    factors = list(factors)
     ops = [factor.op for factor in factors]
     layer = [("Identity", 1 - probability, 0.0)] if probability < 1 else []
     for factor in factors:
         layer += factor.candidates(probability / len(set(ops)) / ops.count(factor.op))
-    return from_layers([layer])
-
-
-def random_ops(factors: Sequence[Factor]) -> dict[str, Policy]:
-    """Return policies of an op drawn at random, for half of the images and for all."""
-    return {"an op for half": one_of(factors, 0.5), "an op for all": one_of(factors, 1.0)}
-
-
-def single_ops(factors: Sequence[Factor]) -> dict[str, Policy]:
-    """Return a policy for each op at medium strength, for half of the images."""
-    medium = [factor for factor in factors if factor.magnitude == MEDIUM]
-    return {factor.op: one_of([factor], 0.5) for factor in medium}
+    return layer
 
 
 def main() -> None:
@@ -67,7 +57,6 @@ def main() -> None:
     parser.add_argument("--data", default="data")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--cache", type=Path)
-    parser.add_argument("--each", action="store_true", help="each op by itself")
     given = parser.parse_args()
     rows = []
     for name in given.names:
@@ -75,16 +64,16 @@ def main() -> None:
         factors = [
             factor
             for factor in choose_factors(None, (), data.train_images)
-            if factor.op not in LEFT
+            if factor.op not in USUAL_BASE
         ]
-        policies = (single_ops if given.each else random_ops)(factors)
-        before = [from_layers(BASE_AUGMENTATIONS[base])] if base else []
+        before = BASE_AUGMENTATIONS[base]
+        policies = {
+            called: from_layers([*before, one_of(factors, probability)])
+            for called, probability in PROBABILITIES.items()
+        }
         comparison = compare(
             data,
-            {
-                base or "none": base or "none",
-                **{called: in_sequence([*before, one]) for called, one in policies.items()},
-            },
+            {base: base, **policies},
             base="none",
             seeds=given.seeds,
             epochs=DATA[name].epochs,
@@ -96,8 +85,7 @@ def main() -> None:
         )
         print(comparison.table(), flush=True)
         rows.append(json.loads(comparison.to_json()))
-    result = "each-op" if given.each else "one-op"
-    save_result(result, rows, seeds=range(given.seeds), settings={"network": NETWORK})
+    save_result("one-op", rows, seeds=range(given.seeds), settings={"network": NETWORK})
 
 
 if __name__ == "__main__":

@@ -727,7 +727,6 @@ TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "compare": ("compare", compare),
     "single-ops": ("single-ops", compare),
     "one-op": ("one-op", compare),
-    "each-op": ("each-op", compare),
     "evidence-60": ("evidence-60", evidence),
     "evidence-long": ("evidence-long", evidence),
     "evidence-short": ("evidence-60", evidence_short),

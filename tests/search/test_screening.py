@@ -143,12 +143,19 @@ def test_translations_are_measured_by_the_shorter_side_as_compare_does():
     assert raced == named_policy("trivialaugment", image_size=40).policies[0]
 
 
-def raced(known, found):
-    """Return the record of a race of two policies by their log errors in each round."""
+def raced(known, found=None):
+    """Return the record of a race.
+
+    Args:
+        known: Log errors in each round, by name, of policies that need no search.
+        found: Those of the found policy.
+    """
+    errors = {Entrant(name, (), False): rounds for name, rounds in known.items()}
+    if found:
+        errors[Entrant("found", ())] = found
     record = ScreeningRecord(())
-    for number, errors in enumerate(zip(known, found, strict=True)):
-        entrants = Entrant("crop", (), False), Entrant("found", ())
-        for entrant, error in zip(entrants, errors, strict=True):
+    for number, in_round in enumerate(zip(*errors.values(), strict=True)):
+        for entrant, error in zip(errors, in_round, strict=True):
             trial = Trial((), 0.25, number, 0, Recipe(epochs=1))
             record.planned.append(PlannedTrial("finals", trial, entrant))
             record.results.append(Measured(math.exp(error), 0.5))
@@ -157,7 +164,7 @@ def raced(known, found):
 
 def test_a_policy_that_needs_no_search_must_lead_by_more_than_a_standard_error():
     # Leads of 0.06, 0.02, 0 and 0: their mean, 0.02, has a standard error of 0.0141.
-    ahead, sentence = leader(raced([-1.06, -1.02, -1.0, -1.0], [-1.0] * 4))
+    ahead, sentence = leader(raced({"crop": [-1.06, -1.02, -1.0, -1.0]}, [-1.0] * 4))
     assert ahead.name == "crop"
     assert sentence == (
         "The result is 'crop', which needs no search. It makes 2 % fewer errors on validation "
@@ -165,31 +172,24 @@ def test_a_policy_that_needs_no_search_must_lead_by_more_than_a_standard_error()
         "same images; this may be chance)."
     )
     # Leads of 0.06, -0.04, 0 and 0: their mean, 0.005, has one of 0.0206.
-    close, sentence = leader(raced([-1.06, -0.96, -1.0, -1.0], [-1.0] * 4))
+    close, sentence = leader(raced({"crop": [-1.06, -0.96, -1.0, -1.0]}, [-1.0] * 4))
     assert close.name == "found"
     assert sentence == (
         "The result is 'found'. The best policy that needs no search, 'crop', makes 0 % fewer "
         "errors on validation images, too few to prefer it (95 % interval -6 to 7, 4 paired "
         "trainings on the same images)."
     )
-    behind, sentence = leader(raced([-0.9, -0.8, -0.9, -0.8], [-1.0, -0.9, -1.0, -0.9]))
+    behind, sentence = leader(raced({"crop": [-0.9, -0.8, -0.9, -0.8]}, [-1.0, -0.9, -1.0, -0.9]))
     assert behind.name == "found"
     assert sentence.startswith("The result is 'found'. It makes 10 % fewer errors on validation ")
     assert "than the best policy that needs no search, 'crop' (95 % interval 10 to 10" in sentence
 
 
 def test_two_rounds_say_who_goes_on_and_which_base_is_the_best():
-    errors = {"a": (-1.3, -1.0), "b": (-1.2, -1.0), "c": (-1.1, -1.5), "d": (-1.0, -9.0)}
-    entrants = {name: Entrant(name, (), False) for name in errors}
-    record = ScreeningRecord(())
-    for number in (0, 1):
-        for name, rounds in errors.items():
-            trial = Trial((), 0.25, number, 0, Recipe(epochs=1))
-            record.planned.append(PlannedTrial("known policies", trial, entrants[name]))
-            record.results.append(Measured(math.exp(rounds[number]), 0.5))
+    record = raced({"a": (-1.3, -1.0), "b": (-1.2, -1.0), "c": (-1.1, -1.5), "d": (-1.0, -9.0)})
     assert [one.name for one in second_round(record)] == ["a", "b", "c"]
     assert [one.name for one in finalists(record)] == ["c", "a"]
-    assert best_base(record, [entrants["a"], entrants["c"]]).name == "c"
+    assert best_base(record, [one for one in record.races() if one.name in "ac"]).name == "c"
 
 
 def test_every_trial_is_a_step_of_a_known_phase(planted):

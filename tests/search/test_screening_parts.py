@@ -190,6 +190,18 @@ def trials(factors, effects, noise, seed=0, count=48):
     return x, groups, y
 
 
+def measured_designs(factors, count, effects, noise, generator):
+    """Return the record of designs whose log errors are the sums of their factors' effects."""
+    record = ScreeningRecord(factors)
+    for number, design in enumerate(random_designs(factors, count, 0.25, generator)):
+        chance = noise * torch.randn((), generator=generator).item()
+        log_error = -1 + float(effects[[n for n, _ in design]].sum()) + chance
+        trial = Trial((), 0.25, number % 2, 0, Recipe(epochs=1))
+        record.planned.append(PlannedTrial("designs", trial, Entrant("a", (), design=design)))
+        record.results.append(Measured(math.exp(log_error), 0.5))
+    return record
+
+
 def fitted(x, groups, y):
     """Return the regression with equal prior widths."""
     return fit_regression(x, groups, y, torch.ones(x.shape[1], dtype=torch.float64))
@@ -254,13 +266,9 @@ def test_intervals_cover_the_truth(factors):
 def test_a_harmful_op_leaves_the_prior_of_the_others_narrow(factors):
     """Ops that do nothing do not seem less sure because another one does much."""
     invert, rotate = (place(factors, op, 0.4) for op in ("Invert", "Rotate"))
-    generator, record = torch.Generator().manual_seed(0), ScreeningRecord(factors)
-    for number, design in enumerate(random_designs(factors, 40, 0.27, generator)):
-        noise = 0.02 * torch.randn((), generator=generator).item()
-        log_error = -1 + 0.3 * any(n == invert for n, _ in design) + noise
-        trial = Trial((), 0.25, number % 2, 0, Recipe(epochs=1))
-        record.planned.append(PlannedTrial("designs", trial, Entrant("a", (), design=design)))
-        record.results.append(Measured(math.exp(log_error), 0.5))
+    effects = torch.zeros(len(factors), dtype=torch.float64)
+    effects[invert] = 0.3
+    record = measured_designs(factors, 40, effects, 0.02, torch.Generator().manual_seed(0))
     designs, _, errors = zip(*record.designed(), strict=True)
     given = variables(factors, designs), torch.arange(40) % 2, torch.tensor(errors).double()
     equal, wide = fitted(*given), record.regression()
@@ -285,13 +293,7 @@ def test_intervals_of_a_search_cover_most_true_effects(factors):
         generator = torch.Generator().manual_seed(seed)
         effects = 0.05 * torch.randn(len(factors), generator=generator, dtype=torch.float64)
         effects[place(factors, "Invert", 0.4)] = 0.3
-        record = ScreeningRecord(factors)
-        for number, design in enumerate(random_designs(factors, 24, 0.25, generator)):
-            noise = 0.05 * torch.randn((), generator=generator).item()
-            log_error = -1 + float(effects[[n for n, _ in design]].sum()) + noise
-            trial = Trial((), 0.25, number % 2, 0, Recipe(epochs=1))
-            record.planned.append(PlannedTrial("designs", trial, Entrant("a", (), design=design)))
-            record.results.append(Measured(math.exp(log_error), 0.5))
+        record = measured_designs(factors, 24, effects, 0.05, generator)
         fit, alone = record.regression(), record.alone()
         covered.append(((fit.predict(alone) - effects).abs() < 1.96 * fit.spread(alone)).double())
     assert torch.stack(covered).mean() > 0.8

@@ -18,6 +18,7 @@ __all__ = [
     "Design",
     "design_layers",
     "design_policy",
+    "other_ops",
     "prior_widths",
     "random_designs",
     "uniform_design",
@@ -81,8 +82,7 @@ def random_designs(
         base: A design that each contains; its ops are not drawn.
     """
     chosen: list[list[tuple[int, float]]] = [[] for _ in range(count)]
-    in_base = {factors[place].op for place, _ in base}
-    ops = [op for op in _ops(factors) if op not in in_base]
+    ops = other_ops(factors, base)
     inclusion = max(inclusion, min(0.5, FEW / max(len(ops), 1)))
     for op in ops:
         places = [place for place, factor in enumerate(factors) if factor.op == op]
@@ -155,6 +155,12 @@ def prior_widths(factors: Sequence[Factor], wide: Collection[str]) -> Tensor:
     """
     ops = [WIDE if op in wide else 1.0 for op in _ops(factors)]
     return torch.tensor([1.0] * len(factors) + ops + [1.0] * 4, dtype=torch.float64)
+
+
+def other_ops(factors: Sequence[Factor], design: Design) -> list[str]:
+    """Return the ops that a design does not have."""
+    applied = {factors[place].op for place, _ in design}
+    return [op for op in _ops(factors) if op not in applied]
 
 
 def _ops(factors: Sequence[Factor]) -> list[str]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from learned_augment.search.presets import MethodSettings
-from learned_augment.search.screening.designs import design_policy, random_designs
+from learned_augment.search.screening.designs import design_policy, other_ops, random_designs
 from learned_augment.search.screening.entrants import Entrant
 from learned_augment.search.screening.options import ScreeningOptions
 from learned_augment.search.screening.proposals import found_entrant
@@ -19,7 +19,7 @@ from learned_augment.search.screening.race import (
     finalists,
     second_round,
 )
-from learned_augment.search.screening.record import PHASES, PlannedTrial, ScreeningRecord
+from learned_augment.search.screening.record import PlannedTrial, ScreeningRecord
 from learned_augment.search.screening.splits import training_part
 from learned_augment.search.screening.trials import Trial
 from learned_augment.training import Recipe
@@ -90,17 +90,14 @@ class Planner:
     def remaining(self, record: ScreeningRecord) -> dict[str, int]:
         """Return the trials still to come, by phase; for a phase that is not planned, the most."""
         planned = {phase: len(entrants) for phase, entrants in record.entrants().items()}
-        counts = {"base augmentations": len(self.bases) + min(len(self.bases), FINALISTS)}
-        most = {
-            "known policies": len(self.known[self.bases[-1]]),
+        most = 0 if "designs" in planned else len(self.known[self.bases[-1]])
+        known = planned.get("known policies", most)
+        counts = {
+            "base augmentations": len(self.bases) + min(len(self.bases), FINALISTS),
+            "known policies": known,
             "designs": self.options.designs,
+            "finals": self._finals(record, len(self.bases) + known),
         }
-        for phase, number in most.items():
-            later = PHASES[PHASES.index(phase) + 1 :]
-            over = any(other in planned for other in later)
-            counts[phase] = planned.get(phase, 0 if over else number)
-        known = len(self.bases) + counts["known policies"]
-        counts["finals"] = self._finals(record, known)
         for one, _ in record.ended:
             counts[one.phase] -= 1
         return counts
@@ -133,9 +130,7 @@ class Planner:
 
     def _start(self, base: Entrant, record: ScreeningRecord) -> Entrant:
         """Return what designs stand on: the best base augmentation, unless it has all ops."""
-        ops = {factor.op for factor in record.factors}
-        in_base = {record.factors[place].op for place, _ in base.design or ()}
-        return base if ops - in_base else self.bases[0]
+        return base if other_ops(record.factors, base.design or ()) else self.bases[0]
 
     def _raced(self, phase: str, entrant: Entrant, number: int) -> PlannedTrial:
         """Return a trial of a round of the race; all trials of a round have the same images."""

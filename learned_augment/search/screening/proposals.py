@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from learned_augment.builders import from_layers
-from learned_augment.search.screening.designs import design_layers
+from learned_augment.search.screening.designs import design_layers, other_ops
 from learned_augment.search.screening.entrants import Entrant
 from learned_augment.search.screening.record import ScreeningRecord
 
@@ -37,8 +37,8 @@ def factor_weights(record: ScreeningRecord, base: Entrant, generator: torch.Gene
         generator: The source of random numbers.
     """
     drawn = record.regression().draws(record.alone(), DRAWS, generator)
-    in_base = {record.factors[place].op for place, _ in base.design or ()}
-    others = torch.tensor([factor.op not in in_base for factor in record.factors])
+    ops = other_ops(record.factors, base.design or ())
+    others = torch.tensor([factor.op in ops for factor in record.factors])
     drawn[:, ~others] = torch.inf
     values, best = drawn.topk(min(BEST, int(others.sum())), largest=False)
     helpful = best[values < 0] if (values < 0).any() else best
