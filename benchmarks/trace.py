@@ -16,6 +16,7 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,13 +72,15 @@ class Tracer:
 
     @contextmanager
     def kernels(self) -> Iterator[None]:
-        """Record every call of a compiled kernel, too."""
+        """Record every call of a compiled kernel, too, but for those of threads that help."""
         from numba.core.registry import CPUDispatcher
 
         original = CPUDispatcher.__call__
 
         def call(kernel: Any, *arguments: Any, **named: Any) -> Any:
-            if file := self._name(kernel.py_func.__code__.co_filename):
+            file = self._name(kernel.py_func.__code__.co_filename)
+            # A helper of the call before, which comes late, belongs to that one.
+            if file and threading.current_thread() is threading.main_thread():
                 self.compiled |= {name for path in _reached(kernel) if (name := self._name(path))}
                 self._enter(file, sys._getframe(1))
             return original(kernel, *arguments, **named)
