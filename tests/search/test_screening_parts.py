@@ -17,7 +17,7 @@ from learned_augment.search.screening.designs import design_policy, random_desig
 from learned_augment.search.screening.entrants import Entrant
 from learned_augment.search.screening.factors import choose_factors
 from learned_augment.search.screening.options import ScreeningOptions
-from learned_augment.search.screening.proposals import factor_weights, found_entrant
+from learned_augment.search.screening.proposals import factor_weights, found_entrants
 from learned_augment.search.screening.record import PlannedTrial, ScreeningRecord
 from learned_augment.search.screening.regression import _NOISES, _RATIOS, fit_regression
 from learned_augment.search.screening.splits import likeness, training_part
@@ -141,40 +141,40 @@ def test_sums_over_ops_leave_out_crop_and_flip_whose_effects_are_their_own(facto
     assert row[-4:].tolist() == pytest.approx([1, 3, 0.8 + 2 * 0.4, 0.9])
 
 
-def test_an_op_is_drawn_as_often_as_it_is_among_the_best_three(factors):
+def predicting(factors, effects, errors):
+    """Return a record whose regression predicts these changes of the log error."""
+    predicted = torch.tensor(effects), torch.tensor(errors)
+    regression = SimpleNamespace(predict=lambda _: predicted[0], spread=lambda _: predicted[1])
+    return SimpleNamespace(factors=factors, regression=lambda: regression, alone=lambda: None)
+
+
+def test_an_op_is_drawn_in_proportion_to_the_probability_that_it_helps(factors):
     ops = ("Rotate", "Contrast", "ShearX", "ShearY", "Posterize", "Flip")
     tried = [factors[place(factors, op, 0.4)] for op in ops]
-    draws = -torch.tensor([[6.0, 5, 4, 3, 2, 9], [1.0, 5, 4, 3, 2, 9]])  # log errors: 6 is the best
-    regression = SimpleNamespace(draws=lambda *_: draws.clone())
-    record = SimpleNamespace(factors=tried, regression=lambda: regression, alone=lambda: None)
+    # A normal quantity is below 0 with these probabilities: 0.8413, 0.5, 0.1587, 0 and 0.5.
+    record = predicting(tried, [-0.2, 0.0, 0.1, 5.0, 0.0, -9.0], [0.2, 0.3, 0.1, 0.1, 0.1, 0.1])
     flip = Entrant("flip", (from_layers([[("Flip", 1, 1.0)]]),), False, ((5, 0.5),))
-    weights = factor_weights(record, flip, None)
-    assert weights.tolist() == pytest.approx([1 / 6, 2 / 6, 2 / 6, 1 / 6, 0, 0])
-    found = found_entrant(record, flip, None)
-    assert found.name == "found (flip, then an op for half of the images)"
-    shares = {op: layers.tolist() for op, layers in found.policies[0].op_shares().items()}
+    weights = factor_weights(record, flip)
+    expected = torch.tensor([0.8413, 0.5, 0.1587, 0, 0.5, 0]) / 2
+    torch.testing.assert_close(weights.float(), expected, atol=1e-4, rtol=0)
+    half, two = found_entrants(record, flip)
+    assert half.name == "found (flip, then an op for half of the images)"
+    assert two.name == "found (flip, then two ops for every image)"
+    shares = {op: layers.tolist() for op, layers in half.policies[0].op_shares().items()}
     assert shares["Flip"] == pytest.approx([0.5, 0])
     assert shares["Identity"] == pytest.approx([0.5, 0.5])
-    assert shares["ShearX"] == pytest.approx([0, 1 / 6])
-    assert set(shares) == {"Flip", "Identity", "Rotate", "Contrast", "ShearX", "ShearY"}
+    assert shares["ShearX"] == pytest.approx([0, 0.1587 / 4], abs=1e-4)
+    assert set(shares) == {"Flip", "Identity", "Rotate", "Contrast", "ShearX", "Posterize"}
+    shares = {op: layers.tolist() for op, layers in two.policies[0].op_shares().items()}
+    assert shares["Identity"] == pytest.approx([0.5, 0, 0])
+    assert shares["Contrast"] == pytest.approx([0, 0.25, 0.25], abs=1e-4)
 
 
-def test_an_op_that_hardly_ever_helps_is_left_out(factors):
-    tried = [factors[place(factors, op, 0.4)] for op in ("Rotate", "Contrast", "ShearX", "ShearY")]
+def test_where_all_ops_surely_hurt_the_least_harmful_one_is_drawn(factors):
+    tried = [factors[place(factors, op, 0.4)] for op in ("Rotate", "Contrast", "ShearX")]
+    record = predicting(tried, [0.9, 0.8, 0.7], [0.01, 0.01, 0.01])
     none = Entrant("none", (), False, ())
-    drawn = {
-        "one helps once": [[1.0, -1, -1, 2]] * 199 + [[-1.0, -1, -1, 2]],
-        "none helps": [[1.0, 2, 3, 4]],
-    }
-    weights = {}
-    for case, draws in drawn.items():
-        regression = SimpleNamespace(draws=lambda *_, draws=draws: torch.tensor(draws))
-        record = SimpleNamespace(
-            factors=tried, regression=lambda r=regression: r, alone=lambda: None
-        )
-        weights[case] = factor_weights(record, none, None).tolist()
-    assert weights["one helps once"] == pytest.approx([0, 0.5, 0.5, 0])
-    assert weights["none helps"] == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
+    assert factor_weights(record, none).tolist() == pytest.approx([0, 0, 1])
 
 
 def trials(factors, effects, noise, seed=0, count=48):
@@ -277,10 +277,11 @@ def test_a_harmful_op_leaves_the_prior_of_the_others_narrow(factors):
     assert wide.spread(record.alone())[rotate] < 0.5 * equal.spread(record.alone())[rotate]
 
 
-def test_draws_vary_as_much_as_the_regression_says(factors):
+def test_the_spread_is_that_of_draws_from_the_posterior(factors):
     fit = fitted(*trials(factors, EFFECTS, noise=0.1))
     alone = variables(factors, [((n, 0.5),) for n in range(len(factors))])
-    drawn = fit.draws(alone, 20_000, torch.Generator().manual_seed(0))
+    normal = torch.randn(20_000, len(fit.mean), dtype=torch.float64)
+    drawn = (fit.mean + normal @ torch.linalg.cholesky(fit.covariance).T) @ alone.T
     assert drawn.shape == (20_000, len(factors))
     torch.testing.assert_close(drawn.mean(0), fit.predict(alone), atol=0.01, rtol=0)
     torch.testing.assert_close(drawn.std(0), fit.spread(alone), atol=0, rtol=0.05)

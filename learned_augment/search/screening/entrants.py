@@ -13,6 +13,7 @@ __all__ = [
     "Entrant",
     "base_entrants",
     "known_entrants",
+    "with_randaugment",
 ]
 
 USUAL_CROP = ("PadCrop", MEDIUM)
@@ -79,12 +80,17 @@ def known_entrants(factors: Sequence[Factor], base: Entrant, image_size: int) ->
     """
     uniform = uniform_design(factors)
     entrants = [
-        Entrant("RandAugment", (rand_augment(2, 9),), False, uniform or None),
+        Entrant(with_randaugment("none"), (rand_augment(2, 9),), False, uniform or None),
         Entrant("TrivialAugment", (trivial_augment(image_size),), False),
         Entrant(PUBLISHED, (Policy.load(PUBLISHED),), False),
     ]
     if base.policies:
         both = (*base.policies, rand_augment(2, 9))
         design = tuple(sorted([*(base.design or ()), *uniform]))
-        entrants.append(Entrant(f"{base.name}, then RandAugment", both, False, design))
+        entrants.append(Entrant(with_randaugment(base.name), both, False, design))
     return entrants
+
+
+def with_randaugment(base: str) -> str:
+    """Return the name of the entrant that applies RandAugment after a base augmentation."""
+    return "RandAugment" if base == "none" else f"{base}, then RandAugment"

@@ -10,10 +10,11 @@ from learned_augment.search.presets import MethodSettings
 from learned_augment.search.screening.designs import design_policy, other_ops, random_designs
 from learned_augment.search.screening.entrants import Entrant
 from learned_augment.search.screening.options import ScreeningOptions
-from learned_augment.search.screening.proposals import found_entrant
+from learned_augment.search.screening.proposals import FORMS, found_entrants
 from learned_augment.search.screening.race import (
     FINALISTS,
     SECOND_ROUND,
+    base_of_ops,
     best,
     best_base,
     finalists,
@@ -75,9 +76,9 @@ class Planner:
             return self._designs(record, start)
         races = record.races()
         if "finals" not in planned:
-            found = found_entrant(record, start, torch.Generator().manual_seed(self.seed))
+            found = found_entrants(record, start)
             waiting = [one for one in second_round(record) if 1 not in races[one]]
-            rounds = [(found, 0), *((one, 1) for one in [*waiting, found])]
+            rounds = [*((one, 0) for one in found), *((one, 1) for one in [*waiting, *found])]
             return [self._raced("finals", one, number) for one, number in rounds]
         last = finalists(record)
         return [
@@ -107,7 +108,7 @@ class Planner:
         later = (min(known, FINALISTS) + 1) * (self.options.finals - 1)
         planned = [one.trial.split for one in record.planned if one.phase == "finals"]
         if not planned:
-            return min(known, SECOND_ROUND) + 2 + later
+            return min(known, SECOND_ROUND) + 2 * len(FORMS) + later
         return len(planned) + (later if max(planned) == 1 else 0)
 
     def plan(self, phase: str, entrant: Entrant, split: int, seed: int) -> PlannedTrial:
@@ -129,8 +130,10 @@ class Planner:
         return PlannedTrial(phase, Trial(entrant.policies, fraction, split, seed, recipe), entrant)
 
     def _start(self, base: Entrant, record: ScreeningRecord) -> Entrant:
-        """Return what designs stand on: the best base augmentation, unless it has all ops."""
-        return base if other_ops(record.factors, base.design or ()) else self.bases[0]
+        """Return the base augmentation of the designs: nothing, if the best one has all ops."""
+        nothing = self.bases[0]
+        base = base_of_ops(record, base, nothing)
+        return base if other_ops(record.factors, base.design or ()) else nothing
 
     def _raced(self, phase: str, entrant: Entrant, number: int) -> PlannedTrial:
         """Return a trial of a round of the race; all trials of a round have the same images."""

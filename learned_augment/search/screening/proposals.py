@@ -1,4 +1,4 @@
-"""The policy that the trials suggest: a base augmentation, then an op that is probably good."""
+"""The policies that the trials suggest: a base augmentation, then ops that are probably good."""
 
 import torch
 from torch import Tensor
@@ -8,57 +8,55 @@ from learned_augment.search.screening.designs import design_layers, other_ops
 from learned_augment.search.screening.entrants import Entrant
 from learned_augment.search.screening.record import ScreeningRecord
 
-__all__ = ["factor_weights", "found_entrant"]
+__all__ = ["FORMS", "factor_weights", "found_entrants"]
 
-PROBABILITY = 0.5
-"""The probability that the op changes an image. On most data that were tried, an op for every image
-was worse."""
-
-BEST = 3
-"""An op at a strength is good where it is among so many best ones."""
-
-DRAWS = 4000
-"""How many times the effects are drawn."""
+FORMS = {
+    "an op for half of the images": (1, 0.5),
+    "two ops for every image": (2, 1.0),
+}
+"""Layers of each form, and the probability that a layer draws an op. Which form is the best depends
+on the data; the race decides."""
 
 RARE = 0.01
-"""Weight, as a part of all, below which a factor is left out."""
+"""Weight below which a factor is left out."""
 
 
-def factor_weights(record: ScreeningRecord, base: Entrant, generator: torch.Generator) -> Tensor:
-    """Return how often the found policy draws each factor, (F,), with the sum 1.
+def factor_weights(record: ScreeningRecord, base: Entrant) -> Tensor:
+    """Return how often the found policies draw each factor, (F,), with the sum 1.
 
-    The effects are drawn from the posterior of the regression, many times. A factor is drawn as
-    often as it is among the `BEST` and helps. So what is surely good has a large weight, and where
-    little is known many factors share the weight: images then vary more, which is good in itself.
+    A factor is drawn in proportion to the probability that it helps, by the regression. So ops that
+    surely hurt are left out, and many ops share the images: these vary more, which is good in
+    itself.
 
     Args:
         record: Trials so far.
         base: The base augmentation before it, whose ops have weight 0.
-        generator: The source of random numbers.
     """
-    drawn = record.regression().draws(record.alone(), DRAWS, generator)
+    regression, alone = record.regression(), record.alone()
+    helps = torch.special.log_ndtr(-regression.predict(alone) / regression.spread(alone))
     ops = other_ops(record.factors, base.design or ())
     others = torch.tensor([factor.op in ops for factor in record.factors])
-    drawn[:, ~others] = torch.inf
-    values, best = drawn.topk(min(BEST, int(others.sum())), largest=False)
-    helpful = best[values < 0] if (values < 0).any() else best
-    weights = torch.bincount(helpful.flatten(), minlength=len(others)) / helpful.numel()
-    weights[weights < min(RARE, float(weights.max()) / 2)] = 0.0
+    # In proportion to exp(helps).
+    weights: Tensor = helps.masked_fill(~others, -torch.inf).softmax(0)
+    weights[weights < RARE] = 0.0
     return weights / weights.sum()
 
 
-def found_entrant(record: ScreeningRecord, base: Entrant, generator: torch.Generator) -> Entrant:
-    """Return the found policy: the base augmentation, then one op for a part of the images.
+def found_entrants(record: ScreeningRecord, base: Entrant) -> list[Entrant]:
+    """Return the found policies: the base augmentation, then ops in each of the `FORMS`.
 
     Args:
         record: Trials so far.
-        base: The best base augmentation.
-        generator: The source of random numbers.
+        base: The base augmentation.
     """
-    weights = factor_weights(record, base, generator).tolist()
-    layer = [("Identity", 1 - PROBABILITY, 0.0)]
-    for factor, weight in zip(record.factors, weights, strict=True):
-        layer += factor.candidates(PROBABILITY * weight) if weight else []
+    weights = factor_weights(record, base).tolist()
     before = f"{base.name}, then " if base.policies else ""
     first = design_layers(record.factors, base.design or ())
-    return Entrant(f"found ({before}an op for half of the images)", (from_layers([*first, layer]),))
+    entrants = []
+    for form, (layers, probability) in FORMS.items():
+        layer = [("Identity", 1 - probability, 0.0)] if probability < 1 else []
+        for factor, weight in zip(record.factors, weights, strict=True):
+            layer += factor.candidates(probability * weight) if weight else []
+        policy = from_layers([*first, *[layer] * layers])
+        entrants.append(Entrant(f"found ({before}{form})", (policy,)))
+    return entrants

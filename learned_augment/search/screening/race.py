@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from learned_augment.evaluation.statistics import paired_difference, percent_fewer
-from learned_augment.search.screening.entrants import Entrant
+from learned_augment.search.screening.entrants import Entrant, with_randaugment
 from learned_augment.search.screening.record import EXPERIMENT, ScreeningRecord
 
 __all__ = [
     "FINALISTS",
     "SECOND_ROUND",
+    "base_of_ops",
     "best",
     "best_base",
     "finalists",
@@ -41,29 +42,54 @@ def best_base(record: ScreeningRecord, bases: Iterable[Entrant]) -> Entrant:
     return min(best(record, bases), key=lambda one: races[one][0] + races[one][1])
 
 
+def base_of_ops(record: ScreeningRecord, base: Entrant, nothing: Entrant) -> Entrant:
+    """Return what ops should follow: the best base augmentation, or nothing.
+
+    A base augmentation may help by itself, and hurt where ops follow. So it is judged by its error
+    alone and with RandAugment after it, in the first round.
+
+    Args:
+        record: The trials of all policies that need no search.
+        base: The best base augmentation.
+        nothing: The entrant without augmentation.
+    """
+    first = {one.name: errors[0] for one, errors in record.races().items()}
+    sums = {
+        one: first[one.name] + first[with_randaugment(one.name)]
+        for one in (base, nothing)
+        if with_randaugment(one.name) in first
+    }
+    return min(sums, key=lambda one: sums[one]) if len(sums) == 2 else base
+
+
 def second_round(record: ScreeningRecord) -> list[Entrant]:
     """Return which policies that need no search take part in the second round."""
     return best(record, (one for one in record.races() if not one.found), SECOND_ROUND)
 
 
 def finalists(record: ScreeningRecord) -> list[Entrant]:
-    """Return who is in the last rounds: the best two that need no search, and the found one.
+    """Return who is in the last rounds: the best two that need no search, and the best found one.
 
     The first two rounds say which are the best.
     """
     races = record.races()
-    ranked = sorted(second_round(record), key=lambda one: races[one][0] + races[one][1])
-    return ranked[:FINALISTS] + [one for one in races if one.found]
+
+    def ranked(entrants: Iterable[Entrant]) -> list[Entrant]:
+        return sorted(entrants, key=lambda one: races[one][0] + races[one][1])
+
+    found = ranked(one for one in races if one.found)
+    return ranked(second_round(record))[:FINALISTS] + found[:1]
 
 
 def leader(record: ScreeningRecord) -> tuple[Entrant, str] | None:
-    """Return who leads, with a sentence on how sure that is; None before the found one has raced.
+    """Return who leads, with a sentence on how sure that is; None before the found ones have raced.
 
     A round trains every policy that takes part on the same images, with the same seed. The found
-    policy is in all rounds. All others are in the first one, the best of them and the two best base
-    augmentations in the second one, and the best two in all later ones.
+    policies are in the first two rounds, and the best of them in all later ones. All others are in
+    the first one, the best of them and the two best base augmentations in the second one, and the
+    best two in all later ones.
 
-    The found policy is the result unless another one leads by more than the standard error of its
+    A found policy is the result unless another one leads by more than the standard error of its
     lead. That one is the best of many after the first round, partly by luck, so less says nothing.
 
     Args:
@@ -86,7 +112,7 @@ def leader(record: ScreeningRecord) -> tuple[Entrant, str] | None:
 
 
 def _last_round(record: ScreeningRecord) -> list[Entrant]:
-    """Return who took part in the last round that has ended and had the found policy."""
+    """Return who took part in the last round that has ended and had a found policy."""
     rounds: dict[int, list[tuple[int, Entrant]]] = {}
     for place, one in enumerate(record.planned):
         if one.phase != EXPERIMENT:
@@ -116,7 +142,7 @@ def _sentences(chosen: Entrant, first: Entrant, other: Entrant, leads: Sequence[
             f"{result}. {known[0].upper()}{known[1:]}, '{first.name}', makes {fewer}, too few to "
             f"prefer it ({interval})."
         )
-    rival = known if first.found else "the policy found"
+    rival = known if first.found else "the best policy found"
     chance = "" if lead.low > 0 else "; this may be chance"
     return f"{result}. It makes {fewer} than {rival}, '{other.name}' ({interval}{chance})."
 

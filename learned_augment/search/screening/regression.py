@@ -36,13 +36,6 @@ class Regression:
         """Return the predicted log error relative to the empty policy's, (N,)."""
         return variables @ self.mean
 
-    def draws(self, variables: Tensor, count: int, generator: torch.Generator) -> Tensor:
-        """Return predictions by coefficients that are drawn from the posterior, (count, N)."""
-        root = torch.linalg.cholesky(self.covariance)
-        normal = torch.randn(count, len(root), generator=generator, dtype=torch.float64)
-        predicted: Tensor = (self.mean + normal @ root.T) @ variables.T
-        return predicted
-
     def spread(self, variables: Tensor) -> Tensor:
         """Return the standard deviation of the predictions, (N,)."""
         return ((variables @ self.covariance) * variables).sum(1).clamp_min(0).sqrt()
