@@ -177,6 +177,14 @@ def test_where_all_ops_surely_hurt_the_least_harmful_one_is_drawn(factors):
     assert factor_weights(record, none).tolist() == pytest.approx([0, 0, 1])
 
 
+def test_of_very_many_ops_none_is_left_out_for_its_small_weight(factors):
+    rotation = factors[place(factors, "Rotate", 0.4)]
+    many = [rotation, *(replace(rotation, op=f"Own{n}") for n in range(199))]
+    record = predicting(many, [0.0] * 200, [1.0] * 200)
+    weights = factor_weights(record, Entrant("none", (), False, ()))
+    assert weights.tolist() == pytest.approx([1 / 200] * 200)
+
+
 def trials(factors, effects, noise, seed=0, count=48):
     generator = torch.Generator().manual_seed(seed)
     designs = random_designs(factors, count, 0.3, generator)

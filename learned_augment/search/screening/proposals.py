@@ -18,7 +18,7 @@ FORMS = {
 on the data; the race decides."""
 
 RARE = 0.01
-"""Weight below which a factor is left out."""
+"""Weight below which a factor is left out, unless it is more than half of the largest one."""
 
 
 def factor_weights(record: ScreeningRecord, base: Entrant) -> Tensor:
@@ -38,7 +38,7 @@ def factor_weights(record: ScreeningRecord, base: Entrant) -> Tensor:
     others = torch.tensor([factor.op in ops for factor in record.factors])
     # In proportion to exp(helps).
     weights: Tensor = helps.masked_fill(~others, -torch.inf).softmax(0)
-    weights[weights < RARE] = 0.0
+    weights[weights < min(RARE, float(weights.max()) / 2)] = 0.0
     return weights / weights.sum()
 
 
