@@ -19,8 +19,8 @@ class ScreeningOptions(Options):
         fraction: Fraction of the images that a trial trains on; at least 64 of them, at most half.
         inclusion: Fraction of the random policies that an op is in. Each applies it to half of the
             images.
-        finals: Rounds after the first, of the best found policy and the best two policies that need
-            no search. The second round has both found ones, and a third one that needs no search.
+        finals: Rounds after the first. The second one has the two found policies and the best three
+            that need no search, the later ones have the best three of these, of both kinds.
         split: "random", or "ordered": each trial trains on images of each class that follow one
             another in the data, and validates on the others. Images of one person or place, or
             frames of one video, are then kept together if they are in a row.

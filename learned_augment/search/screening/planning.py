@@ -12,6 +12,7 @@ from learned_augment.search.screening.entrants import Entrant
 from learned_augment.search.screening.options import ScreeningOptions
 from learned_augment.search.screening.proposals import FORMS, found_entrants
 from learned_augment.search.screening.race import (
+    BASES,
     FINALISTS,
     SECOND_ROUND,
     base_of_ops,
@@ -67,7 +68,9 @@ class Planner:
         if not raced:
             return [self._raced("base augmentations", one, 0) for one in self.bases]
         if len(raced) == len(self.bases):
-            return [self._raced("base augmentations", one, 1) for one in best(record, self.bases)]
+            return [
+                self._raced("base augmentations", one, 1) for one in best(record, self.bases, BASES)
+            ]
         base = best_base(record, self.bases)
         if self.known[base] and "known policies" not in planned:
             return [self._raced("known policies", one, 0) for one in self.known[base]]
@@ -94,7 +97,7 @@ class Planner:
         most = 0 if "designs" in planned else len(self.known[self.bases[-1]])
         known = planned.get("known policies", most)
         counts = {
-            "base augmentations": len(self.bases) + min(len(self.bases), FINALISTS),
+            "base augmentations": len(self.bases) + min(len(self.bases), BASES),
             "known policies": known,
             "designs": self.options.designs,
             "finals": self._finals(record, len(self.bases) + known),
@@ -105,7 +108,7 @@ class Planner:
 
     def _finals(self, record: ScreeningRecord, known: int) -> int:
         """Return the trials of the finals, at most, with so many policies that need no search."""
-        later = (min(known, FINALISTS) + 1) * (self.options.finals - 1)
+        later = FINALISTS * (self.options.finals - 1)
         planned = [one.trial.split for one in record.planned if one.phase == "finals"]
         if not planned:
             return min(known, SECOND_ROUND) + 2 * len(FORMS) + later

@@ -10,6 +10,7 @@ from learned_augment.search.screening.entrants import Entrant, with_randaugment
 from learned_augment.search.screening.record import EXPERIMENT, ScreeningRecord
 
 __all__ = [
+    "BASES",
     "FINALISTS",
     "SECOND_ROUND",
     "base_of_ops",
@@ -24,13 +25,14 @@ __all__ = [
 SECOND_ROUND = 3
 """Policies that need no search in the second round: after one trial the third may be the best."""
 
-FINALISTS = 2
-"""Policies that need no search in the last rounds."""
+FINALISTS = 3
+"""Policies in the last rounds."""
+
+BASES = 2
+"""Base augmentations in the second round: after one trial the second may be the best."""
 
 
-def best(
-    record: ScreeningRecord, entrants: Iterable[Entrant], most: int = FINALISTS
-) -> list[Entrant]:
+def best(record: ScreeningRecord, entrants: Iterable[Entrant], most: int) -> list[Entrant]:
     """Return the best entrants of the first round, the best first."""
     races = record.races()
     return sorted(entrants, key=lambda one: races[one][0])[:most]
@@ -39,7 +41,7 @@ def best(
 def best_base(record: ScreeningRecord, bases: Iterable[Entrant]) -> Entrant:
     """Return the best of the base augmentations: the better of the best two in their two rounds."""
     races = record.races()
-    return min(best(record, bases), key=lambda one: races[one][0] + races[one][1])
+    return min(best(record, bases, BASES), key=lambda one: races[one][0] + races[one][1])
 
 
 def base_of_ops(record: ScreeningRecord, base: Entrant, nothing: Entrant) -> Entrant:
@@ -68,26 +70,24 @@ def second_round(record: ScreeningRecord) -> list[Entrant]:
 
 
 def finalists(record: ScreeningRecord) -> list[Entrant]:
-    """Return who is in the last rounds: the best two that need no search, and the best found one.
+    """Return who is in the last rounds, by the errors of the first two.
 
-    The first two rounds say which are the best.
+    They are the best policy that needs no search, the best found one, and the best of all others.
     """
     races = record.races()
-
-    def ranked(entrants: Iterable[Entrant]) -> list[Entrant]:
-        return sorted(entrants, key=lambda one: races[one][0] + races[one][1])
-
-    found = ranked(one for one in races if one.found)
-    return ranked(second_round(record))[:FINALISTS] + found[:1]
+    racing = [*second_round(record), *(one for one in races if one.found)]
+    ranked = sorted(racing, key=lambda one: races[one][0] + races[one][1])
+    of_each_kind = [next(one for one in ranked if one.found is kind) for kind in (False, True)]
+    others = [one for one in ranked if one not in of_each_kind]
+    return [*of_each_kind, *others][:FINALISTS]
 
 
 def leader(record: ScreeningRecord) -> tuple[Entrant, str] | None:
     """Return who leads, with a sentence on how sure that is; None before the found ones have raced.
 
-    A round trains every policy that takes part on the same images, with the same seed. The found
-    policies are in the first two rounds, and the best of them in all later ones. All others are in
-    the first one, the best of them and the two best base augmentations in the second one, and the
-    best two in all later ones.
+    A round trains every policy that takes part on the same images, with the same seed. All policies
+    are in the first round. The found ones, the best others and the two best base augmentations are
+    in the second one, and the `finalists` in all later ones.
 
     A found policy is the result unless another one leads by more than the standard error of its
     lead. That one is the best of many after the first round, partly by luck, so less says nothing.
