@@ -726,7 +726,7 @@ TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "draws": ("draws", draws),
     "compare": ("compare", compare),
     "single-ops": ("single-ops", compare),
-    "one-op": ("one-op", compare),
+    "random-ops": ("random-ops", compare),
     "evidence-60": ("evidence-60", evidence),
     "evidence-long": ("evidence-long", evidence),
     "evidence-short": ("evidence-60", evidence_short),

@@ -1,10 +1,10 @@
-"""Measure what an op drawn at random adds to the best base augmentation, before any search.
+"""Measure what ops drawn at random add to the best base augmentation, before any search.
 
-    python -m benchmarks.one_op digits sign_digits spoken_digits cifar1000 --data FOLDER
+    python -m benchmarks.random_ops digits sign_digits spoken_digits cifar1000 --data FOLDER
 
-The ops and their values are those that a screening tries. All images get the base augmentation, and
-half of them, or all, one op after it. The networks train on all training images and test on the
-test images, as in `benchmarks.screening`.
+The ops and their values are those that a screening tries. All images get the base augmentation,
+then ops in one of the forms of found policies. The networks train on all training images and test
+on the test images, as in `benchmarks.screening`.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from learned_augment.builders import from_layers
 from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS
 from learned_augment.search.screening.designs import USUAL_BASE
 from learned_augment.search.screening.factors import Factor, choose_factors
+from learned_augment.search.screening.proposals import FORMS
 
 BASES = {
     "digits": "none",
@@ -29,9 +30,6 @@ BASES = {
     "cifar4000": "crop-flip",
 }
 """The best of none, crop, and crop and flip on each data set."""
-
-PROBABILITIES = {"an op for half": 0.5, "an op for all": 1.0}
-"""The policies, by the probability that an image gets an op."""
 
 Layer = list[tuple[str, float, float]]
 
@@ -68,8 +66,8 @@ def main() -> None:
         ]
         before = BASE_AUGMENTATIONS[base]
         policies = {
-            called: from_layers([*before, one_of(factors, probability)])
-            for called, probability in PROBABILITIES.items()
+            form: from_layers([*before, *[one_of(factors, probability)] * layers])
+            for form, (layers, probability) in FORMS.items()
         }
         comparison = compare(
             data,
@@ -85,7 +83,7 @@ def main() -> None:
         )
         print(comparison.table(), flush=True)
         rows.append(json.loads(comparison.to_json()))
-    save_result("one-op", rows, seeds=range(given.seeds), settings={"network": NETWORK})
+    save_result("random-ops", rows, seeds=range(given.seeds), settings={"network": NETWORK})
 
 
 if __name__ == "__main__":
