@@ -219,7 +219,7 @@ def small_copy(fraction: float) -> Callable[[Bench, Policies], dict[str, float]]
 def predicted(designs: int) -> Callable[[Bench, Policies], dict[str, float]]:
     """Return a proxy: what the regression of a screening predicts, for policies that are designs.
 
-    It tells what ops do on top of the base augmentation that is best.
+    It tells what ops do on top of one base augmentation: the best one, or nothing.
     """
 
     def proxy(bench: Bench, policies: Policies) -> dict[str, float]:

@@ -72,7 +72,7 @@ class Tracer:
 
     @contextmanager
     def kernels(self) -> Iterator[None]:
-        """Record every call of a compiled kernel, too, but for those of threads that help."""
+        """Record the calls of compiled kernels in the main thread, too."""
         from numba.core.registry import CPUDispatcher
 
         original = CPUDispatcher.__call__

@@ -177,6 +177,15 @@ def test_where_all_ops_surely_hurt_the_least_harmful_one_is_drawn(factors):
     assert factor_weights(record, none).tolist() == pytest.approx([0, 0, 1])
 
 
+def test_an_op_with_a_share_of_less_than_a_hundredth_is_left_out(factors):
+    rotation = factors[place(factors, "Rotate", 0.4)]
+    tried = [rotation, *(replace(rotation, op=f"Own{n}") for n in range(2))]
+    # Normal quantities are below 0 with the probabilities 0.9772, 0.0082 and 0.0202.
+    record = predicting(tried, [-2.0, 2.4, 2.05], [1.0, 1.0, 1.0])
+    weights = factor_weights(record, Entrant("none", (), False, ()))
+    assert weights.tolist() == pytest.approx([0.9797, 0, 0.0203], abs=1e-3)
+
+
 def test_of_very_many_ops_none_is_left_out_for_its_small_weight(factors):
     rotation = factors[place(factors, "Rotate", 0.4)]
     many = [rotation, *(replace(rotation, op=f"Own{n}") for n in range(199))]

@@ -12,15 +12,16 @@ __all__ = ["ScreeningOptions"]
 class ScreeningOptions(Options):
     """Options of a screening; the defaults cost about 20 trainings of the user's data.
 
-    With fewer than about 160 images a trial trains twice, and the cost is up to 60 trainings.
+    With fewer than about 160 images a trial trains twice, and the cost is up to about 60 trainings.
 
     Attributes:
         designs: Trials under random policies.
         fraction: Fraction of the images that a trial trains on; at least 64 of them, at most half.
         inclusion: Fraction of the random policies that an op is in. Each applies it to half of the
             images.
-        finals: Rounds after the first. The second one has the two found policies and the best three
-            that need no search, the later ones have the best three of these, of both kinds.
+        finals: Rounds after the first. The second one has the found policies, the best three that
+            need no search, and the two best base augmentations. Later ones have three policies: the
+            best of each kind, and the best of the others.
         split: "random", or "ordered": each trial trains on images of each class that follow one
             another in the data, and validates on the others. Images of one person or place, or
             frames of one video, are then kept together if they are in a row.

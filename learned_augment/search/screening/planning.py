@@ -15,7 +15,7 @@ from learned_augment.search.screening.race import (
     BASES,
     FINALISTS,
     SECOND_ROUND,
-    base_of_ops,
+    base_before_ops,
     best,
     best_base,
     finalists,
@@ -133,9 +133,12 @@ class Planner:
         return PlannedTrial(phase, Trial(entrant.policies, fraction, split, seed, recipe), entrant)
 
     def _start(self, base: Entrant, record: ScreeningRecord) -> Entrant:
-        """Return the base augmentation of the designs: nothing, if the best one has all ops."""
+        """Return the base augmentation of designs and found policies.
+
+        It is nothing where ops do better without it, or where the best one has all ops.
+        """
         nothing = self.bases[0]
-        base = base_of_ops(record, base, nothing)
+        base = base_before_ops(record, base, nothing)
         return base if other_ops(record.factors, base.design or ()) else nothing
 
     def _raced(self, phase: str, entrant: Entrant, number: int) -> PlannedTrial:

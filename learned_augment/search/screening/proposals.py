@@ -15,29 +15,28 @@ FORMS = {
     "two ops for every image": (2, 1.0),
 }
 """Layers of each form, and the probability that a layer draws an op. Which form is the best depends
-on the data; the race decides."""
+on the data; the race decides. The second one needs two ops: some undo themselves."""
 
 RARE = 0.01
-"""Weight below which a factor is left out, unless it is more than half of the largest one."""
+"""Weight below which a factor is left out, unless it is at least half of the largest one."""
 
 
 def factor_weights(record: ScreeningRecord, base: Entrant) -> Tensor:
-    """Return how often the found policies draw each factor, (F,), with the sum 1.
+    """Return the probability of each factor where a layer draws an op, (F,).
 
-    A factor is drawn in proportion to the probability that it helps, by the regression. So ops that
+    It is in proportion to the probability that the factor helps, by the regression. So ops that
     surely hurt are left out, and many ops share the images: these vary more, which is good in
-    itself.
+    itself. If all ops surely hurt, the least harmful ones remain.
 
     Args:
         record: Trials so far.
         base: The base augmentation before it, whose ops have weight 0.
     """
     regression, alone = record.regression(), record.alone()
-    helps = torch.special.log_ndtr(-regression.predict(alone) / regression.spread(alone))
+    log_probability = torch.special.log_ndtr(-regression.predict(alone) / regression.spread(alone))
     ops = other_ops(record.factors, base.design or ())
     others = torch.tensor([factor.op in ops for factor in record.factors])
-    # In proportion to exp(helps).
-    weights: Tensor = helps.masked_fill(~others, -torch.inf).softmax(0)
+    weights: Tensor = log_probability.masked_fill(~others, -torch.inf).softmax(0)
     weights[weights < min(RARE, float(weights.max()) / 2)] = 0.0
     return weights / weights.sum()
 
@@ -53,7 +52,10 @@ def found_entrants(record: ScreeningRecord, base: Entrant) -> list[Entrant]:
     before = f"{base.name}, then " if base.policies else ""
     first = design_layers(record.factors, base.design or ())
     entrants = []
+    ops = {factor.op for factor, weight in zip(record.factors, weights, strict=True) if weight}
     for form, (layers, probability) in FORMS.items():
+        if len(ops) < layers:
+            continue
         layer = [("Identity", 1 - probability, 0.0)] if probability < 1 else []
         for factor, weight in zip(record.factors, weights, strict=True):
             layer += factor.candidates(probability * weight) if weight else []

@@ -13,7 +13,7 @@ __all__ = [
     "BASES",
     "FINALISTS",
     "SECOND_ROUND",
-    "base_of_ops",
+    "base_before_ops",
     "best",
     "best_base",
     "finalists",
@@ -44,11 +44,12 @@ def best_base(record: ScreeningRecord, bases: Iterable[Entrant]) -> Entrant:
     return min(best(record, bases, BASES), key=lambda one: races[one][0] + races[one][1])
 
 
-def base_of_ops(record: ScreeningRecord, base: Entrant, nothing: Entrant) -> Entrant:
-    """Return what ops should follow: the best base augmentation, or nothing.
+def base_before_ops(record: ScreeningRecord, base: Entrant, nothing: Entrant) -> Entrant:
+    """Return the base augmentation that comes before the ops: the best one, or nothing.
 
-    A base augmentation may help by itself, and hurt where ops follow. So it is judged by its error
-    alone and with RandAugment after it, in the first round.
+    A base augmentation may help by itself, and hurt where ops follow. So each of the two is judged
+    by two trials of the first round: alone, and with RandAugment after it. The one with the smaller
+    sum of log errors is taken. Without trials of RandAugment it is the best base augmentation.
 
     Args:
         record: The trials of all policies that need no search.
@@ -89,8 +90,8 @@ def leader(record: ScreeningRecord) -> tuple[Entrant, str] | None:
     are in the first round. The found ones, the best others and the two best base augmentations are
     in the second one, and the `finalists` in all later ones.
 
-    A found policy is the result unless another one leads by more than the standard error of its
-    lead. That one is the best of many after the first round, partly by luck, so less says nothing.
+    A found policy is the result unless another one leads by the standard error of its lead or more.
+    That one is the best of many after the first round, partly by luck, so less says nothing.
 
     Args:
         record: The trials so far.
@@ -102,12 +103,11 @@ def leader(record: ScreeningRecord) -> tuple[Entrant, str] | None:
     rounds = set.intersection(*(set(races[one]) for one in racing))
     ranked = sorted(racing, key=lambda one: sum(races[one][number] for number in rounds))
     first, other = ranked[0], next(one for one in ranked if one.found != ranked[0].found)
-    common = sorted(races[first].keys() & races[other].keys())
-    leads = [races[other][number] - races[first][number] for number in common]
+    leads = [races[other][number] - races[first][number] for number in sorted(rounds)]
     if len(leads) < 2:
         return first, f"{first.name} leads the race, which is not over."
     error = statistics.stdev(leads) / math.sqrt(len(leads))
-    chosen = first if first.found or statistics.fmean(leads) > error else other
+    chosen = first if first.found or statistics.fmean(leads) >= error else other
     return chosen, _sentences(chosen, first, other, leads)
 
 
