@@ -18,7 +18,7 @@ from benchmarks.truth.run import DATA, load_data
 from learned_augment import compare
 from learned_augment.builders import from_layers
 from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS
-from learned_augment.search.screening.designs import USUAL_BASE
+from learned_augment.search.screening.designs import USUAL_BASE, one_op_layer
 from learned_augment.search.screening.factors import Factor, choose_factors
 from learned_augment.search.screening.proposals import FORMS
 
@@ -31,21 +31,11 @@ BASES = {
 }
 """The best of none, crop, and crop and flip on each data set."""
 
-Layer = list[tuple[str, float, float]]
 
-
-def one_of(factors: Sequence[Factor], probability: float) -> Layer:
-    """Return the layer that applies one op to an image with a probability.
-
-    Args:
-        factors: Among which to draw. Ops are equally likely, and the strengths of an op, too.
-        probability: Of any op.
-    """
+def equal_shares(factors: Sequence[Factor]) -> list[float]:
+    """Return the probability of each factor: ops are equally likely, and an op's strengths, too."""
     ops = [factor.op for factor in factors]
-    layer = [("Identity", 1 - probability, 0.0)] if probability < 1 else []
-    for factor in factors:
-        layer += factor.candidates(probability / len(set(ops)) / ops.count(factor.op))
-    return layer
+    return [1 / len(set(ops)) / ops.count(op) for op in ops]
 
 
 def main() -> None:
@@ -64,9 +54,9 @@ def main() -> None:
             for factor in choose_factors(None, (), data.train_images)
             if factor.op not in USUAL_BASE
         ]
-        before = BASE_AUGMENTATIONS[base]
+        before, shares = BASE_AUGMENTATIONS[base], equal_shares(factors)
         policies = {
-            form: from_layers([*before, *[one_of(factors, probability)] * layers])
+            form: from_layers([*before, *[one_op_layer(factors, shares, probability)] * layers])
             for form, (layers, probability) in FORMS.items()
         }
         comparison = compare(

@@ -164,11 +164,8 @@ def screening_short(_: Result) -> list[str]:
     for name, called in _SCREENED.items():
         if not (RESULTS / f"screening-{name}.json").is_file():
             continue
-        result = load_result(f"screening-{name}")
-        comparison = as_comparison(result["rows"][0]["comparison"])
+        comparison, about = _screened(name)
         cells = [_cells(comparison, policy)[2] for policy in _USUAL]
-        searched = name.removesuffix(f"-{result['settings']['network']}")
-        about = Policy.load(RESULTS / f"found-screening-{searched}.safetensors").about
         if about["found"]:
             lead = _lead_over_the_best(comparison)
         else:
@@ -181,19 +178,7 @@ def screening_short(_: Result) -> list[str]:
 
 def screening_runs(_: Result) -> list[str]:
     """Compare searches of the same data that differ only by their seed."""
-    rows = []
-    for name in _REPEATED:
-        comparison = as_comparison(load_result(f"screening-{name}")["rows"][0]["comparison"])
-        about = Policy.load(RESULTS / f"found-screening-{name}.safetensors").about
-        leads = [comparison.difference("found", one) for one in list(_USUAL)[:-1]]
-        rows.append(
-            [
-                about["search"]["seed"],
-                about["chosen"],
-                _cells(comparison, "found")[2],
-                *(paired_cell(lead) if lead else "" for lead in leads),
-            ]
-        )
+    rows = [_search_cells(*_screened(name), list(_USUAL)[:-1]) for name in _REPEATED]
     heads = ["seed of the search", "returned", "accuracy, %"]
     heads += [f"lead over {called}" for called in list(_USUAL.values())[:-1]]
     return markdown(heads, rows)
@@ -206,19 +191,10 @@ def screening_splits(result: Result) -> list[str]:
     """Compare searches with random and with ordered splits on images that come in groups."""
     rows = []
     for name in _SPLIT_SEARCHES:
-        comparison = as_comparison(load_result(f"screening-{name}")["rows"][0]["comparison"])
-        about = Policy.load(RESULTS / f"found-screening-{name}.safetensors").about
-        leads = [comparison.difference("found", one) for one in ("none", "randaugment")]
-        rows.append(
-            [
-                comparison.data,
-                about["options"].get("split", "random"),  # older records have no such option
-                about["search"]["seed"],
-                about["chosen"],
-                _cells(comparison, "found")[2],
-                *(paired_cell(lead) if lead else "" for lead in leads),
-            ]
-        )
+        comparison, about = _screened(name)
+        split = about["options"].get("split", "random")  # older records have no such option
+        cells = _search_cells(comparison, about, ["none", "randaugment"])
+        rows.append([comparison.data, split, *cells])
     heads = ["data", "split", "seed of the search", "returned policy", "accuracy, %"]
     heads += ["lead over none", "lead over RandAugment"]
     return [*markdown(heads, rows), "", measured(result)]
@@ -234,6 +210,21 @@ _SPLIT_SEARCHES = (
     "spoken_digits-earlier",
     "spoken_digits-ordered",
 )
+
+
+def _screened(name: str) -> tuple[ComparisonResult, dict[str, Any]]:
+    """Return the comparison of a search, and what the policy that it returned says of itself."""
+    comparison = as_comparison(load_result(f"screening-{name}")["rows"][0]["comparison"])
+    return comparison, Policy.load(RESULTS / f"found-screening-{name}.safetensors").about
+
+
+def _search_cells(
+    comparison: ComparisonResult, about: dict[str, Any], rivals: Sequence[str]
+) -> list[Any]:
+    """Return a search's seed, what it returned, the accuracy, and the leads over the rivals."""
+    leads = [comparison.difference("found", rival) for rival in rivals]
+    cells = [paired_cell(lead) if lead else "" for lead in leads]
+    return [about["search"]["seed"], about["chosen"], _cells(comparison, "found")[2], *cells]
 
 
 def _lead_over_the_best(comparison: ComparisonResult) -> str:

@@ -65,14 +65,12 @@ class Planted:
         generator = torch.Generator().manual_seed(trial.seed + trial.split)
         loss = -1 + 0.5 * trial.split + self.noise * torch.randn((), generator=generator).item()
         for policy in trial.policies:
-            for op, layers in policy.op_shares().items():
-                effect = self.effects.get(op, 0.0 if op == "Identity" else self.rest)
-                loss += effect * float(layers.sum())
+            applied = {op: float(layers.sum()) for op, layers in policy.op_shares().items()}
+            applied.pop("Identity", None)
+            for op, times in applied.items():
+                loss += self.effects.get(op, self.rest) * times
             loss += self.known if "Augment" in policy.name or "a-" in policy.name else 0.0
-            applied = sum(
-                float(n.sum()) for op, n in policy.op_shares().items() if op != "Identity"
-            )
-            loss += self.more * max(0.0, applied - 1)
+            loss += self.more * max(0.0, sum(applied.values()) - 1)
         return Measured(math.exp(loss), 0.9)
 
 

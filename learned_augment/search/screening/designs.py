@@ -18,6 +18,7 @@ __all__ = [
     "Design",
     "design_layers",
     "design_policy",
+    "one_op_layer",
     "other_ops",
     "prior_widths",
     "random_designs",
@@ -59,6 +60,22 @@ def design_layers(
         rest = [("Identity", 1 - probability, 0.0)] if probability < 1 else []
         layers.append([*factors[place].candidates(probability), *rest])
     return layers
+
+
+def one_op_layer(
+    factors: Sequence[Factor], probabilities: Sequence[float], probability: float
+) -> list[tuple[str, float, float]]:
+    """Return the layer that applies one of the factors, in the form of `builders.from_layers`.
+
+    Args:
+        factors: Among which it draws.
+        probabilities: Of each factor, for an image that gets an op; their sum is 1.
+        probability: That an image gets an op.
+    """
+    layer = [("Identity", 1 - probability, 0.0)] if probability < 1 else []
+    for factor, share in zip(factors, probabilities, strict=True):
+        layer += factor.candidates(probability * share) if share else []
+    return layer
 
 
 def random_designs(

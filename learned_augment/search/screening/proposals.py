@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from learned_augment.builders import from_layers
-from learned_augment.search.screening.designs import design_layers, other_ops
+from learned_augment.search.screening.designs import design_layers, one_op_layer, other_ops
 from learned_augment.search.screening.entrants import Entrant
 from learned_augment.search.screening.record import ScreeningRecord
 
@@ -56,9 +56,7 @@ def found_entrants(record: ScreeningRecord, base: Entrant) -> list[Entrant]:
     for form, (layers, probability) in FORMS.items():
         if len(ops) < layers:
             continue
-        layer = [("Identity", 1 - probability, 0.0)] if probability < 1 else []
-        for factor, weight in zip(record.factors, weights, strict=True):
-            layer += factor.candidates(probability * weight) if weight else []
+        layer = one_op_layer(record.factors, weights, probability)
         policy = from_layers([*first, *[layer] * layers])
         entrants.append(Entrant(f"found ({before}{form})", (policy,)))
     return entrants
