@@ -84,6 +84,7 @@ DATA = {
     "characters": DataSet("folder:{}/characters", 100, 0, 32),
     "mri": DataSet("folder:{}/mri", 100, 0, 32),
     "faces": DataSet("folder:{}/faces", 40, 0, 32),
+    "flowers": DataSet("folder:{}/flowers", 40, 0, 32),
 }
 SEEDS = 2
 NETWORK = "small-cnn"
