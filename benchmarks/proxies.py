@@ -15,7 +15,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +39,8 @@ from learned_augment import Policy
 from learned_augment.builders import from_layers
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.runtime.rng import isolated
-from learned_augment.search.presets import PRESETS
-from learned_augment.search.screening.designs import Design, variables
-from learned_augment.search.screening.factors import Factor
-from learned_augment.search.screening.options import ScreeningOptions
-from learned_augment.search.screening.record import EXPERIMENT, ScreeningRecord
-from learned_augment.search.screening.regression import Regression
-from learned_augment.search.screening.search import Screening
 from learned_augment.search.screening.splits import training_part
 from learned_augment.search.screening.trials import expected_error
-from learned_augment.search.split import train_val_split
 from learned_augment.training import Recipe, Trainer
 from learned_augment.training.normalize import Normalize, level_statistics
 from learned_augment.training.trainer import augment_batch
@@ -70,7 +62,7 @@ class Bench:
         name: a row of `truth.run.DATA`.
         images: training images; test images are not looked at.
         shared: what all policies of a proxy share, by name, with the CPU seconds it took: networks
-            by what they were trained under, and a screening.
+            by what they were trained under.
     """
 
     name: str
@@ -95,17 +87,6 @@ class Bench:
 
         return self._once(under, trained)
 
-    def screened(self, designs: int) -> tuple[Sequence[Factor], Regression]:
-        """Return the factors of a screening, and its regression after the last experiment."""
-        options = ScreeningOptions(designs=designs, workers=1)
-
-        def fitted() -> tuple[Sequence[Factor], Regression]:
-            record = _experiments(self, options)
-            return record.factors, record.regression()
-
-        found: tuple[Sequence[Factor], Regression] = self._once(f"{designs} designs", fitted)
-        return found
-
     def _once(self, name: str, make: Callable[[], Any]) -> Any:
         """Make what is shared when it is first asked for, and count the time."""
         if name not in self.shared:
@@ -120,49 +101,6 @@ class Bench:
         steps = fraction * plain.epochs * (whole // plain.batch_size)
         epochs = max(1, round(steps / (half // plain.batch_size)))
         return Recipe(epochs=epochs, precision=plain.precision, channels_last=True)
-
-
-def _experiments(bench: Bench, options: ScreeningOptions) -> ScreeningRecord:
-    """Run the trials of a screening that tell what ops do, and those before them."""
-    split = train_val_split(bench.images, None, None, SEED, CPU)
-    epochs = recipe(bench.name).epochs
-    settings = replace(PRESETS["screening"], network=NETWORK, epochs=epochs)
-    generator = torch.Generator().manual_seed(SEED)
-    with isolated(SEED):
-        screening = Screening(split, torch.nn.Identity(), settings, options, generator)
-        while screening.remaining[EXPERIMENT]:
-            screening.step()
-    return screening.record
-
-
-def _as_design(factors: Sequence[Factor], policies: Policies) -> Design | None:
-    """Return policies as a design with the nearest strengths; None if a layer has several ops."""
-    found: dict[str, tuple[int, float]] = {}
-    for policy in policies:
-        if len(policy.mixture) > 1:
-            return None
-        layers = zip(policy.weights[0], policy.op[0], policy.value[0], strict=True)
-        for weights, ops, values in layers:
-            drawn = [
-                (policy.ops[op], weight, value)
-                for op, weight, value in zip(
-                    ops.tolist(), weights.tolist(), values.tolist(), strict=True
-                )
-                if weight > 0 and policy.ops[op] != "Identity"
-            ]
-            names = {op for op, _, _ in drawn}
-            if len(names) > 1 or names & set(found):
-                return None
-            for op in names:
-                probability = sum(weight for _, weight, _ in drawn)
-                value = max(value for _, _, value in drawn)
-                if op == "Flip":  # its value is a probability, too
-                    probability, value = probability * value, 1.0
-                places = [place for place, factor in enumerate(factors) if factor.op == op]
-                if places:  # an op that changes these images
-                    nearest = min(places, key=lambda place: abs(factors[place].value - value))
-                    found[op] = nearest, probability
-    return tuple(sorted(found.values()))
 
 
 def _all_ops() -> Policy:
@@ -212,22 +150,6 @@ def small_copy(fraction: float) -> Callable[[Bench, Policies], dict[str, float]]
         settings = Recipe(plain.epochs, round(fraction * plain.batch_size), channels_last=True)
         trainer = _trainer(bench.part(fraction), policies, settings, NETWORK)
         return {"": math.log(expected_error(*trainer.finish()))}
-
-    return proxy
-
-
-def predicted(designs: int) -> Callable[[Bench, Policies], dict[str, float]]:
-    """Return a proxy: what the regression of a screening predicts, for policies that are designs.
-
-    It tells what ops do on top of one base augmentation: the best one, or nothing.
-    """
-
-    def proxy(bench: Bench, policies: Policies) -> dict[str, float]:
-        factors, regression = bench.screened(designs)
-        design = _as_design(factors, policies)
-        if design is None:
-            return {}
-        return {"": float(regression.predict(variables(factors, [design])))}
 
     return proxy
 
@@ -320,8 +242,6 @@ PROXIES: dict[str, Callable[[Bench, Policies], dict[str, float]]] = {
     "density matching": density_matching,
     "gradients": gradients("all ops"),
     "gradients of an overfitted network": gradients("none"),
-    "regression of a screening, 12 designs": predicted(12),
-    "regression of a screening, 48 designs": predicted(48),
 }
 """Proxies by name: each returns an expected loss of a policy; less is better, {} is no answer."""
 

@@ -245,6 +245,7 @@ _SCREENED = {
 }
 _SCREENED_AGAIN = (
     "uc_merced",
+    "flowers",
     "trashnet",
     "characters",
     "faces",
@@ -300,6 +301,19 @@ def proxies(result: Result) -> list[str]:
     keys = (*keys, "regret_points", "cpu_s_a_policy", "cpu_s_shared")
     ordered = sorted(result["rows"], key=lambda row: row["proxy"])
     rows = [[row["proxy"], row["data"], *[row[key] for key in keys]] for row in ordered]
+    return [*markdown(heads, rows), "", measured(result)]
+
+
+def regression(result: Result) -> list[str]:
+    """How well regressions rank policies of the table of truth, by what they were fitted to."""
+    rows = []
+    for row in result["rows"]:
+        base = ", ".join(row["base"]) or "nothing"
+        fits = [f"{rank:.2f}, {fitted} of them" for fitted, rank in row["trainings"].items()]
+        searched = f"{row['rank_correlation']:.2f}"
+        rows.append([row["data"], base, row["policies"], searched, *fits, row["cpu_s"]])
+    heads = ["data", "designs stand on", "policies", "trials of a search"]
+    heads += ["trainings in full", "more trainings in full", "seconds of the search"]
     return [*markdown(heads, rows), "", measured(result)]
 
 
@@ -740,6 +754,7 @@ TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
         for name in ("digits", "sign_digits", "spoken_digits", "cifar4000")
     },
     "proxies": ("proxies", proxies),
+    "regression": ("regression", regression),
     "peers": ("peers", peers),
     "first-steps": ("first_steps", first_steps),
     "structure": ("structure", structure),
