@@ -14,10 +14,10 @@ from learned_augment.builders import from_layers
 from learned_augment.datasets.image_data import ImageData
 from learned_augment.ops import OPS
 from learned_augment.search.screening.designs import design_policy, random_designs, variables
-from learned_augment.search.screening.entrants import Entrant
+from learned_augment.search.screening.entrants import Entrant, base_entrants
 from learned_augment.search.screening.factors import choose_factors
 from learned_augment.search.screening.options import ScreeningOptions
-from learned_augment.search.screening.proposals import factor_weights, found_entrants
+from learned_augment.search.screening.proposals import base_of_found, factor_weights, found_entrants
 from learned_augment.search.screening.record import PlannedTrial, ScreeningRecord
 from learned_augment.search.screening.regression import _NOISES, _RATIOS, fit_regression
 from learned_augment.search.screening.splits import likeness, training_part
@@ -168,6 +168,36 @@ def test_an_op_is_drawn_in_proportion_to_the_probability_that_it_helps(factors):
     shares = {op: layers.tolist() for op, layers in two.policies[0].op_shares().items()}
     assert shares["Identity"] == pytest.approx([0.5, 0, 0])
     assert shares["Contrast"] == pytest.approx([0, 0.25, 0.25], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("flip", "crop", "start", "taken"),
+    [
+        (-0.1, -0.1, "crop", "crop and flip"),
+        (0.1, -0.1, "crop", "crop"),
+        (0.1, 0.1, "crop and flip", "crop and flip"),  # nothing is taken away
+        (-0.3, 0.1, "none", "crop and flip"),  # 0.1 * sqrt(2) - 0.3 < 0
+        (0.1, 0.1, "none", "none"),
+    ],
+)
+def test_found_policies_also_have_crop_and_flip_where_designs_say_that_they_help(
+    factors, flip, crop, start, taken
+):
+    coefficients = torch.zeros(variables(factors, [()]).shape[1], dtype=torch.float64)
+    coefficients[place(factors, "Flip", 0.4)] = flip
+    coefficients[place(factors, "PadCrop", 0.4)] = crop
+    regression = SimpleNamespace(predict=lambda rows: rows @ coefficients)
+    record = SimpleNamespace(factors=factors, regression=lambda: regression)
+    bases = {one.name: one for one in base_entrants(factors)}
+    assert base_of_found(record, bases[start], list(bases.values())).name == taken
+
+
+def test_a_base_augmentation_of_all_ops_would_leave_none_to_draw(factors):
+    few = [factor for factor in factors if factor.op in ("PadCrop", "Flip")]
+    regression = SimpleNamespace(predict=lambda rows: -rows.sum(1))  # more is better
+    record = SimpleNamespace(factors=few, regression=lambda: regression)
+    none, crop, _ = base_entrants(few)
+    assert base_of_found(record, none, base_entrants(few)) == crop
 
 
 def test_where_all_ops_surely_hurt_the_least_harmful_one_is_drawn(factors):

@@ -10,7 +10,7 @@ from learned_augment.search.presets import MethodSettings
 from learned_augment.search.screening.designs import design_policy, other_ops, random_designs
 from learned_augment.search.screening.entrants import Entrant
 from learned_augment.search.screening.options import ScreeningOptions
-from learned_augment.search.screening.proposals import FORMS, found_entrants
+from learned_augment.search.screening.proposals import FORMS, base_of_found, found_entrants
 from learned_augment.search.screening.race import (
     BASES,
     FINALISTS,
@@ -79,7 +79,7 @@ class Planner:
             return self._designs(record, start)
         races = record.races()
         if "finals" not in planned:
-            found = found_entrants(record, start)
+            found = found_entrants(record, base_of_found(record, start, self.bases))
             waiting = [one for one in second_round(record) if 1 not in races[one]]
             rounds = [*((one, 0) for one in found), *((one, 1) for one in [*waiting, *found])]
             return [self._raced("finals", one, number) for one, number in rounds]
@@ -133,7 +133,7 @@ class Planner:
         return PlannedTrial(phase, Trial(entrant.policies, fraction, split, seed, recipe), entrant)
 
     def _start(self, base: Entrant, record: ScreeningRecord) -> Entrant:
-        """Return the base augmentation of designs and found policies.
+        """Return the base augmentation of designs.
 
         It is nothing where ops do better without it, or where the best one has all ops.
         """

@@ -1,14 +1,21 @@
 """The policies that the trials suggest: a base augmentation, then ops that are probably good."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from learned_augment.builders import from_layers
-from learned_augment.search.screening.designs import design_layers, one_op_layer, other_ops
+from learned_augment.search.screening.designs import (
+    design_layers,
+    one_op_layer,
+    other_ops,
+    variables,
+)
 from learned_augment.search.screening.entrants import Entrant
 from learned_augment.search.screening.record import ScreeningRecord
 
-__all__ = ["FORMS", "factor_weights", "found_entrants"]
+__all__ = ["FORMS", "base_of_found", "factor_weights", "found_entrants"]
 
 FORMS = {
     "an op for half of the images": (1, 0.5),
@@ -19,6 +26,30 @@ on the data; the race decides. The second one needs two ops: some undo themselve
 
 RARE = 0.01
 """Weight below which a factor is left out, unless it is at least half of the largest one."""
+
+
+def base_of_found(record: ScreeningRecord, start: Entrant, bases: Sequence[Entrant]) -> Entrant:
+    """Return the base augmentation of found policies: that of the designs, or one with more ops.
+
+    Two trials of each base augmentation cannot tell close ones apart. The designs tell what the ops
+    of a larger one do on top of their own. It is taken if the regression predicts fewer errors. No
+    smaller one is: augmentation that pays off in the training in full may not do so in trials.
+
+    Args:
+        record: Trials so far.
+        start: The base augmentation of the designs.
+        bases: All base augmentations.
+    """
+    larger = [
+        one
+        for one in bases
+        if one != start
+        and set(start.design or ()) <= set(one.design or ())
+        and other_ops(record.factors, one.design or ())
+    ]
+    tried = [start, *larger]
+    designs = variables(record.factors, [one.design or () for one in tried])
+    return tried[int(record.regression().predict(designs).argmin())]
 
 
 def factor_weights(record: ScreeningRecord, base: Entrant) -> Tensor:
