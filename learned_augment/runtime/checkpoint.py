@@ -16,7 +16,7 @@ from learned_augment._text import first_line
 
 __all__ = ["differences", "encode", "load_checkpoint", "read", "save_checkpoint"]
 
-FORMAT = 11
+FORMAT = 10
 """Version of the contents of a state. A checkpoint of another version is refused, not misread."""
 
 

@@ -61,8 +61,8 @@ def _written(path, contents):
 @pytest.mark.parametrize(
     ("contents", "message"),
     [
-        ({"format": 1, "config": {}, "state": {}}, "expected checkpoint format 11, got 1"),
-        ({"format": torch.ones(2), "config": {}, "state": {}}, "expected checkpoint format 11"),
+        ({"format": 1, "config": {}, "state": {}}, "expected checkpoint format 10, got 1"),
+        ({"format": torch.ones(2), "config": {}, "state": {}}, "expected checkpoint format 10"),
         ({"format": 5, "config": {}}, "is not a checkpoint of a sum"),
         ({"format": 5, "config": {}, "state": 3}, "its configuration or its state is no mapping"),
         ({"format": 5, "config": {"a": torch.ones(2)}, "state": {}}, "is no mapping"),

@@ -17,8 +17,6 @@ class ScreeningOptions(Options):
     Attributes:
         designs: Trials under random policies.
         fraction: Fraction of the images that a trial trains on; at least 64 of them, at most half.
-            With less than a quarter of them it trains for more epochs, so that it costs a quarter
-            of a training all the same.
         inclusion: Fraction of the random policies that an op is in. Each applies it to half of the
             images.
         finals: Rounds after the first. The second one has the found policies, the best three that
@@ -46,7 +44,7 @@ class ScreeningOptions(Options):
     without_effect: ClassVar = ("workers",)
 
     designs: int = 24
-    fraction: float = 1 / 6
+    fraction: float = 0.25
     inclusion: float = 0.25
     finals: int = 3
     split: str = "random"

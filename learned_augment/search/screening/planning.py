@@ -37,9 +37,6 @@ FEWEST_IMAGES = 64
 MOST = 0.5
 """Largest fraction of the images that a trial trains on; the others validate it."""
 
-SHARE = 0.25
-"""How much of the user's own training a trial does: with fewer images it has more epochs."""
-
 SMALLEST_BATCH = 8
 """Fewest images in a batch of a trial, unless the user's own training has fewer in a batch."""
 
@@ -120,17 +117,15 @@ class Planner:
     def plan(self, phase: str, entrant: Entrant, split: int, seed: int) -> PlannedTrial:
         """Return a trial, a small copy of the training that the policy is to serve.
 
-        It has fewer images, more epochs and, if its batches can be smaller, as many steps. With as
-        many epochs it would favor weak policies: few images are learned in few steps.
+        It has fewer images, as many epochs and, if its batches can be smaller, as many steps.
         """
         given, whole_batch = self.settings, self.settings.batch_size
         fraction = max(self.options.fraction, FEWEST_IMAGES / len(self.labels))
         fraction = min(fraction, MOST)
         count = int(training_part(self.labels, fraction, split, self.seed).sum())
-        share = max(SHARE, fraction)
         recipe = Recipe(
-            epochs=round(given.epochs * share / fraction),
-            batch_size=min(max(round(share * whole_batch), SMALLEST_BATCH), whole_batch, count),
+            epochs=given.epochs,
+            batch_size=min(max(round(fraction * whole_batch), SMALLEST_BATCH), whole_batch, count),
             learning_rate=given.learning_rate,
             weight_decay=given.weight_decay,
             channels_last=True,

@@ -47,10 +47,10 @@ CLOCK_STEP = 0.016
 class Screening:
     """A screening under way; see `method.SearchMethod`.
 
-    A trial is a small copy of the training that the policy is to serve. It trains on a sixth of
-    the images, for one and a half times as many epochs. Its batches are a quarter as large, so it
-    has as many steps. The other images measure it. Fewer epochs would favor weak policies:
-    augmentation reduces overfitting, which needs many epochs.
+    A trial is a small copy of the training that the policy is to serve. It trains on a quarter of
+    the images, for as many epochs. Its batches are a quarter as large, so it has as many steps. The
+    other images measure it. Fewer epochs would cost as little but favor weak policies: augmentation
+    reduces overfitting, which needs many epochs.
 
     Trials tell first which base augmentation is best: none, crop, or crop and flip. Trials under
     random policies on top of it follow, or of nothing where ops do better without it. A regression
