@@ -90,8 +90,9 @@ def leader(record: ScreeningRecord) -> tuple[Entrant, str] | None:
     are in the first round. The found ones, the best others and the two best base augmentations are
     in the second one, and the `finalists` in all later ones.
 
-    A found policy is the result unless another one leads by the standard error of its lead or more.
-    That one is the best of many after the first round, partly by luck, so less says nothing.
+    The first round does not count, if there are two others: it chose the known policies that race
+    on, partly by luck. A found policy is the result unless a known one leads by the standard error
+    of its lead or more. That one is the best of several, so less says nothing.
 
     Args:
         record: The trials so far.
@@ -101,6 +102,8 @@ def leader(record: ScreeningRecord) -> tuple[Entrant, str] | None:
         return None
     races = record.races()
     rounds = set.intersection(*(set(races[one]) for one in racing))
+    if len(rounds) > 2:
+        rounds.remove(0)
     ranked = sorted(racing, key=lambda one: sum(races[one][number] for number in rounds))
     first, other = ranked[0], next(one for one in ranked if one.found != ranked[0].found)
     leads = [races[other][number] - races[first][number] for number in sorted(rounds)]
