@@ -243,7 +243,7 @@ PROXIES: dict[str, Callable[[Bench, Policies], dict[str, float]]] = {
     "gradients": gradients("all ops"),
     "gradients of an overfitted network": gradients("none"),
 }
-"""Proxies by name: each returns an expected loss of a policy; less is better, {} is no answer."""
+"""Proxies by name: each returns an expected loss of a policy; less is better."""
 
 
 def truth(name: str) -> dict[str, dict[str, float]]:

@@ -4,8 +4,8 @@
 
 The truth is results/truth-NAME.json; see `benchmarks.truth`. The trials of a screening, with
 default settings, give one regression. For comparison others are fitted to trainings in full: of
-random policies of the table of truth some are fitted, and the other ones predicted. No noise of
-small trainings and no base augmentation in common stands in the way of these.
+random policies of the table of truth some are fitted, and the other ones predicted. These have no
+noise of small trainings and share no base augmentation.
 """
 
 import argparse
@@ -133,7 +133,7 @@ def measure(name: str, folder: str) -> dict[str, Any]:
         for policy in true
         if (design := as_design(record.factors, policies_and_seed(policy, 0, side)[0])) is not None
     }
-    randomly = {policy: design for policy, design in designs.items() if policy[:6] == "random"}
+    randomly = {one: designs[one] for one in designs if one.startswith("random-")}
     few, many = ScreeningOptions().designs, len(randomly) * 3 // 4
     stands_on = record.entrants()[EXPERIMENT]
     common = set.intersection(*(set(entrant.design or ()) for entrant in stands_on))

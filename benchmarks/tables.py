@@ -309,11 +309,11 @@ def regression(result: Result) -> list[str]:
     rows = []
     for row in result["rows"]:
         base = ", ".join(row["base"]) or "nothing"
-        fits = [f"{rank:.2f}, {fitted} of them" for fitted, rank in row["trainings"].items()]
+        fits = [f"{rank:.2f} ({fitted} fitted)" for fitted, rank in row["trainings"].items()]
         searched = f"{row['rank_correlation']:.2f}"
         rows.append([row["data"], base, row["policies"], searched, *fits, row["cpu_s"]])
-    heads = ["data", "designs stand on", "policies", "trials of a search"]
-    heads += ["trainings in full", "more trainings in full", "seconds of the search"]
+    heads = ["data", "designs stand on", "policies", "fitted to the trials of a search"]
+    heads += ["fitted to trainings in full", "to more of them", "seconds, without the finals"]
     return [*markdown(heads, rows), "", measured(result)]
 
 

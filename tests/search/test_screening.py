@@ -338,6 +338,24 @@ def test_where_ops_do_better_without_the_best_base_augmentation_they_follow_noth
     assert not any("crop" in name for name in found)
 
 
+def test_found_policies_flip_if_the_designs_on_a_crop_say_that_this_helps():
+    class UnluckyFlips(Planted):
+        def run(self, trial):
+            ops = {op for policy in trial.policies for op in policy.ops} - {"Identity"}
+            measured = super().run(trial)
+            return replace(measured, error=measured.error * (2 if ops == {CROP, "Flip"} else 1))
+
+    search_in_progress = screening()
+    finish(search_in_progress, UnluckyFlips({"PadCrop": -0.5, "Flip": -0.6}, rest=0.1))
+    record = search_in_progress.record
+    flips = {place for place, factor in enumerate(record.factors) if factor.op == "Flip"}
+    designs = [one.entrant.design for one in record.planned if one.phase == "designs"]
+    assert not all(flips & {place for place, _ in design} for design in designs)
+    found = [one.name for one in record.races() if one.found]
+    assert found
+    assert all(name.startswith("found (crop and flip, then ") for name in found)
+
+
 def test_where_many_ops_hurt_an_op_for_half_of_the_images_wins():
     policy = finish(screening({"designs": 24}), Planted({"Rotate": -0.9}, rest=0.1, more=2.0))
     assert policy.about["chosen"] == "found (an op for half of the images)"

@@ -54,8 +54,9 @@ class Screening:
 
     Trials tell first which base augmentation is best: none, crop, or crop and flip. Trials under
     random policies on top of it follow, or of nothing where ops do better without it. A regression
-    tells what each op does to the error. Policies of the ops that probably help then race against
-    policies that need no search: all of them once, and the best of these again on other images.
+    tells what each op does to the error. Policies of the ops that probably help, which follow the
+    same base augmentation or crop and flip, then race against policies that need no search: all of
+    them once, and the best of these again on other images.
 
     The results of the trials alone decide which trial comes next. So processes that share out the
     trials give the same policy as one process. A search that is stopped and resumed gives the same
