@@ -61,7 +61,7 @@ def test_a_made_image_becomes_a_grid(folder, capsys):
 
 # Forking a process with threads warns from Python 3.12 on.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-@pytest.mark.parametrize("method", [None, "fork", pytest.param("spawn", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", [None, "fork", "spawn"])
 def test_training_with_workers_of_either_start_method(method, capsys):
     if method == "fork" and sys.platform == "win32":
         pytest.skip("Windows has no fork")

@@ -103,7 +103,6 @@ def test_a_policy_takes_an_op_of_the_users_own_to_another_process(monkeypatch):
     assert OPS["Lean"].kind.matrix is lean
 
 
-@pytest.mark.slow  # it starts four processes
 def test_processes_train_under_an_op_of_the_users_own(monkeypatch):
     settings = {"seeds": 2, "epochs": 1, "train_size": 40, "base": "none", "progress": False}
     policies = ["none", own_op(monkeypatch, lean)]
@@ -115,7 +114,6 @@ def test_processes_train_under_an_op_of_the_users_own(monkeypatch):
     assert found[0] == found[1]
 
 
-@pytest.mark.slow
 def test_an_op_that_no_other_process_can_be_sent_is_trained_in_this_one(monkeypatch):
     settings = {"seeds": 2, "epochs": 1, "train_size": 40, "base": "none", "progress": False}
     policies = ["none", own_op(monkeypatch, lambda *given: lean(*given))]

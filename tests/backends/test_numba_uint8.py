@@ -180,7 +180,6 @@ print(int(out.long().sum()))
 """
 
 
-@pytest.mark.slow
 def test_with_the_compiler_switched_off_pixels_are_the_same(capsys):
     exec(RUN, {})
     environment, command = {**os.environ, "NUMBA_DISABLE_JIT": "1"}, [sys.executable, "-c", RUN]

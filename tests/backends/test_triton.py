@@ -16,7 +16,6 @@ from tests.backends.plans import COMPILED, SIZES, images, random_plan
 triton = pytest.importorskip("triton")
 
 
-@pytest.mark.slow  # the interpreter
 def test_interpreted_the_kernel_gives_the_pixels_of_torch():
     script = Path(__file__).with_name("interpreted.py")
     path = os.pathsep.join([str(script.parents[2]), os.environ.get("PYTHONPATH", "")])

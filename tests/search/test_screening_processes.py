@@ -1,7 +1,5 @@
 """A screening on two processes of torchrun finds the policy of one, bit for bit."""
 
-import pytest
-
 from learned_augment import Policy
 from learned_augment.runtime.distributed import rank, world_size
 from learned_augment.search import search
@@ -41,7 +39,6 @@ def test_threads_change_nothing():
     assert found(threads=3) == found(threads=1)
 
 
-@pytest.mark.slow
 def test_a_search_goes_on_with_other_workers(tmp_path):
     checkpoint = tmp_path / "search.pt"
     stopped = found(checkpoint, time_budget=1e-9)
