@@ -61,13 +61,13 @@ class Bench:
     Attributes:
         name: a row of `truth.run.DATA`.
         images: training images; test images are not looked at.
-        shared: what all policies of a proxy share, by name, with the CPU seconds it took: networks
-            by what they were trained under.
+        shared: networks that all policies of a proxy share, by what they were trained under, each
+            with the CPU seconds it took.
     """
 
     name: str
     images: ImageData
-    shared: dict[str, tuple[Any, float]] = field(default_factory=dict)
+    shared: dict[str, tuple[torch.nn.Module, float]] = field(default_factory=dict)
 
     def part(self, fraction: float) -> ImageData:
         """Return data that train on a fraction of the training images; others validate."""
@@ -80,19 +80,12 @@ class Bench:
 
     def weights(self, under: str) -> torch.nn.Module:
         """Return a network trained in full on half of the images, under "none" or "all ops"."""
-
-        def trained() -> torch.nn.Module:
-            policies = () if under == "none" else (_all_ops(),)
-            return _trainer(self.part(0.5), policies, self.settings(1.0), NETWORK).network
-
-        return self._once(under, trained)
-
-    def _once(self, name: str, make: Callable[[], Any]) -> Any:
-        """Make what is shared when it is first asked for, and count the time."""
-        if name not in self.shared:
+        if under not in self.shared:
             start = time.process_time()
-            self.shared[name] = make(), time.process_time() - start
-        return self.shared[name][0]
+            policies = () if under == "none" else (_all_ops(),)
+            network = _trainer(self.part(0.5), policies, self.settings(1.0), NETWORK).network
+            self.shared[under] = network, time.process_time() - start
+        return self.shared[under][0]
 
     def settings(self, fraction: float) -> Recipe:
         """Return the recipe of a training on half of the images with a fraction of its steps."""

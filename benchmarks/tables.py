@@ -305,7 +305,7 @@ def proxies(result: Result) -> list[str]:
 
 
 def regression(result: Result) -> list[str]:
-    """How well regressions rank policies of the table of truth, by what they were fitted to."""
+    """Rank correlations of regressions with the table of truth, by what they were fitted to."""
     rows = []
     for row in result["rows"]:
         base = ", ".join(row["base"]) or "nothing"

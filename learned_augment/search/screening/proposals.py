@@ -47,7 +47,7 @@ def base_of_found(record: ScreeningRecord, start: Entrant, bases: Sequence[Entra
         for one in bases
         if own < set(one.design or ()) and other_ops(record.factors, one.design or ())
     ]
-    if not own or not larger:
+    if not own:
         return start
     tried = [start, *larger]
     designs = variables(record.factors, [one.design or () for one in tried])
