@@ -30,7 +30,7 @@ from learned_augment.search.screening.designs import Design, variables
 from learned_augment.search.screening.entrants import Entrant
 from learned_augment.search.screening.factors import Factor
 from learned_augment.search.screening.options import ScreeningOptions
-from learned_augment.search.screening.record import EXPERIMENT, PlannedTrial, ScreeningRecord
+from learned_augment.search.screening.record import DESIGNS, PlannedTrial, ScreeningRecord
 from learned_augment.search.screening.search import Screening
 from learned_augment.search.screening.trials import Measured, Trial
 from learned_augment.search.split import train_val_split
@@ -52,7 +52,7 @@ def screened(name: str, data: ImageData) -> ScreeningRecord:
         screening = Screening(
             split, torch.nn.Identity(), settings, ScreeningOptions(workers=1), generator
         )
-        while screening.remaining[EXPERIMENT]:
+        while screening.remaining[DESIGNS]:
             screening.step()
     return screening.record
 
@@ -100,7 +100,7 @@ def of_trainings(
     record = ScreeningRecord(factors)
     for policy, design in designs.items():
         trial = Trial((), 1.0, 0, 0, Recipe(epochs=1))
-        record.planned.append(PlannedTrial(EXPERIMENT, trial, Entrant(policy, (), design=design)))
+        record.planned.append(PlannedTrial(DESIGNS, trial, Entrant(policy, (), False, design)))
         record.results.append(Measured(math.exp(true[policy]), 0.0))
     return record
 
@@ -135,7 +135,7 @@ def measure(name: str, folder: str) -> dict[str, Any]:
     }
     randomly = {one: designs[one] for one in designs if one.startswith("random-")}
     few, many = ScreeningOptions().designs, len(randomly) * 3 // 4
-    stands_on = record.entrants()[EXPERIMENT]
+    stands_on = record.entrants()[DESIGNS]
     common = set.intersection(*(set(entrant.design or ()) for entrant in stands_on))
     return {
         "data": name,

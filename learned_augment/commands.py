@@ -62,7 +62,7 @@ class Exit(IntEnum):
     DONE = 0, "done"
     BUG = 1, "a bug; the traceback says where"
     MISTAKE = 2, "a wrong argument, a file that cannot be read or written; one sentence says which"
-    INTERRUPTED = 130, "ended early, as by Ctrl-C; what was finished is printed and written"
+    INTERRUPTED = 130, "ended early by Ctrl-C or a kill; what was finished is printed and written"
     CLOSED_PIPE = 141, "the reader of the output has gone"
 
 

@@ -13,6 +13,7 @@ from learned_augment.evaluation.named_policies import baseline_name
 from learned_augment.evaluation.statistics import (
     Difference,
     lucky_accuracy,
+    outcome,
     paired_difference,
     pairs_needed,
     smallest_difference,
@@ -194,9 +195,10 @@ class ComparisonResult:
         if found is None:
             return f"{policy}: not compared, fewer than 2 seeds have finished."
         interval = f"(95 % interval {_points(found.low)} to {_points(found.high)})"
-        if found.low <= 0 <= found.high:
+        side = outcome(found.low, found.high)
+        if side == "unclear":
             return f"{policy}: no difference to {against} shown {interval}."
-        word = "better" if found.mean > 0 else "worse"
+        word = "better" if side == "helps" else "worse"
         return f"{policy}: {word} than {against} by {abs(found.mean):.2f} points {interval}."
 
     def check_same(self, other: "ComparisonResult") -> None:
@@ -344,7 +346,8 @@ def _notes(result: ComparisonResult) -> Iterator[str]:
     yield from _power_notes(result)
     if len(result.placements) > _MANY_COMPARISONS:
         yield "of 20 policies that change nothing, about one falls outside its 95 % interval."
-    if any(": worse than " in result.sentence(policy) for policy in result.placements):
+    found = [result.difference(name) for name in result.placements if name != result.reference]
+    if any(one is not None and one.high < 0 for one in found):
         yield "strong augmentation learns slowly; what is worse now may not be after more epochs."
     diverged = dict.fromkeys(run.policy for run in result.runs if run.loss is None)
     if diverged:

@@ -276,8 +276,10 @@ class Comparison:
         # The number of threads decides the order of sums.
         hardware = torch.cuda.get_device_name(self.device) if on_gpu else "cpu, threads 1"
         seeds = range(len(self.named_policies))
-        whole = [] if self.train_size is not None else [data_hash(self.images)] * len(seeds)
-        hashes = whole or [data_hash(self.data(seed)) for seed in seeds]
+        if self.train_size is None:
+            hashes = [data_hash(self.images)] * len(seeds)
+        else:
+            hashes = [data_hash(self.data(seed)) for seed in seeds]
         wanted = {}
         for seed, data, named_policies in zip(seeds, hashes, self.named_policies, strict=True):
             network = network_hash(self.network, len(self.images.classes), seed)

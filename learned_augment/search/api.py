@@ -57,7 +57,8 @@ class PreparedSearch:
         method: The search method, before its first step.
         split: Its images.
         settings: The settings of the method.
-        record: Everything that decides the result, as plain data; a checkpoint must agree with it.
+        record: What the search was given, as plain data. A checkpoint must agree with all of it but
+            "data", the name of the images.
         skipped: Files left out because they could not be read.
         device: Where it runs.
 
@@ -218,17 +219,17 @@ def estimate(
         phases = tuple(prepared.method.phases())
     cutout = f", cutout of {given.cutout:g} of the side" if given.cutout else ""
     return CostEstimate(
-        len(split.train_labels),
-        len(split.val_labels),
-        len(split.classes),
-        tuple(split.train_images.shape[1:]),
-        steps,
-        split.nbytes,
-        split.nbytes + max(phase.memory for phase in phases),
-        sum(phase.steps * phase.seconds for phase in phases),
-        given.base + cutout,
-        phases,
-        prepared.skipped,
+        train_images=len(split.train_labels),
+        val_images=len(split.val_labels),
+        classes=len(split.classes),
+        image_shape=tuple(split.train_images.shape[1:]),
+        steps=steps,
+        data_bytes=split.nbytes,
+        memory_bytes=split.nbytes + max(phase.memory for phase in phases),
+        seconds=sum(phase.steps * phase.seconds for phase in phases),
+        base=given.base + cutout,
+        phases=phases,
+        skipped=prepared.skipped,
     )
 
 

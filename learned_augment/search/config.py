@@ -1,4 +1,4 @@
-"""SearchConfig: all settings of a search, checked before any work starts."""
+"""SearchConfig: all settings of a search."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from learned_augment._settings import convert_fields, flag, real_number, whole_number
-from learned_augment.evaluation.named_policies import BASE_AUGMENTATIONS, check_base
+from learned_augment.evaluation.named_policies import check_base
 from learned_augment.models import NetworkChoice
 from learned_augment.runtime.loop import check_schedule
 from learned_augment.search.callbacks import Callback
@@ -18,6 +18,17 @@ __all__ = ["SearchConfig"]
 
 _WHOLE = ("epochs", "batch_size", "reduce", "image_size", "seed", "threads")
 _REAL = ("learning_rate", "weight_decay", "cutout", "save_every", "time_budget")
+_OF_PRESETS = (
+    "network",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "weight_decay",
+    "reduce",
+    "base",
+    "cutout",
+)
+"""The fields that a preset gives where they are None."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +75,8 @@ class SearchConfig:
         progress: Whether to show a line on standard error; None shows it on a terminal.
 
     Raises:
-        ValueError: If a value is out of range.
+        ValueError: If a value is out of range, or there is no such preset. `search` checks the
+            names of the method and of the ops, and `image_size`.
         TypeError: If a value is of another type.
 
     Examples:
@@ -125,6 +137,7 @@ class SearchConfig:
                 "ops with ops or exclude, or give method dada or deepaa."
             )
         check_schedule(None, self.save_every, self.time_budget)
+        self.for_data("", True)  # its own checks
 
     @classmethod
     def of(cls, config: "SearchConfig | None", settings: Mapping[str, Any]) -> "SearchConfig":
@@ -161,14 +174,12 @@ class SearchConfig:
         preset, settings = find_preset(self.preset, name, self.method)
         if self.method == "screening":  # crop, flip and cutout are among its ops
             settings = replace(settings, base="none", cutout=0.0)
-        plain = settings.base.removesuffix("-flip")
-        if not flip_keeps_class and plain in BASE_AUGMENTATIONS:
-            settings = replace(settings, base=plain)
-        names = ("network", "epochs", "batch_size", "learning_rate", "weight_decay", "reduce")
-        given = {n: getattr(self, n) for n in (*names, "base", "cutout")}
+        if not flip_keeps_class:
+            settings = replace(settings, base=settings.base.removesuffix("-flip"))
+        given = {name: getattr(self, name) for name in _OF_PRESETS}
         return preset, replace(
             settings,
-            **{n: value for n, value in given.items() if value is not None},
+            **{name: value for name, value in given.items() if value is not None},
             options={**settings.options, **self.options},
             ops=None if self.ops is None else tuple(self.ops),
             exclude=tuple(self.exclude),

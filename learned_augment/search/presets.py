@@ -189,7 +189,7 @@ PRESETS = MappingProxyType(
 
 
 def find_preset(name: str | None, data: str, method: str) -> tuple[str, MethodSettings]:
-    """Return a preset and its name; None chooses the preset named like the method.
+    """Return the name of a preset, and the preset; None chooses the one named like the method.
 
     If there is none, it is "digits" for digits and "quick" for other data.
 

@@ -243,7 +243,7 @@ def measured_designs(factors, count, effects, noise, generator):
         chance = noise * torch.randn((), generator=generator).item()
         log_error = -1 + float(effects[[n for n, _ in design]].sum()) + chance
         trial = Trial((), 0.25, number % 2, 0, Recipe(epochs=1))
-        record.planned.append(PlannedTrial("designs", trial, Entrant("a", (), design=design)))
+        record.planned.append(PlannedTrial("designs", trial, Entrant("a", (), False, design)))
         record.results.append(Measured(math.exp(log_error), 0.5))
     return record
 

@@ -1,4 +1,4 @@
-"""Policies that take part in the race, above all those that need no search."""
+"""Entrants: policies that a screening trains, above all those that need no search."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -25,18 +25,18 @@ PUBLISHED = "dada-cifar10"
 
 @dataclass(frozen=True)
 class Entrant:
-    """A policy in the race.
+    """A policy that a screening trains: one of the race, or of a design.
 
     Attributes:
         name: What it is called; no two have the same name.
         policies: Applied to every training image, in this order.
-        found: Whether the search made the policy.
+        found: Whether the search made the policy for the race.
         design: The policy as a design; None if the regression cannot predict it.
     """
 
     name: str
     policies: tuple[Policy, ...] = field(compare=False)
-    found: bool = True
+    found: bool
     design: Design | None = None
 
     def allowed(self, ops: Collection[str] | None, exclude: Collection[str]) -> bool:

@@ -5,7 +5,10 @@ from typing import ClassVar
 
 from learned_augment.search.options import Options
 
-__all__ = ["ScreeningOptions"]
+__all__ = ["MOST", "ScreeningOptions"]
+
+MOST = 0.5
+"""Largest fraction of the images that a trial trains on; the others validate it."""
 
 
 @dataclass(frozen=True)
@@ -16,9 +19,10 @@ class ScreeningOptions(Options):
 
     Attributes:
         designs: Trials under random policies.
-        fraction: Fraction of the images that a trial trains on; at least 64 of them, at most half.
+        fraction: Fraction of the images that a trial trains on, at most 0.5. With few images it is
+            larger: at least 64 images train, but at most half.
         inclusion: Fraction of the random policies that an op is in. Each applies it to half of the
-            images.
+            images. With fewer than 3 / inclusion ops it is larger, up to a half.
         finals: Rounds after the first. The second one has the found policies, the best three that
             need no search, and the two best base augmentations. Later ones have three policies: the
             best of each kind, and the best of the others.
@@ -52,6 +56,6 @@ class ScreeningOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("fraction", "inclusion"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in (0, 1], got {getattr(self, name)}.")
+        for name, most in {"fraction": MOST, "inclusion": 1}.items():
+            if not 0 < getattr(self, name) <= most:
+                raise ValueError(f"{name} must be in (0, {most}], got {getattr(self, name)}.")

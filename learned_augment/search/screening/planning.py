@@ -9,19 +9,19 @@ from torch import Tensor
 from learned_augment.search.presets import MethodSettings
 from learned_augment.search.screening.designs import design_policy, other_ops, random_designs
 from learned_augment.search.screening.entrants import Entrant
-from learned_augment.search.screening.options import ScreeningOptions
+from learned_augment.search.screening.options import MOST, ScreeningOptions
 from learned_augment.search.screening.proposals import FORMS, base_of_found, found_entrants
 from learned_augment.search.screening.race import (
-    BASES,
-    FINALISTS,
-    SECOND_ROUND,
+    BASES_TWICE,
+    FINALIST_COUNT,
+    KNOWN_TWICE,
     base_before_ops,
     best,
     best_base,
     finalists,
     second_round,
 )
-from learned_augment.search.screening.record import PlannedTrial, ScreeningRecord
+from learned_augment.search.screening.record import DESIGNS, PlannedTrial, ScreeningRecord
 from learned_augment.search.screening.splits import training_part
 from learned_augment.search.screening.trials import Trial
 from learned_augment.training import Recipe
@@ -34,9 +34,6 @@ SPLITS = 2
 FEWEST_IMAGES = 64
 """Fewest training images of a trial, unless `MOST` allows only fewer."""
 
-MOST = 0.5
-"""Largest fraction of the images that a trial trains on; the others validate it."""
-
 SMALLEST_BATCH = 8
 """Fewest images in a batch of a trial, unless the user's own training has fewer in a batch."""
 
@@ -48,7 +45,7 @@ class Planner:
     Attributes:
         options: How many trials.
         settings: The training that the policy is to serve.
-        bases: The base augmentations.
+        bases: The base augmentations, from none to the one with the most ops.
         known: Policies that need no search, for each base augmentation that may be the best.
         labels: (N,) of all images.
         seed: Fixes everything random.
@@ -69,13 +66,14 @@ class Planner:
             return [self._raced("base augmentations", one, 0) for one in self.bases]
         if len(raced) == len(self.bases):
             return [
-                self._raced("base augmentations", one, 1) for one in best(record, self.bases, BASES)
+                self._raced("base augmentations", one, 1)
+                for one in best(record, self.bases, BASES_TWICE)
             ]
         base = best_base(record, self.bases)
         if self.known[base] and "known policies" not in planned:
             return [self._raced("known policies", one, 0) for one in self.known[base]]
         start = self._start(base, record)
-        if "designs" not in planned:
+        if DESIGNS not in planned:
             return self._designs(record, start)
         races = record.races()
         if "finals" not in planned:
@@ -94,12 +92,12 @@ class Planner:
     def remaining(self, record: ScreeningRecord) -> dict[str, int]:
         """Return the trials still to come, by phase; for a phase that is not planned, the most."""
         planned = {phase: len(entrants) for phase, entrants in record.entrants().items()}
-        most = 0 if "designs" in planned else len(self.known[self.bases[-1]])
+        most = 0 if DESIGNS in planned else len(self.known[self.bases[-1]])
         known = planned.get("known policies", most)
         counts = {
-            "base augmentations": len(self.bases) + min(len(self.bases), BASES),
+            "base augmentations": len(self.bases) + min(len(self.bases), BASES_TWICE),
             "known policies": known,
-            "designs": self.options.designs,
+            DESIGNS: self.options.designs,
             "finals": self._finals(record, len(self.bases) + known),
         }
         for one, _ in record.ended:
@@ -108,10 +106,10 @@ class Planner:
 
     def _finals(self, record: ScreeningRecord, known: int) -> int:
         """Return the trials of the finals, at most, with so many policies that need no search."""
-        later = FINALISTS * (self.options.finals - 1)
+        later = FINALIST_COUNT * (self.options.finals - 1)
         planned = [one.trial.split for one in record.planned if one.phase == "finals"]
         if not planned:
-            return min(known, SECOND_ROUND) + 2 * len(FORMS) + later
+            return min(known, KNOWN_TWICE) + 2 * len(FORMS) + later
         return len(planned) + (later if max(planned) == 1 else 0)
 
     def plan(self, phase: str, entrant: Entrant, split: int, seed: int) -> PlannedTrial:
@@ -156,6 +154,6 @@ class Planner:
         planned = []
         for place, design in enumerate(drawn, len(record.planned)):
             policies = (design_policy(record.factors, design),)
-            entrant = Entrant(f"design {place}", policies, design=design)
-            planned.append(self.plan("designs", entrant, place % SPLITS, self.seed + place))
+            entrant = Entrant(f"design {place}", policies, found=False, design=design)
+            planned.append(self.plan(DESIGNS, entrant, place % SPLITS, self.seed + place))
         return planned

@@ -91,5 +91,5 @@ def found_entrants(record: ScreeningRecord, base: Entrant) -> list[Entrant]:
             continue
         layer = one_op_layer(record.factors, weights, probability)
         policy = from_layers([*first, *[layer] * layers])
-        entrants.append(Entrant(f"found ({before}{form})", (policy,)))
+        entrants.append(Entrant(f"found ({before}{form})", (policy,), found=True))
     return entrants

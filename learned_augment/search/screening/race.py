@@ -7,12 +7,12 @@ from typing import Any
 
 from learned_augment.evaluation.statistics import paired_difference, percent_fewer
 from learned_augment.search.screening.entrants import Entrant, with_randaugment
-from learned_augment.search.screening.record import EXPERIMENT, ScreeningRecord
+from learned_augment.search.screening.record import DESIGNS, ScreeningRecord
 
 __all__ = [
-    "BASES",
-    "FINALISTS",
-    "SECOND_ROUND",
+    "BASES_TWICE",
+    "FINALIST_COUNT",
+    "KNOWN_TWICE",
     "base_before_ops",
     "best",
     "best_base",
@@ -22,13 +22,13 @@ __all__ = [
     "second_round",
 ]
 
-SECOND_ROUND = 3
+KNOWN_TWICE = 3
 """Policies that need no search in the second round: after one trial the third may be the best."""
 
-FINALISTS = 3
+FINALIST_COUNT = 3
 """Policies in the last rounds."""
 
-BASES = 2
+BASES_TWICE = 2
 """Base augmentations in the second round: after one trial the second may be the best."""
 
 
@@ -41,7 +41,7 @@ def best(record: ScreeningRecord, entrants: Iterable[Entrant], most: int) -> lis
 def best_base(record: ScreeningRecord, bases: Iterable[Entrant]) -> Entrant:
     """Return the best of the base augmentations: the better of the best two in their two rounds."""
     races = record.races()
-    return min(best(record, bases, BASES), key=lambda one: races[one][0] + races[one][1])
+    return min(best(record, bases, BASES_TWICE), key=lambda one: races[one][0] + races[one][1])
 
 
 def base_before_ops(record: ScreeningRecord, base: Entrant, nothing: Entrant) -> Entrant:
@@ -67,7 +67,7 @@ def base_before_ops(record: ScreeningRecord, base: Entrant, nothing: Entrant) ->
 
 def second_round(record: ScreeningRecord) -> list[Entrant]:
     """Return which policies that need no search take part in the second round."""
-    return best(record, (one for one in record.races() if not one.found), SECOND_ROUND)
+    return best(record, (one for one in record.races() if not one.found), KNOWN_TWICE)
 
 
 def finalists(record: ScreeningRecord) -> list[Entrant]:
@@ -80,7 +80,7 @@ def finalists(record: ScreeningRecord) -> list[Entrant]:
     ranked = sorted(racing, key=lambda one: races[one][0] + races[one][1])
     of_each_kind = [next(one for one in ranked if one.found is kind) for kind in (False, True)]
     others = [one for one in ranked if one not in of_each_kind]
-    return [*of_each_kind, *others][:FINALISTS]
+    return [*of_each_kind, *others][:FINALIST_COUNT]
 
 
 def leader(record: ScreeningRecord) -> tuple[Entrant, str] | None:
@@ -118,7 +118,7 @@ def _last_round(record: ScreeningRecord) -> list[Entrant]:
     """Return who took part in the last round that has ended and had a found policy."""
     rounds: dict[int, list[tuple[int, Entrant]]] = {}
     for place, one in enumerate(record.planned):
-        if one.phase != EXPERIMENT:
+        if one.phase != DESIGNS:
             rounds.setdefault(one.trial.split, []).append((place, one.entrant))
     ended = [
         [entrant for _, entrant in members]

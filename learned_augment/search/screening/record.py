@@ -19,11 +19,12 @@ from learned_augment.search.screening.factors import Factor
 from learned_augment.search.screening.regression import Regression, fit_regression
 from learned_augment.search.screening.trials import Measured, Trial
 
-__all__ = ["EXPERIMENT", "PHASES", "PlannedTrial", "ScreeningRecord"]
+__all__ = ["DESIGNS", "PHASES", "PlannedTrial", "ScreeningRecord"]
 
-PHASES = ("base augmentations", "known policies", "designs", "finals")
-EXPERIMENT = "designs"
+DESIGNS = "designs"
 """The phase that tells what ops do; the others are the race."""
+
+PHASES = ("base augmentations", "known policies", DESIGNS, "finals")
 
 MORE_PROBABLE = 3.0
 """By which factor a wide prior of an op must make the trials more probable."""
@@ -74,7 +75,7 @@ class ScreeningRecord:
         """Return the log errors of each entrant of the race, by round."""
         races: dict[Entrant, dict[int, float]] = {}
         for one, measured in self.ended:
-            if one.phase != EXPERIMENT:
+            if one.phase != DESIGNS:
                 races.setdefault(one.entrant, {})[one.trial.split] = measured.log_error
         return races
 

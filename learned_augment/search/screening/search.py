@@ -24,10 +24,10 @@ from learned_augment.search.presets import MethodSettings
 from learned_augment.search.screening.effects import effects_data
 from learned_augment.search.screening.entrants import Entrant, base_entrants, known_entrants
 from learned_augment.search.screening.factors import SPACE, choose_factors
-from learned_augment.search.screening.options import ScreeningOptions
+from learned_augment.search.screening.options import MOST, ScreeningOptions
 from learned_augment.search.screening.planning import Planner
 from learned_augment.search.screening.race import best, leader, race_data
-from learned_augment.search.screening.record import PHASES, ScreeningRecord
+from learned_augment.search.screening.record import DESIGNS, PHASES, ScreeningRecord
 from learned_augment.search.screening.splits import likeness
 from learned_augment.search.screening.trials import Measured, Trial, TrialRunner
 from learned_augment.search.split import Split
@@ -63,8 +63,8 @@ class Screening:
     policy as well.
 
     Args:
-        split: Images and labels. All are split anew for each trial, unless the validation images
-            were given separately.
+        split: Images and labels. Trials take other splits of all of them, unless the validation
+            images were given separately.
         network: Not used: every trial trains a network of its own.
         settings: The training that the policy is to serve, and the ops.
         options: How many trials.
@@ -115,8 +115,8 @@ class Screening:
             for base in bases
         }
         self.planner = Planner(options, settings, bases, known, labels, seed)
-        # The half allows for the luck of the best among many trials.
-        measured = len(self._measuring) * (1.0 if split.given else 0.5)
+        # Validation images that are given measure every trial; of all images, at least half do.
+        measured = len(self._measuring) * (1.0 if split.given else 1 - MOST)
         self._guess = self._measuring.bincount().max().item() / len(self._measuring)
         self._luck = lucky_accuracy(self._guess, measured)
         self.record = ScreeningRecord(self.factors)
@@ -150,7 +150,7 @@ class Screening:
         measured = self._measure(self.done)
         self.record.results.append(measured)
         planned = self.record.planned
-        if planned[-1].phase == "designs" and self.done == len(planned):
+        if planned[-1].phase == DESIGNS and self.done == len(planned):
             self._check_learning()
         return {"val_error": measured.error, "val_accuracy": measured.accuracy}
 

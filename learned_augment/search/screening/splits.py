@@ -18,10 +18,10 @@ def training_part(
 ) -> Tensor:
     """Return which images train, (N,) bool: of every class the same fraction.
 
-    Every class gives at least one image, and keeps one back if it has two. Successive splits begin
-    further on in each class's order, so that training parts, or else validation parts, do not
-    overlap as long as that is possible. Then they go through the class once more: in a new random
-    order, or from another beginning.
+    Every class gives at least one image, and keeps one back if it has two. In each class's order, a
+    split goes on where the one before it ended. So training parts do not overlap until all images
+    have trained. (With a fraction above 0.5 this holds for validation parts.) Then the splits go
+    through the class once more: in a new random order, or from another beginning.
 
     Args:
         labels: (N,).
@@ -55,9 +55,9 @@ def training_part(
 def likeness(images: Tensor, labels: Tensor, places: Tensor) -> float | None:
     """Return the distance of images in a row, as a part of the distance of others of their class.
 
-    Each image is compared with the one before it, and with one half of its class away. Both are
-    equally far on average if the images are in random order. Images in a row that are nearer may
-    come in groups, such as photographs of one person.
+    Each image is compared with the one before it, and with the one half of the class further on.
+    Both are equally far on average if the images are in random order. Images in a row that are
+    nearer may come in groups, such as photographs of one person.
 
     Args:
         images: (N, C, H, W) uint8.
