@@ -324,8 +324,14 @@ def _write_copies(
         _vacant(path, given)
     skipped: list[str] | None = [] if given.get("skip_unreadable") else None
     # A broken file, or a fill of other channels than an image's, fails before a copy is written.
-    for mode in {image.mode for _, image in read_images(pictures, skipped)}:
-        _augmentation(policy, given)(Image.new(mode, (8, 8)))
+    modes: dict[str, Path] = {}
+    for place, image in read_images(pictures, skipped):
+        modes.setdefault(image.mode, pictures[place].path)
+    for mode, path in modes.items():
+        try:
+            _augmentation(policy, given)(Image.new(mode, (8, 8)))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
     written = []
     for place, image in read_images(pictures, None if skipped is None else []):
         for path in paths[place * variants : (place + 1) * variants]:

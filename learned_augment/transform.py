@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import PIL.Image
 import torch
 from torch import Tensor
@@ -111,6 +112,8 @@ class LearnedAugment(v2.Transform):
             )
         if is_compiling():
             return _uncompiled(self, *inputs)
+        if not inputs:
+            self.check_inputs([])  # which says what is expected
         if len(inputs) == 1 and _validation.is_image(inputs[0]):
             # The steps of super().forward, without its search for images inside of containers.
             items = list(inputs)
@@ -214,7 +217,9 @@ class LearnedAugment(v2.Transform):
         if self.generator is None or worker is None:
             return self.generator
         if self._worker is None or self._worker[0] != worker.seed:
-            seed = (self.generator.initial_seed() ^ worker.seed) & (2**63 - 1)
+            # With a sum or an exclusive or, seed 0 would draw the numbers of the worker itself.
+            seeds = np.random.SeedSequence([self.generator.initial_seed(), worker.seed])
+            seed = int(seeds.generate_state(1, np.uint64)[0])
             self._worker = (worker.seed, torch.Generator().manual_seed(seed))
         return self._worker[1]
 

@@ -158,7 +158,7 @@ def test_apply_checks_every_image_before_it_writes_a_copy(capsys, tmp_path, phot
     Image.new("L", (9, 9)).save(photo.parent / "b.png")
     status, _, err = run(capsys, *given, "--fill", "1,2,3")
     assert (status, out.exists()) == (2, False)
-    assert "fill" in err
+    assert "b.png: Expected fill" in err
     assert run(capsys, *given, "--fill", "3")[0] == 0
     names = [path.name for path in out.iterdir()]
     assert sorted(names) == ["a-always-flip-1.png", "b-always-flip-1.png"]

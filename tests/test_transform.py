@@ -492,6 +492,30 @@ def test_workers_draw_differently_and_repeatably(generator, context):
             assert torch.equal(run(), images)
 
 
+class Numbers(Dataset):
+    """Numbers of the generator of a transform, and of the process."""
+
+    def __init__(self, transform):
+        self.transform = transform
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return torch.rand(8, generator=self.transform._source()), torch.rand(8)
+
+
+@pytest.mark.parametrize("seed", [0, 1, -1])
+def test_a_worker_draws_other_numbers_than_its_process(seed):
+    generator = torch.Generator().manual_seed(seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        own, process = next(
+            iter(DataLoader(Numbers(LearnedAugment(generator=generator)), 4, num_workers=1))
+        )
+    assert not (own[:, None] == process[None]).all(-1).any()
+
+
 def test_copies_and_pickles_draw_the_same():
     transform = LearnedAugment("dada-cifar10", fill={"others": 3}, generator=torch.Generator())
     buffer = io.BytesIO()

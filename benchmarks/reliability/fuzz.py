@@ -109,7 +109,7 @@ def _policies() -> list[bytes]:
     row |= {"low": 0.5, "high": 1.3, "trials": 18}
     race = [
         {"name": "found", "found": True, "errors": {"0": 0.5, "1": 0.6, "2": 0.4}},
-        {"name": "known", "found": False, "short": None, "full": {"0": 0.7, "1": 0.6, "2": 0.9}},
+        {"name": "known", "found": False, "errors": {"0": 0.7, "1": 0.6, "2": 0.9}},
     ]
     effects = {"target": "errors", "unit": "%", "rows": [row], "trainings": 60}
     about = {

@@ -17,6 +17,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 from learned_augment._text import first_line, leading
 
 __all__ = [
+    "PART_NAMES",
     "Decoded",
     "class_files",
     "decode_files",
@@ -32,11 +33,15 @@ __all__ = [
 _THREADS = 8
 _FILES_PER_TASK = 64  # handing a small image to a thread costs more than decoding it
 
-_PART_NAMES = {
+PART_NAMES = {
     "train": ("train", "training"),
     "test": ("test", "testing"),
     "val": ("val", "valid", "validation"),
 }
+"""Names of the parts of a data set. The first name of each is what this package calls it."""
+
+_WIDEST = 16
+"""Ratio of the sides of an image above which it is cropped before it is resized."""
 
 
 class Decoded(NamedTuple):
@@ -142,7 +147,8 @@ def class_files(folder: Path) -> dict[str, list[Path]]:
         raise FileNotFoundError(
             f"{str(folder)!r} has no sub-folders. Expected one sub-folder of images per class."
         )
-    files = {path.name: image_files(path, IMG_EXTENSIONS) for path in classes}
+    above = frozenset({folder.resolve()})  # a link to it would give a class the images of all
+    files = {path.name: sorted(_files_under(path, IMG_EXTENSIONS, above)) for path in classes}
     empty = [str(folder / name) for name, found in files.items() if not found]
     if empty:
         raise FileNotFoundError(
@@ -178,7 +184,7 @@ def find_parts(folder: Path) -> dict[str, Path]:
     named = [
         (part, path)
         for path in folders
-        for part, names in _PART_NAMES.items()
+        for part, names in PART_NAMES.items()
         if path.name.lower() in names
     ]
     found = [(part, path) for part, path in named if _sub_folders(path)]
@@ -202,11 +208,11 @@ def find_parts(folder: Path) -> dict[str, Path]:
 def _check_is_no_class(part: Path, others: Sequence[Path]) -> None:
     """Refuse the only part of a data set if other folders with images lie beside it."""
     for other in others:
-        if any(p.suffix.lower() in IMG_EXTENSIONS and p.is_file() for p in _visible(other)):
+        if next(_files_under(other, IMG_EXTENSIONS, frozenset()), None) is not None:
             raise ValueError(
                 f"{str(part)!r} may be a part of the data set or one of its classes, as "
-                f"{str(other)!r} holds images too. If it is a part, move the other folders away; "
-                "if it is a class, rename it."
+                f"{str(other)!r} holds images too. If it is a part, move the other folders away, "
+                "or name the other part train, test or val; if it is a class, rename it."
             )
 
 
@@ -283,8 +289,8 @@ def _files_under(folder: Path, suffixes: Collection[str], above: frozenset[Path]
     for path in _visible(folder):
         if path.is_dir():
             yield from _files_under(path, suffixes, above | {real})
-        elif path.suffix.lower() in suffixes and path.is_file():
-            yield path
+        elif path.suffix.lower() in suffixes and (path.is_file() or path.is_symlink()):
+            yield path  # a link to nothing is an image that cannot be read
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -295,11 +301,16 @@ def _upright(image: Image.Image) -> Image.Image:
 
 
 def _resized(image: Image.Image, size: int) -> Image.Image:
+    if max(image.size) > _WIDEST * min(image.size):  # as a whole it could fill the memory
+        image = _central(image, *(min(side, 3 * min(image.size)) for side in image.size))
     scale = size / min(image.size)
     width, height = (max(size, round(side * scale)) for side in image.size)
-    left, top = (width - size) // 2, (height - size) // 2
-    resized = image.resize((width, height), Image.Resampling.BILINEAR)
-    return resized.crop((left, top, left + size, top + size))
+    return _central(image.resize((width, height), Image.Resampling.BILINEAR), size, size)
+
+
+def _central(image: Image.Image, width: int, height: int) -> Image.Image:
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
 
 
 def _decode_all(files: Sequence[Path], image_size: int | None) -> Iterator[NDArray[np.uint8] | str]:

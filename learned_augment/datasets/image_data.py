@@ -204,7 +204,7 @@ def _check_part(
     name: str, part: str, images: Tensor, labels: Tensor, classes: tuple[str, ...]
 ) -> None:
     part = f"{part} " if part else ""
-    if images.dtype != torch.uint8 or images.ndim != 4:
+    if images.dtype != torch.uint8 or images.ndim != 4 or 0 in images.shape[1:]:
         raise ValueError(
             f"{name}: expected {part}images as uint8 (N, C, H, W), got {images.dtype} "
             f"{tuple(images.shape)}."

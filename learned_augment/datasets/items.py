@@ -216,9 +216,9 @@ def _labeled(item: Any, where: _Place) -> tuple[object, int]:
     try:
         image, given = _from_mapping(item) if isinstance(item, Mapping) else item
         label = int(given)
-        if label != given:
+        if label != given or label >= 2**63:
             raise ValueError
-    except (TypeError, ValueError, LookupError):
+    except (TypeError, ValueError, LookupError, OverflowError):
         raise TypeError(
             f"Expected {where} as (image, class), the class a whole number, or as a mapping with "
             f"the keys 'image' and 'label', got {_in_words(item)}."
@@ -253,6 +253,9 @@ def _key(item: Mapping[str, Any], usual: tuple[str, ...], fitting: list[str]) ->
 
 def _pixels(image: object, where: _Place, size: int | None) -> NDArray[np.uint8]:
     """Return an image as RGB levels, (3, H, W)."""
+    shape = image.size if isinstance(image, Image.Image) else getattr(image, "shape", ())
+    if 0 in shape:
+        raise ValueError(f"Expected {where} with pixels, got an image of {tuple(shape)}.")
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3):
         channels_last = image if image.ndim == 3 else image[..., None]
         image = torch.from_numpy(channels_last.copy()).permute(2, 0, 1)

@@ -12,8 +12,9 @@ from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader, Subset
 from torchvision import datasets as torchvision_datasets
 
+from learned_augment._settings import whole_number
 from learned_augment._text import leading
-from learned_augment.datasets.folders import class_files, decode_files, find_parts
+from learned_augment.datasets.folders import PART_NAMES, class_files, decode_files, find_parts
 from learned_augment.datasets.image_data import ImageData, LabeledImages, train_test_split
 from learned_augment.datasets.items import (
     Items,
@@ -59,7 +60,7 @@ def load_images(
             * arrays or tensors (images, labels), split 4 to 1: images uint8, (N, H, W),
               (N, H, W, C) or (N, C, H, W) with C = 1 or 3; labels (N,), whole numbers from 0;
             * a pair (train, test) of data sets or of arrays, or a mapping with the keys "train"
-              and "test" (or "validation");
+              and "test" (or "val", or other names that folders may have);
             * an `ImageData`, returned as it is.
         image_size: Side in pixels, 8 or more, to which every image of a folder or data set is
             brought, by resizing its shorter side and cropping the center.
@@ -97,7 +98,7 @@ def load_all_images(
 
 
 def _load_parts(source: Source, image_size: int | None, skip_unreadable: bool) -> _Parts:
-    if image_size is not None and image_size < 8:
+    if image_size is not None and whole_number("image_size", image_size) < 8:
         raise ValueError(f"image_size must be 8 pixels or more, got {image_size}.")
     if not isinstance(source, str):
         return _from_datasets(source, image_size)
@@ -253,16 +254,34 @@ def _from_datasets(source: object, size: int | None) -> _Parts:
         _check_same_classes(name, ("the training set", known[0]), ("the test set", known[1]))
     read = [(read_arrays if is_arrays(part) else read_items)(part, size) for part in parts]
     count = 1 + max(int(labels.max()) for _, labels in read)
+    images = sum(len(labels) for _, labels in read)
+    if count > images and not any(known):
+        raise ValueError(
+            f"{name}: got {images} images, and one of class {count - 1}. Number classes from 0 "
+            "without gaps."
+        )
     classes = _classes(parts, known, count)
     train, *tests = (LabeledImages(name, classes, *part) for part in read)
     return train, tests[0] if tests else _TEST_FRACTION
 
 
 def _dataset_parts(source: object) -> tuple[Any, ...]:
-    """Return a training and perhaps a test part."""
+    """Return a training and perhaps a test part.
+
+    Raises:
+        ValueError: If a mapping has a training part and others, but none to test on.
+    """
     if isinstance(source, Mapping):
-        tests = [source[key] for key in ("test", "validation") if key in source]
-        return (source["train"], *tests[:1]) if "train" in source else (source,)
+        named = {part: key for part, names in PART_NAMES.items() for key in source if key in names}
+        if "train" not in named:
+            return (source,)
+        tests = [source[named[part]] for part in ("test", "val") if part in named]
+        if not tests and len(source) > 1:
+            raise ValueError(
+                f"Expected a mapping with the keys 'train' and 'test' (or 'val'), got "
+                f"{list(source)}. Rename the key of the part to test on, or leave it out."
+            )
+        return source[named["train"]], *tests[:1]
     if isinstance(source, tuple) and len(source) == 2 and not is_arrays(source):
         return source
     return (source,)

@@ -122,6 +122,8 @@ class CompareConfig:
                 f"Expected extends as a ComparisonResult, got {self.extends!r:.80}; read a file "
                 "with ComparisonResult.load(path)."
             )
+        if not isinstance(self.cache, str | Path | None):
+            raise TypeError(f"Expected cache as the path of a folder, got {self.cache!r:.80}.")
         self._check_policies()
         if self.seeds < 2:
             raise ValueError(

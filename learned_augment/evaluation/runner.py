@@ -112,8 +112,8 @@ def configuration(
 ) -> dict[str, Any]:
     """Return everything that decides the numbers of a training, as plain JSON data.
 
-    Not part of it are the names of policies, the model of the processor, and the code of a
-    network's `forward` beyond the names of its modules.
+    Not part of it are the names of policies, the model of the processor, the code of a network's
+    `forward` beyond the names of its modules, and the code of an op beyond the op's name.
 
     Args:
         data: `data_hash` of the images.

@@ -76,7 +76,13 @@ def build_network(network: NetworkChoice, num_classes: int) -> nn.Module:
             "Expected a network as a name, a torch.nn.Module or a callable that takes the number "
             f"of classes, got {type(network).__name__}."
         )
-    built = network(num_classes)
+    try:
+        built = network(num_classes)
+    except TypeError as error:
+        raise TypeError(
+            "Expected a network that is made by a call with the number of classes, got "
+            f"{network_name(network)}, which raised: {error}"
+        ) from error
     if not isinstance(built, nn.Module):
         raise TypeError(
             f"Expected the network factory to return a torch.nn.Module, got {type(built).__name__}."

@@ -42,25 +42,20 @@ def read_race(about: Mapping[str, Any]) -> list[RaceRow]:
     race, chosen = about.get("race"), about.get("chosen")
     if not isinstance(race, list) or not all(map(_is_entry, race)):
         return []
-    measured = {entry["name"]: errors for entry in race if (errors := _errors(entry))}
+    measured = {entry["name"]: entry["errors"] for entry in race if entry["errors"]}
     if not isinstance(chosen, str) or chosen not in measured:
         return []
     entrants = [
         RaceRow(
             entry["name"],
             entry["found"],
-            errors,
-            None if entry["name"] == chosen else _gain(errors, measured[chosen]),
+            entry["errors"],
+            None if entry["name"] == chosen else _gain(entry["errors"], measured[chosen]),
         )
         for entry in race
-        if (errors := _errors(entry))
+        if entry["errors"]
     ]
     return sorted(entrants, key=lambda entrant: (entrant.name != chosen, entrant.mean))
-
-
-def _errors(entry: Mapping[str, Any]) -> Any:
-    """Return the errors of an entrant; files of earlier versions have them as "full"."""
-    return entry.get("errors", entry.get("full"))
 
 
 def _gain(errors: Mapping[str, float], chosen: Mapping[str, float]) -> Difference | None:
@@ -78,7 +73,7 @@ def _is_entry(entry: Any) -> bool:
         isinstance(entry, dict)
         and isinstance(entry.get("name"), str)
         and isinstance(entry.get("found"), bool)
-        and isinstance(_errors(entry), dict)
+        and isinstance(entry.get("errors"), dict)
         # Error rates; ratios of other numbers may be too large for a float.
-        and all(isinstance(n, float | int) and 1e-9 < n < 2 for n in _errors(entry).values())
+        and all(isinstance(n, float | int) and 1e-9 < n < 2 for n in entry["errors"].values())
     )

@@ -171,6 +171,9 @@ def test_one_class_is_too_few(tmp_path):
 
 def test_a_test_part_alone_is_refused(split_folder):
     (split_folder / "train").rename(split_folder / "other")
+    with pytest.raises(ValueError, match=r"other' holds images too.*name the other part train"):
+        load_images(f"folder:{split_folder}")
+    (split_folder / "other").rename(split_folder / ".other")
     with pytest.raises(FileNotFoundError, match="no train/ beside it; add it"):
         load_images(f"folder:{split_folder}")
 
@@ -276,6 +279,13 @@ def test_other_kinds_of_sources_are_refused(source):
         ((Image.new("RGB", (9, 9)), "cat"), TypeError, "the class a whole number"),
         ((Image.new("RGB", (9, 9)), 0.5), TypeError, "the class a whole number"),
         ((Image.new("RGB", (9, 9)), -1), ValueError, "classes from 0, got -1 at item 0"),
+        ((Image.new("RGB", (9, 9)), float("inf")), TypeError, "item 0 .* the class a whole number"),
+        ((Image.new("RGB", (9, 9)), 2**70), TypeError, "item 0 .* the class a whole number"),
+        (
+            (np.zeros((0, 9, 3), np.uint8), 0),
+            ValueError,
+            r"item 0 .* with pixels, got .* \(0, 9, 3\)",
+        ),
     ],
 )
 def test_items_that_are_no_labeled_images_are_refused(item, error, message):
@@ -378,7 +388,11 @@ def test_a_folder_that_may_be_a_part_or_a_class_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"train' may be a part of the data set or one of its cla"):
         load_images(f"folder:{tmp_path}")
     write_images(tmp_path / "train" / "slow", 2)
+    write_images(tmp_path / "dev" / "fast", 2)
     (tmp_path / "bus").rename(tmp_path / "val")  # a part, whose images have no class
+    with pytest.raises(ValueError, match=r"dev' holds images too.*name the other part train, test"):
+        load_images(f"folder:{tmp_path}")
+    (tmp_path / "dev").rename(tmp_path / ".dev")
     assert load_images(f"folder:{tmp_path}").classes == ("fast", "slow")
     (tmp_path / "val").rename(tmp_path / "bus")
     write_images(tmp_path / "test" / "fast", 2)
@@ -406,6 +420,27 @@ def test_hidden_folders_are_left_out_and_linked_ones_followed(split_folder, tmp_
     data = load_images(f"folder:{split_folder}")
     cats = data.train_images[data.train_labels == 0][:, 0, 0, 0].tolist()
     assert cats == [10, 11, 12, 13, 40, 41, 30]
+
+
+def test_a_link_to_nothing_is_an_unreadable_image(split_folder):
+    (split_folder / "train" / "cat" / "away.png").symlink_to("/nowhere/away.png")
+    with pytest.raises(ValueError, match=r"1 of 9 image files cannot be read: .*away\.png"):
+        load_images(f"folder:{split_folder}")
+    (skipped,) = load_images(f"folder:{split_folder}", skip_unreadable=True).skipped
+    assert "away.png" in skipped
+
+
+def test_a_link_to_all_classes_gives_a_class_no_images_of_others(split_folder):
+    (split_folder / "train" / "cat" / "up").symlink_to("..")
+    assert load_images(f"folder:{split_folder}").train_labels.bincount().tolist() == [4, 4]
+
+
+def test_of_a_very_long_image_the_center_is_resized():
+    long, level = Image.new("RGB", (60_000, 2)), 200
+    long.paste((level, level, level), (29_990, 0, 30_010, 2))
+    data = load_images([(long, i % 2) for i in range(4)], image_size=224)
+    assert data.train_images.shape[1:] == (3, 224, 224)
+    assert data.train_images.unique().tolist() == [level]
 
 
 def test_a_hidden_folder_may_hold_the_data(tmp_path):
@@ -500,7 +535,7 @@ def test_every_form_of_a_data_set_gives_the_same_images(form):
     assert data.classes == ("0", "1")
     assert len(load_images(given).train_labels) == 10
     assert load_images(given, image_size=8).train_images.shape[1:] == (3, 8, 8)
-    for test in ("test", "validation"):
+    for test in ("test", "testing", "val", "valid", "validation"):
         parts = {"train": given, test: given, "other": 3}
         assert torch.equal(load_images(parts).test_images, LEVELS)
 
@@ -547,6 +582,12 @@ def test_a_mapping_that_could_mean_several_things_is_refused(item):
         ((LEVELS, list(NAMES)), TypeError, "labels as whole numbers"),
         ((LEVELS, LABELS[:, None]), TypeError, r"got an array \(12, 1\)"),
         ((LEVELS, LABELS + 1), ValueError, "no image of 0. .*number classes from 0 without gaps"),
+        (
+            (LEVELS, LABELS * 10**9),
+            ValueError,
+            "of class 1000000000. Number classes from 0 without",
+        ),
+        ((LEVELS[:, :, :0], LABELS), ValueError, "item 0 .* with pixels"),
         ((LEVELS, LABELS - 1), ValueError, "got -1 at .* Number classes from 0 without gaps"),
         ((LEVELS[:0], LABELS[:0]), ValueError, "a data set of images, got one without any"),
         ((LEVELS[:, :2], LABELS), TypeError, r"got torch.uint8 \("),
@@ -646,3 +687,15 @@ def test_all_images_of_a_source_are_loaded_without_a_split(split_folder):
         load_images(alone)
     data = load_images(f"folder:{split_folder}")
     assert torch.equal(load_all_images(data).images, whole.images)
+
+
+def test_a_mapping_without_a_part_to_test_on_is_refused():
+    with pytest.raises(ValueError, match=r"'train' and 'test' .*, got \['train', 'dev'\]. Rename"):
+        load_images({"train": (LEVELS, LABELS), "dev": (LEVELS, LABELS)})
+    assert len(load_images({"train": (LEVELS, LABELS)}).train_labels) == 10
+
+
+@pytest.mark.parametrize("size", ["32", 32.5])
+def test_an_image_size_is_a_whole_number(size):
+    with pytest.raises(TypeError, match="Expected image_size as a whole number, got"):
+        load_images((LEVELS, LABELS), image_size=size)

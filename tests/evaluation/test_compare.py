@@ -228,6 +228,8 @@ def test_a_cache_trains_only_the_missing(tmp_path, monkeypatch):
     whole = compared(seeds=3)
     assert calls.pop() == ("invert", 2)
     calls.clear()
+    with pytest.raises(TypeError, match="cache as the path of a folder, got 3"):
+        compared(cache=3)
     first = compared(cache=tmp_path / "runs")
     assert len(calls) == 4
     assert compared(cache=tmp_path / "runs") == first

@@ -119,7 +119,12 @@ def test_build_network_lists_the_names_it_knows():
 
 
 @pytest.mark.parametrize(
-    ("choice", "message"), [(3, "got int"), (lambda n: n, "factory to return a .*Module, got int")]
+    ("choice", "message"),
+    [
+        (3, "got int"),
+        (torch.nn.Linear, "got Linear, which raised: "),
+        (lambda n: n, "factory to return a .*Module, got int"),
+    ],
 )
 def test_build_network_refuses_other_things(choice, message):
     with pytest.raises(TypeError, match=message):

@@ -56,7 +56,7 @@ HIDDEN = """[...document.querySelectorAll('table')].filter(table => {
 def raced_policy():
     """A policy that was chosen in a race of policies with names of many ops."""
     race = [
-        {"name": name, "found": name == LONG, "full": {"0": 0.02, "1": 0.03}}
+        {"name": name, "found": name == LONG, "errors": {"0": 0.02, "1": 0.03}}
         for name in ("none", "crop, then RandAugment", LONG)
     ]
     return dataclasses.replace(MEASURED, about={**MEASURED.about, "race": race, "chosen": "none"})

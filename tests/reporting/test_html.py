@@ -135,15 +135,13 @@ def test_the_page_of_a_policy_holds_effects_ops_examples_and_provenance():
     assert "LearnedAugment('deepaa-imagenet', size=224)" in "".join(sized.texts)
 
 
-@pytest.mark.parametrize("key", ["errors", "full"])  # the second in files of earlier versions
-def test_the_page_of_a_search_shows_its_race(key):
+def test_the_page_of_a_search_shows_its_race():
     race = [
-        {"name": "none", "found": False, "short": 0.9, "full": {"0": 0.2, "1": 0.4, "2": 0.25}},
-        {"name": "early", "found": True, "short": 0.7, "full": {}},
-        {"name": "crop", "found": False, "short": 0.8, "full": {"0": 0.5}},
-        {"name": "best", "found": True, "short": 0.5, "full": {"0": 0.1, "1": 0.2, "2": 0.1}},
+        {"name": "none", "found": False, "errors": {"0": 0.2, "1": 0.4, "2": 0.25}},
+        {"name": "early", "found": True, "errors": {}},
+        {"name": "crop", "found": False, "errors": {"0": 0.5}},
+        {"name": "best", "found": True, "errors": {"0": 0.1, "1": 0.2, "2": 0.1}},
     ]
-    race = [{key if name == "full" else name: it for name, it in e.items()} for e in race]
     sentence = "best makes fewer errors than the best policy that needs no search, none."
     about = {"name": "mine", "chosen": "best", "race": race, "sentence": sentence}
     page = policy_page(dataclasses.replace(MEASURED, about=about))
@@ -157,7 +155,11 @@ def test_the_page_of_a_search_shows_its_race(key):
     assert texts[start + 10 : start + 14] == ["crop", "no", "1", "50.0 %"]
     assert "early" not in texts
     none, *others = race
-    for other in ({"name": 3}, {**none, key: {"0": 1e-300}}, {**none, key: {"0": 10**400}}):
+    for other in (
+        {"name": 3},
+        {**none, "errors": {"0": 1e-300}},
+        {**none, "errors": {"0": 10**400}},
+    ):
         unlike = dataclasses.replace(MEASURED, about={**about, "race": [other, *others]})
         assert "Against other policies" not in headings(policy_page(unlike))
 
