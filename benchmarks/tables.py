@@ -257,7 +257,7 @@ _SCREENED_AGAIN = (
     "cifar1000-seed-2",
     "cifar1000-wrn-40-2",
     "cifar4000-60-wrn-16-1",
-    "cifar4000-60-wrn-16-1-3-seeds",
+    "cifar4000-60-wrn-16-1-earlier",
     "cifar4000-60-wrn-40-2-20-epochs",
 )
 """Groups, other data, few images, other seeds of the search, other networks of the comparison."""
