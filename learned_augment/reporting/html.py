@@ -218,8 +218,8 @@ def _race(race: Sequence[RaceRow]) -> dict[str, Any]:
     return {
         "rows": rows,
         "caption": "Expected error on validation images: geometric mean over the rounds of the "
-        f"race, each trained on other images; percent fewer errors than {chosen}, paired by round. "
-        "The search itself leaves the first round out, which chose who races on.",
+        f"race, each trained on other images; percent fewer errors than {chosen}, paired by round, "
+        "without the first round if there are two others, as it chose who races on.",
         "figure": _figure(plot, alt, caption) if gains else None,
     }
 

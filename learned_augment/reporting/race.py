@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from learned_augment.evaluation.statistics import Difference, paired_difference, percent_fewer
+from learned_augment.search.screening.race import counted_rounds
 
 __all__ = ["RaceRow", "read_race"]
 
@@ -19,8 +20,8 @@ class RaceRow:
         name: Its name.
         found: Whether the search found it.
         errors: Expected error rate on validation images, by number of the round.
-        gain: How many percent fewer errors it makes than the chosen policy, paired by round. None
-            for the chosen policy itself, and if they have fewer than two rounds in common.
+        gain: How many percent fewer errors it makes than the chosen policy, paired by the rounds
+            that count. None for the chosen policy itself, and if there are fewer than two.
     """
 
     name: str
@@ -30,7 +31,7 @@ class RaceRow:
 
     @property
     def mean(self) -> float:
-        """The geometric mean of its errors, which `gain` compares."""
+        """The geometric mean of its errors, of all rounds."""
         return statistics.geometric_mean(self.errors.values())
 
 
@@ -59,7 +60,8 @@ def read_race(about: Mapping[str, Any]) -> list[RaceRow]:
 
 
 def _gain(errors: Mapping[str, float], chosen: Mapping[str, float]) -> Difference | None:
-    rounds = sorted(errors.keys() & chosen.keys())
+    common = {int(name): name for name in errors.keys() & chosen.keys()}
+    rounds = [common[number] for number in counted_rounds(common)]
     if len(rounds) < 2:
         return None
     logarithms = [[math.log(given[n]) for n in rounds] for given in (chosen, errors)]
@@ -74,6 +76,7 @@ def _is_entry(entry: Any) -> bool:
         and isinstance(entry.get("name"), str)
         and isinstance(entry.get("found"), bool)
         and isinstance(entry.get("errors"), dict)
+        and all(isinstance(n, str) and n.isdecimal() for n in entry["errors"])
         # Error rates; ratios of other numbers may be too large for a float.
         and all(isinstance(n, float | int) and 1e-9 < n < 2 for n in entry["errors"].values())
     )

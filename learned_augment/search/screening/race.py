@@ -16,6 +16,7 @@ __all__ = [
     "base_before_ops",
     "best",
     "best_base",
+    "counted_rounds",
     "finalists",
     "leader",
     "race_data",
@@ -90,9 +91,9 @@ def leader(record: ScreeningRecord) -> tuple[Entrant, str] | None:
     are in the first round. The found ones, the best others and the two best base augmentations are
     in the second one, and the `finalists` in all later ones.
 
-    The first round does not count, if there are two others: it chose the known policies that race
-    on, partly by luck. A found policy is the result unless a known one leads by the standard error
-    of its lead or more. That one is the best of several, so less says nothing.
+    Not all rounds count, see `counted_rounds`. A found policy is the result unless a known one
+    leads by the standard error of its lead or more. That one is the best of several, so less says
+    nothing.
 
     Args:
         record: The trials so far.
@@ -101,17 +102,29 @@ def leader(record: ScreeningRecord) -> tuple[Entrant, str] | None:
     if not racing:
         return None
     races = record.races()
-    rounds = set.intersection(*(set(races[one]) for one in racing))
-    if len(rounds) > 2:
-        rounds.remove(0)
+    rounds = counted_rounds(set.intersection(*(set(races[one]) for one in racing)))
     ranked = sorted(racing, key=lambda one: sum(races[one][number] for number in rounds))
     first, other = ranked[0], next(one for one in ranked if one.found != ranked[0].found)
-    leads = [races[other][number] - races[first][number] for number in sorted(rounds)]
+    leads = [races[other][number] - races[first][number] for number in rounds]
     if len(leads) < 2:
         return first, f"{first.name} leads the race, which is not over."
     error = statistics.stdev(leads) / math.sqrt(len(leads))
     chosen = first if first.found or statistics.fmean(leads) >= error else other
     return chosen, _sentences(chosen, first, other, leads)
+
+
+def counted_rounds(rounds: Iterable[int]) -> list[int]:
+    """Return the rounds by which policies are compared, of those that they have in common.
+
+    The first round does not count if there are two others: it chose the known policies that race
+    on, partly by luck.
+
+    Examples:
+        >>> counted_rounds([0, 1, 2]), counted_rounds([0, 1])
+        ([1, 2], [0, 1])
+    """
+    numbers = sorted(rounds)
+    return [number for number in numbers if number > 0 or len(numbers) < 3]
 
 
 def _last_round(record: ScreeningRecord) -> list[Entrant]:
