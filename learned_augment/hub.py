@@ -34,7 +34,7 @@ def download(address: str) -> Path:
     client = _client()
     try:
         path = client.hf_hub_download(repository, file, revision=revision)
-    except (client.errors.HfHubHTTPError, client.errors.LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:  # among them those of the client's own transport
         raise ValueError(f"{address} cannot be downloaded: {first_line(error)}.") from error
     return Path(path)
 
@@ -70,7 +70,7 @@ def upload(
     try:
         api.create_repo(repository, private=private, exist_ok=True)
         commit = api.create_commit(repository, operations, commit_message=message)
-    except (client.errors.HfHubHTTPError, OSError) as error:
+    except Exception as error:  # among them those of the client's own transport
         status = getattr(getattr(error, "response", None), "status_code", None)
         way_out = " Log in with: hf auth login." if status in (401, 403) else ""
         raise ValueError(

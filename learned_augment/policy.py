@@ -85,6 +85,7 @@ class Plan:
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         assert self.draw is not None
         numbers, tables = self.draw
+        self.draw = None  # who reads the tensors may change them
         candidates = choose(numbers, tables.mixture, tables.weights, tables.layers)
         noise = numbers[:, 1 + tables.layers :].reshape(len(numbers), tables.layers, NOISE)
         op, value = tables.op[candidates], tables.value[candidates]
@@ -116,7 +117,8 @@ class Plan:
         return self.draw is None and self.value.requires_grad
 
     def __len__(self) -> int:
-        return len(self.draw.numbers) if self.draw is not None else len(self.op)
+        draw = self.draw
+        return len(draw.numbers) if draw is not None else len(self.op)
 
     def rows(self, index: Sequence[int] | Tensor | slice) -> "Plan":
         """Return the plan of the images that ``index`` chooses, in its order.

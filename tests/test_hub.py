@@ -138,6 +138,8 @@ def test_a_hub_that_does_not_answer_is_an_error_in_a_sentence(monkeypatch, tmp_p
     speak_to("http://127.0.0.1:9", monkeypatch, tmp_path)
     with pytest.raises(ValueError, match="cannot be downloaded: "):
         hub.download("hf://me/policies/mine.safetensors")
+    with pytest.raises(ValueError, match=r"^me/policies cannot be written: "):
+        hub.upload("me/policies", {"a.txt": b""}, message="one", token="hf_none")
 
 
 @pytest.mark.parametrize(

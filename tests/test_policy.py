@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from learned_augment.backends.dispatch import apply_batch
 from learned_augment.builders import deep_trivial_augment, from_layers, from_sub_policies
 from learned_augment.policy import Plan, Policy
 from learned_augment.sampling import Draw
@@ -198,6 +199,20 @@ def test_what_is_not_a_plan_is_refused(change, message):
     assert Plan(**right).value.dtype == torch.float64
     with pytest.raises(ValueError, match=message):
         Plan(**(right | change))
+
+
+def test_a_drawn_plan_follows_changes_of_its_tensors():
+    policy = from_layers([[("TranslateX", 1.0, 0.5)], [("Identity", 1.0, 0.0)]])
+    image = torch.arange(64, dtype=torch.uint8).reshape(1, 1, 8, 8)
+    for images in (image, image / 255):
+        changed, given = policy.sample(1), policy.sample(1)
+        changed.value[:] = -0.25
+        given = Plan(given.ops, given.op, changed.value, given.noise)
+        assert torch.equal(apply_batch(images, changed), apply_batch(images, given))
+    plan = policy.sample(1)
+    plan.value.requires_grad_()
+    assert plan.requires_grad
+    assert apply_batch(image / 255, plan).requires_grad
 
 
 def test_steps_leave_out_what_changes_nothing():

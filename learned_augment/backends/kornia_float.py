@@ -263,10 +263,11 @@ def _soft_inside(box: Tensor, width: int, height: int) -> Tensor:
 def _resample(images: Tensor, group: Group, size: int | None) -> Tensor:
     """Resize rectangles by PIL's weights.
 
-    Kornia's crop differs from PIL's by up to two levels, and waits for the device.
+    Kornia's crop differs from PIL's by up to two levels, and waits for the device. PIL clips levels
+    between the two directions, too.
     """
     height, width = images.shape[-2:]
     box = boxes(group, width, height, 1.0 if size else width / height).astype(int).tolist()
     across = resize_weights([(x0, x1) for x0, _, x1, _ in box], width, size or width)
     down = resize_weights([(y0, y1) for _, y0, _, y1 in box], height, size or height)
-    return resize(resize(images, *across, 3), *down, 2).clamp(0, 1)
+    return resize(resize(images, *across, 3).clamp(0, 1), *down, 2).clamp(0, 1)

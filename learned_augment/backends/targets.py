@@ -79,7 +79,7 @@ def move_key_points(
 
     A key point (x, y) names the pixel of column x and row y, as torchvision's flip reads it.
     """
-    matrix, canvas = _forward(steps, points.canvas_size, size)
+    matrix, canvas, _ = _forward(steps, points.canvas_size, size)
     plain = points.as_subclass(torch.Tensor)
     if matrix is None:
         return tv_tensors.wrap(plain.clone(), like=points, canvas_size=canvas)  # type: ignore[no-any-return]
@@ -91,10 +91,12 @@ def move_boxes(boxes: Boxes, steps: Sequence[Step], size: int | None) -> Boxes:
     """Move boxes (N, K): upright ones become the upright hull of what they held.
 
     Coordinates are pixels from the image's top left corner, x to the right and y down.
-    Boxes are clamped to the canvas in their own clamping mode; rotated formats stay rotated, with
-    a sheared rectangle approximated by one through its first three corners.
+    Boxes are clamped to the canvas in their own clamping mode. Where an op moved a part of the
+    image out of sight, upright boxes lose that part, also if a later op moves the place back.
+    Rotated formats stay rotated, with a sheared rectangle approximated by one through its first
+    three corners.
     """
-    matrix, canvas = _forward(steps, boxes.canvas_size, size)
+    matrix, canvas, seen = _forward(steps, boxes.canvas_size, size)
     plain = boxes.as_subclass(torch.Tensor)
     if matrix is None:
         return tv_tensors.wrap(plain.clone(), like=boxes, canvas_size=canvas)  # type: ignore[no-any-return]
@@ -109,6 +111,9 @@ def move_boxes(boxes: Boxes, steps: Sequence[Step], size: int | None) -> Boxes:
         edges = moved.reshape(-1, 8)
     else:
         edges = torch.cat([moved.amin(1), moved.amax(1)], 1)
+        if getattr(boxes, "clamping_mode", "soft") is not None:
+            seen = seen.to(edges)
+            edges = edges.clamp(seen[:2].repeat(2), seen[2:].repeat(2))
     back = functional.convert_bounding_box_format(edges, between, boxes.format)
     # Clamped before whole numbers are made: few of their types hold what lies outside.
     exact = tv_tensors.wrap(back.reshape(plain.shape), like=boxes, canvas_size=canvas)
@@ -142,12 +147,17 @@ def _transformed(points: Tensor, matrix: Tensor) -> Tensor:
 
 def _forward(
     steps: Iterable[Step], canvas: tuple[int, int], size: int | None
-) -> tuple[Tensor | None, tuple[int, int]]:
-    """Return the 3x3 matrix from input to output points, None if nothing moves, and the canvas."""
+) -> tuple[Tensor | None, tuple[int, int], Tensor]:
+    """Return the 3x3 matrix from input to output points, None if nothing moves, and the canvas.
+
+    The third value holds the edges (4,) in XYXY of what every canvas between two steps showed.
+    """
     height, width = canvas
     total = torch.eye(3, dtype=torch.float64, device=HOST)
-    moved = False
+    moved, between = False, []
     for step in steps:
+        if moved:
+            between.append((torch.linalg.inv(total), (height, width)))
         kind = step.op.kind
         if isinstance(kind, Geometric):
             rows = kind.matrix(step.value, step.noise, width, height)
@@ -161,7 +171,14 @@ def _forward(
     if size is not None and (height, width) != (size, size):
         x0, y0, *_ = center_crop(width, height, size)
         total, moved = _zoom(x0, y0, 1.0, 1.0) @ total, True
-    return total if moved else None, (height, width) if size is None else (size, size)
+    endless = [-torch.inf, -torch.inf, torch.inf, torch.inf]
+    seen = torch.tensor(endless, dtype=torch.float64, device=HOST)
+    for backward, (high, wide) in between:
+        shown = torch.tensor([[0, 0, wide, high]], dtype=torch.float64, device=HOST)
+        corners = _transformed(_corners(shown), total @ backward)[0]
+        seen[:2] = torch.maximum(seen[:2], corners.amin(0))
+        seen[2:] = torch.minimum(seen[2:], corners.amax(0))
+    return total if moved else None, (height, width) if size is None else (size, size), seen
 
 
 def _crop(

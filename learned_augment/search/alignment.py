@@ -1,8 +1,8 @@
 """Gradient alignment: how much a training step along one image's gradient helps validation."""
 
 import warnings
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TypeAlias
 
 import torch
@@ -129,11 +129,17 @@ def directional_exact(losses: Losses, weights: Tensors, tangent: Tensors) -> Ten
     passes. A layer that scales its gradient in another way than its output (Shake-Shake) has the
     derivative of its backward pass here, and that of its forward pass in `directional_difference`.
     """
-    with torch.no_grad(), warnings.catch_warnings():
-        # Torch 2.15 warns of a function that its own forward mode calls.
-        warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)
+    with torch.no_grad(), _forward_mode():
         derivatives: Tensor = jvp(losses, (weights,), (tangent,))[1]
     return derivatives
+
+
+@contextmanager
+def _forward_mode() -> Iterator[None]:
+    """Silence a warning of torch 2.14 and later of a function that its own forward mode calls."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.script`", FutureWarning)
+        yield
 
 
 def directional_difference(
@@ -212,5 +218,6 @@ def mixed_exact(
         return values, pixels
 
     detached = {name: w.detach() for name, w in weights.items()}
-    derivatives, pixels = jvp(by_pixel, (detached,), (tangent,))[1]
+    with _forward_mode():
+        derivatives, pixels = jvp(by_pixel, (detached,), (tangent,))[1]
     return derivatives.detach(), pixels.detach()

@@ -236,6 +236,18 @@ def test_chunks_do_not_change_values_or_gradients(monkeypatch: pytest.MonkeyPatc
     torch.testing.assert_close(results[0], results[1], atol=1e-12, rtol=0)
 
 
+@pytest.mark.parametrize("size", [None, 20])
+def test_a_resized_crop_of_noise_is_that_of_pil(size):
+    generator = torch.Generator().manual_seed(0)
+    levels = torch.randint(256, (40, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    noise = torch.rand(40, 1, 4, generator=generator)
+    op, value = torch.zeros(40, 1, dtype=torch.long), torch.full((40, 1), 0.08)
+    plan = Plan(("ResizedCrop",), op, value, noise)
+    floats = apply_batch(levels.double() / 255, plan, size=size) * 255
+    # Bicubic weights overshoot noise by far: PIL clips between the two directions.
+    assert (floats - apply_batch(levels, plan, size=size)).abs().max() < 1.5
+
+
 def test_the_result_shares_no_memory() -> None:
     for count in (1, 3):
         given = images(count)

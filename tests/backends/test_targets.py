@@ -110,6 +110,22 @@ def test_boxes_are_clamped_and_integers_rounded():
     assert move_key_points(point, [step("TranslateX", -0.2)], None).tolist() == [[94, 10]]
 
 
+@pytest.mark.parametrize("kind", ["XYXY", "XYWH", "CXCYWH"])
+def test_boxes_lose_what_left_the_image_between_two_ops(kind):
+    there_and_back = [step("TranslateX", 0.5), step("TranslateX", -0.5)]
+    given = functional.convert_bounding_box_format(
+        boxes([[0.0, 10.0, 40.0, 30.0], [20.0, 10.0, 60.0, 30.0]]), new_format=kind
+    )
+    found = functional.convert_bounding_box_format(
+        move_boxes(given, there_and_back, None), new_format="XYXY"
+    )
+    assert found.tolist() == [[40, 10, 40, 30], [40, 10, 60, 30]]  # the first one has no area left
+    mask = torch.zeros(1, HEIGHT, WIDTH, dtype=torch.uint8)
+    mask[:, 10:30, 20:60] = 1
+    moved = move_mask(mask, there_and_back, None)
+    assert moved.nonzero()[:, 2].unique().tolist() == list(range(40, 60))
+
+
 def test_empty_targets_and_ops_that_do_not_move_pixels():
     still = [step("Invert", 0.0), step("Cutout", 0.2), step("Color", 1.5)]
     given = boxes([[1, 2, 3, 4]])

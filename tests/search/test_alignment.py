@@ -106,6 +106,13 @@ def test_mixed_derivative_agrees_with_double_backward(world, mixed, rtol):
     torch.testing.assert_close(found_pixels, pixels, rtol=rtol, atol=rtol * pixels.abs().max())
 
 
+@pytest.mark.filterwarnings("error")
+def test_forward_mode_is_silent(world):
+    losses, weights, tangent, images = world
+    mixed_exact(losses, weights, tangent, images)
+    directional_exact(lambda w: losses(w, images), weights, tangent)
+
+
 def test_running_statistics_are_untouched_by_every_pass(world):
     losses, weights, tangent, images = world
     first = losses(weights, images)

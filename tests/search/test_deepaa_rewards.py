@@ -161,6 +161,28 @@ def test_a_layer_used_twice_and_a_sequence_count_every_use():
     torch.testing.assert_close(by_image(frozen, images, labels), expected)
 
 
+def test_a_layer_may_return_several_tensors():
+    class Halves(nn.Module):
+        def forward(self, x):
+            return {"all": x.chunk(2, 1)}
+
+    class Split(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.halves = nn.Conv2d(3, 4, 3, padding=1), Halves()
+            self.head = nn.Linear(4, 2)
+
+        def forward(self, x):
+            a, b = self.halves(torch.tanh(self.conv(x)))["all"]
+            return self.head(torch.cat([a, 2 * b], 1).mean((2, 3)))
+
+    images, labels = torch.randn(4, 3, 8, 8, dtype=torch.float64), torch.tensor([0, 1, 1, 0])
+    frozen = FrozenNetwork(Split().double(), images[:2], 2**30)
+    assert frozen.results == 8 * (4 * 64 + 4 * 64 + 2)
+    expected = in_rows(frozen, own_gradients(frozen, images, labels))
+    torch.testing.assert_close(by_image(frozen, images, labels), expected)
+
+
 def test_chunks_change_nothing():
     frozen, images, labels, target = world()
     whole = frozen.gradient(images, labels), frozen.directional(images, labels, target)

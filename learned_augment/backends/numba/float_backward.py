@@ -191,7 +191,8 @@ def backward(image: Pixels, given: Pixels, out: Pixels, shape: Shape, instructio
     """Write the gradients of the input of an instruction from those of its output.
 
     They are those of ``kornia_float``. The gradient passes unchanged through an op that rounds. A
-    clipped pixel has none, but a pixel of exactly 0 or 1 keeps its own. In AutoContrast all pixels
+    clipped pixel has none, but a pixel of exactly 0 or 1 keeps its own. (Under Kornia it depends on
+    the version of torch, whose ``clamp`` may pass none there.) In AutoContrast all pixels
     of the lowest level share its gradient, and so do those of the highest level.
 
     Args:

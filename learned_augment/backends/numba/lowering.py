@@ -178,8 +178,8 @@ def lower(plan: PlanArrays, image: int, width: int, height: int, out: Floats) ->
 def plan_arrays(plan: Plan) -> tuple[Any, ...]:
     """Return the fields of ``PlanArrays``; a plain tuple is faster to pass to compiled code."""
     rows = _rows_of(plan.op_rows)
-    if plan.draw is not None:
-        numbers, (mixture, weights, op, value, _) = plan.draw
+    if (draw := plan.draw) is not None:
+        numbers, (mixture, weights, op, value, _) = draw
         return numbers, mixture, weights, op, value, rows
     noise = plan.noise.numpy().reshape(len(plan), -1)
     numbers = np.empty((len(plan), 1 + plan.op.shape[1] + noise.shape[1]), np.float32)

@@ -1,6 +1,7 @@
 """A trained network that no longer changes, and the gradients of its losses."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -152,7 +153,7 @@ def result_bytes(network: nn.Module, sample: Tensor) -> int:
     held: list[int] = []
     handles = [
         layer.register_forward_hook(
-            lambda module, inputs, output: held.append(output.nbytes)  # type: ignore[misc]
+            lambda module, inputs, output: held.append(_bytes(output))  # type: ignore[misc]
         )
         for layer in network.modules()
         if not any(layer.children())
@@ -164,6 +165,15 @@ def result_bytes(network: nn.Module, sample: Tensor) -> int:
         for handle in handles:
             handle.remove()
     return max(1, sum(held) // len(sample))
+
+
+def _bytes(output: Any) -> int:
+    """Return the bytes of what a layer returns: a tensor, or several."""
+    if isinstance(output, Mapping):
+        output = tuple(output.values())
+    if isinstance(output, tuple | list):
+        return sum(map(_bytes, output))
+    return output.nbytes if isinstance(output, Tensor) else 0
 
 
 def chunk_size(results: int, shape: tuple[int, ...], memory: int) -> int:
