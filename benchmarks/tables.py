@@ -14,6 +14,7 @@ import re
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from benchmarks.record import RESULTS, ROOT, load_result
@@ -176,15 +177,13 @@ def screening_short(_: Result) -> list[str]:
     return markdown(heads, rows)
 
 
-def screening_runs(_: Result) -> list[str]:
+def screening_runs(data: str, _: Result) -> list[str]:
     """Compare searches of the same data that differ only by their seed."""
-    rows = [_search_cells(*_screened(name), list(_USUAL)[:-1]) for name in _REPEATED]
+    names = (data, f"{data}-seed-1", f"{data}-seed-2")
+    rows = [_search_cells(*_screened(name), list(_USUAL)[:-1]) for name in names]
     heads = ["seed of the search", "returned", "accuracy, %"]
     heads += [f"lead over {called}" for called in list(_USUAL.values())[:-1]]
     return markdown(heads, rows)
-
-
-_REPEATED = ("cifar1000", "cifar1000-seed-1", "cifar1000-seed-2")
 
 
 def screening_splits(result: Result) -> list[str]:
@@ -743,7 +742,8 @@ TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "throughput-short": ("throughput", throughput_short),
     "trace": ("trace", trace),
     "screening-short": ("screening-digits", screening_short),
-    "screening-runs": ("screening-cifar1000-seed-2", screening_runs),
+    "screening-runs": ("screening-cifar1000-seed-2", partial(screening_runs, "cifar1000")),
+    "screening-runs-flowers": ("screening-flowers-seed-2", partial(screening_runs, "flowers")),
     "screening-splits": ("screening-uc_merced-ordered", screening_splits),
     **{
         f"screening-{name}": (f"screening-{name}", screening)
