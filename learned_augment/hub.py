@@ -97,7 +97,6 @@ def check_address(address: str) -> tuple[str, str | None, str]:
 def _client() -> ModuleType:
     try:
         import huggingface_hub
-        import huggingface_hub.errors
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
             'Policies on the Hub need huggingface_hub: pip install "learned-augment[hub]".'
