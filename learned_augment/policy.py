@@ -70,7 +70,7 @@ class Plan:
         check_ops(ops)
         _check_positions(op, len(ops))
         self.ops = ops
-        self.draw: Draw | None = None
+        self._draw: Draw | None = None
         # Of one dtype each, so that compiled code is compiled once.
         self._tensors = (op.to(torch.int64), value.to(torch.float64), noise.to(torch.float32))
 
@@ -78,14 +78,18 @@ class Plan:
     def drawn(cls, ops: tuple[str, ...], draw: Draw) -> "Plan":
         """Return the plan for random numbers and the tables of a policy."""
         plan = cls.__new__(cls)
-        plan.ops, plan.draw = ops, draw
+        plan.ops, plan._draw = ops, draw
         return plan
+
+    @property
+    def draw(self) -> Draw | None:
+        """The random numbers of a drawn plan, until its tensors are read: these may be changed."""
+        return None if "_tensors" in self.__dict__ else self._draw
 
     @cached_property
     def _tensors(self) -> tuple[Tensor, Tensor, Tensor]:
-        assert self.draw is not None
-        numbers, tables = self.draw
-        self.draw = None  # who reads the tensors may change them
+        assert self._draw is not None
+        numbers, tables = self._draw
         candidates = choose(numbers, tables.mixture, tables.weights, tables.layers)
         noise = numbers[:, 1 + tables.layers :].reshape(len(numbers), tables.layers, NOISE)
         op, value = tables.op[candidates], tables.value[candidates]
@@ -129,7 +133,7 @@ class Plan:
             Plan(3 images, 2 layers, 16 ops)
         """
         plan = Plan.__new__(Plan)  # rows of a plan need no check
-        plan.ops, plan.draw = self.ops, None
+        plan.ops, plan._draw = self.ops, None
         plan._tensors = (self.op[index], self.value[index], self.noise[index])
         return plan
 
