@@ -188,5 +188,8 @@ def test_missing_parts_and_other_classes_are_refused(folders):
     with pytest.raises(ValueError, match=r"same two or more classes.*dog, wolf"):
         read_folders(folders)
     (folders / "val").rename(folders / "held-out")
+    with pytest.raises(ValueError, match=r"held-out' holds images too"):
+        read_folders(folders)
+    (folders / "held-out").rename(folders / ".held-out")
     with pytest.raises(FileNotFoundError, match=r"expected train/ and test/ \(or val/\)"):
         read_folders(folders)
