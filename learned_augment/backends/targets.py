@@ -1,6 +1,6 @@
 """Move bounding boxes, masks and key points as a plan moves the pixels of their image."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -152,33 +152,42 @@ def _forward(
 
     The third value holds the edges (4,) in XYXY of what every canvas between two steps showed.
     """
-    height, width = canvas
-    total = torch.eye(3, dtype=torch.float64, device=HOST)
-    moved, between = False, []
-    for step in steps:
+    total, moved = torch.eye(3, dtype=torch.float64, device=HOST), False
+    shown: list[Tensor] = []
+    for matrix, following in _moves(steps, canvas, size):
         if moved:
-            between.append((torch.linalg.inv(total), (height, width)))
+            height, width = canvas
+            edges = torch.tensor([[0, 0, width, height]], dtype=torch.float64, device=HOST)
+            shown.append(_corners(edges)[0])
+        shown = [_transformed(corners, matrix) for corners in shown]
+        total, moved, canvas = matrix @ total, True, following
+    endless = [-torch.inf, -torch.inf, torch.inf, torch.inf]
+    seen = torch.tensor(endless, dtype=torch.float64, device=HOST)
+    for corners in shown:
+        seen[:2] = torch.maximum(seen[:2], corners.amin(0))
+        seen[2:] = torch.minimum(seen[2:], corners.amax(0))
+    return total if moved else None, canvas, seen
+
+
+def _moves(
+    steps: Iterable[Step], canvas: tuple[int, int], size: int | None
+) -> Iterator[tuple[Tensor, tuple[int, int]]]:
+    """Yield for each move of pixels its 3x3 matrix, and the canvas that it leads to."""
+    height, width = canvas
+    for step in steps:
         kind = step.op.kind
         if isinstance(kind, Geometric):
             rows = kind.matrix(step.value, step.noise, width, height)
             edges = [*(float(c) for c in rows), 0.0, 0.0, 1.0]
             backward = torch.tensor(edges, dtype=torch.float64, device=HOST)
-            total, moved = torch.linalg.inv(backward.reshape(3, 3)) @ total, True
+            yield torch.linalg.inv(backward.reshape(3, 3)), (height, width)
         elif isinstance(kind, Resample):
             x0, y0, x1, y1 = _crop(step, kind, width, height, size)
             height, width = (size, size) if size else (height, width)
-            total, moved = _zoom(x0, y0, width / (x1 - x0), height / (y1 - y0)) @ total, True
+            yield _zoom(x0, y0, width / (x1 - x0), height / (y1 - y0)), (height, width)
     if size is not None and (height, width) != (size, size):
         x0, y0, *_ = center_crop(width, height, size)
-        total, moved = _zoom(x0, y0, 1.0, 1.0) @ total, True
-    endless = [-torch.inf, -torch.inf, torch.inf, torch.inf]
-    seen = torch.tensor(endless, dtype=torch.float64, device=HOST)
-    for backward, (high, wide) in between:
-        shown = torch.tensor([[0, 0, wide, high]], dtype=torch.float64, device=HOST)
-        corners = _transformed(_corners(shown), total @ backward)[0]
-        seen[:2] = torch.maximum(seen[:2], corners.amin(0))
-        seen[2:] = torch.minimum(seen[2:], corners.amax(0))
-    return total if moved else None, (height, width) if size is None else (size, size), seen
+        yield _zoom(x0, y0, 1.0, 1.0), (size, size)
 
 
 def _crop(

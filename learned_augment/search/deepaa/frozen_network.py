@@ -1,12 +1,13 @@
 """A trained network that no longer changes, and the gradients of its losses."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils._pytree import tree_leaves
 
 from learned_augment.models.norms import norm_parameters
 from learned_augment.search.alignment import Tensors, directional_exact, gradient
@@ -151,10 +152,12 @@ def check_memory(network: nn.Module, sample: Tensor, memory: int, together: int)
 def result_bytes(network: nn.Module, sample: Tensor) -> int:
     """Return the bytes of all layers' results, for one image."""
     held: list[int] = []
+
+    def count(module: nn.Module, inputs: Any, output: Any) -> None:
+        held.extend(part.nbytes for part in tree_leaves(output) if isinstance(part, Tensor))
+
     handles = [
-        layer.register_forward_hook(
-            lambda module, inputs, output: held.append(_bytes(output))  # type: ignore[misc]
-        )
+        layer.register_forward_hook(count)
         for layer in network.modules()
         if not any(layer.children())
     ]
@@ -165,15 +168,6 @@ def result_bytes(network: nn.Module, sample: Tensor) -> int:
         for handle in handles:
             handle.remove()
     return max(1, sum(held) // len(sample))
-
-
-def _bytes(output: Any) -> int:
-    """Return the bytes of what a layer returns: a tensor, or several."""
-    if isinstance(output, Mapping):
-        output = tuple(output.values())
-    if isinstance(output, tuple | list):
-        return sum(map(_bytes, output))
-    return output.nbytes if isinstance(output, Tensor) else 0
 
 
 def chunk_size(results: int, shape: tuple[int, ...], memory: int) -> int:
