@@ -1,6 +1,7 @@
 """The race at the end of a screening, as ``about["race"]`` holds it."""
 
 import math
+import re
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from learned_augment.evaluation.statistics import Difference, paired_difference,
 from learned_augment.search.screening.race import counted_rounds
 
 __all__ = ["RaceRow", "read_race"]
+
+_ROUND = re.compile("[0-9]{1,9}")
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ def read_race(about: Mapping[str, Any]) -> list[RaceRow]:
     race, chosen = about.get("race"), about.get("chosen")
     if not isinstance(race, list) or not all(map(_is_entry, race)):
         return []
-    measured = {entry["name"]: entry["errors"] for entry in race if entry["errors"]}
+    race = [entry for entry in race if entry["errors"]]
+    measured = {entry["name"]: entry["errors"] for entry in race}
     if not isinstance(chosen, str) or chosen not in measured:
         return []
     entrants = [
@@ -54,7 +58,6 @@ def read_race(about: Mapping[str, Any]) -> list[RaceRow]:
             None if entry["name"] == chosen else _gain(entry["errors"], measured[chosen]),
         )
         for entry in race
-        if entry["errors"]
     ]
     return sorted(entrants, key=lambda entrant: (entrant.name != chosen, entrant.mean))
 
@@ -76,7 +79,7 @@ def _is_entry(entry: Any) -> bool:
         and isinstance(entry.get("name"), str)
         and isinstance(entry.get("found"), bool)
         and isinstance(entry.get("errors"), dict)
-        and all(isinstance(n, str) and n.isdecimal() for n in entry["errors"])
+        and all(isinstance(n, str) and _ROUND.fullmatch(n) for n in entry["errors"])
         # Error rates; ratios of other numbers may be too large for a float.
         and all(isinstance(n, float | int) and 1e-9 < n < 2 for n in entry["errors"].values())
     )

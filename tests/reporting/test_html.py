@@ -159,6 +159,7 @@ def test_the_page_of_a_search_shows_its_race():
         {"name": 3},
         {**none, "errors": {"0": 1e-300}},
         {**none, "errors": {"0": 10**400}},
+        {**none, "errors": {"9" * 5000: 0.5}},
     ):
         unlike = dataclasses.replace(MEASURED, about={**about, "race": [other, *others]})
         assert "Against other policies" not in headings(policy_page(unlike))
