@@ -85,6 +85,8 @@ DATA = {
     "mri": DataSet("folder:{}/mri", 100, 0, 32),
     "faces": DataSet("folder:{}/faces", 40, 0, 32),
     "flowers": DataSet("folder:{}/flowers", 40, 0, 32),
+    "clothing": DataSet("folder:{}/clothing", 40, 0, 32),
+    "steel": DataSet("folder:{}/steel", 40, 0, 32),
 }
 SEEDS = 2
 NETWORK = "small-cnn"
