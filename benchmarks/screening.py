@@ -4,13 +4,14 @@
     python -m benchmarks.screening cifar4000 --epochs 60 --data FOLDER
     python -m benchmarks.screening cifar1000 --network wrn-40-2 --data FOLDER
     python -m benchmarks.screening cifar4000 --epochs 60 --network wrn-40-2 --compare-epochs 20
+    python -m benchmarks.screening cifar1000 --search-network wrn-16-1 --network wrn-16-1
 
 The search sees the training images of a data set only. The comparison then trains on all of them,
 for as long as `benchmarks.truth` does, and tests on the test images. The policy is written as
 results/found-screening-NAME.safetensors, the comparison as results/screening-NAME.json; a policy
-that is there already is not searched again. Other epochs than those, ordered splits, and another
-seed of the search than 0 are part of the names of results. So are another network and other epochs
-of the comparison: does the policy of a small network help a larger one?
+that is there already is not searched again. Other epochs than those, ordered splits, another
+network of the search and another seed than 0 are part of the names of results. So are another
+network and other epochs of the comparison: does the policy of a small network help a larger one?
 """
 
 import argparse
@@ -55,16 +56,16 @@ KEPT = ("chosen", "found", "sentence", "race", "effects")
 
 
 def find(
-    data: ImageData, name: str, epochs: int, seed: int, split: str
+    data: ImageData, name: str, network: str, epochs: int, seed: int, split: str
 ) -> tuple[Path, dict[str, Any]]:
     """Search, unless the policy is there already; return its file and what the search took."""
     path = RESULTS / f"found-screening-{name}.safetensors"
     record = RESULTS / f"found-screening-{name}.json"
     if not path.is_file() or not record.is_file():
-        plain = plain_seconds(data, epochs)
+        plain = plain_seconds(data, network, epochs)
         begun, used = time.monotonic(), _cpu_seconds()
         options = {"split": split}
-        settings = {"network": NETWORK, "epochs": epochs, "seed": seed, "options": options}
+        settings = {"network": network, "epochs": epochs, "seed": seed, "options": options}
         policy = search(data, method="screening", progress=False, **settings)
         spent = {
             "cpu_s": round(_cpu_seconds() - used, 1),
@@ -73,25 +74,25 @@ def find(
         }
         policy.save(path)
         # The machine may be slower now than it was: once before the search, and once after it.
-        plain = (plain + plain_seconds(data, epochs)) / 2
+        plain = (plain + plain_seconds(data, network, epochs)) / 2
         spent["training_cpu_s"] = round(plain, 2)
         row = {"data": name, **spent, **{key: policy.about[key] for key in KEPT}}
         save_result(record.stem, [row], seeds=[seed], settings=settings)
     return path, load_result(record.stem)["rows"][0]
 
 
-def plain_seconds(data: ImageData, epochs: int) -> float:
+def plain_seconds(data: ImageData, network: str, epochs: int) -> float:
     """Return processor time of a training without augmentation, beside others as in a search."""
-    with Workers(partial(_train_plainly, data, epochs), core_count()) as workers:
+    with Workers(partial(_train_plainly, data, network, epochs), core_count()) as workers:
         seconds = [spent for _, spent in workers.run([(seed,) for seed in range(core_count())])]
     return statistics.fmean(seconds)
 
 
-def _train_plainly(data: ImageData, epochs: int, seed: int) -> float:
+def _train_plainly(data: ImageData, network: str, epochs: int, seed: int) -> float:
     recipe = Recipe(epochs=epochs, channels_last=True)
     begun = time.process_time()
     with isolated(seed, threads=1):
-        train_network(data, (), NETWORK, recipe, seed, CPU)
+        train_network(data, (), network, recipe, seed, CPU)
     return time.process_time() - begun
 
 
@@ -112,6 +113,7 @@ def main() -> None:
     parser.add_argument("--rivals", nargs="+", default=list(RIVALS))
     parser.add_argument("--cache", type=Path)
     parser.add_argument("--epochs", type=int, help="default: those of benchmarks.truth")
+    parser.add_argument("--search-network", default=NETWORK, help="of the search")
     parser.add_argument("--network", default=NETWORK, help="of the comparison")
     parser.add_argument("--compare-epochs", type=int, help="default: those of the search")
     given = parser.parse_args()
@@ -121,7 +123,10 @@ def main() -> None:
         task = name if epochs == DATA[name].epochs else f"{name}-{epochs}"
         task += "" if given.split == "random" else f"-{given.split}"
         task += f"-seed-{given.search_seed}" if given.search_seed else ""
-        path, searched = find(data, task, epochs, given.search_seed, given.split)
+        if given.search_network != NETWORK:
+            task += f"-by-{given.search_network}"
+        how = (given.search_network, epochs, given.search_seed, given.split)
+        path, searched = find(data, task, *how)
         print(task, searched["cpu_s"], "s:", searched["sentence"], flush=True)
         found = Policy.load(path)
         rivals = {
