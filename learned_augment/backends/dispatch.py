@@ -1,10 +1,10 @@
 """The one table that says which backend applies a plan to which images."""
 
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib.util import find_spec
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -15,6 +15,7 @@ from torchvision.transforms import InterpolationMode
 
 from learned_augment.backends import kornia_float, pil, torch_uint8
 from learned_augment.backends.lowering import compiled_opcode, identity_values
+from learned_augment.backends.triton import launch
 from learned_augment.backends.warp import to_device
 from learned_augment.ops import Op, Opcode
 from learned_augment.policy import Plan
@@ -183,31 +184,30 @@ def _compiles(compiler: str, device: torch.device) -> bool:
         return _numba() is not None
     if compiler == "numba, Pillow":
         return _numba() is not None and _numba().maps_arrays()  # type: ignore[no-any-return]
-    return _triton() is not None and _triton().works_on(device)  # type: ignore[no-any-return]
+    return launch.works_on(device)
 
 
 @cache
 def _numba() -> Any:
-    """Return the Numba backend; None where Numba is missing or switched off."""
-    if find_spec("numba") is None:
+    """Return the Numba backend; None where Numba is missing, switched off or cannot be imported."""
+    try:
+        from numba import config
+    except ModuleNotFoundError:
         return None
-    from numba import config
-
+    except ImportError as problem:
+        warnings.warn(
+            f"Numba is installed, but cannot be imported ({problem}). Images on a CPU take plain "
+            "torch and Pillow: the same result, more slowly. Install versions of Numba and NumPy "
+            "that fit each other, or uninstall Numba.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
     if config.DISABLE_JIT:
         return None
     from learned_augment.backends import numba as compiled
 
     return compiled
-
-
-@cache
-def _triton() -> Any:
-    """Return the Triton backend; None where Triton is missing."""
-    if find_spec("triton") is None:
-        return None
-    from learned_augment.backends.triton import launch
-
-    return launch
 
 
 def apply_image(
@@ -306,15 +306,17 @@ def _run(
     batch = images.reshape(-1, *images.shape[-3:])
     settings: dict[str, Any] = {"interpolation": interpolation, "fill": fill, "size": size}
     if backend == "triton":
-        out = _triton().apply(batch, plan, fill)
+        out = launch.apply(batch, plan, fill)
     elif backend == "torch_uint8":
         out = _by_size(torch_uint8.apply, batch, plan, **settings)
     elif backend == "numba.floats":
         out = _in_full_precision(batch, lambda floats: _numba().apply_floats(floats, plan, fill))
-    else:
+    elif backend == "kornia_float":
         out = _in_full_precision(
             batch, lambda floats: _by_size(kornia_float.apply, floats, plan, **settings)
         )
+    else:
+        raise NotImplementedError(f"The table names {backend!r}; say here how it applies a plan.")
     return out.reshape(*images.shape[:-2], *out.shape[-2:])  # type: ignore[no-any-return]
 
 

@@ -12,7 +12,9 @@ from learned_augment.backends.lowering import (
     layer_groups,
     matrices,
     outside_colors,
+    rectangle,
 )
+from learned_augment.backends.torch_uint8 import level_tables
 from learned_augment.backends.warp import (
     crop_to,
     gather,
@@ -20,11 +22,11 @@ from learned_augment.backends.warp import (
     on_device_of,
     resize,
     resize_weights,
+    sources,
     to_device,
 )
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
-from learned_augment.ops.array import with_gradients
-from learned_augment.ops.blend import keep_nan
+from learned_augment.ops.array import keep_nan, whole_levels, with_gradients
 from learned_augment.policy import Plan
 from learned_augment.sampling import HOST
 
@@ -137,30 +139,15 @@ def _change(
 
 def _by_levels(images: Tensor, value: Tensor, kind: Pointwise | Blend) -> Tensor:
     """Apply an op that is defined on gray levels alone; the gradient is that of the identity."""
-    known = (255 * images.detach()).nan_to_num(nan=0.0).round().clamp(0, 255)
+    known = whole_levels(images)
     if isinstance(kind, Pointwise):
-        result = _new_levels(known.flatten(2).long(), value, kind).view_as(known)
+        table = level_tables(kind, value.detach().flatten(), known.to(torch.uint8))
+        result = table.gather(2, known.flatten(2).long()).view_as(known)
     else:
         low = kind.degenerate(known.int()).to(images)
         result = low + value.detach() * (known - low)
     result = keep_nan((result.to(images) / 255).clamp(0, 1), images)
     return with_gradients(result, images)
-
-
-def _new_levels(levels: Tensor, value: Tensor, kind: Pointwise) -> Tensor:
-    """Return the new levels of levels (n, C, H * W)."""
-    statistics = None
-    if kind.statistics == "histogram":
-        counts = torch.zeros(*levels.shape[:2], 256, dtype=torch.int64, device=levels.device)
-        statistics = counts.scatter_add_(2, levels, torch.ones_like(levels))
-    elif kind.statistics == "mean luma":
-        weights = levels.new_tensor([0.299, 0.587, 0.114], dtype=torch.float64)
-        mean = levels.double().mean(2)
-        mean = mean if mean.shape[1] == 1 else mean @ weights[:, None]
-        statistics = mean.round()[..., None]
-    every = torch.arange(256.0, device=levels.device, dtype=torch.float64)
-    table = kind.level(value.detach().view(-1, 1, 1).double(), every, statistics)
-    return table.expand(*levels.shape[:2], 256).gather(2, levels)  # type: ignore[no-any-return]
 
 
 def _gray(images: Tensor) -> Tensor:
@@ -207,11 +194,7 @@ def _remap(images: Tensor, matrix: Tensor, outside: Tensor, mode: str) -> Tensor
     from kornia.geometry.transform import remap
 
     height, width = images.shape[-2:]
-    a, b, c, d, e, f = matrix[:, :, None, None].unbind(1)
-    column = torch.arange(width, device=images.device, dtype=matrix.dtype) + 0.5
-    row = (torch.arange(height, device=images.device, dtype=matrix.dtype) + 0.5)[:, None]
-    x, y = a * column + b * row + c, d * column + e * row + f
-    inside = ((x >= 0) & (x < width) & (y >= 0) & (y < height))[:, None]
+    x, y, inside = sources(matrix, width, height)
     x, y = (2 * x / width - 1).to(images.dtype), (2 * y / height - 1).to(images.dtype)
     moved = remap(images, x, y, mode, "border", align_corners=False, normalized_coordinates=True)
     return torch.where(inside, moved.clamp(0, 1) if mode == "bicubic" else moved, outside)
@@ -233,8 +216,7 @@ def _erase(images: Tensor, group: Group, size: int | None) -> Tensor:
     from kornia.geometry.bbox import bbox_to_mask
 
     height, width = images.shape[-2:]
-    side = size or min(width, height)
-    x0, y0, x1, y1 = boxes(group, width, height, side).T
+    x0, y0, x1, y1 = boxes(group, width, height, size).T
     # Kornia's rectangles include their last row and column.
     corners = np.stack([x0, y0, x1 - 1, y0, x1 - 1, y1 - 1, x0, y1 - 1], 1).reshape(-1, 4, 2)
     inside = bbox_to_mask(to_device(corners, images.device), width, height)[:, None] > 0
@@ -244,7 +226,7 @@ def _erase(images: Tensor, group: Group, size: int | None) -> Tensor:
         return erased
     kind = group.op.kind
     assert isinstance(kind, Erase)
-    box = kind.box(group.value, group.noise.unbind(1), width, height, side)
+    box = rectangle(kind, group.value, group.noise.unbind(1), width, height, size)
     edges = torch.stack([edge + 0 * group.value for edge in box], 1)  # an edge may be a number
     cover = _soft_inside(edges.to(images, non_blocking=True), width, height)
     smooth = cover * (gray - images.detach())
@@ -267,7 +249,7 @@ def _resample(images: Tensor, group: Group, size: int | None) -> Tensor:
     between the two directions, too.
     """
     height, width = images.shape[-2:]
-    box = boxes(group, width, height, 1.0 if size else width / height).astype(int).tolist()
+    box = boxes(group, width, height, size).astype(int).tolist()
     across = resize_weights([(x0, x1) for x0, _, x1, _ in box], width, size or width)
     down = resize_weights([(y0, y1) for _, y0, _, y1 in box], height, size or height)
     return resize(resize(images, *across, 3).clamp(0, 1), *down, 2).clamp(0, 1)

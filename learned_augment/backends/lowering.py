@@ -10,7 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learned_augment.ops import OPS, Erase, Geometric, Kind, Op, Opcode, Pointwise, Resample
+from learned_augment.ops import (
+    BUILT_IN,
+    OPS,
+    Erase,
+    Geometric,
+    Kind,
+    Op,
+    Opcode,
+    Pointwise,
+    Resample,
+)
+from learned_augment.ops.array import Array, Noise
 from learned_augment.ops.blend import luma
 from learned_augment.ops.op import GRAY
 from learned_augment.policy import Plan
@@ -31,6 +42,7 @@ __all__ = [
     "level_table",
     "matrices",
     "outside_colors",
+    "rectangle",
 ]
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
@@ -96,7 +108,7 @@ def compiled_opcode(op: Op) -> Opcode:
     return op.opcode if (op.opcode, op.kind) in _COMPILED else Opcode.DEFINITION
 
 
-_COMPILED = {(op.opcode, op.kind) for op in OPS.values()}
+_COMPILED = {(op.opcode, op.kind) for op in BUILT_IN}
 
 
 def matrices(groups: Sequence[Group], width: int, height: int) -> Floats:
@@ -119,21 +131,35 @@ def _columns(parameters: Sequence[Any], count: int) -> Floats:
     return out
 
 
-def boxes(group: Group, width: int, height: int, relative: float) -> Floats:
-    """Return the rectangles (x0, y0, x1, y1) of a group, (n, 4).
-
-    ``relative`` is what its kind refers to: the side for Erase, the output's aspect for Resample.
-    """
+def boxes(group: Group, width: int, height: int, size: int | None) -> Floats:
+    """Return the rectangles (x0, y0, x1, y1) that a group erases or crops, (n, 4)."""
+    value, noise = group.arrays
     kind = group.op.kind
     assert isinstance(kind, Erase | Resample)
-    value, noise = group.arrays
-    return _columns(kind.box(value, noise, width, height, relative), len(value))  # type: ignore[arg-type]
+    return _columns(rectangle(kind, value, noise, width, height, size), len(value))
 
 
-def level_table(kind: Pointwise, value: Floats) -> Levels:
-    """Return the new level of each of 256 levels, (n, 256), for an op that needs no statistics."""
-    table = kind.level(value[:, None], np.arange(256.0), None)
-    return np.broadcast_to(table, (len(value), 256)).clip(0, 255).astype(np.uint8)
+def rectangle(
+    kind: Erase | Resample, value: Array, noise: Noise, width: int, height: int, size: int | None
+) -> tuple[Array, Array, Array, Array]:
+    """Return the edges (x0, y0, x1, y1) of what an op erases, or of what it crops.
+
+    What is erased is a share of the shorter side. What is cropped has the aspect of the result: a
+    square if an output size is given.
+    """
+    if isinstance(kind, Erase):
+        return kind.box(value, noise, width, height, size or min(width, height))
+    return kind.box(value, noise, width, height, 1.0 if size else width / height)
+
+
+def level_table(kind: Pointwise, value: Floats, statistics: Any = None) -> Levels:
+    """Return the new level of each of 256 levels, (n, 256), at values (n,).
+
+    With the statistics of one image, and one value, n is the number of rows of the statistics.
+    """
+    table = kind.level(value[:, None], np.arange(256.0), statistics)
+    shape = np.broadcast_shapes(np.shape(table), (len(value), 256))
+    return np.broadcast_to(table, shape).clip(0, 255).astype(np.uint8)
 
 
 def gray_levels(channels: int) -> Floats:
@@ -190,7 +216,7 @@ def instructions(plan: Plan, width: int, height: int) -> tuple[Floats, Levels]:
             gray = float(kind.fill == "gray")
             parameters = [*kind.matrix(values, places, width, height), gray]
         elif isinstance(kind, Erase):
-            parameters = kind.box(values, places, width, height, min(width, height))
+            parameters = rectangle(kind, values, places, width, height, None)
         elif isinstance(kind, Pointwise) and kind.statistics == "none":
             code, parameters = Opcode.TABLE, [np.arange(count, count + len(rows))]
             tables.append(level_table(kind, values))

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from torchvision.transforms import InterpolationMode
 
-from learned_augment.backends.lowering import gray_levels
+from learned_augment.backends.lowering import gray_levels, level_table, rectangle
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
 from learned_augment.ops.blend import mix
 from learned_augment.ops.op import GRAY
@@ -131,7 +131,7 @@ class _Canvas:
 
     def _erase(self, image: Image.Image, step: Step, kind: Erase) -> Image.Image:
         width, height = image.size
-        box = kind.box(step.value, step.noise, width, height, self.size or min(width, height))
+        box = rectangle(kind, step.value, step.noise, width, height, self.size)
         image = image.copy()
         x0, y0, x1, y1 = (int(edge) for edge in box)
         image.paste(_gray(image.mode), (x0, y0, x1, y1))
@@ -141,8 +141,8 @@ class _Canvas:
         self, image: Image.Image, alpha: Image.Image | None, step: Step, kind: Resample
     ) -> tuple[Image.Image, Image.Image | None]:
         width, height = image.size
-        aspect = 1.0 if self.size else width / height
-        x0, y0, x1, y1 = map(int, kind.box(step.value, step.noise, width, height, aspect))
+        edges = rectangle(kind, step.value, step.noise, width, height, self.size)
+        x0, y0, x1, y1 = map(int, edges)
         target = (self.size, self.size) if self.size else image.size
         box = (x0, y0, x1, y1)
         return resized(image, box, target), alpha and resized(alpha, box, target)
@@ -164,9 +164,8 @@ def _map_levels(image: Image.Image, value: float, kind: Pointwise) -> Image.Imag
         statistics = np.array(image.histogram()).reshape(channels, 256)
     elif kind.statistics == "mean luma":
         statistics = np.floor(np.asarray(image.convert("L")).mean() + 0.5)[None]
-    table = kind.level(np.float64(value), np.arange(256.0), statistics)
-    table = np.broadcast_to(table, (channels, 256)).clip(0, 255).astype(np.uint8)
-    return image.point(table.reshape(-1).tolist())
+    table = level_table(kind, np.array([value]), statistics)
+    return image.point(np.broadcast_to(table, (channels, 256)).reshape(-1).tolist())
 
 
 def _blended(image: Image.Image, value: float, kind: Blend) -> Image.Image:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional
 
+from learned_augment.backends.lowering import rectangle
 from learned_augment.backends.warp import crop_to, gather, nearest_sources
 from learned_augment.ops import Geometric, Resample
 from learned_augment.ops.region import center_crop
@@ -193,7 +194,7 @@ def _moves(
 def _crop(
     step: Step, kind: Resample, width: int, height: int, size: int | None
 ) -> tuple[int, int, int, int]:
-    box = kind.box(step.value, step.noise, width, height, 1.0 if size else width / height)
+    box = rectangle(kind, step.value, step.noise, width, height, size)
     x0, y0, x1, y1 = (int(edge) for edge in box)
     return x0, y0, x1, y1
 

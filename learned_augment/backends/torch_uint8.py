@@ -27,13 +27,14 @@ from learned_augment.backends.warp import (
     on_device_of,
     resize,
     resize_weights,
+    sources,
     to_device,
 )
 from learned_augment.ops import Blend, Erase, Geometric, Pointwise, Resample
 from learned_augment.ops.blend import luma, mix
 from learned_augment.policy import Plan
 
-__all__ = ["apply"]
+__all__ = ["apply", "level_tables"]
 
 PRECISION = 22
 """Fractional bits of PIL's whole-number weights for resizing."""
@@ -110,12 +111,21 @@ def _map_levels(out: Tensor, group: Group) -> Tensor:
     if kind.statistics == "none":
         table = to_device(level_table(kind, group.arrays[0])[:, None], images.device)
     else:
-        value = group.value.detach().to(images.device, non_blocking=True)[:, None, None]
-        level = torch.arange(256.0, device=images.device, dtype=torch.float64)
-        statistics = _STATISTICS[kind.statistics](images)
-        table = kind.level(value, level, statistics).clamp(0, 255).to(torch.uint8)
+        value = group.value.detach().to(images.device, non_blocking=True)
+        table = level_tables(kind, value, images).clamp(0, 255).to(torch.uint8)
     table = table.expand(-1, images.shape[1], 256)
     return table.gather(2, images.flatten(2).long()).view_as(images)
+
+
+def level_tables(kind: Pointwise, value: Tensor, images: Tensor) -> Tensor:
+    """Return the new level of each of 256 levels, (n, C, 256), for uint8 images and values (n,).
+
+    Levels are those of the op's definition, in double precision, neither clipped nor rounded.
+    """
+    level = torch.arange(256.0, device=images.device, dtype=torch.float64)
+    statistics = _STATISTICS[kind.statistics](images)
+    table = kind.level(value.double()[:, None, None], level, statistics)
+    return table.expand(*images.shape[:2], 256)  # type: ignore[no-any-return]
 
 
 def _histogram(images: Tensor) -> Tensor:
@@ -133,7 +143,8 @@ def _mean_luma(images: Tensor) -> Tensor:
     return mean[:, None, None]
 
 
-_STATISTICS: dict[str, Callable[[Tensor], Tensor]] = {
+_STATISTICS: dict[str, Callable[[Tensor], Tensor | None]] = {
+    "none": lambda images: None,
     "histogram": _histogram,
     "mean luma": _mean_luma,
 }
@@ -149,14 +160,14 @@ def _blend(out: Tensor, group: Group) -> Tensor:
 
 def _erase(out: Tensor, group: Group, size: int | None) -> Tensor:
     height, width = out.shape[-2:]
-    box = boxes(group, width, height, size or min(width, height))
+    box = boxes(group, width, height, size)
     inside = inside_box(to_device(box, out.device), width, height)
     return torch.where(inside, _gray(out)[None, :, None, None], _picked(out, [group]))
 
 
 def _resample(out: Tensor, group: Group, size: int | None) -> Tensor:
     height, width = out.shape[-2:]
-    box = boxes(group, width, height, 1.0 if size else width / height).astype(int).tolist()
+    box = boxes(group, width, height, size).astype(int).tolist()
     resized = _resize_by_pil if out.device.type == "cpu" else _resize_by_weights
     target = (size, size) if size else (width, height)
     images = resized(_picked(out, [group]), box, target)
@@ -195,11 +206,7 @@ def _interpolate(
     """Sample images (n, C, H, W) through coefficients (n, 6) in PIL's double precision."""
     first, mix_taps = _TAPS[interpolation]
     height, width = images.shape[-2:]
-    a, b, c, d, e, f = to_device(matrix, images.device)[:, :, None, None].unbind(1)
-    column = torch.arange(width, device=images.device, dtype=torch.float64) + 0.5
-    row = (torch.arange(height, device=images.device, dtype=torch.float64) + 0.5)[:, None]
-    x, y = a * column + b * row + c, d * column + e * row + f
-    inside = ((x >= 0) & (x < width) & (y >= 0) & (y < height))[:, None]
+    x, y, inside = sources(to_device(matrix, images.device), width, height)
     x, y = x - 0.5, y - 0.5
     left, top = x.floor(), y.floor()
     dx, dy = (x - left)[:, None], (y - top)[:, None]

@@ -21,6 +21,7 @@ __all__ = [
     "on_device_of",
     "resize",
     "resize_weights",
+    "sources",
     "to_device",
 ]
 
@@ -65,6 +66,24 @@ def nearest_sources(matrix: Floats, width: int, height: int, device: torch.devic
         y = torch.where(mask, _summed(matrix[:, [4, 5]], height, device)[:, :, None], y)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     return torch.where(inside, y * width + x, -1).flatten(1)
+
+
+def sources(matrix: Tensor, width: int, height: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return where the output pixels lie in the input: x and y (n, H, W), and which are inside.
+
+    Args:
+        matrix: (n, 6), from output to input in pixels whose centers are at +0.5.
+        width: Of the images.
+        height: Of the images.
+
+    Returns:
+        x and y in the dtype of the matrix, and a mask (n, 1, H, W).
+    """
+    a, b, c, d, e, f = matrix[:, :, None, None].unbind(1)
+    column = torch.arange(width, device=matrix.device, dtype=matrix.dtype) + 0.5
+    row = (torch.arange(height, device=matrix.device, dtype=matrix.dtype) + 0.5)[:, None]
+    x, y = a * column + b * row + c, d * column + e * row + f
+    return x, y, ((x >= 0) & (x < width) & (y >= 0) & (y < height))[:, None]
 
 
 def _summed(axis: Floats, length: int, device: torch.device) -> Tensor:

@@ -9,6 +9,7 @@ from learned_augment.ops.pointwise import POINTWISE
 from learned_augment.ops.region import REGION
 
 __all__ = [
+    "BUILT_IN",
     "OPS",
     "Blend",
     "Erase",
@@ -26,7 +27,8 @@ __all__ = [
 OPS: dict[str, Op] = {op.name: op for op in [*POINTWISE, *GEOMETRIC, *BLEND, *REGION]}
 """Every op by its name. Adding one is adding a row to one of the four lists."""
 
-_BUILT_IN = frozenset(OPS)
+BUILT_IN = tuple(OPS.values())
+"""The rows of the package itself. Compiled code is made of these alone, whatever is added."""
 
 
 def register_op(op: Op) -> Op:
@@ -67,7 +69,7 @@ def register_op(op: Op) -> Op:
 
 def registered_ops(names: Iterable[str]) -> tuple[Op, ...]:
     """Return those of the named ops that are not built in, but added to the table."""
-    return tuple(OPS[name] for name in names if name not in _BUILT_IN)
+    return tuple(OPS[name] for name in names if OPS[name] not in BUILT_IN)
 
 
 def check_ops(names: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""The array functions that the definitions of ops use, for floats, NumPy arrays and tensors."""
+"""The functions that the definitions of ops use, for floats, NumPy arrays and tensors."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-__all__ = ["Array", "Noise", "with_gradients", "xp"]
+__all__ = ["Array", "Noise", "keep_nan", "whole_levels", "with_gradients", "xp"]
 
 Array: TypeAlias = Any
 """A float, a NumPy array or a tensor."""
@@ -18,6 +18,16 @@ Noise: TypeAlias = Any
 def with_gradients(hard: torch.Tensor, soft: torch.Tensor) -> torch.Tensor:
     """Return the value of ``hard`` with the gradients of both."""
     return hard + (soft - soft.detach())
+
+
+def keep_nan(result: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Return ``result`` with NaN where ``images`` have it; gradients pass to the result alone."""
+    return result.add(images.detach(), alpha=0)
+
+
+def whole_levels(images: torch.Tensor) -> torch.Tensor:
+    """Round images in [0, 1] to levels 0 to 255, without a gradient; NaN becomes 0."""
+    return (255 * images.detach().nan_to_num(nan=0.0)).round().clamp(0, 255)
 
 
 def _either(name: str) -> Callable[..., Array]:

@@ -4,10 +4,10 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 from torch.nn.functional import pad
 
-from learned_augment.ops.array import Array, xp
+from learned_augment.ops.array import Array, keep_nan, xp
 from learned_augment.ops.op import Blend, Op, Opcode
 
-__all__ = ["BLEND", "keep_nan", "luma", "mix"]
+__all__ = ["BLEND", "luma", "mix"]
 
 
 def mix(degenerate: Array, image: Array, factor: Array) -> Array:
@@ -26,11 +26,6 @@ def luma(image: Array) -> Array:
         return image
     red, green, blue = (image[..., c : c + 1, :, :] for c in range(3))
     return (19595 * red + 38470 * green + 7471 * blue + 32768) >> 16
-
-
-def keep_nan(result: Tensor, images: Tensor) -> Tensor:
-    """Return ``result`` with NaN where ``images`` have it; gradients pass to the result alone."""
-    return result.add(images.detach(), alpha=0)
 
 
 def _smoothed(image: Array) -> Array:

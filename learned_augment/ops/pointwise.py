@@ -4,8 +4,8 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
-from learned_augment.ops.array import Array, with_gradients, xp
-from learned_augment.ops.blend import keep_nan, mix
+from learned_augment.ops.array import Array, keep_nan, whole_levels, with_gradients, xp
+from learned_augment.ops.blend import mix
 from learned_augment.ops.op import Op, Opcode, Pointwise
 
 __all__ = ["POINTWISE"]
@@ -62,11 +62,6 @@ def _amax(array: Array) -> Array:
     return array.amax(-1, keepdim=True) if isinstance(array, Tensor) else array.max(-1)[..., None]
 
 
-def _whole_levels(images: Tensor) -> Tensor:
-    """Round known pixels to whole levels 0 to 255, without a gradient; NaN becomes 0."""
-    return (255 * images.detach().nan_to_num(nan=0.0)).round().clamp(0, 255)
-
-
 def _identity_floats(images: Tensor, value: Tensor) -> Tensor:
     return images
 
@@ -97,7 +92,7 @@ def _posterize_floats(images: Tensor, value: Tensor) -> Tensor:
 
     # Kornia truncates: a quarter above whole levels, every level stays itself.
     bits = value.detach().flatten().floor().long()
-    posterized = posterize((_whole_levels(images) + 0.25) / 255, bits)
+    posterized = posterize((whole_levels(images) + 0.25) / 255, bits)
     posterized = (255 * posterized + 0.25).floor() / 255
     return with_gradients(keep_nan(posterized, images), images - (2 ** (8 - value) - 1) / 510)
 
@@ -127,7 +122,7 @@ def _equalize_floats(images: Tensor, value: Tensor) -> Tensor:
     """Equalize in 256 levels; the gradient passes unchanged."""
     from kornia.enhance import equalize
 
-    return with_gradients(keep_nan(equalize(_whole_levels(images) / 255), images), images)
+    return with_gradients(keep_nan(equalize(whole_levels(images) / 255), images), images)
 
 
 def _pil_invert(image: Image.Image, value: float) -> Image.Image:

@@ -1,6 +1,8 @@
 """The dispatch table: each request reaches the backend that its row names."""
 
+import sys
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -249,3 +251,19 @@ def test_an_op_that_is_replaced_is_replaced_everywhere(name, kind, compiler, mon
     assert torch.equal(levels[1], batch[1])  # at the identity value of the new row
     assert (255 * floats - levels).abs().max() < 1.001
     assert steps[0, 0, 0] == Opcode.IDENTITY  # left to a backend that runs definitions
+
+
+def test_a_numba_that_cannot_be_imported_is_left_out_with_a_warning(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", ModuleType("numba"))  # it has no config
+    dispatch._numba.cache_clear()
+    try:
+        with pytest.warns(RuntimeWarning, match="Numba is installed, but cannot be imported"):
+            assert dispatch._numba() is None
+    finally:
+        dispatch._numba.cache_clear()
+
+
+def test_a_row_of_an_unknown_backend_is_an_error(compiler, monkeypatch):
+    monkeypatch.setattr(dispatch, "TABLE", (dispatch.Row("new", "uint8"),))
+    with pytest.raises(NotImplementedError, match="'new'"):
+        dispatch.apply_batch(images(1, 3, 4, 4), single("Rotate", [1.0]))

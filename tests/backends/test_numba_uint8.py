@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ pytest.importorskip("numba")
 
 from numba import njit
 
-from learned_augment.backends.numba import lut, maps_arrays, parallel
+from learned_augment.backends.numba import jit, lut, maps_arrays, parallel
 
 
 def entry(loop):
@@ -403,3 +404,37 @@ def test_a_single_image_that_is_refused_once_is_refused_again():
             with pytest.raises((TypeError, ValueError), match=error):
                 transform(given)
             assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_compiled_code_is_made_anew_when_any_of_its_files_changes():
+    modules = [module for name, module in sys.modules.items() if name.startswith(lut.__package__)]
+    waiting = [value.py_func for m in modules for value in vars(m).values() if is_kernel(value)]
+    files, known = set(), set()
+    while waiting:
+        function = waiting.pop()
+        if function not in known:
+            known.add(function)
+            files.add(Path(function.__code__.co_filename))
+            used = [function.__globals__.get(name) for name in function.__code__.co_names]
+            used += [cell.cell_contents for cell in function.__closure__ or ()]
+            waiting += [value.py_func for value in used if is_kernel(value)]
+    package = Path(jit.__file__).parents[2]
+    files = {file for file in files if file.is_relative_to(package)}
+    assert {package / "sampling.py", package / "ops" / "geometric.py"} <= files
+    assert files <= set(jit.sources())
+
+
+def is_kernel(value):
+    return hasattr(value, "py_func")
+
+
+def test_compiled_code_is_made_of_the_rows_of_the_package_alone():
+    program = """
+from dataclasses import replace
+from learned_augment.ops import BUILT_IN, OPS
+OPS["Rotate"] = replace(OPS["Rotate"], kind=OPS["ShearX"].kind)
+OPS["Odd"] = replace(OPS["ShearX"], name="Odd")
+from learned_augment.backends.numba import lowering
+assert lowering._AFFINE == [op for op in BUILT_IN if op.opcode == OPS["ShearX"].opcode]
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)

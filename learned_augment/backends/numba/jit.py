@@ -10,7 +10,16 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from numba import njit
 
-__all__ = ["Bytes", "checksum", "compile_definition", "compiled", "kept", "not_kept", "summing"]
+__all__ = [
+    "Bytes",
+    "checksum",
+    "compile_definition",
+    "compiled",
+    "kept",
+    "not_kept",
+    "sources",
+    "summing",
+]
 
 Function = TypeVar("Function")
 Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
@@ -54,9 +63,13 @@ def checksum() -> int:
     Numba compiles a kept function anew if its own file or a value that it encloses has changed. So
     a function that encloses this checksum is compiled anew when one of the files has changed.
     """
-    package = Path(__file__).parents[2]
-    sources = sorted([*package.glob("backends/**/*.py"), *package.glob("ops/*.py")])
-    return 1 + zlib.crc32(b"".join(source.read_bytes() for source in sources))
+    return 1 + zlib.crc32(b"".join(source.read_bytes() for source in sources()))
+
+
+def sources() -> list[Path]:
+    """Return the files that hold functions which are compiled, or what these functions use."""
+    package, parts = Path(__file__).parents[2], ("sampling.py", "backends/**/*.py", "ops/*.py")
+    return sorted(source for part in parts for source in package.glob(part))
 
 
 def compile_definition(function: FunctionType) -> Callable[..., Any]:

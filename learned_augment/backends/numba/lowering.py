@@ -8,7 +8,7 @@ import numpy as np
 
 from learned_augment.backends.lowering import Floats, compiled_opcode, identity_values
 from learned_augment.backends.numba.jit import compile_definition, compiled
-from learned_augment.ops import OPS, Erase, Geometric, Op, Opcode, Pointwise
+from learned_augment.ops import BUILT_IN, Erase, Geometric, Op, Opcode, Pointwise
 from learned_augment.policy import Plan
 from learned_augment.sampling import NOISE, Integers, Singles, choose
 
@@ -20,11 +20,11 @@ AFFINE, ERASE = float(Opcode.AFFINE), float(Opcode.ERASE)
 CODE, NUMBER, GRAY, IDENTITY = range(4)
 """Columns of ``PlanArrays.rows``."""
 
-_AFFINE = [op for op in OPS.values() if op.opcode == Opcode.AFFINE]
-_ERASE = [op for op in OPS.values() if op.opcode == Opcode.ERASE]
+_AFFINE = [op for op in BUILT_IN if op.opcode == Opcode.AFFINE]
+_ERASE = [op for op in BUILT_IN if op.opcode == Opcode.ERASE]
 _LEVEL = [
     op
-    for op in OPS.values()
+    for op in BUILT_IN
     if isinstance(op.kind, Pointwise) and op.opcode > 0 and op.kind.statistics != "histogram"
 ]
 _NUMBERS = {op.kind: float(n) for ops in (_AFFINE, _ERASE) for n, op in enumerate(ops)}
