@@ -24,7 +24,7 @@ from benchmarks.record import save_result
 from learned_augment.backends.dispatch import apply_batch, apply_image
 from learned_augment.ops import OPS, Blend, Pointwise
 from learned_augment.policy import Plan
-from learned_augment.reporting.contact_sheet import find_images
+from learned_augment.reporting.image_files import find_images
 from learned_augment.search_spaces import SPACES
 
 SIDE = 224

@@ -78,19 +78,14 @@ def albumentations_compose(policy: Policy) -> Any:
         "Sharpness": lambda v, p: albumentations.Sharpen((abs(v - 1),) * 2, (1.0, 1.0), p=p),
     }
 
-    def layer(s: int, at: int) -> Any:
-        names = [policy.ops[k] for k in policy.op[s, at].tolist()]
-        rows = zip(names, policy.weights[s, at].tolist(), policy.value[s, at].tolist(), strict=True)
-        chosen = [(name, w, v) for name, w, v in rows if name != "Identity" and w > 0]
+    def one_of(layer: list[tuple[str, float, float]]) -> Any:
+        chosen = [(name, w, v) for name, w, v in layer if name != "Identity"]
         total = sum(w for _, w, _ in chosen)
         return albumentations.OneOf([calls[name](v, w) for name, w, v in chosen], p=min(1.0, total))
 
-    shape = policy.op.shape
     subs = [
-        albumentations.Sequential(
-            [layer(s, at) for at in range(shape[1])], p=policy.mixture[s].item()
-        )
-        for s in range(shape[0])
+        albumentations.Sequential([one_of(layer) for layer in policy.layers(s)], p=probability)
+        for s, probability in enumerate(policy.mixture.tolist())
     ]
     return albumentations.Compose([albumentations.OneOf(subs, p=1.0)], seed=0, telemetry=False)
 

@@ -35,7 +35,7 @@ def ops() -> str:
             op.unit or "no value",
             f"{op.low:g} to {op.high:g}" if op.unit else "",
             "none" if op.identity_value is None else f"{op.identity_value:g}",
-            op.family,
+            op.kind_name,
             "yes" if op.random else "",
             f"`{op.kind.kornia}`" if op.kind.kornia else "",
         ]

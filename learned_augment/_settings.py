@@ -6,7 +6,15 @@ from dataclasses import fields
 from math import inf
 from typing import Any
 
-__all__ = ["check_at_least", "check_rates", "convert_fields", "flag", "real_number", "whole_number"]
+__all__ = [
+    "check_at_least",
+    "check_rates",
+    "convert_fields",
+    "flag",
+    "positive_number",
+    "real_number",
+    "whole_number",
+]
 
 
 def whole_number(name: str, value: Any) -> int:
@@ -17,6 +25,17 @@ def whole_number(name: str, value: Any) -> int:
         return operator.index(value)
     except TypeError:
         raise TypeError(f"Expected {name} as a whole number, got {value!r}.") from None
+
+
+def positive_number(name: str, value: Any) -> int:
+    """Return a whole number of at least 1 as an int; ValueError for anything else, bools too."""
+    try:
+        number = whole_number(name, value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"Expected {name} of at least 1, a whole number, got {value!r}.")
+    return number
 
 
 def convert_fields(settings: Any, convert: Callable[[str, Any], Any], names: Iterable[str]) -> None:

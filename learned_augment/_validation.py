@@ -13,6 +13,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2.functional import is_pure_tensor
 
+from learned_augment._settings import positive_number
 from learned_augment.backends.pil import MODES
 
 __all__ = [
@@ -46,12 +47,8 @@ def check_interpolation(interpolation: InterpolationMode | str | int) -> Interpo
 
 
 def check_size(size: int | None) -> int | None:
-    """Return ``size`` if it is None or a positive whole number; ValueError for anything else."""
-    if size is None:
-        return None
-    if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
-        raise ValueError(f"Expected size to be None or a positive whole number, got {size!r}.")
-    return int(size)
+    """Return ``size`` if it is None or a whole number of at least 1; ValueError for others."""
+    return None if size is None else positive_number("size", size)
 
 
 def check_generator(generator: Any) -> torch.Generator | None:

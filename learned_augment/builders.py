@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import AutoAugment, AutoAugmentPolicy
 
+from learned_augment._settings import positive_number
 from learned_augment.ops import OPS, check_ops
 from learned_augment.policy import Policy
 from learned_augment.sampling import HOST
@@ -112,7 +113,7 @@ def in_sequence(policies: Sequence[Policy], about: Mapping[str, Any] | None = No
         )
     count = max(len(policy.mixture) for policy in policies)
     sub_policies = [
-        [layer for policy in policies for layer in _layers(policy, s % len(policy.mixture))]
+        [layer for policy in policies for layer in policy.layers(s % len(policy.mixture))]
         for s in range(count)
     ]
     built = _build(sub_policies, about)
@@ -134,7 +135,7 @@ def mixture_of(policies: Sequence[Policy], about: Mapping[str, Any] | None = Non
         [0.5, 0.5]
     """
     parts = [(policy, s) for policy in _checked(policies) for s in range(len(policy.mixture))]
-    built = _build([_layers(policy, s) for policy, s in parts], about)
+    built = _build([policy.layers(s) for policy, s in parts], about)
     return replace(built, mixture=torch.cat([one.mixture for one in policies]) / len(policies))
 
 
@@ -145,15 +146,6 @@ def _checked(policies: Sequence[Policy]) -> Sequence[Policy]:
     if not policies:
         raise ValueError("Expected at least one policy, got none.")
     return policies
-
-
-def _layers(policy: Policy, s: int) -> list[Layer]:
-    """Return the layers of one sub-policy, without the candidates that are never chosen."""
-    columns = (policy.weights[s].tolist(), policy.op[s].tolist(), policy.value[s].tolist())
-    return [
-        [(policy.ops[op], weight, value) for weight, op, value in zip(*rows, strict=True) if weight]
-        for rows in zip(*columns, strict=True)
-    ]
 
 
 def as_policy(policy: str | Path | Policy | AutoAugmentPolicy) -> Policy:
@@ -205,7 +197,7 @@ def trivial_augment(image_size: int = 224) -> Policy:
         1
     """
     space = dict(SPACES["trivialaugment"])
-    reach = min(1.0, 32 / _positive("image_size", image_size))
+    reach = min(1.0, 32 / positive_number("image_size", image_size))
     space |= {name: Range(0.0, reach, mirrored=True) for name in ("TranslateX", "TranslateY")}
     layer = [
         candidate
@@ -236,7 +228,7 @@ def rand_augment(n: int = 2, m: float = 9) -> Policy:
         for candidate in _sides(name, 1.0, span.value(m / 30), span.mirrored)
     ]
     about = _about("randaugment", f"RandAugment({n}, {m})", "1909.13719", "randaugment")
-    return from_layers([layer] * _positive("n", n), about)
+    return from_layers([layer] * positive_number("n", n), about)
 
 
 def deep_trivial_augment(depth: int, space: str = "deepaa") -> Policy:
@@ -255,7 +247,7 @@ def deep_trivial_augment(depth: int, space: str = "deepaa") -> Policy:
         raise ValueError(f"No space of ops named {space!r}. Available: {', '.join(SPACES)}.")
     layer = uniform_layer(SPACES[space])
     about = _about(f"deepta-{depth}", f"DeepTA({depth})", "2203.06172", space, "replaces")
-    return from_layers([layer] * _positive("depth", depth), about)
+    return from_layers([layer] * positive_number("depth", depth), about)
 
 
 def uniform_layer(space: Space, count: int = 13) -> list[Candidate]:
@@ -309,12 +301,6 @@ def _about(
 ) -> dict[str, str]:
     about = {"name": name, "method": method, "paper": f"arXiv:{arxiv}", "placement": placement}
     return about if space is None else about | {"space": space}
-
-
-def _positive(name: str, number: int) -> int:
-    if not isinstance(number, Integral) or isinstance(number, bool) or number < 1:
-        raise ValueError(f"Expected {name} of at least 1, a whole number, got {number!r}.")
-    return int(number)
 
 
 def _listed(given: Any, form: str) -> Sequence[Any]:

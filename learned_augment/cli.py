@@ -231,7 +231,7 @@ def _add_search(children: _Commands) -> None:
     add("--out", metavar="FILE", type=Path, required=True, help="the policy, a .safetensors file")
     add("--val", metavar="SOURCE", help="validation images (a part of those of --data)")
     add("--method", metavar="NAME", help="screening, dada or deepaa (screening)")
-    text = "settings, which the next eight arguments change (the method's)"
+    text = "settings (the method's); --network to --cutout change single ones"
     add("--preset", metavar="NAME", help=text)
     add("--network", metavar="NAME", help="network that is trained")
     add("--epochs", metavar="N", type=int, help="passes over the training images")

@@ -22,6 +22,7 @@ from learned_augment._text import align, leading, printable
 from learned_augment.evaluation.compare import compare
 from learned_augment.evaluation.named_policies import policy_names
 from learned_augment.evaluation.result import ComparisonResult
+from learned_augment.model_card import provenance
 from learned_augment.policy import Policy
 from learned_augment.reporting.text import policy_data, policy_text
 from learned_augment.runtime.distributed import rank
@@ -107,7 +108,7 @@ def run_list(given: Given, output: Output) -> Exit:
     licenses: list[str] = []
     abouts = [Policy.load(name).about for name in list_policies()]
     for about in abouts:
-        license_text = str(about.get("licence", "not stated"))
+        license_text = provenance(about).get("License", "not stated")
         licenses += [] if license_text in licenses else [license_text]
         facts = [about.get(key, "") for key in ("name", "method", "dataset", "image_size")]
         number = f"[{licenses.index(license_text) + 1}]"
@@ -136,7 +137,7 @@ def run_show(given: Given, output: Output) -> Exit:
 
 def run_apply(given: Given, output: Output) -> Exit:
     """Write augmented copies of images, or one contact sheet of them."""
-    from learned_augment.reporting.contact_sheet import find_images
+    from learned_augment.reporting.image_files import find_images
 
     policy = Policy.load(given["policy"])
     augment = _augmentation(policy, given)
@@ -299,7 +300,8 @@ def _write_sheet(
     policy: Policy, augment: Callable[[Any], Any], pictures: list[Any], given: Given
 ) -> tuple[list[Path], list[str]]:
     """Write one contact sheet; return its path and the files left out."""
-    from learned_augment.reporting.contact_sheet import check_suffix, contact_sheet, encode_image
+    from learned_augment.reporting.contact_sheet import contact_sheet
+    from learned_augment.reporting.image_files import check_suffix, encode_image
 
     path = _vacant(check_suffix(check_output_path(given["grid"])), given)
     if path.resolve() in {picture.path.resolve() for picture in pictures}:
@@ -314,7 +316,7 @@ def _write_copies(
     policy: Policy, augment: Callable[[Any], Any], pictures: list[Any], given: Given
 ) -> tuple[list[Path], list[str]]:
     """Write copies of every image; return their paths and the files left out."""
-    from learned_augment.reporting.contact_sheet import copy_paths, encode_image, read_images
+    from learned_augment.reporting.image_files import copy_paths, encode_image, read_images
 
     folder, variants = Path(given["out"]), given.get("variants", 1)
     # A name comes from a file that anyone may have made; it must not lead out of the folder.

@@ -7,7 +7,7 @@ from typing import Any
 
 from learned_augment._text import markdown
 
-__all__ = ["model_card", "provenance"]
+__all__ = ["model_card", "placement", "provenance"]
 
 _TAGS = ["data-augmentation", "image-classification", "computer-vision", "learned-augment"]
 
@@ -51,8 +51,8 @@ The file's metadata hold all of it as JSON, under `about`.
 """
 
 _PLACEMENTS = {
-    "replaces": "The policy replaces the base augmentation (crop, flip and cutout): use it alone.",
-    "after": "The policy comes after the base augmentation (crop and flip), if you use one.",
+    "replaces": "It replaces the base augmentation (crop, flip and cutout): use it alone.",
+    "after": "It comes after the base augmentation (crop and flip), if you use one.",
 }
 
 
@@ -77,10 +77,15 @@ def model_card(
         origin=_escaped(origin),
         repository=repository,
         file=file,
-        placement=_PLACEMENTS.get(str(about.get("placement")), ""),
+        placement=placement(about),
         ops=_table(ops),
         provenance="\n".join(stated) or "Nothing is stated.",
     )
+
+
+def placement(about: Mapping[str, Any]) -> str:
+    """Return where a policy goes in a training, as a sentence; "" if that is not stated."""
+    return _PLACEMENTS.get(str(about.get("placement")), "")
 
 
 def provenance(about: Mapping[str, Any]) -> dict[str, str]:

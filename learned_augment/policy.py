@@ -17,7 +17,15 @@ from learned_augment import hub, serialization
 from learned_augment._io import NOT_PICKLED
 from learned_augment.model_card import model_card
 from learned_augment.ops import OPS, Op, check_ops, registered_ops
-from learned_augment.sampling import HOST, NOISE, Draw, Tables, choose, random_numbers, tables
+from learned_augment.sampling import (
+    HOST,
+    NOISE,
+    Draw,
+    Tables,
+    choose,
+    policy_tables,
+    random_numbers,
+)
 
 __all__ = ["Plan", "Policy", "Step"]
 
@@ -192,7 +200,8 @@ class Policy:
         object.__setattr__(self, "ops", tuple(self.ops))
         for name, dtype in _DTYPES.items():
             tensor = torch.as_tensor(getattr(self, name), dtype=dtype, device=HOST)
-            own = tensor.detach().clone(memory_format=torch.contiguous_format)
+            # Adding 0 turns -0.0 into 0.0: they are equal, but their bytes differ.
+            own = tensor.detach().clone(memory_format=torch.contiguous_format).add_(0)
             object.__setattr__(self, name, own)
         object.__setattr__(self, "about", _frozen_about(self.about))
         _validate(self)
@@ -206,6 +215,26 @@ class Policy:
     def depth(self) -> int:
         """Number of layers L."""
         return self.weights.shape[1]
+
+    def layers(self, sub_policy: int) -> list[list[tuple[str, float, float]]]:
+        """Return the layers of a sub-policy, each a list of candidates (op, weight, value).
+
+        Candidates of weight 0, which are never drawn, are left out.
+
+        Args:
+            sub_policy: Number of the sub-policy, from 0.
+
+        Examples:
+            >>> from learned_augment.builders import from_layers
+            >>> from_layers([[("Rotate", 0.25, 20.0), ("Identity", 0.75, 0.0)]]).layers(0)
+            [[('Rotate', 0.25, 20.0), ('Identity', 0.75, 0.0)]]
+        """
+        ops, tensors = self.ops, (self.op, self.weights, self.value)
+        columns = (tensor[sub_policy].tolist() for tensor in tensors)
+        return [
+            [(ops[op], weight, value) for op, weight, value in zip(*layer, strict=True) if weight]
+            for layer in zip(*columns, strict=True)
+        ]
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> "Policy":
@@ -304,8 +333,7 @@ class Policy:
         Raises:
             ValueError: If ``about`` is nested deeper than a file may be.
         """
-        # Adding 0 turns -0.0 into 0.0: they are equal, but their bytes differ.
-        tensors = {name: getattr(self, name) + 0 for name in serialization.TENSORS}
+        tensors = {name: getattr(self, name) for name in serialization.TENSORS}
         return serialization.encode(self.ops, tensors, self.about)
 
     def sample(self, n: int, generator: torch.Generator | None = None) -> Plan:
@@ -324,7 +352,7 @@ class Policy:
 
     @cached_property
     def _tables(self) -> Tables:
-        return tables(self.mixture, self.weights, self.op, self.value)
+        return policy_tables(self.mixture, self.weights, self.op, self.value)
 
     def op_shares(self) -> dict[str, Tensor]:
         """Return each op's probability in each layer, (L,) float64, over all sub-policies.
@@ -348,8 +376,7 @@ class Policy:
         return same and self.ops == other.ops and dict(self.about) == dict(other.about)
 
     def __hash__(self) -> int:
-        # Adding 0 turns -0.0 into 0.0, as in `encode`.
-        return hash((self.ops, *((t + 0.0).numpy().tobytes() for t in (self.value, self.weights))))
+        return hash((self.ops, *(t.numpy().tobytes() for t in (self.value, self.weights))))
 
     def __repr__(self) -> str:
         s, layers, c = self.weights.shape

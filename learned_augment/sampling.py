@@ -14,8 +14,8 @@ __all__ = [
     "Singles",
     "Tables",
     "choose",
+    "policy_tables",
     "random_numbers",
-    "tables",
 ]
 
 HOST = torch.device("cpu")
@@ -57,7 +57,7 @@ class Draw(NamedTuple):
     tables: Tables
 
 
-def tables(mixture: Tensor, weights: Tensor, op: Tensor, value: Tensor) -> Tables:
+def policy_tables(mixture: Tensor, weights: Tensor, op: Tensor, value: Tensor) -> Tables:
     """Return the tables of a policy's tensors (S,), (S, L, C), (S, L, C) and (S, L, C)."""
     sums = np.cumsum(mixture.numpy())
     rows = np.cumsum(weights.numpy().reshape(-1, weights.numpy().shape[2]), axis=1)

@@ -17,7 +17,7 @@ def test_a_card_says_how_to_load_the_file_and_names_its_ops():
     assert text.startswith("---\nlibrary_name: learned-augment\ntags: [")
     assert "# dada-cifar10\n" in text
     assert 'LearnedAugment("hf://me/policies/mine.safetensors")' in text
-    assert "The policy comes after the base augmentation" in text
+    assert "It comes after the base augmentation" in text
     assert "| Rotate | 7.0 | 3.5 |" in text
     assert "arXiv:2003.03780" in text
 

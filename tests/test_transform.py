@@ -99,7 +99,7 @@ def test_a_fill_for_alpha_is_for_images_with_alpha():
 
 @pytest.mark.parametrize("bad", [0, -3, 2.5, "224", True])
 def test_bad_sizes_are_refused_at_construction(bad):
-    with pytest.raises(ValueError, match="size to be None or a positive whole number"):
+    with pytest.raises(ValueError, match="size of at least 1, a whole number"):
         LearnedAugment(size=bad)
 
 

@@ -89,9 +89,7 @@ def _uniform_augment() -> Policy:
 
 def _layer(policy: Policy) -> list[Candidate]:
     """Return the candidates of a policy's first layer."""
-    names = [policy.ops[place] for place in policy.op[0, 0]]
-    weights, values = policy.weights[0, 0].tolist(), policy.value[0, 0].tolist()
-    return list(zip(names, weights, values, strict=True))
+    return policy.layers(0)[0]
 
 
 def main() -> None:

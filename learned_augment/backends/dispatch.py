@@ -92,7 +92,7 @@ class Row:
             (self.ops, ops),
         )
         return (
-            request.images.startswith(self.images)
+            request.images.startswith(self.images)  # "PIL" fits "PIL RGB or L", too
             and all(wanted in (None, given) for wanted, given in pairs)
             and (self.compiler is None or _compiles(self.compiler, request.device))
         )

@@ -2,7 +2,7 @@
 
 import os
 import struct
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from learned_augment._text import first_line, leading
 
 __all__ = [
     "PART_NAMES",
+    "SUFFIXES",
     "Decoded",
     "class_files",
     "decode_files",
@@ -32,6 +33,9 @@ __all__ = [
 
 _THREADS = 8
 _FILES_PER_TASK = 64  # handing a small image to a thread costs more than decoding it
+
+SUFFIXES = tuple(sorted({*IMG_EXTENSIONS, ".gif"}))
+"""Ends of the names of image files: those that torchvision knows, and GIF."""
 
 PART_NAMES = {
     "train": ("train", "training"),
@@ -120,12 +124,12 @@ def rgb_pixels(image: Image.Image, image_size: int | None = None) -> NDArray[np.
     return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
-def image_files(folder: Path, suffixes: Collection[str]) -> list[Path]:
-    """Return the files under a folder whose names end with one of ``suffixes``, sorted.
+def image_files(folder: Path) -> list[Path]:
+    """Return the files under a folder whose names end with one of ``SUFFIXES``, sorted.
 
     Hidden files and folders are left out. Links to folders are followed.
     """
-    return sorted(_files_under(folder, suffixes, frozenset()))
+    return sorted(_files_under(folder, frozenset()))
 
 
 def class_files(folder: Path) -> dict[str, list[Path]]:
@@ -148,12 +152,12 @@ def class_files(folder: Path) -> dict[str, list[Path]]:
             f"{str(folder)!r} has no sub-folders. Expected one sub-folder of images per class."
         )
     above = frozenset({folder.resolve()})  # a link to it would give a class the images of all
-    files = {path.name: sorted(_files_under(path, IMG_EXTENSIONS, above)) for path in classes}
+    files = {path.name: sorted(_files_under(path, above)) for path in classes}
     empty = [str(folder / name) for name, found in files.items() if not found]
     if empty:
         raise FileNotFoundError(
             f"No images in {leading(empty)}. Expected files ending in "
-            f"{', '.join(IMG_EXTENSIONS)}; remove class folders that are not used."
+            f"{', '.join(SUFFIXES)}; remove class folders that are not used."
         )
     # These may be the parts of a data set, whose classes would be merged.
     nested = [
@@ -208,7 +212,7 @@ def find_parts(folder: Path) -> dict[str, Path]:
 def _check_is_no_class(part: Path, others: Sequence[Path]) -> None:
     """Refuse the only part of a data set if other folders with images lie beside it."""
     for other in others:
-        if next(_files_under(other, IMG_EXTENSIONS, frozenset()), None) is not None:
+        if next(_files_under(other, frozenset()), None) is not None:
             raise ValueError(
                 f"{str(part)!r} may be a part of the data set or one of its classes, as "
                 f"{str(other)!r} holds images too. If it is a part, move the other folders away, "
@@ -282,14 +286,14 @@ def _sub_folders(folder: Path) -> list[Path]:
     return sorted(path for path in _visible(folder) if path.is_dir())
 
 
-def _files_under(folder: Path, suffixes: Collection[str], above: frozenset[Path]) -> Iterator[Path]:
+def _files_under(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
     real = folder.resolve()
     if real in above:  # a link to a folder that contains it
         return
     for path in _visible(folder):
         if path.is_dir():
-            yield from _files_under(path, suffixes, above | {real})
-        elif path.suffix.lower() in suffixes and (path.is_file() or path.is_symlink()):
+            yield from _files_under(path, above | {real})
+        elif path.suffix.lower() in SUFFIXES and (path.is_file() or path.is_symlink()):
             yield path  # a link to nothing is an image that cannot be read
 
 

@@ -89,7 +89,7 @@ class ImageData:
                 f"{self.name}: training images are {tuple(self.train_images.shape[1:])}, test "
                 f"images {tuple(self.test_images.shape[1:])} (C, H, W). Give image_size= to resize."
             )
-        _check_all_present(self.name, "training ", self.train_labels, self.classes)
+        _check_all_present(self.name, "training", self.train_labels, self.classes)
         self._in_order(torch.arange(len(self.train_labels), device="cpu"))
 
     def __repr__(self) -> str:
@@ -224,6 +224,7 @@ def _check_part(
 
 
 def _check_all_present(name: str, part: str, labels: Tensor, classes: tuple[str, ...]) -> None:
+    part = f"{part} " if part else ""
     present = set(labels.tolist())
     absent = [named for label, named in enumerate(classes) if label not in present]
     if absent:

@@ -194,7 +194,7 @@ class Op:
     Examples:
         >>> from learned_augment.ops import OPS
         >>> rotate = OPS["Rotate"]
-        >>> rotate.unit, rotate.low, rotate.high, rotate.family
+        >>> rotate.unit, rotate.low, rotate.high, rotate.kind_name
         ('degrees, counter-clockwise', -360.0, 360.0, 'geometric')
     """
 
@@ -208,6 +208,6 @@ class Op:
     opcode: Opcode = Opcode.DEFINITION
 
     @property
-    def family(self) -> str:
+    def kind_name(self) -> str:
         """The kind of op as a word: geometric, pointwise, blend, erase or resample."""
         return type(self.kind).__name__.lower()

@@ -1,28 +1,12 @@
-"""Augmented copies of image files: one file for each copy, or one contact sheet of all."""
+"""Contact sheets: a row for each image, with its augmented copies beside it."""
 
-import io
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from learned_augment.backends.pil import MODES
-from learned_augment.datasets.folders import image_files, read_image
+from learned_augment.reporting.image_files import ImageFile, read_images
 
-__all__ = [
-    "ImageFile",
-    "check_suffix",
-    "contact_sheet",
-    "copy_paths",
-    "encode_image",
-    "find_images",
-    "read_file",
-    "read_images",
-]
-
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
+__all__ = ["contact_sheet"]
 
 CELL = 128
 """Side in pixels of an image's square on a contact sheet."""
@@ -34,120 +18,6 @@ GAP = 6
 TEXT = 12
 LETTER = 7
 """Largest width of a label's letter in pixels."""
-
-
-class ImageFile(NamedTuple):
-    """An image file with its name: its path relative to the folder that was searched."""
-
-    path: Path
-    name: Path
-
-
-def find_images(places: Sequence[str | Path]) -> list[ImageFile]:
-    """Return the image files at ``places``, and those in folders and their sub-folders, sorted.
-
-    Hidden files of a folder are left out. A place that is given twice counts once.
-
-    Raises:
-        ValueError: If a place does not exist, or a folder holds no image.
-    """
-    return list(dict.fromkeys(file for place in places for file in _files_at(Path(place))))
-
-
-def read_file(path: Path) -> Image.Image:
-    """Return the pixels of an image file that ``LearnedAugment`` takes, turned upright.
-
-    Raises:
-        ValueError: If it cannot be read as an image, or is not of 8-bit colors or grays.
-    """
-    try:
-        image = read_image(path)
-    except ValueError as error:
-        raise ValueError(f"{error}.") from error
-    if image.mode not in MODES:
-        known = ", ".join(MODES)
-        raise ValueError(f"{path} is of mode {image.mode}; convert it to one of {known}.")
-    return image
-
-
-def read_images(
-    files: Sequence[ImageFile], skipped: list[str] | None = None
-) -> Iterator[tuple[int, Image.Image]]:
-    """Yield the index and the pixels of each file.
-
-    Args:
-        files: The files, read one at a time.
-        skipped: A list that receives the reason for each file that is left out; None makes an
-            unreadable file an error.
-
-    Raises:
-        ValueError: As ``read_file``, or if no file at all can be read.
-    """
-    for index, file in enumerate(files):
-        try:
-            image = read_file(file.path)
-        except ValueError as error:
-            if skipped is None:
-                raise ValueError(f"{error} Leave such files out with --skip-unreadable.") from error
-            skipped.append(str(error).removesuffix("."))
-        else:
-            yield index, image
-    if skipped and len(skipped) == len(files):
-        raise ValueError(f"None of {len(files)} image files can be read: {skipped[0]}.")
-
-
-def copy_paths(files: Sequence[ImageFile], folder: Path, label: str, variants: int) -> list[Path]:
-    """Return the paths of the copies, FOLDER/NAME-LABEL-1.png and so on, ``variants`` an image.
-
-    If the names of two images differ only in the suffix, their copies keep it in their names.
-
-    Raises:
-        ValueError: If two copies have the same path, or a copy has the path of an image.
-    """
-    stems = [file.name.with_suffix("") for file in files]
-    shared = Counter(stems)
-    names: dict[Path, Path] = {}
-    for stem, file in zip(stems, files, strict=True):
-        name = stem if shared[stem] == 1 else file.name
-        if name in names:
-            raise ValueError(
-                f"{names[name]} and {file.path} would have copies of the same name; name the "
-                "folder that holds both instead."
-            )
-        names[name] = file.path
-    paths = [
-        folder / name.parent / f"{name.name}-{label}-{variant + 1}.png"
-        for name in names
-        for variant in range(variants)
-    ]
-    originals = {file.path.resolve() for file in files}
-    for path in paths:
-        if path.resolve() in originals:
-            raise ValueError(f"{path} is one of the images to augment; choose another folder.")
-    return paths
-
-
-def check_suffix(path: Path) -> Path:
-    """Return ``path`` if Pillow writes images with its suffix.
-
-    Raises:
-        ValueError: If it does not.
-    """
-    if Image.registered_extensions().get(path.suffix.lower()) not in Image.SAVE:
-        raise ValueError(
-            f"Expected a file ending in .png or another suffix of images, got {str(path)!r}."
-        )
-    return path
-
-
-def encode_image(image: Image.Image, suffix: str = ".png") -> bytes:
-    """Return an image as the bytes of a file with this suffix."""
-    buffer = io.BytesIO()
-    if image.mode == "CMYK":
-        image = image.convert("RGB")
-        image.info.pop("icc_profile", None)  # it is one of inks
-    image.save(buffer, format=Image.registered_extensions()[suffix.lower()])
-    return buffer.getvalue()
 
 
 def contact_sheet(
@@ -187,18 +57,6 @@ def contact_sheet(
             sheet.paste(_fitted(image), _placed(image, margin + column * pitch, end))
         end += pitch
     return sheet.crop((0, 0, sheet.width, end))
-
-
-def _files_at(place: Path) -> Iterator[ImageFile]:
-    if place.is_file():
-        yield ImageFile(place, Path(place.name))
-        return
-    if not place.is_dir():
-        raise ValueError(f"No image or folder at {str(place)!r}.")
-    files = image_files(place, SUFFIXES)
-    if not files:
-        raise ValueError(f"No images in the folder {str(place)!r}: {', '.join(SUFFIXES)}.")
-    yield from (ImageFile(path, path.relative_to(place)) for path in files)
 
 
 def _row(

@@ -7,6 +7,7 @@ import math
 import shlex
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,21 +52,6 @@ _PAGE = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 ).get_template("report.html")
-
-_SECTIONS = (
-    "accuracies",
-    "curves",
-    "differences",
-    "effects",
-    "entries",
-    "examples",
-    "findings",
-    "notes",
-    "op_rows",
-    "ops",
-    "provenance",
-    "race",
-)
 
 
 def write_report(source: str | Path, out: str | Path) -> Path:
@@ -117,7 +103,7 @@ def policy_page(policy: Policy, source: str | None = None) -> str:
     race = read_race(policy.about)
     stated = {"effects", "name", "paper", "source", "licence", "license", "sentence"}
     stated |= {"race"} if race else set()
-    return _page(
+    page = _Page(
         title=f"Policy {policy.name}",
         summary=policy_summary(policy),
         effects=_effects(effects) if effects else None,
@@ -129,6 +115,7 @@ def policy_page(policy: Policy, source: str | None = None) -> str:
         usage=_policy_usage(policy, source or f"{policy.name}.safetensors"),
         entries=_entries({k: v for k, v in policy.about.items() if k not in stated}),
     )
+    return page.render()
 
 
 def result_page(result: ComparisonResult, source: str = "result.json") -> str:
@@ -150,7 +137,7 @@ def result_page(result: ComparisonResult, source: str = "result.json") -> str:
         True
     """
     ops = {name: found["ops"] for name, found in result.policies.items() if found["ops"]}
-    return _page(
+    page = _Page(
         title=f"Comparison of policies on {result.data}",
         summary=[result.headline()],
         findings=[result.sentence(*pair) for pair in result.pairs()],
@@ -162,12 +149,31 @@ def result_page(result: ComparisonResult, source: str = "result.json") -> str:
         usage=_comparison_usage(source),
         entries=_entries(result.settings),
     )
+    return page.render()
 
 
-def _page(*, title: str, summary: Sequence[str], usage: Any, **sections: Any) -> str:
-    absent = dict.fromkeys(_SECTIONS)
-    given = {"title": title, "summary": summary, "usage": usage, "version": __version__}
-    return _PAGE.render(**{**absent, **sections, **given})
+@dataclass(frozen=True, kw_only=True)
+class _Page:
+    """What the template shows; a section of None is left out."""
+
+    title: str
+    summary: Sequence[str]
+    usage: Any
+    accuracies: Any = None
+    curves: Any = None
+    differences: Any = None
+    effects: Any = None
+    entries: Any = None
+    examples: Any = None
+    findings: Any = None
+    notes: Any = None
+    op_rows: Any = None
+    ops: Any = None
+    provenance: Any = None
+    race: Any = None
+
+    def render(self) -> str:
+        return _PAGE.render(version=__version__, **vars(self))
 
 
 def _figure(plot: Callable[[float], "Figure"], alt: str, caption: str) -> dict[str, Any]:

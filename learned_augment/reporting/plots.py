@@ -76,7 +76,7 @@ _MAP_NOTE = (
     "a dot marks the value that changes nothing"
 )
 
-_FAMILIES: Mapping[str, tuple[str, float, float]] = {
+_KINDS: Mapping[str, tuple[str, float, float]] = {
     "geometric": ("Blues", 0.35, 0.95),
     "pointwise": ("YlOrBr", 0.2, 0.8),
     "blend": ("Purples", 0.45, 0.75),
@@ -84,7 +84,7 @@ _FAMILIES: Mapping[str, tuple[str, float, float]] = {
     "resample": ("RdPu", 0.5, 0.7),
     "unknown": ("Reds", 0.3, 0.6),
 }
-"""Color map of each family of ops, and the range of it that its ops take."""
+"""Color map of each kind of op, and the range of it that its ops take."""
 
 _MARKERS = {"helps": ">", "unclear": "o", "hurts": "<"}
 _DIFFERENCES = {"helps": "better", "unclear": "no difference shown", "hurts": "worse"}
@@ -522,7 +522,7 @@ def _plot_ops(figure: "FigureBase", ops: Mapping[str, Sequence[float]], width: f
 
 
 def _colors(names: Iterable[str]) -> dict[str, Any]:
-    """Return a color for each op: a hue for its family, a shade for the op.
+    """Return a color for each op: a hue for its kind, a shade for the op.
 
     An op has the same color in every figure.
     """
@@ -530,17 +530,17 @@ def _colors(names: Iterable[str]) -> dict[str, Any]:
 
     names = set(names)
     colors: dict[str, Any] = {"Identity": "#dcdcdc"}
-    for family, (palette, first, last) in _FAMILIES.items():
-        members = [n for n in [*OPS, *sorted(names - set(OPS))] if _family(n) == family]
+    for kind, (palette, first, last) in _KINDS.items():
+        members = [n for n in [*OPS, *sorted(names - set(OPS))] if _kind_name(n) == kind]
         members = [n for n in members if n != "Identity"]
         shades = np.linspace(first, last, len(members))
         colors |= dict(zip(members, colormaps[palette](shades), strict=True))
     return {name: color for name, color in colors.items() if name in names}
 
 
-def _family(name: str) -> str:
-    family = OPS[name].family if name in OPS else "unknown"
-    return family if family in _FAMILIES else "unknown"
+def _kind_name(name: str) -> str:
+    kind = OPS[name].kind_name if name in OPS else "unknown"
+    return kind if kind in _KINDS else "unknown"
 
 
 def _ink(color: Any) -> str:

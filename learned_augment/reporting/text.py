@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from learned_augment._text import align, leading, printable
-from learned_augment.model_card import provenance
+from learned_augment.model_card import placement, provenance
 from learned_augment.ops import OPS
 from learned_augment.policy import Policy
 from learned_augment.reporting.effects import effects_sentences, policy_effects
@@ -52,7 +52,7 @@ def candidates(policy: Policy, sub_policy: int, layer: int) -> list[Candidate]:
     A value and its mirror image are one candidate if both are equally likely.
     """
     probabilities: dict[tuple[str, float], float] = defaultdict(float)
-    for op, value, weight in _with_weight(policy, sub_policy, layer):
+    for op, weight, value in policy.layers(sub_policy)[layer]:
         probabilities[op, round(value, 12)] += weight
     return sorted(_merged(probabilities), key=lambda candidate: -candidate.probability)
 
@@ -79,11 +79,8 @@ def policy_data(policy: Policy) -> dict[str, Any]:
         {
             "probability": probability,
             "layers": [
-                [
-                    {"op": op, "value": value, "probability": weight}
-                    for op, value, weight in _with_weight(policy, sub_policy, layer)
-                ]
-                for layer in range(policy.depth)
+                [{"op": op, "value": value, "probability": weight} for op, weight, value in layer]
+                for layer in policy.layers(sub_policy)
             ],
         }
         for sub_policy, probability in enumerate(policy.mixture.tolist())
@@ -103,7 +100,7 @@ def policy_text(policy: Policy) -> str:
         >>> print(policy_text(Policy.load("dada-cifar10")).splitlines()[0])
         dada-cifar10: DADA, for CIFAR-10, images of 32 pixels, 25 sub-policies of 2 layers
     """
-    blocks = [_heading(policy), _outcome(policy), _effects(policy), _op_table(policy)]
+    blocks = [_heading(policy), _search_notes(policy), _effects(policy), _op_table(policy)]
     if len(policy.mixture) == 1:
         blocks += [_layer(policy, layer) for layer in range(policy.depth)]
     elif len(policy.mixture) <= LARGEST_MIXTURE:
@@ -121,7 +118,7 @@ def policy_summary(policy: Policy) -> list[str]:
         ...     print(sentence)
         turn is a policy.
         It applies 1.0 ops to an image on average, most often Rotate (1.00 times an image).
-        It comes after the base augmentation (crop and flip).
+        It comes after the base augmentation (crop and flip), if you use one.
     """
     about = policy.about
     origin = [str(about["method"])] if "method" in about else []
@@ -136,7 +133,7 @@ def policy_summary(policy: Policy) -> list[str]:
         sentences.append(f"It applies {mean:.1f} ops to an image on average, most often {named}.")
     else:
         sentences.append("It leaves every image as it is.")
-    return [printable(line) for line in [*sentences, *_placement(policy), *_outcome(policy)]]
+    return [printable(line) for line in [*sentences, *_placement(policy), *_search_notes(policy)]]
 
 
 def op_rows(policy: Policy) -> list[list[str]]:
@@ -163,14 +160,6 @@ def percent(probability: float) -> str:
     if 0 < probability < 5e-4:
         return "<0.1"
     return f"{100 * probability:.1f}" if probability else "0"
-
-
-def _with_weight(policy: Policy, sub_policy: int, layer: int) -> list[tuple[str, float, float]]:
-    """Return (op, value, weight) of the candidates of a layer that have a weight above 0."""
-    at = sub_policy, layer
-    columns = (tensor[at].tolist() for tensor in (policy.op, policy.value, policy.weights))
-    rows = zip(*columns, strict=True)
-    return [(policy.ops[op], value, weight) for op, value, weight in rows if weight > 0]
 
 
 def _merged(probabilities: dict[tuple[str, float], float]) -> Iterable[Candidate]:
@@ -200,14 +189,11 @@ def _heading(policy: Policy) -> list[str]:
 
 
 def _placement(policy: Policy) -> list[str]:
-    sentence = {
-        "replaces": "It replaces the base augmentation (crop, flip and cutout).",
-        "after": "It comes after the base augmentation (crop and flip).",
-    }.get(str(policy.about.get("placement")))
+    sentence = placement(policy.about)
     return [sentence] if sentence else []
 
 
-def _outcome(policy: Policy) -> list[str]:
+def _search_notes(policy: Policy) -> list[str]:
     """Return whether a search was cut short, how good its policy is, and its notes."""
     sentence, notes = policy.about.get("sentence"), policy.about.get("notes")
     stopped = policy.about.get("stopped")

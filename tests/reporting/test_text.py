@@ -63,7 +63,7 @@ def test_text_of_layers():
     lines = policy_text(LAYERED).splitlines()
     assert lines[:3] == [
         "mine: by hand, 2 layers",
-        "It replaces the base augmentation (crop, flip and cutout).",
+        "It replaces the base augmentation (crop, flip and cutout): use it alone.",
         "License: none",
     ]
     rows = [line.split() for line in lines]
@@ -141,7 +141,7 @@ def test_the_summary_names_the_likeliest_ops():
         "mine is a policy (by hand).",
         "It applies 1.1 ops to an image on average, most often Rotate (0.60 times an image), "
         "Color (0.30 times an image), Invert (0.10 times an image) and 1 more.",
-        "It replaces the base augmentation (crop, flip and cutout).",
+        "It replaces the base augmentation (crop, flip and cutout): use it alone.",
     ]
     assert policy_summary(identity())[1] == "It leaves every image as it is."
 

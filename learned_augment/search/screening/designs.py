@@ -148,7 +148,7 @@ def _units(factors: Sequence[Factor]) -> Tensor:
         units[place, place] = 1.0
         units[place, len(factors) + ops.index(factor.op)] = 1.0
         if factor.op not in USUAL_BASE:
-            units[place, -3] = OPS[factor.op].family == "geometric"
+            units[place, -3] = OPS[factor.op].kind_name == "geometric"
             units[place, -2] = 1.0
             units[place, -1] = factor.magnitude
     return units
