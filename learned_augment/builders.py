@@ -220,7 +220,7 @@ def rand_augment(n: int = 2, m: float = 9) -> Policy:
         >>> rand_augment(n=3).depth
         3
     """
-    if not isinstance(m, Real) or not 0 <= m <= 30:
+    if isinstance(m, bool) or not isinstance(m, Real) or not 0 <= m <= 30:
         raise ValueError(f"Expected a magnitude m from 0 to 30, got {m!r}.")
     layer = [
         candidate

@@ -34,7 +34,7 @@ def test_sub_policies_may_come_from_generators():
     assert from_sub_policies((op for op in row) for row in rows) == from_sub_policies(rows)
 
 
-def test_a_mirrored_triple_splits_about_the_neutral_value():
+def test_a_mirrored_triple_splits_about_the_identity_value():
     policy = from_sub_policies(
         [[("Rotate", 0.5, 12.0), ("Color", 1.0, 1.4)]], mirrored=["Rotate", "Color"]
     )
@@ -128,7 +128,7 @@ def test_torchvisions_policies_keep_their_chances(which):
     for s, sub in enumerate(source):
         for layer, (op, p, _) in enumerate(sub):
             applied = sum(w for name, _, w in layer_of(policy, s, layer) if name == op)
-            # Where both candidates are at the neutral value the chance does not matter.
+            # Where both candidates are at the identity value the probability does not matter.
             assert applied == pytest.approx(p), (s, layer, op)
 
 

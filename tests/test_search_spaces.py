@@ -35,7 +35,7 @@ def test_magnitudes_mean_what_the_papers_say(space, op, magnitude, value):
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_values_are_legal_and_mirrored_ops_have_a_neutral_value(name):
+def test_values_are_legal_and_mirrored_ops_have_an_identity_value(name):
     for op, span in SPACES[name].items():
         for magnitude in (0.0, 0.5, 1.0):
             assert OPS[op].low <= span.value(magnitude) <= OPS[op].high
@@ -50,7 +50,7 @@ def test_sizes_of_the_published_spaces():
         assert sum(len(levels(op, span, 13)) for op, span in SPACES[name].items()) == 139
 
 
-def test_levels_leave_out_the_neutral_one(monkeypatch):
+def test_levels_leave_out_the_identity_value(monkeypatch):
     assert levels("Rotate", SPACES["deepaa"]["Rotate"], 13) == pytest.approx(
         [-30, -25, -20, -15, -10, -5, 5, 10, 15, 20, 25, 30]
     )
@@ -59,7 +59,7 @@ def test_levels_leave_out_the_neutral_one(monkeypatch):
     )
     assert levels("Identity", Range(), 13) == [0.0]
     monkeypatch.setitem(OPS, "Spot", replace(OPS["Cutout"], name="Spot", identity_value=None))
-    assert levels("Spot", Range(0.0, 1.0), 3) == [0.0, 0.5, 1.0]  # no value of it is neutral
+    assert levels("Spot", Range(0.0, 1.0), 3) == [0.0, 0.5, 1.0]  # it has no identity value
 
 
 def test_a_range_needs_two_levels():

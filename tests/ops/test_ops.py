@@ -1,4 +1,4 @@
-"""Meaning of the ops: laws that hold for each row, and units pinned by hand from the papers."""
+"""Meaning of the ops: what holds for each row, and units pinned by hand from the papers."""
 
 import math
 from itertools import pairwise
@@ -14,7 +14,7 @@ from learned_augment.ops import OPS, Blend, Erase, Geometric, Pointwise, Resampl
 from learned_augment.policy import Plan
 from tests.conftest import noise_images, smooth_image
 
-# Values that the papers use, from weak to strong on each side of the neutral value.
+# Values that the papers use, from weak to strong on each side of the identity value.
 STRONGER = {
     "ShearX": [[0.05, 0.15, 0.3], [-0.05, -0.15, -0.3]],
     "ShearY": [[0.05, 0.15, 0.3], [-0.05, -0.15, -0.3]],
@@ -75,7 +75,7 @@ def test_keeps_shape_dtype_and_input(op, dtype):
 @pytest.mark.parametrize(
     "op", [op for op in OPS.values() if op.identity_value is not None], ids=lambda op: op.name
 )
-def test_neutral_value_changes_nothing(op):
+def test_the_identity_value_changes_nothing(op):
     images = noise_images(4)
     out = apply_batch(images, plan(op.name, [op.identity_value] * 4))
     assert torch.equal(out, images)
@@ -83,7 +83,7 @@ def test_neutral_value_changes_nothing(op):
     drawn = plan(op.name, [op.identity_value] * 4)
     floats = images / 255
     smooth = apply_batch(floats, Plan(drawn.ops, drawn.op, value, drawn.noise))
-    # With a gradient wanted the kernels do run at the neutral value: still the identity, except
+    # With a gradient wanted the kernels do run at the identity value: still the identity, except
     # that both cutouts then paint the one pixel that the papers' "both ends included" gives.
     if not isinstance(op.kind, Erase):
         torch.testing.assert_close(smooth, floats, atol=1e-6, rtol=0)
@@ -103,9 +103,9 @@ def test_stronger_changes_more(name, values):
         assert all(a < b for a, b in pairwise(changes)), changes
 
 
-def test_every_op_with_a_range_is_covered_by_the_strength_law():
+def test_every_op_with_a_range_is_covered_by_the_test_of_strengths():
     ranged = {op.name for op in OPS.values() if op.low < op.high}
-    # Flip's value is a chance and ResizedCrop's a bound: strength holds on average only.
+    # Flip's value is a probability and ResizedCrop's a bound: strength holds on average only.
     assert ranged - set(STRONGER) == {"Flip", "ResizedCrop"}
 
 
@@ -257,9 +257,9 @@ def test_deepaa_cutout_of_16_in_32_paints_17_pixels_and_is_clipped():
 def test_deepaa_cutout_of_60_in_224_stays_in_the_middle_256_of_a_larger_image():
     image = torch.zeros(1, 400, 400, dtype=torch.uint8)
     plan_ = plan("CutoutClipped", [60 / 224], (0.0, 0.0, 0, 0))
-    law, noise = OPS["CutoutClipped"].kind, (0.0, 0.0, 0.0, 0.0)
+    kind, noise = OPS["CutoutClipped"].kind, (0.0, 0.0, 0.0, 0.0)
     # Center at (400 - 256) / 2 = 72 when the paper's 224 is the side.
-    assert [int(e) for e in law.box(60 / 224, noise, 400, 400, 224)] == [42, 42, 103, 103]
+    assert [int(e) for e in kind.box(60 / 224, noise, 400, 400, 224)] == [42, 42, 103, 103]
     out = apply_batch(image[None], plan_, size=224)
     assert out.shape == (1, 1, 224, 224)
 
@@ -282,30 +282,30 @@ def test_flip_mirrors_when_the_noise_is_below_its_chance():
 
 
 def test_resized_crop_takes_its_area_and_aspect():
-    law = OPS["ResizedCrop"].kind
-    x0, y0, x1, y1 = law.box(0.08, (0.25, 0.5, 0.0, 1 - 1e-9), 200, 200, 1.0)
+    kind = OPS["ResizedCrop"].kind
+    x0, y0, x1, y1 = kind.box(0.08, (0.25, 0.5, 0.0, 1 - 1e-9), 200, 200, 1.0)
     area = 0.08 + 0.92 * 0.25  # aspect 1 in the middle of the log range
     assert (x1 - x0, y1 - y0) == (round(200 * area**0.5),) * 2
     assert (x0, y1) == (0, 200)
-    x0, y0, x1, y1 = law.box(0.08, (0.1, 1.0, 0.5, 0.5), 300, 300, 1.0)
+    x0, y0, x1, y1 = kind.box(0.08, (0.1, 1.0, 0.5, 0.5), 300, 300, 1.0)
     assert (x1 - x0) / (y1 - y0) == pytest.approx(4 / 3, rel=0.02)
 
 
 def test_resized_crop_falls_back_to_the_central_crop():
-    law, noise = OPS["ResizedCrop"].kind, (0.5, 0.5, 0.9, 0.9)
+    kind, noise = OPS["ResizedCrop"].kind, (0.5, 0.5, 0.9, 0.9)
     # The whole area of a 400 x 100 picture at aspect 1 does not fit: central 133 x 100.
-    assert [int(e) for e in law.box(1.0, noise, 400, 100, 1.0)] == [133, 0, 266, 100]
+    assert [int(e) for e in kind.box(1.0, noise, 400, 100, 1.0)] == [133, 0, 266, 100]
 
 
 def test_resized_crop_keeps_the_shape_of_what_it_is_resized_to():
-    law, noise = OPS["ResizedCrop"].kind, (0.2, 0.5, 0.5, 0.5)
-    x0, y0, x1, y1 = law.box(0.08, noise, 400, 100, 4.0)
+    kind, noise = OPS["ResizedCrop"].kind, (0.2, 0.5, 0.5, 0.5)
+    x0, y0, x1, y1 = kind.box(0.08, noise, 400, 100, 4.0)
     assert (x1 - x0) / (y1 - y0) == pytest.approx(4, rel=0.05)
-    x0, y0, x1, y1 = law.box(0.08, noise, 400, 200, 1.0)
+    x0, y0, x1, y1 = kind.box(0.08, noise, 400, 200, 1.0)
     assert x1 - x0 == y1 - y0
 
 
-# The papers' PIL calls, written again: the PIL engine is bit-equal over the whole range.
+# The papers' PIL calls, written again: the PIL backend is bit-equal over the whole range.
 
 CALLS = {
     "ShearX": lambda im, v: im.transform(im.size, Image.AFFINE, (1, v, 0, 0, 1, 0)),

@@ -51,7 +51,7 @@ def test_two_processes_give_the_policy_of_one(results, number):
     from learned_augment import Policy
 
     one, two = (Policy.load(folder / f"{number}-0.safetensors") for folder in results)
-    # The release's gradients by magnitudes are near zero at its neutral start, and Adam makes a
+    # The release's gradients by magnitudes are near zero at its identity start, and Adam makes a
     # whole step of the sign of a rounding error.
     for name in ("alpha", "probability", "magnitude")[: 2 if number == 2 else 3]:
         torch.testing.assert_close(

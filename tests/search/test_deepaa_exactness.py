@@ -40,7 +40,7 @@ def exact(rewards, **options):
 
 
 def one_hot(candidates, op):
-    """All chance on the first candidate of an op."""
+    """All probability on the first candidate of an op."""
     number = candidates.op.tolist().index(candidates.ops.index(op))
     return F.one_hot(torch.tensor(number), len(candidates)).double()
 
@@ -53,7 +53,7 @@ def loss_gradient(network, images, label):
 
 
 def applied(candidates, image, probabilities):
-    """The image under the one candidate that has all chance."""
+    """The image under the one candidate that has all probability."""
     return candidates.apply(image, probabilities.argmax().view(1, 1), torch.zeros(1, 1, 4))
 
 

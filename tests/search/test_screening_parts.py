@@ -240,8 +240,8 @@ def measured_designs(factors, count, effects, noise, generator):
     """Return the record of designs whose log errors are the sums of their factors' effects."""
     record = ScreeningRecord(factors)
     for number, design in enumerate(random_designs(factors, count, 0.25, generator)):
-        chance = noise * torch.randn((), generator=generator).item()
-        log_error = -1 + float(effects[[n for n, _ in design]].sum()) + chance
+        luck = noise * torch.randn((), generator=generator).item()
+        log_error = -1 + float(effects[[n for n, _ in design]].sum()) + luck
         trial = Trial((), 0.25, number % 2, 0, Recipe(epochs=1))
         record.planned.append(PlannedTrial("designs", trial, Entrant("a", (), False, design)))
         record.results.append(Measured(math.exp(log_error), 0.5))

@@ -6,6 +6,17 @@ import numpy as np
 
 from learned_augment.backends.lowering import Floats
 from learned_augment.backends.numba.float_forward import (
+    extremes,
+    gray_plane,
+    mean_gray,
+    smooth_plane,
+    sum_known,
+    threshold,
+    weight,
+)
+from learned_augment.backends.numba.jit import compiled, summing
+from learned_augment.backends.numba.lut import copy
+from learned_augment.backends.numba.opcodes import (
     AFFINE,
     AUTO_CONTRAST,
     BRIGHTNESS,
@@ -17,16 +28,7 @@ from learned_augment.backends.numba.float_forward import (
     INVERT,
     POSTERIZE,
     SOLARIZE,
-    extremes,
-    gray_plane,
-    mean_gray,
-    smooth_plane,
-    sum_known,
-    threshold,
-    weight,
 )
-from learned_augment.backends.numba.jit import compiled, summing
-from learned_augment.backends.numba.lut import copy
 from learned_augment.backends.numba.warp import Pixels, Shape, erase, move
 
 __all__ = ["backward", "needs_input", "passes"]

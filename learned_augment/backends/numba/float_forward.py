@@ -7,8 +7,19 @@ import numpy as np
 from learned_augment.backends.lowering import Floats
 from learned_augment.backends.numba.jit import compiled, summing
 from learned_augment.backends.numba.lut import copy, equalize_planes
+from learned_augment.backends.numba.opcodes import (
+    AFFINE,
+    AUTO_CONTRAST,
+    BRIGHTNESS,
+    COLOR,
+    CONTRAST,
+    EQUALIZE,
+    ERASE,
+    INVERT,
+    POSTERIZE,
+    SOLARIZE,
+)
 from learned_augment.backends.numba.warp import Pixels, Shape, erase, move
-from learned_augment.ops import Opcode
 
 __all__ = [
     "extremes",
@@ -20,13 +31,6 @@ __all__ = [
     "threshold",
     "weight",
 ]
-
-AFFINE, ERASE = float(Opcode.AFFINE), float(Opcode.ERASE)
-IDENTITY = float(Opcode.IDENTITY)
-INVERT, SOLARIZE = float(Opcode.INVERT), float(Opcode.SOLARIZE)
-POSTERIZE, EQUALIZE = float(Opcode.POSTERIZE), float(Opcode.EQUALIZE)
-BRIGHTNESS, CONTRAST = float(Opcode.BRIGHTNESS), float(Opcode.CONTRAST)
-AUTO_CONTRAST, COLOR = float(Opcode.AUTO_CONTRAST), float(Opcode.COLOR)
 
 _LUMA = (0.299, 0.587, 0.114)
 

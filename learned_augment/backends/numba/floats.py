@@ -10,10 +10,11 @@ from torch import Tensor
 from learned_augment.backends import kornia_float
 from learned_augment.backends.lowering import WIDTH, Colors, Floats, colors
 from learned_augment.backends.numba.float_backward import backward, needs_input, passes
-from learned_augment.backends.numba.float_forward import IDENTITY, run_instruction
+from learned_augment.backends.numba.float_forward import run_instruction
 from learned_augment.backends.numba.jit import checksum, compiled, kept
 from learned_augment.backends.numba.lowering import PlanArrays, lower, plan_arrays
 from learned_augment.backends.numba.lut import copy
+from learned_augment.backends.numba.opcodes import IDENTITY
 from learned_augment.backends.numba.parallel import (
     Queue,
     mark_done,

@@ -8,6 +8,7 @@ import numpy as np
 
 from learned_augment.backends.lowering import Floats, compiled_opcode, identity_values
 from learned_augment.backends.numba.jit import compile_definition, compiled
+from learned_augment.backends.numba.opcodes import AFFINE, ERASE
 from learned_augment.ops import BUILT_IN, Erase, Geometric, Op, Opcode, Pointwise
 from learned_augment.policy import Plan
 from learned_augment.sampling import NOISE, Integers, Singles, choose
@@ -16,7 +17,6 @@ __all__ = ["PlanArrays", "lower", "new_level", "plan_arrays"]
 
 Compiled: TypeAlias = Callable[..., Any]
 
-AFFINE, ERASE = float(Opcode.AFFINE), float(Opcode.ERASE)
 CODE, NUMBER, GRAY, IDENTITY = range(4)
 """Columns of ``PlanArrays.rows``."""
 

@@ -10,7 +10,7 @@ from numba.extending import intrinsic
 
 from learned_augment.backends.numba.jit import Bytes, compiled
 from learned_augment.backends.numba.lowering import new_level
-from learned_augment.ops import Opcode
+from learned_augment.backends.numba.opcodes import AUTO_CONTRAST, CONTRAST, EQUALIZE
 
 __all__ = [
     "compose",
@@ -32,9 +32,6 @@ __all__ = [
 ]
 
 Counts: TypeAlias = np.ndarray[Any, np.dtype[np.int32]]
-
-AUTO_CONTRAST, CONTRAST = float(Opcode.AUTO_CONTRAST), float(Opcode.CONTRAST)
-EQUALIZE = float(Opcode.EQUALIZE)
 
 LANES = 64
 """Levels that one instruction of the processor looks up."""

@@ -22,6 +22,16 @@ from learned_augment.backends.numba.lut import (
     measure_planes,
     mix,
 )
+from learned_augment.backends.numba.opcodes import (
+    AFFINE,
+    AUTO_CONTRAST,
+    COLOR,
+    CONTRAST,
+    EQUALIZE,
+    ERASE,
+    IDENTITY,
+    SHARPNESS,
+)
 from learned_augment.backends.numba.parallel import (
     Queue,
     call,
@@ -31,18 +41,12 @@ from learned_augment.backends.numba.parallel import (
     wait_for_all,
 )
 from learned_augment.backends.numba.warp import Pixels, Shape, erase, move
-from learned_augment.ops import Opcode
 from learned_augment.policy import Plan
 from learned_augment.sampling import NOISE
 
 __all__ = ["apply_to_pil", "apply_uint8", "maps_arrays"]
 
 Fill: TypeAlias = tuple[float, ...] | None
-
-AFFINE, COLOR, ERASE = float(Opcode.AFFINE), float(Opcode.COLOR), float(Opcode.ERASE)
-IDENTITY, SHARPNESS = float(Opcode.IDENTITY), float(Opcode.SHARPNESS)
-AUTO_CONTRAST, CONTRAST = float(Opcode.AUTO_CONTRAST), float(Opcode.CONTRAST)
-EQUALIZE = float(Opcode.EQUALIZE)
 
 _LEVELS = np.dtype(np.uint8)
 
