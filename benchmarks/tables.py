@@ -14,7 +14,6 @@ import re
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 from benchmarks.record import RESULTS, ROOT, load_result
@@ -22,7 +21,12 @@ from learned_augment._io import write_atomically
 from learned_augment._text import markdown
 from learned_augment.evaluation.random_baseline import RANDOM
 from learned_augment.evaluation.result import ComparisonResult
-from learned_augment.evaluation.statistics import Difference
+from learned_augment.evaluation.statistics import (
+    Difference,
+    Outcome,
+    outcome,
+    paired_difference,
+)
 from learned_augment.ops import OPS
 from learned_augment.policy import Policy
 
@@ -139,19 +143,20 @@ _FEW = {
 
 
 def screening(result: Result) -> list[str]:
-    """Accuracy on test images of a found policy and of others, and the found one's lead."""
+    """Accuracy on test images of the policy that a search returned and of others, with leads."""
     comparison = as_comparison(result["rows"][0]["comparison"])
     rows = []
     for name in comparison.placements:
         _, _, accuracy, deviation, _ = _cells(comparison, name)
         lead = None if name == "found" else comparison.difference("found", name)
-        rows.append([f"`{name}`", accuracy, deviation, paired_cell(lead) if lead else ""])
+        called = name.replace("found", "returned")  # it may be a known policy
+        rows.append([f"`{called}`", accuracy, deviation, paired_cell(lead) if lead else ""])
     settings = result["settings"]
     trainings = settings["cpu_s"] / settings["training_cpu_s"]
     lines = [_setting(comparison), ""]
-    lines += markdown(["policy", "accuracy, %", "sd", "lead of the found policy, points"], rows)
-    lines += ["", f"The search took {settings['cpu_s']:.0f} s of processor time"]
-    lines[-1] += f", as much as {trainings:.0f} trainings without augmentation. It said: "
+    lines += markdown(["policy", "accuracy, %", "sd", "lead of the returned policy, points"], rows)
+    lines += ["", f"Search: {settings['cpu_s']:.0f} s of processor time, as much as "]
+    lines[-1] += f"{trainings:.0f} trainings without augmentation. "
     lines[-1] += f"*{settings['sentence']}* {measured(result)}"
     return lines
 
@@ -162,27 +167,103 @@ def screening_short(_: Result) -> list[str]:
     A search may return a policy that is known without it; such a row names it and has no lead.
     """
     rows = []
-    for name, called in _SCREENED.items():
-        if not (RESULTS / f"screening-{name}.json").is_file():
-            continue
+    for name in _SHORT:
         comparison, about = _screened(name)
         cells = [_cells(comparison, policy)[2] for policy in _USUAL]
         if about["found"]:
-            lead = _lead_over_the_best(comparison)
+            best = _best_known(comparison)
+            lead = f"{_lead_cell(comparison, best)}, `{best}`"
         else:
             cells[-1] += f": {about['chosen']}"
             lead = "a known policy"
-        rows.append([called, *cells, lead])
+        rows.append([_SEARCHES[name].called, *cells, lead])
     heads = ["images", *_USUAL.values(), "lead over the best known policy, points"]
     return markdown(heads, rows)
 
 
-def screening_runs(data: str, _: Result) -> list[str]:
-    """Compare searches of the same data that differ only by their seed."""
-    names = (data, f"{data}-seed-1", f"{data}-seed-2")
-    rows = [_search_cells(*_screened(name), list(_USUAL)[:-1]) for name in names]
-    heads = ["seed of the search", "returned", "accuracy, %"]
-    heads += [f"lead over {called}" for called in list(_USUAL.values())[:-1]]
+def screening_summary(_: Result) -> list[str]:
+    """Each search of the present version: what it returned, and its leads on test images."""
+    rows = []
+    for name, search in _present_searches().items():
+        comparison, about = _screened(name)
+        best = _best_known(comparison)
+        leads = [_lead_cell(comparison, rival) for rival in (*_RIVALS, best)]
+        part = "yes" if search.part else "no"
+        cells = _search_cells(comparison, about, [])
+        rows.append([search.called, *cells, *leads[:-1], f"`{best}`", leads[-1], part])
+    heads = ["images", "seed", "returned", "accuracy, %"]
+    heads += [f"lead over {_USUAL[rival]}" for rival in _RIVALS]
+    return markdown([*heads, "best known policy", "lead over it", "data had a part"], rows)
+
+
+def screening_counts(_: Result) -> list[str]:
+    """In how many searches the returned policy is shown to be better or worse than each rival."""
+    searches = _present_searches()
+    groups = [list(searches), [name for name, search in searches.items() if not search.part]]
+    rows = []
+    for rival in (*_RIVALS, None):
+        called = _USUAL[rival] if rival else "the best known policy of its table"
+        cells: list[Any] = []
+        for names in groups:
+            found = [_outcome_against(name, rival) for name in names]
+            cells += [found.count("helps"), found.count("unclear"), found.count("hurts")]
+        rows.append([called, *cells])
+    heads = ["the returned policy against", f"better, of {len(groups[0])}", "nothing shown"]
+    heads += ["worse", f"new data: better, of {len(groups[1])}", "nothing shown", "worse"]
+    return markdown(heads, rows)
+
+
+def chosen_ops(result: Result) -> list[str]:
+    """Random ops against none, and found ops against random ones in the same form."""
+    rows = []
+    for row in result["rows"]:
+        drawn = as_comparison(row)
+        base = drawn.reference
+        forms = [policy for policy in drawn.placements if policy != base]
+        alone = f"`{base}`, {_cells(drawn, base)[2]}"
+        added = [_cells(drawn, form)[4] for form in forms]
+        for name, search in _present_searches().items():
+            comparison, about = _screened(name)
+            for form in forms:
+                if not _same_training(comparison, drawn):
+                    continue
+                if about["chosen"] == f"found ({_BEFORE[base]}{form})":
+                    lead = _paired(comparison, "found", drawn, form)
+                    accuracies = [_cells(comparison, "found")[2], _cells(drawn, form)[2]]
+                    found = [about["search"]["seed"], form, *accuracies, paired_cell(lead)]
+                    rows.append([search.called, alone, *added, *found])
+    heads = ["images", "base augmentation, accuracy", "random: an op for half, gain"]
+    heads += ["random: two ops, gain", "seed", "form of the found policy", "found ops, %"]
+    heads += ["random ops, %", "lead of the found ops"]
+    return [*markdown(heads, rows), "", measured(result)]
+
+
+def screening_networks(_: Result) -> list[str]:
+    """Other networks than that of the search, and the published policies under them."""
+    rows = []
+    for name, searched, others in _NETWORKS:
+        comparison = as_comparison(load_result(f"screening-{name}")["rows"][0]["comparison"])
+        settings = comparison.settings
+        network = f"{settings['network']}, {settings['epochs']} epochs"
+        accuracy = _cells(comparison, "found")[2]
+        rows.append([network, _SEARCHES[searched].called, "returned", accuracy, ""])
+        for rival in comparison.placements:
+            if rival != "found":
+                accuracy = _cells(comparison, rival)[2]
+                rows.append(["", "", f"`{rival}`", accuracy, _lead_cell(comparison, rival)])
+        published = as_comparison(load_result(others)["rows"][0]) if others else None
+        for policy in ("randaugment", "dada-cifar10") if published else ():
+            if f"crop-flip+{policy}" in comparison.placements:
+                continue
+            # Both files have trained without augmentation: with equal results for each seed.
+            if not _same_training(comparison, published) or (
+                comparison.accuracies("none") != published.accuracies("none")
+            ):
+                raise ValueError(f"{name} and {others} are of other trainings.")
+            accuracy = _cells(published, policy)[2]
+            lead = _paired(comparison, "found", published, policy)
+            rows.append(["", "", f"`crop-flip+{policy}`", accuracy, paired_cell(lead)])
+    heads = ["network", "images", "policy", "accuracy, %", "lead of the returned policy, points"]
     return markdown(heads, rows)
 
 
@@ -226,43 +307,104 @@ def _search_cells(
     return [about["search"]["seed"], about["chosen"], _cells(comparison, "found")[2], *cells]
 
 
-def _lead_over_the_best(comparison: ComparisonResult) -> str:
-    """Return the found policy's lead over the most accurate one that needs no search."""
+def _best_known(comparison: ComparisonResult) -> str:
+    """Return the most accurate policy that needs no search."""
     others = [n for n in comparison.placements if n not in ("found", f"{RANDOM}found")]
-    best = max(others, key=lambda name: statistics.fmean(comparison.accuracies(name).values()))
-    lead = comparison.difference("found", best)
-    return f"{paired_cell(lead)}, `{best}`" if lead else ""
+    return max(others, key=lambda name: statistics.fmean(comparison.accuracies(name).values()))
 
 
-_SCREENED = {
-    "digits": "digits (scikit-learn), 899",
-    "sign_digits": "photographs of hands, 1,029",
-    "spoken_digits": "spectrograms, 1,500",
-    "cifar1000": "CIFAR-10, 1,000",
-    "cifar4000": "CIFAR-10, 4,000, 30 epochs",
-    "cifar4000-60": "CIFAR-10, 4,000, 60 epochs",
+def _outcome_against(name: str, rival: str | None) -> Outcome | None:
+    """Return whether a search's policy helps against a rival; None is the best known one."""
+    comparison = _screened(name)[0]
+    lead = comparison.difference("found", rival or _best_known(comparison))
+    return outcome(lead.low, lead.high) if lead else None
+
+
+def _lead_cell(comparison: ComparisonResult, rival: str) -> str:
+    """Return the lead over a rival, or that the search returned this rival."""
+    if comparison.accuracies("found") == comparison.accuracies(rival):
+        return "the same policy"
+    lead = comparison.difference("found", rival)
+    return paired_cell(lead) if lead else ""
+
+
+def _same_training(one: ComparisonResult, other: ComparisonResult) -> bool:
+    """Return whether two comparisons trained the same network on the same images for as long."""
+    keys = ("images_sha256", "epochs", "network", "batch_size", "learning_rate", "precision")
+    return all(one.settings[key] == other.settings[key] for key in keys)
+
+
+def _paired(one: ComparisonResult, policy: str, other: ComparisonResult, rival: str) -> Difference:
+    """Return the difference of two policies of two comparisons, paired by their seeds."""
+    values, against = one.accuracies(policy), other.accuracies(rival)
+    pairs = [(values[seed], against[seed]) for seed in values]
+    return paired_difference(*zip(*pairs, strict=True), resolution=one.resolution)
+
+
+def _present_searches() -> dict[str, "Search"]:
+    """Return the searches of the present version whose results are there."""
+    return {
+        name: search
+        for name, search in _SEARCHES.items()
+        if search.present and (RESULTS / f"screening-{name}.json").is_file()
+    }
+
+
+class Search(NamedTuple):
+    """A search of screening, as tables call it.
+
+    Attributes:
+        called: Which images, and how many train.
+        part: Whether these data had a part in the making of the method.
+        present: Whether the present version of the method searched.
+    """
+
+    called: str
+    part: bool
+    present: bool = True
+
+
+_SEARCHES = {
+    "digits": Search("digits (scikit-learn), 899", part=True),
+    "sign_digits": Search("photographs of hands, 1,029", part=True),
+    "spoken_digits": Search("spectrograms, 1,500", part=True),
+    "cifar1000": Search("CIFAR-10, 1,000", part=True),
+    "cifar1000-seed-1": Search("CIFAR-10, 1,000", part=True),
+    "cifar1000-seed-2": Search("CIFAR-10, 1,000", part=True),
+    "cifar4000": Search("CIFAR-10, 4,000, 30 epochs", part=True, present=False),
+    "cifar4000-60": Search("CIFAR-10, 4,000, 60 epochs", part=True),
+    "flowers": Search("flowers, 1,000", part=True),
+    "flowers-seed-1": Search("flowers, 1,000", part=True),
+    "flowers-seed-2": Search("flowers, 1,000", part=True),
+    "characters": Search("characters, 200", part=True),
+    "trashnet": Search("trash, 1,262", part=False),
+    "faces": Search("faces, 495", part=False),
+    "mri": Search("MRI images, 126", part=False),
+    "clothing": Search("clothing, 1,200", part=False),
+    "steel": Search("steel, 600", part=False),
 }
+"""The searches of the summary and of the README; a row without a result file is left out."""
+_SHORT = ("digits", "sign_digits", "spoken_digits", "cifar1000", "cifar4000", "cifar4000-60")
 _SCREENED_AGAIN = (
     "uc_merced",
-    "flowers",
-    "trashnet",
-    "characters",
-    "faces",
-    "mri",
-    "clothing",
-    "steel",
     "digits100",
     "sign_digits100",
     "spoken_digits100",
-    "cifar1000-seed-1",
-    "cifar1000-seed-2",
     "cifar1000-wrn-40-2",
     "cifar1000-by-wrn-16-1-wrn-16-1",
     "cifar4000-60-wrn-16-1",
     "cifar4000-60-wrn-16-1-earlier",
     "cifar4000-60-wrn-40-2-20-epochs",
 )
-"""Groups, other data, few images, other seeds of the search, other networks of the comparison."""
+"""Groups, few images, other networks of the comparison: each has a table of its own."""
+_NETWORKS = (
+    ("cifar4000-60-wrn-16-1", "cifar4000-60", "evidence-60"),
+    ("cifar1000-wrn-40-2", "cifar1000", None),
+)
+"""Comparison with another network, the search, and trainings of published policies after it."""
+_BEFORE = {"none": "", "crop": "crop, then ", "crop-flip": "crop and flip, then "}
+"""How the name of a found policy begins on a base augmentation."""
+_RIVALS = ("none", "crop-flip", "randaugment", "trivialaugment")
 _USUAL = {
     "none": "none",
     "crop-flip": "crop and flip",
@@ -285,14 +427,25 @@ def truth(result: Result) -> list[str]:
         loss = statistics.fmean(row["calibrated_loss"] for row in trained)
         rows.append([f"`{name}`", ops, f"{accuracy:.2f}", f"{loss:.4f}", len(trained)])
     rows.sort(key=lambda row: float(row[3]))
-    best, rest = rows[:10], rows[10:]
-    usual = [row for row in rest if not row[0].startswith("`random")]
-    worst = [row for row in rest if row not in usual][-3:]
-    shown = [*best, *usual, *worst]
+    shown = [row for row in rows[5:-1] if row[0].strip("`") in _USUALLY_TRAINED]
+    shown = [*rows[:5], *shown, rows[-1]]
     heads = ["policy", "ops of a random one", "accuracy, %", "calibrated loss", "trainings"]
     count = f"{settings['finished_trainings']} of {settings['wanted_trainings']} trainings, "
-    count += f"{len(rows)} policies; the ten best, the three worst and all that need no search. "
+    count += f"{len(rows)} policies; the five best, usual ones and the worst. "
     return [*markdown(heads, shown), "", count + measured(result)]
+
+
+_USUALLY_TRAINED = (
+    "none",
+    "crop",
+    "crop-flip",
+    "randaugment-2-9",
+    "crop-flip+randaugment-2-9",
+    "trivialaugment",
+    "autoaugment",
+    "dada-cifar10",
+    "deepaa-cifar10",
+)
 
 
 def proxies(result: Result) -> list[str]:
@@ -735,6 +888,7 @@ TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "compare": ("compare", compare),
     "single-ops": ("single-ops", compare),
     "random-ops": ("random-ops", compare),
+    "chosen-ops": ("random-ops", chosen_ops),
     "evidence-60": ("evidence-60", evidence),
     "evidence-long": ("evidence-long", evidence),
     "evidence-short": ("evidence-60", evidence_short),
@@ -745,12 +899,13 @@ TABLES: dict[str, tuple[str, Callable[[Result], list[str]]]] = {
     "throughput-short": ("throughput", throughput_short),
     "trace": ("trace", trace),
     "screening-short": ("screening-digits", screening_short),
-    "screening-runs": ("screening-cifar1000-seed-2", partial(screening_runs, "cifar1000")),
-    "screening-runs-flowers": ("screening-flowers-seed-2", partial(screening_runs, "flowers")),
+    "screening-summary": ("screening-digits", screening_summary),
+    "screening-counts": ("screening-digits", screening_counts),
+    "screening-networks": ("screening-cifar4000-60-wrn-16-1", screening_networks),
     "screening-splits": ("screening-uc_merced-ordered", screening_splits),
     **{
         f"screening-{name}": (f"screening-{name}", screening)
-        for name in (*_SCREENED, *_SCREENED_AGAIN)
+        for name in (*_SEARCHES, *_SCREENED_AGAIN)
     },
     **{
         f"truth-{name}": (f"truth-{name}", truth)
