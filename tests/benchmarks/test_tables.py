@@ -10,8 +10,8 @@ from benchmarks import record, tables
 
 @pytest.fixture
 def results(tmp_path, monkeypatch):
-    """Let the tables read two of the results from another folder."""
-    for name in ("digits", "mri"):
+    """Let the tables read three of the results from another folder."""
+    for name in ("digits", "mri", "clothing"):
         for stem in (f"screening-{name}.json", f"found-screening-{name}.safetensors"):
             shutil.copy(record.RESULTS / stem, tmp_path)
     for module in (record, tables):
@@ -26,17 +26,19 @@ def cells(line):
 @pytest.mark.usefixtures("results")
 def test_a_summary_has_a_row_for_each_result_that_is_there():
     rows = [cells(line) for line in tables.screening_summary({})[2:]]
-    assert [row[0].partition(",")[0] for row in rows] == ["digits (scikit-learn)", "MRI images"]
-    assert [row[-1] for row in rows] == ["yes", "no"]
+    named = ["digits (scikit-learn)", "MRI images", "clothing"]
+    assert [row[0].partition(",")[0] for row in rows] == named
+    assert [row[-1] for row in rows] == ["yes", "yes", "no"]
 
 
 @pytest.mark.usefixtures("results")
 def test_counts_follow_from_the_intervals():
     lines = tables.screening_counts({})
-    assert "better, of 2" in lines[0]
+    assert "better, of 3" in lines[0]
+    assert "better, of 1" in lines[0]
     counts = {row[0]: [int(count) for count in row[1:]] for row in map(cells, lines[2:])}
-    assert counts["none"] == [1, 1, 0, 0, 1, 0]  # digits are better; MRI images are no part
-    assert counts["RandAugment"] == [0, 1, 1, 0, 0, 1]
+    assert counts["none"] == [2, 1, 0, 1, 0, 0]  # not shown on MRI images; clothing is new data
+    assert counts["RandAugment"] == [0, 2, 1, 0, 1, 0]
 
 
 def test_a_lead_over_the_returned_policy_itself_is_named(results):
