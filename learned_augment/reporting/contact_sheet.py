@@ -12,7 +12,10 @@ CELL = 128
 """Side in pixels of an image's square on a contact sheet."""
 
 LONGEST = 200
-"""Largest number of rows of a contact sheet."""
+"""Largest number of images on a contact sheet."""
+
+WIDEST = 50
+"""Largest number of copies of an image on a contact sheet."""
 
 GAP = 6
 TEXT = 12
@@ -33,11 +36,17 @@ def contact_sheet(
     ``read_images`` skips has no row.
 
     Raises:
-        ValueError: As ``read_images``, or if there are more than ``LONGEST`` files.
+        ValueError: As ``read_images``, or if there are more than ``LONGEST`` files or more than
+            ``WIDEST`` copies.
     """
     if len(files) > LONGEST:
         raise ValueError(
             f"A contact sheet has room for {LONGEST} images, got {len(files)}; name fewer."
+        )
+    if variants > WIDEST:
+        raise ValueError(
+            f"A contact sheet has room for {WIDEST} copies of an image, got {variants}; ask for "
+            "fewer, or write files with --out FOLDER."
         )
     labels = [_shortened(str(file.name)) for file in files]
     margin = max(map(len, labels)) * LETTER + 2 * GAP

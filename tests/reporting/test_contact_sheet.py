@@ -33,8 +33,10 @@ def test_a_sheet_has_no_row_for_a_skipped_file(tmp_path):
     assert len(skipped) == 1
 
 
-def test_the_number_of_rows_is_limited(tmp_path, monkeypatch):
+def test_the_numbers_of_rows_and_copies_are_limited(tmp_path, monkeypatch):
     monkeypatch.setattr(sheet, "LONGEST", 1)
     files = find_images([save(tmp_path / "a.png"), save(tmp_path / "b.png")])
     with pytest.raises(ValueError, match="room for 1 images, got 2"):
         contact_sheet(files, ImageOps.invert, 1, "")
+    with pytest.raises(ValueError, match=r"room for 50 copies .* got 100000; .* with --out FOLDER"):
+        contact_sheet(files[:1], ImageOps.invert, 100_000, "")
