@@ -240,7 +240,10 @@ def check_sample(items: list[Any], fill: FillValue | dict[type | str, FillValue]
         way_out = "convert yours to one of these types; a container is a tuple, list or dict"
         if images:
             found = f"{len(images)} images"
-            way_out = "stack images that belong together into one batch and set same_on_batch"
+            way_out = (
+                "stack images that belong together into one batch and set same_on_batch, and wrap "
+                "a mask in tv_tensors.Mask"
+            )
         raise TypeError(
             "Expected one image in the sample (PIL, tensor, tv_tensors.Image or Video), found "
             f"{found}; {way_out}."

@@ -213,14 +213,15 @@ class LearnedAugment(v2.Transform):
 
     def _source(self) -> torch.Generator | None:
         """Return the generator to draw from; each DataLoader worker gets one of its own."""
-        worker = None if self.generator is None else get_worker_info()
-        if self.generator is None or worker is None:
+        if self.generator is None or get_worker_info() is None:
             return self.generator
-        if self._worker is None or self._worker[0] != worker.seed:
+        # The worker's own seed, unless a ``worker_init_fn`` has set another one.
+        own = torch.initial_seed()
+        if self._worker is None or self._worker[0] != own:
             # With a sum or an exclusive or, seed 0 would draw the numbers of the worker itself.
-            seeds = np.random.SeedSequence([self.generator.initial_seed(), worker.seed])
+            seeds = np.random.SeedSequence([self.generator.initial_seed(), own])
             seed = int(seeds.generate_state(1, np.uint64)[0])
-            self._worker = (worker.seed, torch.Generator().manual_seed(seed))
+            self._worker = (own, torch.Generator().manual_seed(seed))
         return self._worker[1]
 
 

@@ -211,10 +211,14 @@ def test_a_full_disk_costs_one_line_of_the_log(tmp_path, monkeypatch):
 def test_a_file_that_is_no_log_is_not_appended_to(tmp_path):
     path = identity().save(tmp_path / "p.safetensors")
     with pytest.raises(
-        ValueError, match=r"p\.safetensors is not a log of JSON lines; give another"
+        ValueError, match=r"p\.safetensors is not the log of a search; give another"
     ):
         JsonLog(path)
     assert Policy.load(path).name == "identity"
+    result = tmp_path / "result.json"
+    result.write_text(CLEAR.to_json())
+    with pytest.raises(ValueError, match=r"result\.json is not the log of a search"):
+        JsonLog(result)
 
 
 def test_a_page_does_not_replace_its_source(tmp_path, capsys):

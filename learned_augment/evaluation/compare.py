@@ -105,8 +105,8 @@ def _policies_to_train(
 ) -> dict[str, NamedPolicy]:
     """Return the policies to train, by name.
 
-    The base augmentation is one of them, unless it is "none". A policy that does not replace it is
-    listed twice: alone, and after it.
+    The base augmentation is one of them if it is asked for, or if a policy may follow it. A policy
+    that does not replace it is listed twice: alone, and after it.
     """
     build = partial(named_policy, image_size=image_size, seed=seed)
     listed = [build(choice, name=name) for name, choice in config.choices]
@@ -124,6 +124,8 @@ def _policies_to_train(
             trained = [build(base), policy, build(choice, base, name=both)]
         # A name that the user lists belongs to the user's policy.
         found |= {one.name: one for one in trained if one is policy or one.name not in names}
+    if config.base not in (None, "none"):  # asked for, also where no policy may follow it
+        found.setdefault(base, build(base))
     return found
 
 

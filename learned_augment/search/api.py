@@ -248,7 +248,14 @@ def _check_outputs(config: SearchConfig) -> None:
     """Refuse outputs that cannot be written, or of which one would replace another."""
     options = _options(config, config.for_data("", True)[1])
     if config.out is not None:
-        check_ending(config.out, [".safetensors"], "out")
+        out = check_ending(config.out, [".safetensors"], "out")
+        if out.is_file():
+            try:
+                Policy.load(out)
+            except ValueError as error:
+                raise ValueError(
+                    f"{out} is there and is no policy; choose another file, or remove it: {error}"
+                ) from error
     named = {name: getattr(config, name) for name in ("out", "checkpoint", "log")}
     files = {name: Path(path) for name, path in named.items() if path is not None}
     folder = config.tensorboard_folder

@@ -102,8 +102,9 @@ class JsonLog:
         self._path = check_output_path(path)
         if path.is_file():
             with path.open("rb") as file:
-                if file.read(1) not in (b"", b"{"):
-                    raise ValueError(f"{path} is not a log of JSON lines; give another path.")
+                # The first line may have been cut short, by a full disk or a kill.
+                if not b'{"step":'.startswith(file.read(8)):
+                    raise ValueError(f"{path} is not the log of a search; give another path.")
         self._is_whole = False
 
     def __call__(self, report: SearchReport) -> None:

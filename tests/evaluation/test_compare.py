@@ -102,9 +102,9 @@ def test_policies_are_shown_alone_and_after_the_base_augmentation_of_the_data():
         (("none", "crop", "identity"), None, ["none", "crop", "identity"]),
         (("none", "flip+identity"), None, ["none", "flip+identity"]),
         (("none", "none+identity"), None, ["none", "identity"]),
-        # Policies that replace the base augmentation ask for none.
+        # Policies that replace the base augmentation ask for none, unless the user does.
         (("none", INVERT), None, ["none", "invert"]),
-        (("none", INVERT), "crop", ["none", "invert"]),
+        (("none", INVERT), "crop", ["none", "invert", "crop"]),
         ((INVERT, "identity"), None, ["invert", "crop-flip", "identity", "crop-flip+identity"]),
         # Nothing is trained twice.
         (("crop", "identity"), "crop", ["crop", "identity", "crop+identity"]),
@@ -197,18 +197,19 @@ def test_a_lost_process_or_too_little_memory_keeps_the_finished_trainings(monkey
     assert len(result.runs) == 2
 
 
-def test_a_kill_keeps_the_finished_trainings_and_leaves_the_handler(monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_kill_keeps_the_finished_trainings_and_leaves_the_handler(monkeypatch, number):
     real, calls = rooms.train_network, []
 
     def killed(*arguments):
         calls.append(arguments)
         if len(calls) == 2:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(number)
         return real(*arguments)
 
     monkeypatch.setattr(rooms, "train_network", killed)
     assert len(compared(seeds=3).runs) == 1
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(number) is signal.SIG_DFL
 
 
 def counted(monkeypatch):

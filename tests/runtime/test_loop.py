@@ -71,8 +71,8 @@ def test_a_finished_job_without_a_phase_left_is_resumed(tmp_path):
     assert again.done == 5
 
 
-@pytest.mark.parametrize("cut", [1, 2, 4])
-def test_a_resumed_job_draws_the_same_numbers(tmp_path, cut):
+@pytest.mark.parametrize(("cut", "number"), [(1, "SIGTERM"), (2, "SIGHUP"), (4, "SIGTERM")])
+def test_a_resumed_job_draws_the_same_numbers(tmp_path, cut, number):
     torch.manual_seed(7)
     whole = Sum()
     run(whole)
@@ -81,13 +81,23 @@ def test_a_resumed_job_draws_the_same_numbers(tmp_path, cut):
 
     def interrupt(report):
         if report.step == cut:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(getattr(signal, number))
 
     assert run(Sum(), checkpoint=path, on_step=interrupt) == "interrupted"
     torch.manual_seed(99)
     second = Sum()
     assert run(second, checkpoint=path) == "finished"
     assert second.total == whole.total
+
+
+def test_a_signal_that_nohup_ignores_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals.interrupts() as interrupted:
+            signal.raise_signal(signal.SIGHUP)
+            assert not interrupted()
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -257,7 +257,7 @@ def test_a_search_cut_short_replaces_no_finished_policy(tmp_path):
         cut = found(out=out, time_budget=0)
     assert (Policy.load(out), Policy.load(beside)) == (whole, cut)
     out.write_bytes(b"something else")
-    with pytest.warns(RuntimeWarning, match="stays as it is"):
+    with pytest.raises(ValueError, match=r"mine\.safetensors is there and is no policy; choose"):
         found(out=out, time_budget=0)
     assert out.read_bytes() == b"something else"
 
