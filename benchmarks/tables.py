@@ -149,7 +149,8 @@ def screening(result: Result) -> list[str]:
     for name in comparison.placements:
         _, _, accuracy, deviation, _ = _cells(comparison, name)
         lead = None if name == "found" else comparison.difference("found", name)
-        called = name.replace("found", "returned")  # it may be a known policy
+        # It may be a known policy; a path is that of another search.
+        called = name if "/" in name else name.replace("found", "returned")
         rows.append([f"`{called}`", accuracy, deviation, paired_cell(lead) if lead else ""])
     settings = result["settings"]
     trainings = settings["cpu_s"] / settings["training_cpu_s"]
