@@ -243,6 +243,8 @@ def decode_files(
         ValueError: If sizes differ, files are unreadable, or the images do not fit in memory.
     """
     images: NDArray[np.uint8] | None = None
+    if image_size is not None:  # before a single image of this size is made
+        images = empty_images(len(files), (3, image_size, image_size))
     kept: list[int] = []
     skipped: list[str] = []
     for place, pixels in enumerate(_decode_all(files, image_size)):
@@ -261,7 +263,7 @@ def decode_files(
             f"{len(skipped)} of {len(files)} image files cannot be read: {broken}. Repair or "
             "remove them, or leave them out with skip_unreadable=True (--skip-unreadable)."
         )
-    if images is None:
+    if images is None or not kept:
         raise ValueError(f"None of {len(files)} image files can be read: {broken}.")
     return Decoded(torch.from_numpy(images[: len(kept)]), tuple(kept), tuple(skipped))
 

@@ -86,6 +86,8 @@ def read_items(dataset: Any, size: int | None) -> tuple[Tensor, Tensor]:
             below 0.
     """
     images: NDArray[np.uint8] | None = None
+    if size is not None and len(dataset) > 0:  # before a single image of this size is made
+        images = empty_images(len(dataset), (3, size, size))
     labels: list[int] = []
     for index in range(len(dataset)):
         where = _Place(dataset, index)

@@ -16,6 +16,9 @@ from learned_augment.search.presets import MethodSettings, find_preset
 
 __all__ = ["SearchConfig"]
 
+MOST_THREADS = 1024
+"""Far more threads end the process: the system has no room for them."""
+
 _WHOLE = ("epochs", "batch_size", "reduce", "image_size", "seed", "threads")
 _REAL = ("learning_rate", "weight_decay", "cutout", "save_every", "time_budget")
 _OF_PRESETS = (
@@ -126,8 +129,8 @@ class SearchConfig:
             raise TypeError(f"Expected options as a mapping by name, got {self.options!r:.80}.")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"Expected seed from 0 to 2**63 - 1, got {self.seed}.")
-        if self.threads is not None and self.threads < 1:
-            raise ValueError(f"Expected threads to be 1 or more, got {self.threads}.")
+        if self.threads is not None and not 1 <= self.threads <= MOST_THREADS:
+            raise ValueError(f"Expected threads from 1 to {MOST_THREADS}, got {self.threads}.")
         if self.base is not None:
             check_base(self.base)
         if self.method == "screening" and (self.base not in (None, "none") or self.cutout):

@@ -699,3 +699,12 @@ def test_a_mapping_without_a_part_to_test_on_is_refused():
 def test_an_image_size_is_a_whole_number(size):
     with pytest.raises(TypeError, match="Expected image_size as a whole number, got"):
         load_images((LEVELS, LABELS), image_size=size)
+
+
+@pytest.mark.parametrize("source", ["folder", "data set"])
+def test_images_that_no_memory_holds_are_refused_before_one_is_made(tmp_path, source):
+    for name in "ab":
+        write_images(tmp_path / name, 2)
+    data = f"folder:{tmp_path}" if source == "folder" else pictures(4)
+    with pytest.raises(ValueError, match=r"4 images of 1000000 x 1000000 pixels need 12000 GB"):
+        load_images(data, image_size=1_000_000)

@@ -52,7 +52,7 @@ def check_layer(name: str, layer: nn.Module) -> None:
     if not plain:
         raise ValueError(
             f'Rewards "gram" need convolutions padded with a number of zeros and linear layers, '
-            f'but layer {name!r} is {layer}; use option rewards="forward".'
+            f'but layer {name!r} is {layer!r:.80}; use option rewards="forward".'
         )
 
 
