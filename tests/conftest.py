@@ -24,8 +24,10 @@ TOLERANCE = {"photometric": 1.0, "geometric": 5.0}
 def pytest_configure(config):
     torch.set_num_threads(1)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # the number that a search takes
-    # A shell that starts the tests in the background has them ignore Ctrl-C.
+    # A shell that starts the tests in the background has them ignore Ctrl-C, and nohup SIGHUP.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)
