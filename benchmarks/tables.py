@@ -200,13 +200,14 @@ def screening_summary(_: Result) -> list[str]:
 def screening_counts(_: Result) -> list[str]:
     """In how many searches the returned policy is shown to be better or worse than each rival."""
     searches = _present_searches()
+    compared = {name: _screened(name)[0] for name in searches}
     groups = [list(searches), [name for name, search in searches.items() if not search.part]]
     rows = []
     for rival in (*_RIVALS, None):
         called = _USUAL[rival] if rival else "the best known policy of its table"
         cells: list[Any] = []
         for names in groups:
-            found = [_outcome_against(name, rival) for name in names]
+            found = [_outcome_against(compared[name], rival) for name in names]
             cells += [found.count("helps"), found.count("unclear"), found.count("hurts")]
         rows.append([called, *cells])
     heads = ["the returned policy against", f"better, of {len(groups[0])}", "nothing shown"]
@@ -225,9 +226,7 @@ def chosen_ops(result: Result) -> list[str]:
         added = [_cells(drawn, form)[4] for form in forms]
         for name, search in _present_searches().items():
             comparison, about = _screened(name)
-            for form in forms:
-                if not _same_training(comparison, drawn):
-                    continue
+            for form in forms if _same_training(comparison, drawn) else ():
                 if about["chosen"] == f"found ({_BEFORE[base]}{form})":
                     lead = _paired(comparison, "found", drawn, form)
                     accuracies = [_cells(comparison, "found")[2], _cells(drawn, form)[2]]
@@ -314,9 +313,8 @@ def _best_known(comparison: ComparisonResult) -> str:
     return max(others, key=lambda name: statistics.fmean(comparison.accuracies(name).values()))
 
 
-def _outcome_against(name: str, rival: str | None) -> Outcome | None:
+def _outcome_against(comparison: ComparisonResult, rival: str | None) -> Outcome | None:
     """Return whether a search's policy helps against a rival; None is the best known one."""
-    comparison = _screened(name)[0]
     lead = comparison.difference("found", rival or _best_known(comparison))
     return outcome(lead.low, lead.high) if lead else None
 

@@ -206,6 +206,9 @@ def test_a_full_disk_costs_one_line_of_the_log(tmp_path, monkeypatch):
     lines = path.read_text().splitlines()
     assert lines[1] == '{"ste'
     assert [json.loads(lines[n])["step"] for n in (0, 2)] == [1, 3]
+    path.write_text("\n".join(lines[1:]))  # the first line is the one cut short
+    logged(JsonLog(path), 4)
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()[1:]] == [3, 4]
 
 
 def test_a_file_that_is_no_log_is_not_appended_to(tmp_path):

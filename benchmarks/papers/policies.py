@@ -13,7 +13,6 @@ from benchmarks.papers.data import Placed, place
 from benchmarks.papers.presets import Preset
 from learned_augment import Policy
 from learned_augment.builders import (
-    Candidate,
     deep_trivial_augment,
     from_layers,
     from_torchvision,
@@ -65,13 +64,13 @@ def _simple() -> Policy:
     The paper does not state the order; its code puts crop and flip after every other policy.
     """
     first = Policy.load("deepaa-imagenet")
-    layers = [_layer(first), [("ResizedCrop", 1.0, 0.08)], [("Flip", 1.0, 0.5)]]
+    layers = [first.layers(0)[0], [("ResizedCrop", 1.0, 0.08)], [("Flip", 1.0, 0.5)]]
     return from_layers(layers, {**first.about, "name": "deepaa-imagenet-simple"})
 
 
 def _trivial_augment() -> Policy:
     """Return TrivialAugment in RandAugment's ranges: one op, one of its 31 strengths."""
-    layer = [candidate for m in range(31) for candidate in _layer(rand_augment(1, m))]
+    layer = [candidate for m in range(31) for candidate in rand_augment(1, m).layers(0)[0]]
     return from_layers([layer], {"name": "trivialaugment-ra", "placement": "after"})
 
 
@@ -85,11 +84,6 @@ def _uniform_augment() -> Policy:
     space = SPACES["fast-autoaugment"]
     layer = [*uniform_layer(space, 31), ("Identity", float(len(space)), 0.0)]
     return from_layers([layer] * 2, {"name": "uniformaugment", "placement": "after"})
-
-
-def _layer(policy: Policy) -> list[Candidate]:
-    """Return the candidates of a policy's first layer."""
-    return policy.layers(0)[0]
 
 
 def main() -> None:

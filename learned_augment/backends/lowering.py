@@ -144,8 +144,8 @@ def rectangle(
 ) -> tuple[Array, Array, Array, Array]:
     """Return the edges (x0, y0, x1, y1) of what an op erases, or of what it crops.
 
-    What is erased is a share of the shorter side. What is cropped has the aspect of the result: a
-    square if an output size is given.
+    A cutout is a share of the output size, or of the shorter side. A crop has the aspect of the
+    result: a square if an output size is given.
     """
     if isinstance(kind, Erase):
         return kind.box(value, noise, width, height, size or min(width, height))

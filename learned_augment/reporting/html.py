@@ -154,7 +154,7 @@ def result_page(result: ComparisonResult, source: str = "result.json") -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Page:
-    """What the template shows; a section of None is left out."""
+    """The contents of a page; a section of None is left out."""
 
     title: str
     summary: Sequence[str]

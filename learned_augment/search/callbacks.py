@@ -102,8 +102,10 @@ class JsonLog:
         self._path = check_output_path(path)
         if path.is_file():
             with path.open("rb") as file:
-                # The first line may have been cut short, by a full disk or a kill.
-                if not b'{"step":'.startswith(file.read(8)):
+                # A full disk or a kill may have cut the first line short. Other JSON begins with a
+                # line of one bracket.
+                first = file.readline(8).strip()
+                if first == b"{" or not b'{"step":'.startswith(first):
                     raise ValueError(f"{path} is not the log of a search; give another path.")
         self._is_whole = False
 
